@@ -1,0 +1,56 @@
+"""Errors that a reader of the message can act on: each names the value, the cause and the remedy.
+
+Every kind carries the exit code that the command line ends with, so that scripts can tell them apart.
+"""
+
+
+class CycleinrError(Exception):
+    """Base of all errors that CycleINR raises on purpose; the text is written for the person who reads it."""
+
+    exit_code = 1
+
+
+class InputError(CycleinrError):
+    """The input cannot be read, or is no CT or MR volume that super-resolution makes sense for."""
+
+    exit_code = 3
+
+
+class GeometryError(InputError):
+    """The volume's axes, spacings or slice positions rule the request out."""
+
+
+class RequestError(CycleinrError):
+    """What was asked for (spacing, ratio, thickness, memory limit) contradicts the input or itself."""
+
+    exit_code = 4
+
+
+class OutputError(CycleinrError):
+    """The result cannot be written where it was asked for."""
+
+    exit_code = 5
+
+
+class ModelError(CycleinrError):
+    """The weights or their model card are missing, damaged or of another format."""
+
+    exit_code = 6
+
+
+class DeviceError(CycleinrError):
+    """The compute device that was asked for does not exist or fails a real operation."""
+
+    exit_code = 7
+
+
+class OutOfMemoryError(CycleinrError):
+    """The work does not fit into the memory that is allowed or there."""
+
+    exit_code = 8
+
+
+class Cancelled(CycleinrError):
+    """The user cancelled; nothing was written."""
+
+    exit_code = 130
