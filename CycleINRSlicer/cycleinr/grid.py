@@ -1,0 +1,211 @@
+"""Which slices the result has: the through-plane axis, the requested spacing and where each new slice lies.
+
+Only the through-plane axis is resampled; in-plane samples are never moved.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import GeometryError, RequestError
+from .volume import Volume
+
+AXIS_OF_ARRAY = {"k": 0, "j": 1, "i": 2}
+"""Array dimension of each axis letter, for arrays of shape (K, J, I)."""
+
+COLUMN_OF_AXIS = {"i": 0, "j": 1, "k": 2}
+"""Column of each axis letter in ijk_to_ras."""
+
+MIN_SLICES = 4
+EXTENTS = ("centres", "edges")
+
+# Header spacings are often rounded to float32, so equality of spacings and positions is judged to this share.
+ROUNDING = 1e-6
+# Spacings that differ by less than this share count as the same when a volume is called isotropic.
+ISOTROPY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was asked for along the through-plane axis: exactly one of the three.
+
+    :param spacing_mm: distance between output slice centres, in mm.
+    :param ratio: input spacing / output spacing, 1 or more; need not be whole. 1 gives the input grid.
+    :param isotropic: True asks for the mean of the two in-plane spacings.
+    :raises RequestError: none or several were given, or the number is not positive and finite, or ratio is below 1.
+    """
+
+    spacing_mm: float | None = None
+    ratio: float | None = None
+    isotropic: bool = False
+
+    def __post_init__(self) -> None:
+        given = [
+            text
+            for text, there in (
+                (f"spacing {self.spacing_mm} mm", self.spacing_mm is not None),
+                (f"ratio {self.ratio}", self.ratio is not None),
+                ("isotropic", self.isotropic),
+            )
+            if there
+        ]
+        if len(given) != 1:
+            raise RequestError(
+                f"The target is given as {' and '.join(given) or 'nothing'}, but exactly one is needed. "
+                "Give a spacing in mm, or a ratio, or ask for isotropic."
+            )
+        if self.spacing_mm is not None and not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
+            raise RequestError(
+                f"The requested spacing is {self.spacing_mm} mm, which is no distance between slices. "
+                "Give a positive number of millimetres."
+            )
+        if self.ratio is not None and not (math.isfinite(self.ratio) and self.ratio >= 1):
+            raise RequestError(
+                f"The requested ratio is {self.ratio}, but the result must not be coarser than the input. "
+                "Give a ratio of 1 or more, for example 3 for three times as many slices."
+            )
+
+    def spacing_for(self, volume: Volume, axis: str) -> float:
+        """Output spacing in mm that this target means for one axis of one volume.
+
+        :param axis: "i", "j" or "k".
+        :raises RequestError: the result would be coarser than the input, or the volume is isotropic already.
+        """
+        old = _spacing_along(volume, axis)
+        if self.ratio is not None:
+            return old / self.ratio
+        if self.isotropic:
+            return self._isotropic_spacing(volume, axis, old)
+        if self.spacing_mm > old * (1 + ROUNDING):
+            raise RequestError(
+                f"The requested spacing of {self.spacing_mm:g} mm is coarser than the input's {old:g} mm along "
+                f"axis {axis}. Ask for {old:g} mm or less."
+            )
+        # The header's rounding must not turn a request for the input's own spacing into a resampling.
+        return old if self.spacing_mm >= old * (1 - ROUNDING) else float(self.spacing_mm)
+
+    @staticmethod
+    def _isotropic_spacing(volume: Volume, axis: str, old: float) -> float:
+        new = float(np.mean([_spacing_along(volume, other) for other in AXIS_OF_ARRAY if other != axis]))
+        if new >= old * (1 - ISOTROPY_TOLERANCE):
+            raise RequestError(
+                f"The volume's spacing along axis {axis} is {old:g} mm and its in-plane spacing {new:g} mm: "
+                "it is isotropic already, there is nothing to add. Ask for a spacing in mm to go finer."
+            )
+        return new
+
+
+@dataclass(frozen=True)
+class SliceGrid:
+    """The output slices along one axis.
+
+    :param n_in: number of input slices.
+    :param spacing_in_mm: distance between input slice centres.
+    :param n_out: number of output slices.
+    :param spacing_out_mm: distance between output slice centres.
+    :param first_mm: first output centre relative to the first input centre, along the axis; negative is outside.
+    :param axis: "i", "j" or "k", the axis that is resampled.
+    """
+
+    n_in: int
+    spacing_in_mm: float
+    n_out: int
+    spacing_out_mm: float
+    first_mm: float = 0.0
+    axis: str = "k"
+
+    @property
+    def ratio(self) -> float:
+        """Input spacing / output spacing."""
+        return self.spacing_in_mm / self.spacing_out_mm
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the output slices are the input slices."""
+        return self.n_in == self.n_out and self.spacing_in_mm == self.spacing_out_mm and self.first_mm == 0
+
+    def positions(self) -> np.ndarray:
+        """Output slice centres in units of input slices: 0 is the first input slice, n_in - 1 the last.
+
+        :returns: (n_out,) float64, rising; centres on an input slice are exact whole numbers.
+        """
+        step = self.spacing_out_mm / self.spacing_in_mm
+        positions = self.first_mm / self.spacing_in_mm + np.arange(self.n_out, dtype=np.float64) * step
+        whole = np.round(positions)
+        return np.where(np.abs(positions - whole) <= ROUNDING, whole, positions)
+
+
+def through_plane_axis(volume: Volume) -> str:
+    """Axis letter with the largest spacing; of spacings that are equal to within 1e-3, k goes before j before i."""
+    spacings = {axis: _spacing_along(volume, axis) for axis in ("k", "j", "i")}
+    largest = max(spacings.values())
+    return next(axis for axis, mm in spacings.items() if mm >= largest * (1 - ISOTROPY_TOLERANCE))
+
+
+def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = "centres") -> SliceGrid:
+    """Decide the output slices.
+
+    extent "centres": the first output centre is the first input centre and the last one lies at or before the last
+    input centre, so that nothing is extrapolated; n_out = floor((n_in - 1) * old / new + 1e-6) + 1.
+
+    extent "edges": slices are slabs. Output slabs of the new spacing start at the outer face of the first input slab,
+    and as many as fit before the outer face of the last are made; n_out = floor(n_in * old / new + 1e-6), and the
+    first centre lies at -old / 2 + new / 2. Input centres are then on the output grid only for odd whole ratios.
+
+    :param axis: "i", "j", "k", or "auto" for the axis with the largest spacing.
+    :param extent: "centres" or "edges".
+    :raises GeometryError: fewer than 4 slices along the axis.
+    :raises RequestError: unknown axis or extent, or a target that does not fit the volume.
+    """
+    if axis not in ("auto", *AXIS_OF_ARRAY):
+        raise RequestError(f"The axis is {axis!r}; give 'i', 'j', 'k', or 'auto' for the one with the largest spacing.")
+    if extent not in EXTENTS:
+        raise RequestError(f"The extent is {extent!r}; give 'centres' or 'edges'.")
+    letter = through_plane_axis(volume) if axis == "auto" else axis
+    n_in = volume.shape_kji[AXIS_OF_ARRAY[letter]]
+    if n_in < MIN_SLICES:
+        raise GeometryError(
+            f"This volume has {'one slice' if n_in == 1 else f'{n_in} slices'} along its through-plane axis "
+            f"({letter}); super-resolution needs at least {MIN_SLICES}. Load the whole series, or choose another axis."
+        )
+    old = _spacing_along(volume, letter)
+    new = target.spacing_for(volume, letter)
+    if extent == "centres":
+        n_out, first_mm = math.floor((n_in - 1) * old / new + ROUNDING) + 1, 0.0
+    else:
+        n_out, first_mm = math.floor(n_in * old / new + ROUNDING), (new - old) / 2
+    return SliceGrid(n_in, old, n_out, new, first_mm, letter)
+
+
+def output_ijk_to_ras(volume: Volume, grid: SliceGrid) -> np.ndarray:
+    """4x4 ijk_to_ras of the result: the resampled axis has the new spacing, its origin the first output centre."""
+    affine = volume.ijk_to_ras.copy()
+    column = COLUMN_OF_AXIS[grid.axis]
+    along = volume.ijk_to_ras[:3, column]
+    affine[:3, 3] += along * (grid.first_mm / grid.spacing_in_mm)
+    affine[:3, column] = along * (grid.spacing_out_mm / grid.spacing_in_mm)
+    return affine
+
+
+def output_shape_kji(volume: Volume, grid: SliceGrid) -> tuple[int, int, int]:
+    """Number of samples of the result along k, j and i."""
+    shape = list(volume.shape_kji)
+    shape[AXIS_OF_ARRAY[grid.axis]] = grid.n_out
+    return tuple(shape)
+
+
+def to_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
+    """View of a (K, J, I) array as (slices, rows, columns) with `axis` ("i", "j", "k") first."""
+    return np.moveaxis(array, AXIS_OF_ARRAY[axis], 0)
+
+
+def from_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
+    """View of a (slices, rows, columns) array as (K, J, I); undoes `to_axis_first`."""
+    return np.moveaxis(array, 0, AXIS_OF_ARRAY[axis])
+
+
+def _spacing_along(volume: Volume, axis: str) -> float:
+    return volume.spacing_ijk_mm[COLUMN_OF_AXIS[axis]]
