@@ -1,0 +1,47 @@
+"""Scans in and out of files. Patient coordinates are RAS everywhere else; LPS exists only inside this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..volume import Volume
+from .atomic import remove_leftovers, write_sidecar
+from .images import IMAGE_SUFFIXES, image_suffix, read_image, write_volume
+from .modality import guess_modality
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "guess_modality",
+    "image_suffix",
+    "read_volume",
+    "remove_leftovers",
+    "write_sidecar",
+    "write_volume",
+]
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a scan from an image file, a DICOM folder, or any one file of a DICOM series.
+
+    :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd; a folder that holds one DICOM series; or one DICOM file,
+        which stands for its whole series among the files of its folder.
+    :returns: the volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only.
+    :raises InputError: missing, damaged, of another format, or no single 3-D volume.
+    :raises GeometryError: sheared, or DICOM slices that are not evenly stacked.
+    """
+    from .dicom import looks_like_dicom, read_dicom
+
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}. Check the path.")
+    if path.is_dir():
+        return read_dicom(path)
+    if image_suffix(path):
+        return read_image(path)
+    if looks_like_dicom(path):
+        return read_dicom(path)
+    raise InputError(
+        f"{path.name} is of no format that can be read. "
+        f"Give one of {', '.join(IMAGE_SUFFIXES)}, a DICOM folder, or one file of a DICOM series."
+    )

@@ -1,0 +1,94 @@
+"""Files that appear complete or not at all.
+
+Everything is written into a hidden staging folder beside the target, so on the same disk, and moved into place with
+one rename. A failure, a cancel or a kill leaves no output; only a kill can leave the staging folder behind, and
+`remove_leftovers` clears that away for whoever did the killing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+
+STAGING_PREFIX = ".cycleinr-"
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Check that a file may be written, before any work is spent on it.
+
+    :raises OutputError: the folder is missing, the path is a folder, or the file exists and `overwrite` is False.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"The output folder {path.parent} does not exist. Create it first, or choose another.")
+    if path.is_dir():
+        raise OutputError(f"The output {path} is a folder. Give the name of a file in it.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already and was left as it is. Choose another name, or ask to overwrite it.")
+
+
+@contextmanager
+def staging_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder on the disk of `path`, gone when the block ends, however it ends.
+
+    :raises OutputError: the folder of `path` cannot be written to, or writing into the staging folder failed.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=path.parent))
+    except OSError as error:
+        raise OutputError(
+            f"Nothing can be written to {path.parent} ({error.strerror}). Check its permissions and the free space."
+        ) from error
+    try:
+        yield folder
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written ({error.strerror}). Check the free space and the permissions."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(staged: Path, path: Path, overwrite: bool) -> None:
+    """Move a finished file into place.
+
+    :raises OutputError: a file of that name has appeared meanwhile and `overwrite` is False.
+    """
+    check_target(path, overwrite)
+    # Without this, a power cut after the rename could leave a complete name on an empty file.
+    with open(staged, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(staged, path)
+
+
+def write_sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Path:
+    """Write what is known about a result as `<path>.json` beside it.
+
+    :param path: the image file that is described, for example result.nii.gz; gives result.nii.gz.json.
+    :param content: anything that JSON can hold.
+    :returns: the path that was written.
+    :raises OutputError: the folder is missing or cannot be written, or the file exists and `overwrite` is False.
+    """
+    target = Path(f"{path}.json")
+    check_target(target, overwrite)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with staging_folder(target) as folder:
+        staged = folder / target.name
+        staged.write_text(text, encoding="utf-8")
+        publish(staged, target, overwrite)
+    return target
+
+
+def remove_leftovers(folder: str | Path, pid: int) -> None:
+    """Remove what a killed process left half-written in a folder.
+
+    :param pid: id of the process; it must have ended.
+    """
+    for leftover in Path(folder).glob(f"{STAGING_PREFIX}{pid}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
