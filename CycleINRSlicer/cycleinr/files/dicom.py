@@ -1,0 +1,276 @@
+"""One DICOM series as a volume: which files belong to it, and their pixels.
+
+Headers are read with pydicom without the pixels; GDCM, through SimpleITK, decodes the pixels in every transfer syntax
+it knows. Messages name files and series numbers, never anything about the patient.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..volume import MODALITIES, Volume
+from .dicom_slices import SliceHeader, stack, thickness_of
+
+if TYPE_CHECKING:
+    import pydicom
+
+_TAGS = [
+    "SOPClassUID",
+    "ImageType",
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SliceThickness",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "RescaleIntercept",
+    "RescaleSlope",
+]
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
+_SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
+_ENHANCED_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
+)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file has the DICOM mark, or a name that DICOM files have."""
+    return _has_mark(path) or path.suffix.lower() in _DICOM_SUFFIXES
+
+
+def read_dicom(path: Path) -> Volume:
+    """Read one DICOM series.
+
+    :param path: a folder that holds one series of CT or MR slices, or one file, which stands for its series in its
+        folder. Subfolders are not searched; scout images and objects that are no images are left out.
+    :returns: (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are
+        whole numbers, and are float32 otherwise.
+    :raises InputError: no series, several, a damaged file, or images that are no CT or MR slices.
+    :raises GeometryError: the slices do not form one rectangular stack.
+    """
+    path = Path(path)
+    if path.is_dir():
+        slices = _only_series(_slices_in(path), path)
+    else:
+        wanted = _header_of(path)
+        if wanted is None:
+            raise InputError(
+                f"{path.name} is a scout, or a DICOM object without an image that has a place in the patient. "
+                "Give a CT or MR slice of the scan itself."
+            )
+        slices = _slices_in(path.parent, of_series=wanted.series_uid)
+    _check_kind(slices)
+    ordered, ijk_to_ras = stack(slices)
+    first = ordered[0]
+    return Volume(
+        _pixels_of(ordered),
+        ijk_to_ras,
+        modality=first.modality,
+        slice_thickness_mm=thickness_of(ordered),
+        # The series description may hold anything that was typed at the scanner, so it stays out of the name.
+        name=f"{first.modality} series {first.series_number}",
+    )
+
+
+def _slices_in(folder: Path, of_series: str | None = None) -> list[SliceHeader]:
+    """Headers of all images in a folder, or of those of one series, without the scouts.
+
+    Images that are neither CT nor MR are left out where there are CT or MR images.
+    """
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    marked = [f for f in files if _has_mark(f)]
+    suffixes = {_kind_of_suffix(f) for f in marked}
+    for file in sorted(set(files) - set(marked)):
+        if file.suffix.lower() in _DICOM_SUFFIXES or (_kind_of_suffix(file) in suffixes and _is_binary(file)):
+            raise InputError(
+                f"{file.name} is empty, damaged or no DICOM file. Export the series again, or remove that file."
+            )
+    slices = [header for file in marked if (header := _header_of(file)) is not None]
+    if not slices:
+        inside = " Subfolders are not searched; give the one with the images." if _has_subfolder(folder) else ""
+        raise InputError(f"There are no DICOM images of a CT or MR series in {folder}.{inside} Check the path.")
+    if of_series is not None:
+        return [s for s in slices if s.series_uid == of_series]
+    return [s for s in slices if s.modality in MODALITIES] or slices
+
+
+def _only_series(slices: list[SliceHeader], folder: Path) -> list[SliceHeader]:
+    series: dict[str, list[SliceHeader]] = {}
+    for header in slices:
+        series.setdefault(header.series_uid, []).append(header)
+    if len(series) > 1:
+        listed = "; ".join(
+            f"series {s[0].series_number}: {len(s)} {s[0].modality} image{'s' if len(s) > 1 else ''}, "
+            f"for example {s[0].path.name}"
+            for s in series.values()
+        )
+        raise InputError(
+            f"The folder holds {len(series)} DICOM series ({listed}). Give one file of the series you want instead."
+        )
+    return slices
+
+
+def _header_of(path: Path) -> SliceHeader | None:
+    """Header of one image, None if the object has no image with a place in the patient, or is a scout.
+
+    :raises InputError: the file is damaged.
+    """
+    import pydicom
+
+    try:
+        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+        if "LOCALIZER" in (data.get("ImageType") or []):
+            return None
+        if sop_class in _ENHANCED_CLASSES or int(data.get("NumberOfFrames") or 1) > 1:
+            frames = int(data.get("NumberOfFrames") or 1)
+            return _header(path, data, frames=max(frames, 2)) if data.get("Rows") else None
+        header = _header(path, data, frames=1)
+    except InputError:
+        raise
+    # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
+    except Exception as error:
+        raise _damaged(path) from error
+    complete = header.series_uid and header.position_lps_mm is not None and min(header.rows_columns) > 0
+    if not complete and sop_class in _SLICE_CLASSES:
+        raise _damaged(path)
+    return header if complete else None
+
+
+def _header(path: Path, data: pydicom.Dataset, frames: int) -> SliceHeader:
+    def numbers(key: str, count: int) -> np.ndarray | None:
+        value = data.get(key)
+        if value is None or value == "":
+            return None
+        array = np.asarray(value, dtype=np.float64)
+        if array.shape != (count,) or not np.isfinite(array).all():
+            raise _damaged(path)
+        return array
+
+    orientation = numbers("ImageOrientationPatient", 6)
+    pixel = numbers("PixelSpacing", 2)
+    position = numbers("ImagePositionPatient", 3)
+    placed = position is not None and orientation is not None and pixel is not None
+    if placed and (pixel.min() <= 0 or not np.allclose(_lengths(orientation), 1, atol=1e-2)):
+        raise _damaged(path)
+    thickness = data.get("SliceThickness")
+    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    return SliceHeader(
+        path=path,
+        series_uid=str(data.get("SeriesInstanceUID") or ""),
+        series_number=str(data.get("SeriesNumber") or "without number"),
+        modality=str(data.get("Modality") or "unknown"),
+        position_lps_mm=position if placed else None,
+        along_row_lps=orientation[:3] / _lengths(orientation)[0] if placed else None,
+        along_column_lps=orientation[3:] / _lengths(orientation)[1] if placed else None,
+        pixel_mm=(float(pixel[0]), float(pixel[1])) if placed else None,
+        rows_columns=(int(data.get("Rows") or 0), int(data.get("Columns") or 0)),
+        thickness_mm=None if thickness in (None, "") else float(thickness),
+        slope=1.0 if slope in (None, "") else float(slope),
+        intercept=0.0 if intercept in (None, "") else float(intercept),
+        allocated_bits=int(data.get("BitsAllocated") or 16),
+        samples_per_pixel=int(data.get("SamplesPerPixel") or 1),
+        photometric=str(data.get("PhotometricInterpretation") or ""),
+        frames=frames,
+    )
+
+
+def _check_kind(slices: list[SliceHeader]) -> None:
+    """:raises InputError: the images are not single-frame grey CT or MR slices."""
+    for s in slices:
+        if s.modality not in MODALITIES:
+            raise InputError(f"The series is of modality {s.modality}. Only CT and MR can be processed.")
+        if s.frames > 1:
+            raise InputError(
+                f"{s.path.name} is an enhanced (multi-frame) DICOM image, which cannot be read directly. "
+                "Load it in 3D Slicer, or convert it to NIfTI with dcm2niix, and give the converted volume."
+            )
+        if s.samples_per_pixel != 1 or s.photometric != "MONOCHROME2":
+            raise InputError(
+                f"{s.path.name} holds pixels of kind {s.photometric or 'unknown'} with {s.samples_per_pixel} value(s) "
+                "each; only grey images with bright as high (MONOCHROME2) can be read. Convert the series first."
+            )
+
+
+def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
+    """Rescaled pixels (K, J, I) of slices in order."""
+    import SimpleITK as sitk
+
+    whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(s.path) for s in ordered])
+    # Left alone, the reader would cut the values of all slices to the type that the first one needs.
+    reader.SetOutputPixelType(sitk.sitkInt32 if whole else sitk.sitkFloat32)
+    try:
+        array = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise _first_undecodable(ordered) from error
+    return _smallest_integers(array) if whole else array
+
+
+def _first_undecodable(ordered: list[SliceHeader]) -> InputError:
+    import SimpleITK as sitk
+
+    for s in ordered:
+        try:
+            sitk.ReadImage(str(s.path))
+        except RuntimeError:
+            return InputError(
+                f"The pixels of {s.path.name} cannot be decoded: the file is truncated or damaged, or its compression "
+                "is not supported. Export the series again, uncompressed if possible."
+            )
+    return InputError("The pixels of the series cannot be decoded. Export the series again, uncompressed if possible.")
+
+
+def _smallest_integers(array: np.ndarray) -> np.ndarray:
+    low, high = int(array.min()), int(array.max())
+    for kind in (np.int16, np.uint16):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    return array
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"The header of {path.name} is damaged or incomplete. Export the series again, or remove that file."
+    )
+
+
+def _has_mark(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _is_binary(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(512)
+    return not start or b"\0" in start
+
+
+def _kind_of_suffix(path: Path) -> str:
+    # Slices are often numbered in place of a suffix, as in IM.0001 or in UIDs.
+    suffix = path.suffix.lower()
+    return "number" if suffix[1:].isdigit() else suffix
+
+
+def _has_subfolder(folder: Path) -> bool:
+    return any(entry.is_dir() for entry in folder.iterdir())
+
+
+def _lengths(orientation: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(orientation.reshape(2, 3), axis=1)
