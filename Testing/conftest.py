@@ -1,0 +1,47 @@
+"""What every test may use: real scans where they are at hand, and a small volume whose place is easy to check."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# pyproject.toml says the same to pytest; this keeps a single test file runnable from any folder.
+for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "Testing"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def shared_data() -> Path:
+    """Folder with real scans (demo/, val/, train/): $CYCLEINR_SHARED/data, or shared/data beside the repository.
+
+    Skips the test that asks for it where there is none.
+    """
+    places = [os.environ.get("CYCLEINR_SHARED"), REPOSITORY.parent / "shared"]
+    for place in places:
+        if place and (Path(place) / "data").is_dir():
+            return Path(place) / "data"
+    pytest.skip("needs real scans: set CYCLEINR_SHARED to a folder that holds data/demo, data/val and data/train")
+
+
+@pytest.fixture
+def scans() -> Path:
+    """Folder with real scans; the test is skipped without."""
+    return shared_data()
+
+
+@pytest.fixture
+def oblique_affine() -> np.ndarray:
+    """4x4 ijk_to_ras of an oblique right-handed volume, spacing 0.8 x 0.7 x 4 mm."""
+    a, b = np.deg2rad(25), np.deg2rad(-10)
+    turn_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    turn_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn_z @ turn_x @ np.diag([0.8, 0.7, 4.0])
+    affine[:3, 3] = (-35.5, 12.25, 401.0)
+    return affine
