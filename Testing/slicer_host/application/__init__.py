@@ -1,0 +1,1 @@
+"""The application around the scene: logics, files, views, modules, main window and ``slicer.app``."""

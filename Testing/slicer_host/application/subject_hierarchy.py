@@ -1,0 +1,64 @@
+"""Puts data nodes into the subject hierarchy, which in Slicer the Qt plugins do."""
+
+import slicer
+import vtk
+
+# The node classes whose plugins (Volumes, Transforms, Tables, Texts) add them; the module uses no others
+SHOWN_CLASSES = ("vtkMRMLVolumeNode", "vtkMRMLTransformNode", "vtkMRMLTableNode", "vtkMRMLTextNode")
+
+
+class SubjectHierarchyKeeper:
+    """Adds an item for each new data node, removes it with the node, and merges the hierarchy of a loaded scene."""
+
+    def __init__(self, scene):
+        self._scene = scene
+        self._observers = [
+            scene.AddObserver(scene.NodeAddedEvent, self._with_node(self._on_added)),
+            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._with_node(self._on_removed)),
+            scene.AddObserver(scene.EndImportEvent, self._on_imported),
+        ]
+
+    def close(self):
+        for tag in self._observers:
+            self._scene.RemoveObserver(tag)
+
+    @staticmethod
+    def _with_node(method):
+        """VTK hands the node over only to a callback that says which type of call data it takes."""
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def callback(_scene, _event, node):
+            method(node)
+
+        return callback
+
+    def _hierarchy(self):
+        return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
+
+    def _add(self, node):
+        hierarchy = self._hierarchy()
+        if not hierarchy.GetItemByDataNode(node):
+            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+    def _on_added(self, node):
+        if node.IsA("vtkMRMLSubjectHierarchyNode"):
+            slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(self._scene)
+        elif self._is_shown(node) and not self._scene.IsImporting():
+            self._add(node)
+
+    def _on_removed(self, node):
+        if self._scene.IsClosing() or node.IsA("vtkMRMLSubjectHierarchyNode"):
+            return
+        item = self._hierarchy().GetItemByDataNode(node)
+        if item:
+            self._hierarchy().RemoveItem(item, False, False)
+
+    def _on_imported(self, *_):
+        for class_name in SHOWN_CLASSES:
+            for node in slicer.util.getNodesByClass(class_name):
+                if self._is_shown(node):
+                    self._add(node)
+
+    @staticmethod
+    def _is_shown(node):
+        return not node.GetHideFromEditors() and any(node.IsA(class_name) for class_name in SHOWN_CLASSES)

@@ -1,0 +1,1 @@
+"""PythonQt's way of speaking to Qt, on top of PySide6."""

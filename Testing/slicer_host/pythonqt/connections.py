@@ -1,0 +1,70 @@
+"""``object.connect("signal(types)", slot)`` and its ``disconnect``; an unknown signature fails."""
+
+import inspect
+import re
+import types
+
+from PySide6 import QtCore
+
+
+def _normalized(signature):
+    """Qt's spelling of a signature; MRML pointers travel as Python objects."""
+    normalized = bytes(QtCore.QMetaObject.normalizedSignature(signature)).decode()
+    return re.sub(r"vtk\w+\*", "PyObject", normalized)
+
+
+def _positional_limit(slot):
+    """How many positional arguments ``slot`` takes; None for any number."""
+    try:
+        parameters = inspect.signature(slot).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def _trimmed(slot, count):
+    """Call ``slot`` with at most ``count`` arguments, and with no more than it takes, as PythonQt does."""
+    limit = _positional_limit(slot)
+    count = count if limit is None else min(count, limit)
+    return lambda *arguments: slot(*arguments[:count])
+
+
+def connect(sender, signature, slot, *_connection_type):
+    """Connect a signal given by its C++ signature."""
+    normalized = _normalized(signature)
+    if sender.metaObject().indexOfSignal(normalized) < 0:
+        raise ValueError(f"{type(sender).__name__} has no signal {signature!r}")
+    if not callable(slot):
+        raise TypeError(f"{slot!r} is no slot: only Python callables are connected")
+    name, arguments = normalized.rstrip(")").split("(")
+    target = _trimmed(slot, len(arguments.split(",")) if arguments else 0)
+    sender.__dict__.setdefault("_host_connections", []).append((normalized, slot, target))
+    getattr(sender, name).connect(target)
+    return True
+
+
+def disconnect(sender, signature, slot=None):
+    """Undo ``connect``; false when nothing was connected."""
+    normalized = _normalized(signature)
+    connections = sender.__dict__.get("_host_connections", [])
+    matching = [entry for entry in connections if entry[0] == normalized and (slot is None or entry[1] == slot)]
+    for entry in matching:
+        getattr(sender, normalized.split("(")[0]).disconnect(entry[2])
+        connections.remove(entry)
+    return bool(matching)
+
+
+def install():
+    """Give every QObject these two methods. PySide6 resolves ``connect`` before it looks into the class."""
+    original = QtCore.QObject.__getattribute__
+
+    def getattribute(instance, name):
+        if name == "connect":
+            return types.MethodType(connect, instance)
+        if name == "disconnect":
+            return types.MethodType(disconnect, instance)
+        return original(instance, name)
+
+    QtCore.QObject.__getattribute__ = getattribute

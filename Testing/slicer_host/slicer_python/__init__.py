@@ -1,0 +1,1 @@
+"""Slicer's Python modules that the slicer-core wheel lacks, written from their documented behaviour."""
