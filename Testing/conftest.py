@@ -29,7 +29,7 @@ def shared_data() -> Path:
     pytest.skip("needs real scans: set CYCLEINR_SHARED to a folder that holds data/demo, data/val and data/train")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scans() -> Path:
     """Folder with real scans; the test is skipped without."""
     return shared_data()

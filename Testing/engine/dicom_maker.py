@@ -1,0 +1,72 @@
+"""Small DICOM series for the tests, with every tag open to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+SERIES = generate_uid()
+OTHER_SERIES = generate_uid()
+STUDY = generate_uid()
+PATIENT = "Doe^Jane"
+
+
+def pixels_of_slice(n: int, rows: int = 6, columns: int = 5) -> np.ndarray:
+    """Stored values (rows, columns) that tell slice, row and column apart."""
+    row, column = np.mgrid[0:rows, 0:columns]
+    return (1000 + 100 * n + 10 * row + column).astype(np.uint16)
+
+
+def write_slice(path: Path, position, pixels: np.ndarray, **tags) -> Path:
+    """Write one slice; any DICOM keyword replaces its default, and None removes it.
+
+    :param position: Image Position (Patient), LPS mm.
+    :param pixels: stored values (rows, columns), 16 bits.
+    """
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    modality = tags.get("Modality", "CT")
+    data.SOPClassUID = MRImageStorage if modality == "MR" else CTImageStorage
+    data.SOPInstanceUID = generate_uid()
+    data.PatientName, data.PatientID = PATIENT, "4711"
+    data.StudyInstanceUID, data.SeriesInstanceUID = STUDY, SERIES
+    data.ImageType, data.Modality, data.SeriesNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], modality, 3
+    data.SliceThickness = 4.5
+    data.ImagePositionPatient = [float(f"{value:.6g}") for value in position]
+    data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    data.PixelSpacing = [0.7, 0.6]
+    data.Rows, data.Columns = pixels.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.PixelRepresentation = int(pixels.dtype.kind == "i")
+    data.RescaleSlope, data.RescaleIntercept = 1, -1024
+    for key, value in tags.items():
+        if value is None:
+            delattr(data, key)
+        else:
+            setattr(data, key, value)
+    data.PixelData = pixels.tobytes()
+    data["PixelData"].VR = "OW"
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    return path
+
+
+def write_series(folder: Path, slices: int = 6, step=(0, 0, 5), origin=(-10, -20, 30), prefix="a", **tags) -> Path:
+    """Write slices whose file names run against their order in space.
+
+    A tag may be a function of the slice number n; slice n lies at origin + n * step.
+    """
+    folder.mkdir(exist_ok=True)
+    for n in range(slices):
+        own = {key: value(n) if callable(value) else value for key, value in tags.items()}
+        position = own.pop("position", np.array(origin, float) + n * np.array(step, float))
+        pixels = own.pop("pixels", pixels_of_slice(n))
+        write_slice(folder / f"{prefix}{slices - n:03d}.dcm", position, pixels, **own)
+    return folder

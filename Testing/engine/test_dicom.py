@@ -1,0 +1,316 @@
+"""A DICOM series becomes the volume that the scanner acquired, or is refused with the reason."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cycleinr.errors import GeometryError, InputError
+from cycleinr.files import read_volume
+from engine.dicom_maker import OTHER_SERIES, PATIENT, pixels_of_slice, write_series, write_slice
+from pydicom.uid import generate_uid
+
+TILTED_ROWS = [1, 0, 0, 0, 0.8, 0.6]
+CORONAL_ROWS = [1, 0, 0, 0, 0, -1]
+SAGITTAL_ROWS = [0, 1, 0, 0, 0, -1]
+
+
+@pytest.fixture(scope="module")
+def real_series(scans, tmp_path_factory):
+    """Folder with a real JPEG Lossless head CT."""
+    folder = tmp_path_factory.mktemp("real")
+    with zipfile.ZipFile(scans / "demo" / "dicom_ct_head_5mm.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def refusal(path, kind=InputError) -> str:
+    """The message that a path is refused with; it never names the patient."""
+    with pytest.raises(kind) as caught:
+        read_volume(path)
+    message = str(caught.value)
+    assert "Doe" not in message
+    assert "4711" not in message
+    return message
+
+
+class TestRealSeries:
+    def test_a_compressed_head_ct_is_the_same_scan_as_its_nifti_copy(self, real_series, scans):
+        volume = read_volume(real_series)
+        copy = read_volume(scans / "demo" / "ct_head_5mm.nii.gz")
+        i, j, k = np.round(np.linalg.solve(volume.ijk_to_ras, copy.ijk_to_ras[:, 3]))[:3].astype(int)
+        depth, height, width = copy.shape_kji
+        part = volume.array[k : k + depth, j : j + height, i : i + width]
+        # The copy has the padding outside the field of view (-3024) raised to air.
+        np.testing.assert_array_equal(np.maximum(part, -1024), copy.array)
+        np.testing.assert_allclose(volume.ras_of_ijk([i, j, k]), copy.ras_of_ijk([0, 0, 0]), atol=1e-3)
+        np.testing.assert_allclose(volume.ras_of_ijk([i + 9, j + 8, k + 7]), copy.ras_of_ijk([9, 8, 7]), atol=1e-3)
+
+    def test_it_is_described_by_its_tags(self, real_series):
+        volume = read_volume(real_series)
+        assert volume.array.dtype == np.int16
+        assert (volume.modality, volume.slice_thickness_mm, volume.name) == ("CT", 5.0, "CT series 2")
+        np.testing.assert_allclose(volume.spacing_ijk_mm, (0.488281, 0.488281, 5.0))
+
+    def test_one_file_stands_for_its_series(self, real_series):
+        one = next(iter(real_series.glob("*.dcm")))
+        np.testing.assert_array_equal(read_volume(one).array, read_volume(real_series).array)
+
+    def test_a_missing_file_is_noticed(self, real_series, tmp_path):
+        for file in sorted(real_series.glob("*.dcm")):
+            shutil.copy(file, tmp_path)
+        (tmp_path / "0010.dcm").unlink()
+        assert "10.000 mm, and 5.000 mm elsewhere: 1 slice seems to be missing" in refusal(tmp_path, GeometryError)
+
+    def test_a_truncated_compressed_file_is_named(self, real_series, tmp_path):
+        for file in real_series.glob("*.dcm"):
+            shutil.copy(file, tmp_path)
+        damaged = tmp_path / "0017.dcm"
+        damaged.chmod(0o600)
+        damaged.write_bytes(damaged.read_bytes()[:60_000])
+        assert "0017.dcm" in refusal(tmp_path)
+
+
+class TestPlaceInThePatient:
+    def test_an_axial_series_lies_where_it_was_worked_out_by_hand(self, tmp_path):
+        volume = read_volume(write_series(tmp_path))
+        assert volume.shape_kji == (6, 6, 5)
+        expected = [[-0.6, 0, 0, 10], [0, -0.7, 0, 20], [0, 0, 5, 30], [0, 0, 0, 1]]
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-9)
+
+    def test_a_coronal_series_lies_where_it_was_worked_out_by_hand(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, step=(0, 5, 0), ImageOrientationPatient=CORONAL_ROWS))
+        expected = [[-0.6, 0, 0, 10], [0, 0, -5, 20], [0, -0.7, 0, 30], [0, 0, 0, 1]]
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-9)
+
+    def test_a_sagittal_series_lies_where_it_was_worked_out_by_hand(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, step=(-5, 0, 0), ImageOrientationPatient=SAGITTAL_ROWS))
+        expected = [[0, 0, 5, 10], [-0.6, 0, 0, 20], [0, -0.7, 0, 30], [0, 0, 0, 1]]
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-9)
+
+    def test_an_oblique_series_lies_where_it_was_worked_out_by_hand(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, step=(0, -3, 4), ImageOrientationPatient=TILTED_ROWS))
+        expected = [[-0.6, 0, 0, 10], [0, -0.56, 3, 20], [0, 0.42, 4, 30], [0, 0, 0, 1]]
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-9)
+
+    def test_slices_are_sorted_by_position_whatever_their_names_and_numbers_say(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, InstanceNumber=lambda n: (5 * n) % 6))
+        np.testing.assert_array_equal(volume.array, np.stack([pixels_of_slice(n) for n in range(6)]).astype(int) - 1024)
+
+    def test_a_series_acquired_downwards_is_the_same_volume(self, tmp_path):
+        up = read_volume(write_series(tmp_path / "up"))
+        down = read_volume(
+            write_series(
+                tmp_path / "down", step=(0, 0, -5), origin=(-10, -20, 55), pixels=lambda n: pixels_of_slice(5 - n)
+            )
+        )
+        np.testing.assert_array_equal(up.array, down.array)
+        np.testing.assert_allclose(up.ijk_to_ras, down.ijk_to_ras)
+
+    def test_itk_reads_the_same_values_at_the_same_place(self, tmp_path):
+        write_series(tmp_path, step=(0, -3, 4), ImageOrientationPatient=TILTED_ROWS)
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
+        image = sitk.ReadImage(names)
+        volume = read_volume(tmp_path)
+        for index in ((0, 0, 0), (4, 5, 3)):
+            right, anterior, superior = volume.ras_of_ijk(index)
+            np.testing.assert_allclose(
+                image.TransformIndexToPhysicalPoint(index), (-right, -anterior, superior), atol=1e-4
+            )
+            assert image[index] == volume.array[index[::-1]]
+
+    def test_the_spacing_comes_from_the_positions_not_from_the_tags(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, SpacingBetweenSlices=9.0))
+        assert volume.spacing_ijk_mm[2] == pytest.approx(5)
+        assert volume.slice_thickness_mm == 4.5
+
+    @pytest.mark.parametrize("thickness", ["", 0])
+    def test_an_unknown_thickness_stays_unknown(self, tmp_path, thickness):
+        assert read_volume(write_series(tmp_path, SliceThickness=thickness)).slice_thickness_mm is None
+
+    def test_positions_rounded_by_the_scanner_are_no_irregular_spacing(self, tmp_path):
+        rounded = read_volume(write_series(tmp_path, position=lambda n: (-10, -20, round(n * 10 / 3, 2))))
+        assert rounded.spacing_ijk_mm[2] == pytest.approx(10 / 3, abs=0.002)
+
+
+class TestValues:
+    def test_rescaled_ct_is_int16_in_hounsfield_units(self, tmp_path):
+        volume = read_volume(write_series(tmp_path))
+        assert volume.array.dtype == np.int16
+        assert volume.array[0, 0, 0] == 1000 - 1024
+
+    def test_each_slice_is_rescaled_by_its_own_slope(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, RescaleSlope=lambda n: 1 + n, RescaleIntercept=lambda n: -n))
+        expected = np.stack([pixels_of_slice(n).astype(int) * (1 + n) - n for n in range(6)])
+        np.testing.assert_array_equal(volume.array, expected)
+
+    def test_fractional_slopes_are_kept_although_the_first_slice_needs_none(self, tmp_path):
+        slopes = [1, 0.5, 1.25, 0.1, 2, 1]
+        volume = read_volume(write_series(tmp_path, Modality="MR", RescaleSlope=lambda n: slopes[n]))
+        expected = np.stack([pixels_of_slice(n).astype(float) * slopes[n] - 1024 for n in range(6)])
+        assert volume.array.dtype == np.float32
+        np.testing.assert_allclose(volume.array, expected, rtol=1e-6)
+
+    def test_mr_without_rescale_keeps_its_stored_values(self, tmp_path):
+        volume = read_volume(write_series(tmp_path, Modality="MR", RescaleSlope=None, RescaleIntercept=None))
+        assert (volume.modality, volume.array.dtype, volume.name) == ("MR", np.int16, "MR series 3")
+        np.testing.assert_array_equal(volume.array[2], pixels_of_slice(2))
+
+    def test_values_beyond_int16_get_the_type_that_holds_them(self, tmp_path):
+        bright = write_series(tmp_path / "a", pixels=lambda n: pixels_of_slice(n) + 60_000, RescaleIntercept=0)
+        assert read_volume(bright).array.dtype == np.uint16
+        both = write_series(tmp_path / "b", pixels=lambda n: pixels_of_slice(n) + np.uint16(60_000 * (n % 2)))
+        assert read_volume(both).array.dtype == np.int32
+        assert read_volume(both).array.max() == 60_000 + pixels_of_slice(5).max() - 1024
+
+    def test_signed_stored_values_are_read_as_such(self, tmp_path):
+        signed = write_series(tmp_path, pixels=lambda n: pixels_of_slice(n).astype(np.int16) - 2000, RescaleIntercept=0)
+        assert read_volume(signed).array[0, 0, 0] == -1000
+
+
+class TestWhatBelongsToTheSeries:
+    def test_two_series_are_listed_without_the_patient(self, tmp_path):
+        write_series(tmp_path)
+        write_series(tmp_path, slices=2, prefix="b", SeriesInstanceUID=OTHER_SERIES, SeriesNumber=7, Modality="MR")
+        message = refusal(tmp_path)
+        assert "2 DICOM series" in message
+        assert "series 3: 6 CT images" in message
+        assert "series 7: 2 MR images, for example b001.dcm" in message
+
+    def test_one_file_selects_its_series_of_several(self, tmp_path):
+        write_series(tmp_path)
+        write_series(tmp_path, slices=4, prefix="b", SeriesInstanceUID=OTHER_SERIES)
+        assert read_volume(tmp_path / "a002.dcm").shape_kji[0] == 6
+        assert read_volume(tmp_path / "b002.dcm").shape_kji[0] == 4
+
+    def test_scouts_are_dropped_from_the_same_series(self, tmp_path):
+        write_series(tmp_path)
+        write_slice(
+            tmp_path / "scout.dcm", (0, 0, 0), pixels_of_slice(0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        )
+        assert read_volume(tmp_path).shape_kji[0] == 6
+        assert "scout" in refusal(tmp_path / "scout.dcm")
+
+    def test_objects_that_are_no_images_are_ignored(self, tmp_path):
+        write_series(tmp_path)
+        write_slice(
+            tmp_path / "report.dcm", (0, 0, 0), pixels_of_slice(0), Modality="SR", SeriesInstanceUID=OTHER_SERIES,
+            SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22", Rows=None, Columns=None, ImagePositionPatient=None,
+        )  # fmt: skip
+        write_slice(
+            tmp_path / "screen.dcm", (0, 0, 0), pixels_of_slice(0), SeriesInstanceUID=OTHER_SERIES,
+            SOPClassUID="1.2.840.10008.5.1.4.1.1.7", ImagePositionPatient=None,
+        )  # fmt: skip
+        (tmp_path / "README").write_text("about this disc")
+        (tmp_path / ".DS_Store").write_bytes(bytes(100))
+        (tmp_path / "thumbs.db").write_bytes(bytes(100))
+        assert read_volume(tmp_path).shape_kji[0] == 6
+
+    def test_files_without_a_suffix_are_read(self, tmp_path):
+        for n, file in enumerate(sorted(write_series(tmp_path).iterdir())):
+            file.rename(tmp_path / f"IM{n}")
+        assert read_volume(tmp_path).shape_kji[0] == 6
+        assert read_volume(tmp_path / "IM3").shape_kji[0] == 6
+
+    def test_a_folder_without_dicom_is_refused(self, tmp_path):
+        assert "no DICOM images" in refusal(tmp_path)
+        write_series(tmp_path / "inside")
+        assert "Subfolders are not searched" in refusal(tmp_path)
+
+    def test_other_modalities_are_refused_by_name(self, tmp_path):
+        assert "modality PT" in refusal(write_series(tmp_path, Modality="PT"))
+
+    def test_another_modality_beside_a_ct_is_no_second_choice(self, tmp_path):
+        write_series(tmp_path)
+        write_series(tmp_path, prefix="b", SeriesInstanceUID=generate_uid(), Modality="PT")
+        assert read_volume(tmp_path).modality == "CT"
+
+    def test_the_name_of_the_volume_says_nothing_about_the_patient(self, tmp_path):
+        name = read_volume(write_series(tmp_path, SeriesDescription=PATIENT)).name
+        assert name == "CT series 3"
+
+
+class TestWhatIsRefused:
+    def test_a_single_slice(self, tmp_path):
+        assert "one slice" in refusal(write_series(tmp_path, slices=1), GeometryError)
+
+    def test_two_slices_at_one_position(self, tmp_path):
+        write_series(tmp_path)
+        write_slice(tmp_path / "again.dcm", (-10, -20, 40), pixels_of_slice(2))
+        message = refusal(tmp_path, GeometryError)
+        assert "1 of 7 slices lie where another slice lies" in message
+        assert "position 4" in message
+
+    def test_a_missing_slice_with_the_place_of_the_gap(self, tmp_path):
+        write_series(tmp_path)
+        (tmp_path / "a003.dcm").unlink()
+        message = refusal(tmp_path, GeometryError)
+        assert "between slices 3 and 4 of 5 is 10.000 mm, and 5.000 mm elsewhere: 1 slice seems" in message
+
+    def test_irregular_spacing_with_the_place_of_the_gap(self, tmp_path):
+        write_series(tmp_path, position=lambda n: (-10, -20, 5 * n + (0.3 if n > 3 else 0)))
+        message = refusal(tmp_path, GeometryError)
+        assert "between slices 4 and 5 of 6 is 5.300 mm" in message
+        assert "irregular" in message
+
+    def test_slices_that_are_not_parallel(self, tmp_path):
+        turned = write_series(tmp_path, ImageOrientationPatient=lambda n: [1, 0, 0, 0, 1, 0] if n else TILTED_ROWS)
+        assert "orientation" in refusal(turned, GeometryError)
+
+    def test_a_tilted_gantry_with_its_angle(self, tmp_path):
+        tilted = write_series(tmp_path, step=(0, 5 * np.tan(np.deg2rad(15)), 5))
+        message = refusal(tilted, GeometryError)
+        assert "15.00 degrees" in message
+        assert "gantry" in message
+
+    def test_a_slice_that_is_shifted_sideways(self, tmp_path):
+        shifted = write_series(tmp_path, position=lambda n: (-10 + 2 * (n == 3), -20, 5 * n))
+        assert "Slice 4 of 6 lies" in refusal(shifted, GeometryError)
+
+    def test_slices_of_different_size(self, tmp_path):
+        message = refusal(write_series(tmp_path, pixels=lambda n: pixels_of_slice(n, columns=5 if n else 8)))
+        assert "differ in size" in message
+
+    def test_slices_of_different_pixel_spacing(self, tmp_path):
+        message = refusal(write_series(tmp_path, PixelSpacing=lambda n: [0.7, 0.6 if n else 0.8]))
+        assert "pixel spacing" in message
+
+    def test_inverted_and_colour_pixels(self, tmp_path):
+        assert "MONOCHROME1" in refusal(write_series(tmp_path, PhotometricInterpretation="MONOCHROME1"))
+
+    def test_enhanced_multi_frame_images_with_a_way_out(self, tmp_path):
+        write_slice(
+            tmp_path / "e.dcm", (0, 0, 0), np.concatenate([pixels_of_slice(n) for n in range(3)]),
+            SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1", NumberOfFrames=3, Rows=6, ImagePositionPatient=None,
+            ImageOrientationPatient=None, PixelSpacing=None,
+        )  # fmt: skip
+        message = refusal(tmp_path / "e.dcm")
+        assert "multi-frame" in message
+        assert "dcm2niix" in message
+
+    @pytest.mark.parametrize("kept", [0, 50, 200, 600, 0.95])
+    def test_a_truncated_file_by_its_name(self, tmp_path, kept):
+        write_series(tmp_path)
+        content = (tmp_path / "a001.dcm").read_bytes()
+        (tmp_path / "a001.dcm").write_bytes(content[: kept if kept >= 1 or kept == 0 else int(len(content) * kept)])
+        assert "a001.dcm" in refusal(tmp_path)
+
+    def test_a_file_of_noise_by_its_name(self, tmp_path):
+        write_series(tmp_path)
+        (tmp_path / "a001.dcm").write_bytes(np.random.default_rng(0).bytes(3000))
+        assert "a001.dcm" in refusal(tmp_path)
+
+    def test_an_empty_file_without_a_suffix_by_its_name(self, tmp_path):
+        for n, file in enumerate(sorted(write_series(tmp_path).iterdir())):
+            file.rename(tmp_path / f"IM{n}")
+        (tmp_path / "IM0").write_bytes(b"")
+        assert "IM0" in refusal(tmp_path)
+
+    @pytest.mark.parametrize("missing", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows"])
+    def test_a_slice_without_its_place_by_its_name(self, tmp_path, missing):
+        write_series(tmp_path)
+        write_slice(tmp_path / "a001.dcm", (-10, -20, 55), pixels_of_slice(5), **{missing: None})
+        assert "a001.dcm" in refusal(tmp_path)
