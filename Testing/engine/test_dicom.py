@@ -66,7 +66,7 @@ class TestRealSeries:
         assert "10.000 mm, and 5.000 mm elsewhere: 1 slice seems to be missing" in refusal(tmp_path, GeometryError)
 
     def test_a_truncated_compressed_file_is_named(self, real_series, tmp_path):
-        for file in real_series.glob("*.dcm"):
+        for file in sorted(real_series.glob("*.dcm"))[14:20]:
             shutil.copy(file, tmp_path)
         damaged = tmp_path / "0017.dcm"
         damaged.chmod(0o600)

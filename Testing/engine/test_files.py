@@ -143,6 +143,16 @@ class TestReading:
         with pytest.raises(InputError, match="no file or folder .*gone.nii"):
             read_volume(tmp_path / "gone.nii")
 
+    def test_a_file_that_may_not_be_opened_is_named_with_the_cause(self, tmp_path, volume, monkeypatch):
+        write_volume(volume, tmp_path / "a.nii")
+
+        def forbidden(*_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("cycleinr.files.nifti.open", forbidden, raising=False)
+        with pytest.raises(InputError, match="a.nii cannot be opened .Permission denied"):
+            read_volume(tmp_path / "a.nii")
+
     def test_an_unknown_format_is_answered_with_the_known_ones(self, tmp_path):
         (tmp_path / "notes.txt").write_text("hello")
         with pytest.raises(InputError, match=r"notes.txt.*\.nii\.gz.*\.nrrd.*DICOM folder"):

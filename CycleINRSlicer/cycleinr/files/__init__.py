@@ -30,11 +30,18 @@ def read_volume(path: str | Path) -> Volume:
     :raises InputError: missing, damaged, of another format, or no single 3-D volume.
     :raises GeometryError: sheared, or DICOM slices that are not evenly stacked.
     """
-    from .dicom import looks_like_dicom, read_dicom
-
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}. Check the path.")
+    try:
+        return _read(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}). Check its permissions and the disk.") from error
+
+
+def _read(path: Path) -> Volume:
+    from .dicom import looks_like_dicom, read_dicom
+
     if path.is_dir():
         return read_dicom(path)
     if image_suffix(path):

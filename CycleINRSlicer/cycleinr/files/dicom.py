@@ -37,6 +37,7 @@ _TAGS = [
     "RescaleIntercept",
     "RescaleSlope",
 ]
+_DECODER = "GDCMImageIO"
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
 _SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
@@ -141,7 +142,7 @@ def _header_of(path: Path) -> SliceHeader | None:
             frames = int(data.get("NumberOfFrames") or 1)
             return _header(path, data, frames=max(frames, 2)) if data.get("Rows") else None
         header = _header(path, data, frames=1)
-    except InputError:
+    except (InputError, PermissionError):
         raise
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
     except Exception as error:
@@ -213,6 +214,7 @@ def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
 
     whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
     reader = sitk.ImageSeriesReader()
+    reader.SetImageIO(_DECODER)
     reader.SetFileNames([str(s.path) for s in ordered])
     # Left alone, the reader would cut the values of all slices to the type that the first one needs.
     reader.SetOutputPixelType(sitk.sitkInt32 if whole else sitk.sitkFloat32)
@@ -228,7 +230,7 @@ def _first_undecodable(ordered: list[SliceHeader]) -> InputError:
 
     for s in ordered:
         try:
-            sitk.ReadImage(str(s.path))
+            sitk.ReadImage(str(s.path), imageIO=_DECODER)
         except RuntimeError:
             return InputError(
                 f"The pixels of {s.path.name} cannot be decoded: the file is truncated or damaged, or its compression "
