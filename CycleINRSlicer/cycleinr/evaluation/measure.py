@@ -1,0 +1,100 @@
+"""All numbers about one prediction, and the views of it that figures need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..profile import acquire
+from . import metrics
+from .protocol import Case, ratio_text
+from .table import Row
+
+if TYPE_CHECKING:
+    from .lpips_squeeze import LpipsSqueeze
+
+CONSISTENCY_QUANTILE = 0.999
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What figures and the Frechet distance need of one prediction, on the compared slices.
+
+    :param coronal: (K, I) middle plane on the metrics' range. :param sagittal: (K, J) likewise.
+    :param sigmas: (K,) noise of each slice, in HU or thousandths of the range.
+    :param features: (K, 512) squeeze features of each slice, (0, 512) where not available.
+    """
+
+    coronal: np.ndarray
+    sagittal: np.ndarray
+    sigmas: np.ndarray
+    features: np.ndarray
+
+
+def measure(
+    case: Case, method: str, prediction: np.ndarray, seconds: float, lpips: LpipsSqueeze | None
+) -> tuple[Row, Views, Views]:
+    """Measure one prediction.
+
+    :param prediction: (n_out, J, I) in the volume's units.
+    :param seconds: how long the method took.
+    :param lpips: None where it is not available.
+    :returns: the row, the prediction's views and the truth's.
+    """
+    ours, true = (case.range.to_unit(stack[case.compared]) for stack in (prediction, case.truth))
+    noise, noise_truth = (
+        metrics.slice_sigmas(case.range.to_noise_units(stack[case.compared])) for stack in (prediction, case.truth)
+    )
+    generated = case.generated[case.compared]
+    ssim = metrics.ssim_slices(ours, true, 1.0)
+    distance, features, features_truth = _perceptual(lpips, ours, true)
+    consistency_max, consistency_q999 = consistency_residual(case, prediction)
+    row = Row(
+        volume=case.name,
+        modality=case.modality,
+        condition=case.condition,
+        ratio=ratio_text(case.ratio),
+        method=method,
+        psnr_all_db=metrics.psnr(ours, true, 1.0),
+        psnr_generated_db=metrics.psnr(ours[generated], true[generated], 1.0),
+        ssim_axial=float(ssim.mean()),
+        ssim_axial_generated=float(ssim[generated].mean()),
+        ssim_coronal=metrics.ssim_coronal(ours, true, 1.0),
+        lpips_squeeze=float(distance.mean()),
+        lpips_squeeze_generated=float(distance[generated].mean()),
+        snli=float(np.std(noise)),
+        snli_truth=float(np.std(noise_truth)),
+        sigma_deviation=float(np.std(noise - noise_truth)),
+        consistency_max=consistency_max,
+        consistency_q999=consistency_q999,
+        seconds=seconds,
+        n_compared=len(generated),
+        n_generated=int(generated.sum()),
+        compared_mm=case.compared_mm,
+    )
+    return row, _views(ours, noise, features), _views(true, noise_truth, features_truth)
+
+
+def consistency_residual(case: Case, prediction: np.ndarray) -> tuple[float, float]:
+    """How far the re-acquired prediction is from the input: largest and 0.999 quantile of the absolute difference.
+
+    In HU for CT and in thousandths of the range for MR, over all input slices that the result covers, not clipped.
+    """
+    difference = acquire(prediction, case.profile) - case.lowres.array[case.acquired].astype(np.float32)
+    np.abs(difference, out=difference)
+    quantile = np.quantile(difference, CONSISTENCY_QUANTILE)
+    return float(difference.max()) / case.range.noise_unit, float(quantile) / case.range.noise_unit
+
+
+def _perceptual(lpips: LpipsSqueeze | None, ours: np.ndarray, true: np.ndarray):
+    if lpips is None:
+        none = np.empty((0, 0), np.float32)
+        return np.full(len(true), math.nan), none, none
+    return lpips.compare(ours, true)
+
+
+def _views(stack: np.ndarray, sigmas: np.ndarray, features: np.ndarray) -> Views:
+    return Views(stack[:, stack.shape[1] // 2], stack[:, :, stack.shape[2] // 2], sigmas, features)

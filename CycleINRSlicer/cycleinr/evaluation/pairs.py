@@ -1,0 +1,85 @@
+"""Cases from real pairs: a thick-slice scan as the input and a thin-slice scan of the same anatomy as the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import GeometryError, RequestError
+from ..grid import Target, plan_grid
+from ..profile import MAX_TAU
+from ..volume import Volume
+from .methods import linear_weights
+from .metrics import metric_range
+from .protocol import PAIR, Case, compared_slices, covered_profile
+
+IN_PLANE_TOLERANCE_PIXELS = 0.1
+DIRECTION_TOLERANCE = 1e-3
+_MIN_COMPARED = 4
+
+
+def make_pair_case(thick: Volume, thin: Volume) -> Case:
+    """Compare what is made of `thick` with `thin`.
+
+    The result's grid has the thin scan's spacing and starts at the first thick slice. The truth is the thin scan
+    interpolated linearly along k at the result's slices; where the two grids coincide it is the thin slice itself.
+    Only slices inside the thin scan count, and one thick interval is dropped at each end of the thick one. All slices
+    count as generated. The thick slices are taken as contiguous slabs where their thickness is unknown.
+
+    :param thick: the input, modality known; k is the through-plane axis of both.
+    :param thin: the truth, on the same in-plane grid; its slices may run the other way along the same axis.
+    :raises GeometryError: the in-plane grids differ, the axes are not parallel, or the scans hardly overlap.
+    :raises RequestError: the modality is unknown, or `thin` is not finer.
+    """
+    if thick.modality is None:
+        raise RequestError(
+            f"The modality of {thick.name or 'the thick scan'} is unknown. Set it to 'CT' or 'MR' first."
+        )
+    _check_same_plane(thick, thin)
+    grid = plan_grid(thick, Target(spacing_mm=thin.spacing_ijk_mm[2]), "k")
+    along = thick.directions[:, 2]
+    to_thin = np.sign(along @ thin.directions[:, 2]) / thin.spacing_ijk_mm[2]
+    start = float((thick.ijk_to_ras[:3, 3] - thin.ijk_to_ras[:3, 3]) @ along) * to_thin
+    in_thin = start + np.arange(grid.n_out) * grid.spacing_out_mm * to_thin
+    centres = np.arange(grid.n_in) * grid.ratio
+    compared = _overlap(in_thin, thin.shape_kji[0], compared_slices(np.arange(grid.n_out), centres))
+    tau = 1.0 if thick.slice_thickness_mm is None else min(thick.slice_thickness_mm / grid.spacing_in_mm, MAX_TAU)
+    profile, acquired = covered_profile(grid.n_out, centres, grid.ratio, tau)
+    weights = linear_weights(in_thin, thin.shape_kji[0]).astype(np.float32)
+    truth = (weights @ thin.array.astype(np.float32).reshape(len(thin.array), -1)).reshape(-1, *thin.shape_kji[1:])
+    return Case(
+        thick.name, thick.modality, PAIR, grid.ratio, thick, grid, truth, compared, np.ones(grid.n_out, bool),
+        profile, acquired, metric_range(thin.array, thick.modality),
+    )  # fmt: skip
+
+
+def _check_same_plane(thick: Volume, thin: Volume) -> None:
+    if thick.shape_kji[1:] != thin.shape_kji[1:]:
+        raise GeometryError(
+            f"The thick slices have {thick.shape_kji[1:]} pixels (J, I) and the thin ones {thin.shape_kji[1:]}. "
+            "Crop or resample both to the same in-plane grid first."
+        )
+    cosines = np.abs(np.sum(thick.directions * thin.directions, axis=0))
+    if np.any(cosines < 1 - DIRECTION_TOLERANCE):
+        raise GeometryError("The two scans' axes are not parallel. Resample one to the other's orientation first.")
+    # Pixel by pixel the same grid means that opposite corners coincide, up to a shift along k.
+    corners = np.array([[0, 0, 0], [thick.shape_kji[2] - 1, thick.shape_kji[1] - 1, 0]], dtype=float)
+    difference = (thick.ras_of_ijk(corners) - thin.ras_of_ijk(corners)) @ thick.directions[:, :2]
+    worst = float(np.max(np.abs(difference) / thick.spacing_ijk_mm[:2]))
+    if worst > IN_PLANE_TOLERANCE_PIXELS:
+        raise GeometryError(
+            f"The two scans' pixels lie up to {worst:.2f} pixels apart in the plane. "
+            "Resample one to the other's in-plane grid first."
+        )
+
+
+def _overlap(in_thin: np.ndarray, n_thin: int, compared: slice) -> slice:
+    """The part of `compared` that lies inside the thin scan; `in_thin` are positions in units of thin slices."""
+    inside = (in_thin >= -1e-3) & (in_thin <= n_thin - 1 + 1e-3)
+    indices = np.flatnonzero(inside)
+    indices = indices[(indices >= compared.start) & (indices < compared.stop)]
+    if len(indices) < _MIN_COMPARED:
+        raise GeometryError(
+            f"Only {len(indices)} slices of the result lie inside both scans; {_MIN_COMPARED} are needed. "
+            "Check that both scans show the same part of the body."
+        )
+    return slice(int(indices[0]), int(indices[-1]) + 1)

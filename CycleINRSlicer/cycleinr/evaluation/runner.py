@@ -1,0 +1,225 @@
+"""Measure methods on volumes. A run can be stopped at any time; started again, it goes on where it was.
+
+The output folder holds `rows.csv`, one row per volume, condition, ratio and method, and `views/`, what figures need.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CycleinrError, InputError, OutputError, RequestError
+from ..files import IMAGE_SUFFIXES, guess_modality, image_suffix, read_volume
+from ..volume import Volume
+from .measure import measure
+from .methods import METHODS, Method
+from .pairs import make_pair_case
+from .protocol import CONDITIONS, PAIR, Case, make_case, ratio_text
+from .table import Row, read_rows, write_rows
+from .views import save_views, views_path
+
+ROWS_FILE = "rows.csv"
+TRUTH = "truth"
+"""Name under which the truth's views are kept; no method may have it."""
+
+_log = logging.getLogger(__name__)
+Source = str | Path | Volume
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    :param ratios: slice spacing of the input / of the result; above 1, whole or not.
+    :param conditions: of "subsampled" and "slabs".
+    :param methods: name -> method.
+    :param lpips_folder: folder with the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
+    """
+
+    ratios: Sequence[float] = (2, 3, 5)
+    conditions: Sequence[str] = CONDITIONS
+    methods: Mapping[str, Method] = field(default_factory=lambda: dict(METHODS))
+    lpips_folder: str | Path | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    :param rows: all rows of the output folder, from this run and earlier ones.
+    :param failures: one sentence per case or method that could not be measured.
+    :param notes: metrics that were not available, and why.
+    """
+
+    rows: list[Row]
+    failures: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """A case that is made only when a row of it is missing."""
+
+    name: str
+    condition: str
+    ratio: str
+    make: Callable[[], Case]
+
+
+def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan | None = None) -> Evaluation:
+    """Degrade fine volumes, have every method restore them, and measure.
+
+    :param sources: a folder (its image files are taken, subfolders too), or a list of files, DICOM folders and
+        volumes. k is their through-plane axis.
+    :param out_dir: made if it is missing; rows that it holds already are not measured again.
+    :raises InputError: nothing to measure, or two volumes of one name.
+    :raises OutputError: the output folder cannot be written to.
+    """
+    plan = plan or Plan()
+    loaders = [_Loader(source) for source in _listed(sources)]
+    _check_names([loader.name for loader in loaders])
+    for condition in plan.conditions:
+        if condition not in CONDITIONS:
+            raise RequestError(f"The condition is {condition!r}; give one of {', '.join(CONDITIONS)}.")
+    return _run(_recipes(loaders, plan), Path(out_dir), plan)
+
+
+def evaluate_pairs(pairs: Sequence[tuple[Source, Source]], out_dir: str | Path, plan: Plan | None = None) -> Evaluation:
+    """Measure on real pairs of scans; each is (thick, thin). Ratios and conditions of the plan do not apply.
+
+    :raises InputError: nothing to measure, or two thick scans of one name.
+    :raises OutputError: the output folder cannot be written to.
+    """
+    loaders = [(_Loader(thick), _Loader(thin)) for thick, thin in pairs]
+    _check_names([thick.name for thick, _ in loaders])
+    recipes = (
+        # The ratio follows from the scans, so the name alone tells which rows are there.
+        _Recipe(thick.name, PAIR, "", lambda thick=thick, thin=thin: make_pair_case(thick.volume, thin.volume))
+        for thick, thin in loaders
+    )
+    return _run(recipes, Path(out_dir), plan or Plan())
+
+
+def find_volumes(folder: str | Path) -> list[Path]:
+    """Image files of a folder and its subfolders, in the order of their names."""
+    found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and image_suffix(path))
+    return [path for path in found if not path.name.startswith(".")]
+
+
+class _Loader:
+    """Reads a volume at most once, and only when it is needed."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self.name = source.name if isinstance(source, Volume) else _stem(Path(source))
+
+    @cached_property
+    def volume(self) -> Volume:
+        volume = self._source if isinstance(self._source, Volume) else read_volume(self._source)
+        return replace(volume, name=self.name, modality=volume.modality or guess_modality(volume)[0])
+
+    def forget(self) -> None:
+        """Give the memory back; the next use reads again."""
+        self.__dict__.pop("volume", None)
+
+
+def _listed(sources: Source | Sequence[Source]) -> list[Source]:
+    if isinstance(sources, Volume):
+        return [sources]
+    if not isinstance(sources, (str, Path)):
+        return list(sources)
+    path = Path(sources)
+    return (find_volumes(path) or [path]) if path.is_dir() else [path]
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(image_suffix(path))] if image_suffix(path) else path.name
+
+
+def _check_names(names: list[str]) -> None:
+    if not names:
+        raise InputError(f"There is nothing to evaluate. Give a folder with files in {', '.join(IMAGE_SUFFIXES)}.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"Several volumes are called {', '.join(twice)}. Rename them, since rows go by the name.")
+
+
+def _recipes(loaders: list[_Loader], plan: Plan) -> Iterator[_Recipe]:
+    for loader in loaders:
+        for condition in plan.conditions:
+            for ratio in plan.ratios:
+                yield _Recipe(
+                    loader.name,
+                    condition,
+                    ratio_text(ratio),
+                    lambda loader=loader, condition=condition, ratio=ratio: make_case(loader.volume, condition, ratio),
+                )
+        loader.forget()
+
+
+def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: Plan) -> Evaluation:
+    if TRUTH in plan.methods:
+        raise RequestError(f"No method may be called {TRUTH!r}. Choose another name.")
+    try:
+        (out_dir / "views").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {out_dir} cannot be made ({error.strerror}). Choose another.") from error
+    rows = read_rows(out_dir / ROWS_FILE)
+    lpips, note = _lpips(plan)
+    failures = []
+    for recipe in recipes:
+        missing = [method for name, method in plan.methods.items() if not _is_done(rows, recipe, name)]
+        if not missing:
+            continue
+        try:
+            case = recipe.make()
+        except CycleinrError as error:
+            failures.append(f"{recipe.name}, {recipe.condition}, x{recipe.ratio or '?'}: {error}")
+            continue
+        for method in missing:
+            try:
+                row = _one(case, method, out_dir, lpips)
+            except CycleinrError as error:
+                failures.append(f"{recipe.name}, {recipe.condition}, x{ratio_text(case.ratio)}, {method.name}: {error}")
+                continue
+            rows.append(row)
+            write_rows(out_dir / ROWS_FILE, rows)
+            _log.info("%s %s x%s %s: %.2f dB", *row.key, row.psnr_generated_db)
+    return Evaluation(rows, failures, [note] if note else [])
+
+
+def _one(case: Case, method: Method, out_dir: Path, lpips) -> Row:
+    start = time.perf_counter()
+    prediction = np.asarray(method.run(case.lowres, case.grid))
+    seconds = time.perf_counter() - start
+    if prediction.shape != case.truth.shape:
+        raise InputError(f"It returned slices of shape {prediction.shape} instead of {case.truth.shape}.")
+    if not np.isfinite(prediction).all():
+        raise InputError("It returned values that are not finite.")
+    row, ours, true = measure(case, method.name, prediction, seconds, lpips)
+    # Views first: a row says that everything about it is there.
+    save_views(views_path(out_dir, row.key[:3], method.name), ours)
+    save_views(views_path(out_dir, row.key[:3], TRUTH), true)
+    return row
+
+
+def _is_done(rows: list[Row], recipe: _Recipe, method: str) -> bool:
+    return any(
+        (row.volume, row.condition, row.method) == (recipe.name, recipe.condition, method)
+        and recipe.ratio in ("", row.ratio)
+        for row in rows
+    )
+
+
+def _lpips(plan: Plan):
+    try:
+        from .lpips_squeeze import find_lpips
+    except ImportError as error:
+        return None, f"LPIPS-squeeze is not available: {error}."
+    return find_lpips(plan.lpips_folder)

@@ -1,0 +1,114 @@
+"""The table of results: one row per volume, condition, ratio and method, in a CSV that is whole at any moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ..errors import InputError
+from ..files.atomic import publish, staging_folder
+
+Key = tuple[str, str, str, str]
+"""Volume, condition, ratio as text, method: what a row is about."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one method reached on one case; nan stands for "not available".
+
+    Noise figures and residuals are in HU for CT and in thousandths of the truth's 99.9th percentile for MR.
+
+    :param psnr_all_db: PSNR over all compared slices; `psnr_generated_db` leaves out those that the input holds.
+    :param ssim_axial: mean over compared slices; `ssim_axial_generated` over the generated ones of them.
+    :param ssim_coronal: mean over planes (K, I).
+    :param lpips_squeeze: mean over compared slices, and over the generated ones of them.
+    :param snli: spread of the slices' noise; `snli_truth` is the truth's own.
+    :param sigma_deviation: spread of the difference between the slices' noise and the truth's.
+    :param consistency_max: largest |re-acquired prediction - input|; `consistency_q999` the 0.999 quantile.
+    :param seconds: wall-clock time of the method alone.
+    :param n_compared: slices that were compared; `n_generated` those of them that the input does not hold.
+    :param compared_mm: distance between the first and the last compared slice; for pairs, the overlap that was used.
+    """
+
+    volume: str
+    modality: str
+    condition: str
+    ratio: str
+    method: str
+    psnr_all_db: float
+    psnr_generated_db: float
+    ssim_axial: float
+    ssim_axial_generated: float
+    ssim_coronal: float
+    lpips_squeeze: float
+    lpips_squeeze_generated: float
+    snli: float
+    snli_truth: float
+    sigma_deviation: float
+    consistency_max: float
+    consistency_q999: float
+    seconds: float
+    n_compared: int
+    n_generated: int
+    compared_mm: float
+
+    @property
+    def key(self) -> Key:
+        return self.volume, self.condition, self.ratio, self.method
+
+
+_TYPES = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Row)}
+COLUMNS = tuple(_TYPES)
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """All rows of a results file; none if there is no such file.
+
+    :raises InputError: the file has other columns, or holds something that is no number.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise InputError(
+                f"{path.name} has other columns than this version writes. Move it away to measure everything again."
+            )
+        try:
+            return [Row(**{name: _parse(record[name], kind) for name, kind in _TYPES.items()}) for record in reader]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path.name} is damaged ({error}). Move it away to measure everything again.") from error
+
+
+def write_rows(path: str | Path, rows: list[Row]) -> None:
+    """Replace the results file in one step, so that a reader or a crash never meets half a row.
+
+    :raises OutputError: the folder cannot be written to.
+    """
+    path = Path(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_format(getattr(row, name)) for name in COLUMNS] for row in rows)
+    with staging_folder(path) as folder:
+        staged = folder / path.name
+        with open(staged, "w", encoding="utf-8", newline="") as file:
+            file.write(text.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        publish(staged, path, overwrite=True)
+
+
+def _parse(text: str, kind: type):
+    return math.nan if kind is float and text == "" else kind(text)
+
+
+def _format(value) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.7g}"
+    return str(value)
