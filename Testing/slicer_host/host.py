@@ -65,8 +65,8 @@ class Host:
         self.application = slicer_app.SlicerApplication(self._folder, testing)
         self._core = core.Core(self._folder / "cache")
         self._hierarchy_keeper = subject_hierarchy.SubjectHierarchyKeeper(self._core.scene)
-        manager = io_manager.IOManager(self._core, self._folder / "temporary")
-        self.application.attach(self._core, manager, self._make_module_manager(module_manager))
+        modules = self._make_module_manager(module_manager)
+        self.application.attach(self._core, io_manager.IOManager(self._core), modules)
         from .slicer_python import packaging, registration
 
         registration.install()
@@ -219,17 +219,17 @@ class Host:
             raise OSError(f"could not write {path}")
 
     def reset(self):
-        """Between tests: no modules, an empty scene, no recorded calls. Returns exceptions that nobody took."""
+        """Between tests: no modules, an empty scene, nothing recorded. Returns what the test left unnoticed."""
         for name in list(self._modules):
             self.unload_module(name)
         self.clear_scene()
         self.open_main_window()
         self.application.set_testing(True)
-        self.dialogs.clear()
         self.pip.reset()
         self.opened_urls.clear()
         self.application.processEvents()
-        return self.errors.take()
+        unused = [f"answer {answer!r} that no dialog asked for" for answer in self.dialogs.clear()]
+        return unused + [f"{error!r} in a slot or observer" for error in self.errors.take()]
 
     def close(self):
         """End of the process's work with the host: it cannot be started again."""

@@ -11,8 +11,8 @@ VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".gz", ".mha", ".mhd", ".dcm", ".hd
 
 
 class IOManager:
-    def __init__(self, core, temporary_folder):
-        self._core, self._temporary_folder = core, temporary_folder
+    def __init__(self, core):
+        self._core = core
 
     def fileType(self, path):
         suffix = Path(path).suffix.lower()
@@ -33,8 +33,7 @@ class IOManager:
             messages.AddMessage(vtk.vtkCommand.ErrorEvent, f"file not found: {path}")
             return False
         if file_type == "SceneFile":
-            clear = properties.get("clear", False)
-            return scene_files.load_scene(self._core.scene, path, clear, self._temporary_folder)
+            return scene_files.load_scene(self._core.scene, path, clear=properties.get("clear", False))
         self._require(file_type, "VolumeFile")
         node = scene_files.load_volume(self._core, properties)
         if node is not None:
@@ -42,7 +41,7 @@ class IOManager:
         return node is not None
 
     def loadScene(self, path, clear=True):
-        return scene_files.load_scene(self._core.scene, path, clear, self._temporary_folder)
+        return scene_files.load_scene(self._core.scene, path, clear)
 
     def saveNodes(self, file_type, properties, messages):
         path = str(properties["fileName"])

@@ -1,7 +1,5 @@
 """Reading and writing volumes and scenes with Slicer's own logics and storage nodes."""
 
-import tempfile
-import zipfile
 from pathlib import Path
 
 import vtk
@@ -65,13 +63,9 @@ def save_scene(scene, path):
     return bool(scene.WriteToMRB(str(path)) if path.suffix == ".mrb" else scene.Commit())
 
 
-def load_scene(scene, path, clear, temporary_folder):
+def load_scene(scene, path, clear):
     """Read ``.mrb`` or ``.mrml``, into the scene (as ``slicer.util.loadScene`` does) or in its place."""
-    path = Path(path)
-    if path.suffix == ".mrb":
-        folder = tempfile.mkdtemp(dir=temporary_folder)
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)
-        path = next(Path(folder).rglob("*.mrml"))
+    if Path(path).suffix == ".mrb":
+        return bool(scene.ReadFromMRB(str(path), clear))
     scene.SetURL(str(path))
     return bool(scene.Connect() if clear else scene.Import())

@@ -25,10 +25,18 @@ def _positional_limit(slot):
 
 
 def _trimmed(slot, count):
-    """Call ``slot`` with at most ``count`` arguments, and with no more than it takes, as PythonQt does."""
+    """Call ``slot`` with as many of a signal's ``count`` arguments as it takes, as PythonQt does.
+
+    The result takes exactly ``count`` arguments: PySide6 chooses among a signal's overloads by that number.
+    """
     limit = _positional_limit(slot)
-    count = count if limit is None else min(count, limit)
-    return lambda *arguments: slot(*arguments[:count])
+    targets = (
+        lambda: slot(),
+        lambda first: slot(*(first,)[:limit]),
+        lambda first, second: slot(*(first, second)[:limit]),
+        lambda first, second, third: slot(*(first, second, third)[:limit]),
+    )
+    return targets[count]
 
 
 def connect(sender, signature, slot, *_connection_type):
@@ -56,9 +64,9 @@ def disconnect(sender, signature, slot=None):
     return bool(matching)
 
 
-def install():
-    """Give every QObject these two methods. PySide6 resolves ``connect`` before it looks into the class."""
-    original = QtCore.QObject.__getattribute__
+def _add_methods(native_class):
+    """PySide6 resolves ``connect`` before it looks into the class, so look it up first."""
+    original = native_class.__getattribute__
 
     def getattribute(instance, name):
         if name == "connect":
@@ -67,4 +75,11 @@ def install():
             return types.MethodType(disconnect, instance)
         return original(instance, name)
 
-    QtCore.QObject.__getattribute__ = getattribute
+    native_class.__getattribute__ = getattribute
+
+
+def install(native_classes):
+    """Give every QObject these two methods."""
+    for native_class in native_classes:
+        if "__getattribute__" in native_class.__dict__:
+            _add_methods(native_class)

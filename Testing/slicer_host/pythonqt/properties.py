@@ -36,10 +36,14 @@ class QtProperty:
         return instance.property(self.name)
 
     def __set__(self, instance, value):
-        if not self.writable:
-            raise AttributeError(f"property {self.name!r} of {type(instance).__name__} is not writable")
-        if not instance.setProperty(self.name, value):
-            raise AttributeError(f"property {self.name!r} of {type(instance).__name__} does not accept {value!r}")
+        _set_property(instance, self.name, value, self.writable)
+
+
+def _set_property(instance, name, value, writable):
+    if not writable:
+        raise AttributeError(f"property {name!r} of {type(instance).__name__} is not writable")
+    if not instance.setProperty(name, value):
+        raise AttributeError(f"property {name!r} of {type(instance).__name__} does not accept {value!r}")
 
 
 def add_properties(native_class):
@@ -65,7 +69,9 @@ def _is_sealed(instance, name):
 def strict_setattr(instance, name, value):
     """``__setattr__`` of all Qt objects: descriptors first, dynamic properties next, new names only where allowed."""
     declared = next((c.__dict__[name] for c in type(instance).__mro__ if name in c.__dict__), None)
-    if hasattr(type(declared), "__set__"):
+    if isinstance(declared, QtCore.Property):  # of a host class; PySide6 gives it no __set__
+        _set_property(instance, name, value, declared.fset is not None)
+    elif hasattr(type(declared), "__set__"):
         declared.__set__(instance, value)
     elif declared is None and name not in instance.__dict__ and _is_sealed(instance, name):
         if name.encode() not in [bytes(dynamic) for dynamic in instance.dynamicPropertyNames()]:

@@ -31,9 +31,11 @@ def install(dialogs, opened_urls):
         for name in dir(source):
             if name.startswith("Q"):
                 setattr(module, name, getattr(source, name))
-    properties.install(_native_classes())
-    connections.install()
+    native_classes = _native_classes()
+    properties.install(native_classes)
+    connections.install(native_classes)
     modal.install(dialogs, opened_urls)
+    QtCore.QEventLoop.exec_ = QtCore.QEventLoop.exec  # Qt 5's name, without PySide6's warning
     module.QUiLoader = QUiLoader
     module.__getattr__ = _refuse
     sys.modules["qt"] = module

@@ -48,10 +48,12 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     checked = Property(bool, _get_checked, setChecked)
 
     def _show_content(self, shown):
-        if not shown:
-            children = [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]
-            self._hidden_children = [child for child in children if not child.isHidden()]
-        for child in self._hidden_children:
+        if shown:
+            children, self._hidden_children = self._hidden_children, []
+        else:  # a second time too: children may have come since
+            children = [c for c in self.children() if isinstance(c, QtWidgets.QWidget) and not c.isHidden()]
+            self._hidden_children += children
+        for child in children:
             child.setVisible(shown)
         self.setMaximumHeight(UNLIMITED_HEIGHT if shown else HEADER_HEIGHT + 4)
 

@@ -4,6 +4,8 @@ import vtk
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
+from .observations import Observations
+
 REFRESHING_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
 CREATE, DELETE = "create:", "delete"
 
@@ -31,9 +33,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._combo_box = None  # properties may be set before it exists
-        self._scene, self._scene_observers, self._name_observers = None, [], []
+        self._scene = None
+        self._scene_observations, self._name_observations = Observations(self), Observations(self)
         self._node_types, self._attributes, self._nodes = [], {}, []
-        self._current_id, self._base_name, self._none_display = "", "", "None"
+        self._current_id, self._requested_id, self._base_name, self._none_display = "", "", "", "None"
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._combo_box = QtWidgets.QComboBox()
@@ -75,6 +78,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return self._current_id
 
     def setCurrentNodeID(self, node_id):
+        if self._scene is None:
+            self._requested_id = node_id  # chosen as soon as there is a scene
         known = node_id in [node.GetID() for node in self._nodes]
         new_id = node_id if known else ""
         changed, self._current_id = new_id != self._current_id, new_id
@@ -125,14 +130,18 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene):
-        for tag in self._scene_observers:
-            self._scene.RemoveObserver(tag)
-        self._scene_observers, self._scene = [], scene
+        if scene is self._scene:
+            return
+        self._scene_observations.clear()
+        self._scene = scene
         if scene is not None:
             for event in REFRESHING_EVENTS:
-                tag = scene.AddObserver(getattr(scene, event), lambda *_: self._refresh())
-                self._scene_observers.append(tag)
+                self._scene_observations.add(scene, getattr(scene, event), "_refresh")
+        self.setEnabled(scene is not None)
         self._refresh()
+        if scene is not None and self._requested_id:
+            self.setCurrentNodeID(self._requested_id)
+            self._requested_id = ""
 
     def _is_listed(self, node):
         children_too = self.showChildNodeTypes
@@ -143,7 +152,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         found = {name: node.GetAttribute(name) for name in wanted}
         return all(found[name] is not None and value in (None, found[name]) for name, value in wanted.items())
 
-    def _refresh(self):
+    def _refresh(self, _scene=None):
         if self._combo_box is None or self._scene is not None and self._scene.IsBatchProcessing():
             return
         scene = self._scene
@@ -158,10 +167,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self.setCurrentNodeID(self._current_id)
 
     def _observe_names(self):
-        for node, tag in self._name_observers:
-            node.RemoveObserver(tag)
-        event = vtk.vtkCommand.ModifiedEvent
-        self._name_observers = [(node, node.AddObserver(event, self._on_node_modified)) for node in self._nodes]
+        self._name_observations.clear()
+        for node in self._nodes:
+            self._name_observations.add(node, vtk.vtkCommand.ModifiedEvent, "_on_node_modified")
 
     def _fill(self):
         self._combo_box.clear()
@@ -175,7 +183,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._scene and self.removeEnabled:
             self._combo_box.addItem("Delete current node", DELETE)
 
-    def _on_node_modified(self, node, _event):
+    def _on_node_modified(self, node):
         index = self._combo_box.findData(node.GetID())
         if index >= 0:
             self._combo_box.setItemText(index, node.GetName())

@@ -1,0 +1,120 @@
+"""slicer.app, pip and the host's own life."""
+
+import subprocess
+
+import pytest
+import slicer_host
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+def test_versions_and_folders():
+    import os
+
+    import slicer
+
+    app = slicer.app
+    assert (app.majorVersion, app.minorVersion) == (5, 12) and app.applicationVersion.startswith("5.12")
+    assert app.os in ("linux", "macosx", "win")
+    assert os.path.isdir(app.temporaryPath) and slicer.util.tempDirectory().startswith(app.temporaryPath)
+
+
+def test_python_slicer_is_on_the_path():
+    import shutil
+
+    import slicer
+
+    program = shutil.which("PythonSlicer")
+    assert program.startswith(slicer.app.slicerHome)
+    assert subprocess.check_output([program, "-c", "print(6 * 7)"]).split() == [b"42"]
+
+
+def test_startup_environment():
+    import slicer
+
+    assert "PATH" in slicer.util.startupEnvironment()
+
+
+def test_pip_records_and_installs_nothing(host):
+    import slicer
+
+    slicer.packaging.pip_ensure("no-such-package>=1", prompt_install=False, skip_in_testing=False)
+    assert [call.function for call in host.pip.calls] == ["pip_ensure", "pip_install"]
+    assert slicer.packaging.pip_check("no-such-package"), "it counts as installed now"
+    assert slicer.packaging.pip_check(["pytest>=1", "numpy; sys_platform == 'nowhere'"])
+    assert not slicer.packaging.pip_check("pytest>=1000")
+    with pytest.raises(TypeError):
+        slicer.packaging.pip_ensure("torch", promt_install=False)
+
+
+def test_pip_in_testing_mode_installs_nothing(host):
+    import slicer
+
+    slicer.packaging.pip_ensure("no-such-package")
+    assert [call.function for call in host.pip.calls] == ["pip_ensure"]
+
+
+def test_the_user_declines_an_installation(host):
+    import qt
+    import slicer
+
+    with host.without_testing_mode() as dialogs:
+        dialogs.answer_next(qt.QMessageBox.Cancel)
+        with pytest.raises(RuntimeError, match="declined"):
+            slicer.packaging.pip_ensure("no-such-package")
+
+
+def test_an_installation_fails(host):
+    import slicer
+
+    host.pip.failure = subprocess.CalledProcessError(1, "pip install")
+    with pytest.raises(subprocess.CalledProcessError):
+        slicer.util.pip_install("no-such-package")
+    assert not slicer.packaging.pip_check("no-such-package")
+
+
+def test_slicer_before_5_12_has_no_packaging(host):
+    import slicer
+
+    with host.without_packaging():
+        assert not hasattr(slicer, "packaging")
+        with pytest.raises(ImportError):
+            import slicer.packaging
+        slicer.util.pip_install("no-such-package")
+    assert host.pip.calls[0].requirements == ("no-such-package",)
+    assert hasattr(slicer, "packaging")
+
+
+def test_translations_that_lose_placeholders_are_refused():
+    from slicer import i18n
+
+    i18n.set_translations({"Idle": "Bereit", "{n} slices": "{anzahl} Schichten"})
+    try:
+        assert i18n.tr("Idle") == "Bereit"
+        assert i18n.tr("{n} slices") == "{n} slices"
+    finally:
+        i18n.set_translations({})
+
+
+def test_the_host_starts_once():
+    with pytest.raises(RuntimeError, match="once per process"):
+        slicer_host.start()
+
+
+def test_what_the_host_needs_is_named(monkeypatch):
+    from slicer_host import availability
+
+    assert slicer_host.missing_packages() == []
+    monkeypatch.setitem(availability.NEEDED, "no_such_module", "no-such-package==1")
+    assert slicer_host.missing_packages() == ["no-such-package==1"]
+
+
+def test_reset_reports_what_a_test_left_unnoticed(host):
+    import qt
+
+    button = qt.QPushButton()
+    button.connect("clicked(bool)", lambda: 1 / 0)
+    button.click()
+    host.dialogs.answer_next("never asked for")
+    problems = host.reset()
+    assert len(problems) == 2 and "ZeroDivisionError" in problems[1]
