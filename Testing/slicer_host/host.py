@@ -90,6 +90,12 @@ class Host:
         self._layout_manager = LayoutManager(self._core)
         self._main_window = MainWindow(self._layout_manager.viewport())
         self.application.attach_main_window(self._main_window, self._layout_manager)
+        self._reset_layout()
+
+    def _reset_layout(self):
+        import slicer
+
+        self._layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
     def close_main_window(self):
         """From here on there is no main window and no layout manager."""
@@ -220,11 +226,15 @@ class Host:
 
     def reset(self):
         """Between tests: no modules, an empty scene, nothing recorded. Returns what the test left unnoticed."""
+        import slicer
+
         for name in list(self._modules):
             self.unload_module(name)
         self.clear_scene()
         self.open_main_window()
+        self._reset_layout()
         self.application.set_testing(True)
+        vars(slicer.modules).pop("sampleDataSources", None)
         self.pip.reset()
         self.opened_urls.clear()
         self.application.processEvents()
@@ -233,8 +243,8 @@ class Host:
 
     def close(self):
         """End of the process's work with the host: it cannot be started again."""
-        self.reset()
         self.application.aboutToQuit.emit()
+        self.reset()
         self.close_main_window()
         self._hierarchy_keeper.close()
         self.application.processEvents()

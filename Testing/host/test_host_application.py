@@ -118,3 +118,13 @@ def test_reset_reports_what_a_test_left_unnoticed(host):
     host.dialogs.answer_next("never asked for")
     problems = host.reset()
     assert len(problems) == 2 and "ZeroDivisionError" in problems[1]
+
+
+def test_quitting_is_announced():
+    import slicer
+
+    calls = []
+    slicer.app.connect("aboutToQuit()", lambda: calls.append("quit"))
+    slicer.app.aboutToQuit.emit()
+    assert slicer.app.disconnect("aboutToQuit()")
+    assert calls == ["quit"]
