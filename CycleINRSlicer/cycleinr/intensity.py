@@ -1,0 +1,47 @@
+"""Intensities between the scanner's units and the network's, about [-1, 1.7].
+
+CT uses one fixed map for all scans, since HU are absolute. MR has no unit: its 99.9th percentile becomes the top of
+the range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_CT_CENTRE_HU, _CT_SCALE_HU = 484.0, 1512.0
+_MR_CENTRE, _MR_SCALE = 0.3, 0.5
+_PERCENTILE = 99.9
+_PERCENTILE_SAMPLES = 2_000_000
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """Network value = (intensity - centre) / scale."""
+
+    centre: float
+    scale: float
+
+    def to_network(self, values: np.ndarray) -> np.ndarray:
+        """Intensities of any type -> float32 network values."""
+        return (np.asarray(values, dtype=np.float32) - np.float32(self.centre)) * np.float32(1 / self.scale)
+
+    def from_network(self, values: np.ndarray) -> np.ndarray:
+        return values * np.float32(self.scale) + np.float32(self.centre)
+
+
+def robust_maximum(array: np.ndarray) -> float:
+    """99.9th percentile above the minimum, from an even sample of at most 2 million voxels; never 0."""
+    flat = array.reshape(-1)
+    sample = flat[:: max(1, flat.size // _PERCENTILE_SAMPLES)]
+    low = float(sample.min())
+    return max(float(np.percentile(sample, _PERCENTILE)) - low, 1e-6)
+
+
+def intensity_scale(array: np.ndarray, modality: str) -> IntensityScale:
+    """The map for one volume: fixed for ``"CT"``, from the volume's own range for ``"MR"``."""
+    if modality == "CT":
+        return IntensityScale(_CT_CENTRE_HU, _CT_SCALE_HU)
+    top, low = robust_maximum(array), float(array.min())
+    return IntensityScale(low + _MR_CENTRE * top, _MR_SCALE * top)

@@ -1,0 +1,1 @@
+"""The CycleINR network: encoder, attention-enhanced latent code grid sampling (ALCGS), fully connected decoder."""

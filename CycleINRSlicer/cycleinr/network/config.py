@@ -1,0 +1,67 @@
+"""Sizes of the network; saved with the weights, so that a file of weights is enough to build the network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from ..errors import ModelError
+
+NEIGHBOURS = 4
+"""ALCGS attends to this many acquired slices, two on each side of the query."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the CycleINR network.
+
+    Attributes:
+        width: Channels of a latent code.
+        blocks: Residual blocks of the encoder; its receptive field is ``blocks`` slices to each side.
+        heads: Attention heads of ALCGS; ``width`` is a multiple of it.
+        decoder_width: Units in each hidden layer of the decoder.
+        decoder_layers: Hidden layers of the decoder.
+        cell: In-plane pixels per side of the cell that one latent code stands for. The in-plane grid never moves, so
+            a cell's pixels are the decoder's ``cell ** 2`` outputs rather than separate queries.
+        conditioning_width: Units of the small networks that turn position, ratio and tau into modulations.
+    """
+
+    width: int = 64
+    blocks: int = 8
+    heads: int = 4
+    decoder_width: int = 64
+    decoder_layers: int = 2
+    cell: int = 2
+    conditioning_width: int = 32
+
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ModelError(f"The network's width {self.width} is no multiple of its {self.heads} attention heads.")
+
+    @property
+    def receptive_slices(self) -> int:
+        """Slices to each side of an acquired slice that its latent code depends on."""
+        return self.blocks
+
+    @property
+    def receptive_pixels(self) -> int:
+        """In-plane pixels to each side that an output pixel depends on (stem and one 3x3 convolution a block)."""
+        return self.cell * (self.blocks + 1) + self.cell - 1
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> NetworkConfig:
+        """Build from a model card's ``network`` entry.
+
+        Raises:
+            ModelError: A size is unknown to this version or not a whole number.
+        """
+        known = cls.__dataclass_fields__
+        unknown = sorted(set(values) - set(known))
+        if unknown or not all(isinstance(v, int) and v > 0 for v in values.values()):
+            raise ModelError(
+                f"The model card's network sizes {values} are not of this version (unknown: {', '.join(unknown) or 'none'}). "
+                "Use weights and CycleINR of the same release."
+            )
+        return cls(**values)

@@ -1,0 +1,51 @@
+"""The fully connected decoder: sampled code and position in, the intensities of a cell's pixels out.
+
+Position, ratio and tau are the same for a whole output slice, so they act as a scale and a shift on every hidden
+layer; at inference both fold into that slice's weights and cost nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .conditioning import HARMONICS, Modulator, offset_features
+from .config import NetworkConfig
+from .encoder import NEGATIVE_SLOPE, leaky
+
+RESIDUAL_SCALE = 0.05
+"""Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
+
+
+class Decoder(nn.Module):
+    """Hidden layers of 1x1 convolutions over whole slices, modulated by the query position."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.cell = config.cell
+        self.sizes = [config.decoder_width] * config.decoder_layers
+        inputs = [config.width, *self.sizes[:-1]]
+        self.hidden = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(inputs, self.sizes, strict=True))
+        self.out = nn.Conv2d(self.sizes[-1], config.cell**2, 1)
+        self.modulator = Modulator(2 * HARMONICS + 1 + 3, config.conditioning_width, 2 * sum(self.sizes))
+        for layer in self.hidden:
+            nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+
+    def modulations(self, steps: torch.Tensor, slicing: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """steps (N, T): position within its interval, 0 to 1; slicing (N, 3) -> per layer scale, shift (N, T, D)."""
+        told = slicing[:, None].expand(*steps.shape, -1)
+        values = self.modulator(torch.cat([offset_features(steps), told], dim=-1))
+        parts = values.split([2 * size for size in self.sizes], dim=-1)
+        return [tuple(part.chunk(2, dim=-1)) for part in parts]
+
+    def forward(self, sampled: torch.Tensor, steps: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
+        """sampled (N, T, C, h, w), steps (N, T), slicing (N, 3) -> residual slices (N, T, h * cell, w * cell)."""
+        x = sampled.flatten(0, 1)
+        for layer, (scale, shift) in zip(self.hidden, self.modulations(steps, slicing), strict=True):
+            scale, shift = (m.flatten(0, 1)[:, :, None, None] for m in (scale, shift))
+            x = leaky(layer(x) * (1 + scale) + shift)
+        pixels = nn.functional.pixel_shuffle(RESIDUAL_SCALE * self.out(x), self.cell)
+        return pixels.squeeze(1).unflatten(0, steps.shape)

@@ -1,0 +1,64 @@
+"""CycleINR: a stack of slices as an implicit function of the through-plane position.
+
+Method: "CycleINR: Cycle Implicit Neural Representation for Arbitrary-Scale Volumetric Super-Resolution of Medical
+Data", CVPR 2024 (arXiv 2404.04878). The paper's poster gives the parts (CNN encoder, ALCGS, fully connected decoder,
+cycle-consistent loss); sizes, conditioning and the residual on cubic convolution are our own choices.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .config import NetworkConfig
+from .decoder import Decoder
+from .encoder import Encoder
+from .interpolation import cubic_weights, neighbour_indices
+from .sampling import LatentSampling
+
+
+def pad_to_cells(stack: torch.Tensor, cell: int) -> torch.Tensor:
+    """Repeat the last row and column so that (..., H, W) becomes a multiple of ``cell`` in both."""
+    bottom, right = -stack.shape[-2] % cell, -stack.shape[-1] % cell
+    return F.pad(stack, (0, right, 0, bottom), mode="replicate") if bottom or right else stack
+
+
+class CycleINR(nn.Module):
+    """I(z) for any through-plane position z of a stack of acquired slices."""
+
+    def __init__(self, config: NetworkConfig | None = None):
+        super().__init__()
+        self.config = config or NetworkConfig()
+        self.encoder = Encoder(self.config)
+        self.sampling = LatentSampling(self.config)
+        self.decoder = Decoder(self.config)
+
+    def interpolate(self, stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Cubic convolution of stack (N, S, H, W) at positions (N, T) -> (N, T, H, W)."""
+        slices = stack.shape[1]
+        indices, _ = neighbour_indices(positions, slices)
+        rows = torch.arange(stack.shape[0], device=stack.device)[:, None, None]
+        near = stack[rows, indices.clamp(0, slices - 1)]
+        return torch.einsum("ntj,ntjhw->nthw", cubic_weights(positions, slices), near)
+
+    def residual(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
+        """What the network adds to ``interpolate``; same shapes as ``forward``."""
+        height, width = stack.shape[-2:]
+        codes = self.encoder(pad_to_cells(stack, self.config.cell), slicing)
+        _, offsets = neighbour_indices(positions, stack.shape[1])
+        sampled = self.sampling(codes, positions, slicing)
+        return self.decoder(sampled, offsets[..., 1], slicing)[..., :height, :width]
+
+    def forward(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
+        """Slices at the asked positions.
+
+        Args:
+            stack: (N, S, H, W) acquired slices, normalised intensities.
+            positions: (N, T) query positions in units of acquired slices; 0 is the first slice's centre.
+            slicing: (N, 3) features of tau, anisotropy and ratio (``conditioning.slicing_features``).
+
+        Returns:
+            (N, T, H, W) slices, normalised intensities.
+        """
+        return self.interpolate(stack, positions) + self.residual(stack, positions, slicing)

@@ -1,0 +1,95 @@
+"""Weights on disk: one safetensors file and one model card (JSON) of the same name beside it.
+
+The card holds the network's sizes, so the two files are enough to build the network; it also says what the weights
+were trained on, how well they do and what they are for. safetensors holds numbers only: loading it runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from ..errors import ModelError
+from .config import NetworkConfig
+
+CARD_FORMAT = 1
+
+
+def save_network(model, path: Path, card: dict) -> None:
+    """Write weights to ``path`` (.safetensors) and the card beside it, each atomically.
+
+    Args:
+        model: A ``CycleINR``.
+        path: Where the weights go.
+        card: What is known of the weights; ``format``, ``network`` and ``sha256`` are filled in here.
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
+    full = {
+        "format": CARD_FORMAT,
+        **card,
+        "network": model.config.to_dict(),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, content in ((path, data), (card_path(path), json.dumps(full, indent=2).encode() + b"\n")):
+        temporary = target.with_name(target.name + ".partial")
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
+
+
+def card_path(weights: Path) -> Path:
+    return weights.with_suffix(".json")
+
+
+def read_card(weights: Path) -> dict:
+    """The model card of a weights file.
+
+    Raises:
+        ModelError: The card is missing, not JSON, or of a format that this version does not know.
+    """
+    path = card_path(weights)
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"The model card {path.name} beside {weights.name} cannot be read ({error.strerror}). "
+            "Weights and card belong together: copy both."
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"The model card {path.name} is damaged ({error}). Install the weights again.") from error
+    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT or "network" not in card:
+        raise ModelError(f"The model card {path.name} is not of format {CARD_FORMAT}. Use weights of this release.")
+    return card
+
+
+def load_network(weights: Path):
+    """Build the network that a weights file and its card describe, in evaluation mode on the CPU.
+
+    Raises:
+        ModelError: The file is missing, damaged, changed since its card was written, or does not fit the card.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from .model import CycleINR
+
+    card = read_card(weights)
+    try:
+        data = weights.read_bytes()
+        tensors = load(data)
+    except OSError as error:
+        raise ModelError(f"The weights {weights.name} cannot be read: {error.strerror}.") from error
+    except SafetensorError as error:
+        raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
+    if hashlib.sha256(data).hexdigest() != card.get("sha256"):
+        raise ModelError(f"The weights {weights.name} are not those of their model card. Install both files again.")
+    model = CycleINR(NetworkConfig.from_dict(card["network"]))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"The weights {weights.name} do not fit the network of their card.") from error
+    return model.eval()

@@ -1,0 +1,99 @@
+"""The slice profile: how an acquired slice averages the anatomy along the through-plane axis, and how to undo it.
+
+The operator A maps a fine stack of slices to acquired ones, along one axis only. Fine slices are taken as slabs of
+the fine spacing; acquired slice ``n`` at position ``z_n`` is the mean of the fine volume over
+``[z_n - w/2, z_n + w/2]`` with ``w = max(tau * acquired spacing, fine spacing)``. So
+
+- contiguous slabs (tau = 1) at a whole ratio s are plain means of s slices,
+- thin slices with gaps (tau = 0) reproduce the fine slice they lie on, and interpolate linearly between two,
+- every ratio and every tau in between is continuous.
+
+Data consistency uses the same A: ``x += A^T (A A^T)^-1 (y - A x)`` moves x by the least amount (in the
+least-squares sense) that makes re-slicing it return the acquired y. A A^T is a small band matrix over slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import RequestError
+
+MAX_TAU = 2.0
+
+
+@dataclass(frozen=True)
+class SliceProfile:
+    """Where acquired slices lie on a fine grid, and how thick they are; all lengths in fine-slice spacings.
+
+    Attributes:
+        n_fine: Number of fine slices, at positions 0, 1, ..., n_fine - 1.
+        centres: Positions of the acquired slices' centres, increasing, (n_acquired,).
+        spacing: Distance between neighbouring acquired slices.
+        tau: Slice thickness / slice spacing of the acquired slices; 0 = thin slices with gaps, 1 = contiguous slabs.
+    """
+
+    n_fine: int
+    centres: np.ndarray
+    spacing: float
+    tau: float
+
+    def __post_init__(self):
+        if not 0.0 <= self.tau <= MAX_TAU:
+            raise RequestError(
+                f"The slice thickness is {self.tau:.2f} times the slice spacing; only 0 to {MAX_TAU:g} times makes sense. "
+                "Check the thickness, or give 0 for thin slices with gaps."
+            )
+
+    @property
+    def width(self) -> float:
+        """Width of the averaging window, never below one fine slice."""
+        return max(self.tau * self.spacing, 1.0)
+
+
+def profile_matrix(profile: SliceProfile) -> np.ndarray:
+    """The operator A as a dense matrix, (n_acquired, n_fine), rows summing to 1.
+
+    The part of a window that lies outside the fine stack is left out and the rest is scaled up, so the outermost
+    acquired slices are means over what is there.
+
+    Raises:
+        RequestError: An acquired slice lies wholly outside the fine stack.
+    """
+    edges = np.arange(profile.n_fine + 1) - 0.5
+    low = profile.centres[:, None] - profile.width / 2
+    high = profile.centres[:, None] + profile.width / 2
+    overlap = np.clip(np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1]), 0.0, None)
+    covered = overlap.sum(axis=1, keepdims=True)
+    if np.any(covered < 1e-9):
+        lost = int(np.argmax(covered[:, 0] < 1e-9))
+        raise RequestError(
+            f"Acquired slice {lost} at position {profile.centres[lost]:.2f} lies outside the fine stack of "
+            f"{profile.n_fine} slices. Use a grid that covers every acquired slice."
+        )
+    return overlap / covered
+
+
+def acquire(fine: np.ndarray, profile: SliceProfile) -> np.ndarray:
+    """Re-acquire a fine stack with the scanner's slice profile: A x along axis 0.
+
+    Args:
+        fine: (n_fine, rows, columns), any real type.
+        profile: Positions and thickness of the acquired slices.
+
+    Returns:
+        (n_acquired, rows, columns), float32.
+    """
+    matrix = profile_matrix(profile).astype(np.float32)
+    flat = np.ascontiguousarray(fine, dtype=np.float32).reshape(fine.shape[0], -1)
+    return (matrix @ flat).reshape(matrix.shape[0], *fine.shape[1:])
+
+
+def consistency_matrix(matrix: np.ndarray) -> np.ndarray:
+    """A^T (A A^T)^-1 for an operator A, (n_fine, n_acquired).
+
+    The pseudo-inverse stands in for (A A^T)^-1, so that overlapping slabs (tau > 1), whose A A^T is nearly singular,
+    do not blow noise up; what such slabs contradict in each other is left as it is.
+    """
+    return matrix.T @ np.linalg.pinv(matrix @ matrix.T, rcond=1e-4, hermitian=True)

@@ -1,0 +1,1 @@
+"""Training: patches from fine volumes, losses, the loop, validation."""

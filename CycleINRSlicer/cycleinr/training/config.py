@@ -1,0 +1,122 @@
+"""What a training run is made of; read from a TOML file, kept in every checkpoint and model card."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..errors import RequestError
+from ..network.config import NetworkConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of fine volumes to train or validate on."""
+
+    folder: str
+    modality: str
+    weight: float = 1.0
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """How a training example is cut out of a fine volume.
+
+    Attributes:
+        slices: Acquired slices in a patch.
+        pixels: Rows and columns of a patch.
+        queries: Fine slices that a patch is compared at.
+        ratio_min, ratio_max: Range of acquired over fine slice spacing.
+        whole_ratio_share: Share of patches whose ratio is a whole number.
+        thin_share: Share of batches with thin slices and gaps (tau = 0); the cycle loss acts on these.
+        native_axis_share: Chance to keep the scan's own slice direction where the spacing allows others.
+        intensity_jitter: Largest relative change of contrast and of brightness.
+    """
+
+    slices: int = 9
+    pixels: int = 48
+    queries: int = 8
+    ratio_min: float = 1.5
+    ratio_max: float = 6.0
+    whole_ratio_share: float = 0.5
+    thin_share: float = 0.5
+    native_axis_share: float = 0.5
+    intensity_jitter: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run.
+
+    Attributes:
+        name: Names the run's folder.
+        sources, validation: Volumes to learn from and to watch progress on; never the same.
+        steps, batch, learning_rate, warmup_steps, clip_norm, ema: The optimisation.
+        cycle_weight: Weight of the cycle-consistent loss beside L1; 0 trains without it.
+        initial_weights: Weights file to start from, for fine-tuning.
+        seed: Fixes initialisation and every patch.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    validation: tuple[Source, ...] = ()
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    patch: PatchConfig = field(default_factory=PatchConfig)
+    steps: int = 10_000
+    batch: int = 4
+    learning_rate: float = 8e-4
+    warmup_steps: int = 200
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    cycle_weight: float = 0.0
+    initial_weights: str = ""
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    seed: int = 0
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a training configuration.
+
+    Folders are taken relative to the file.
+
+    Raises:
+        RequestError: The file is missing, not TOML, or has a key that no setting is named after.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"The training configuration {path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"The training configuration {path} is not valid TOML: {error}.") from error
+    return config_from_dict(values, path.parent)
+
+
+def config_from_dict(values: dict, base: Path) -> TrainingConfig:
+    """A configuration from plain values, as ``TrainingConfig.to_dict`` writes them."""
+    values = dict(values)
+    try:
+        for key in ("sources", "validation"):
+            values[key] = tuple(_source(entry, base) for entry in values.get(key, ()))
+        values["network"] = NetworkConfig.from_dict(values.get("network", {}))
+        values["patch"] = PatchConfig(**values.get("patch", {}))
+        if values.get("initial_weights"):
+            values["initial_weights"] = str((base / values["initial_weights"]).resolve())
+        return TrainingConfig(**values)
+    except (TypeError, KeyError) as error:
+        raise RequestError(f"The training configuration has a setting that does not fit: {error}.") from error
+
+
+def _source(entry: dict, base: Path) -> Source:
+    entry = {**entry, "exclude": tuple(entry.get("exclude", ()))}
+    return Source(**{**entry, "folder": str((base / entry["folder"]).resolve())})

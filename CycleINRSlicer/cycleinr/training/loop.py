@@ -1,0 +1,174 @@
+"""The training loop on any Lightning Fabric device: resumable, logged, stopped early when it diverges."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from ..errors import CycleinrError
+from ..network.model import CycleINR
+from ..network.weights import load_network
+from .config import TrainingConfig
+from .losses import Losses, training_losses
+from .patches import Batch, PatchSampler, load_sources
+from .validation import validate, validation_cases
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+_LOG_EVERY = 50
+_FINAL_RATE = 0.01
+_HOPELESS_GAIN_DB = -3.0
+_ADAM_BETAS = (0.9, 0.99)
+_ADAM_EPS = 1e-10
+
+
+class DivergedError(CycleinrError):
+    """The loss became infinite or the network much worse than interpolation."""
+
+    exit_code = 9
+
+
+@dataclass
+class TrainingState:
+    """All that a resumed run needs; batches follow from seed and step."""
+
+    model: CycleINR
+    average: CycleINR
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write atomically, so that a run killed while writing keeps its former checkpoint."""
+        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        temporary = path.with_suffix(".partial")
+        torch.save({"step": self.step, **{k: v.state_dict() for k, v in parts.items()}}, temporary)
+        os.replace(temporary, path)
+
+    def restore(self, path: Path) -> None:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        self.step = saved["step"]
+        for part in ("model", "average", "optimizer"):
+            getattr(self, part).load_state_dict(saved[part])
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear warm-up, then a half cosine down to 1 % of the peak."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    return config.learning_rate * warm * (_FINAL_RATE + (1 - _FINAL_RATE) * fall)
+
+
+class Trainer:
+    """Runs a configuration in a folder; the same folder resumes it.
+
+    Args:
+        config: The run.
+        folder: Takes checkpoint and log.
+        fabric: Where to run; several devices share each step's batch by rank.
+        report: Called with each log entry.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, folder: Path, fabric: Fabric, report: Callable[[dict], None] = lambda entry: None
+    ):
+        self.config, self.folder, self.fabric, self.report = config, folder, fabric, report
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        network = load_network(Path(config.initial_weights)) if config.initial_weights else CycleINR(config.network)
+        network = network.to(memory_format=torch.channels_last)
+        average = deepcopy(network).requires_grad_(False).to(fabric.device)
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=_ADAM_BETAS, eps=_ADAM_EPS)
+        self.state = TrainingState(network, average, optimizer)
+        if (folder / CHECKPOINT).exists():
+            self.state.restore(folder / CHECKPOINT)
+        self.parallel, self.optimizer = fabric.setup(network, optimizer)
+
+    def run(self) -> CycleINR:
+        """Train to the configured number of steps; returns the moving average of the weights.
+
+        Raises:
+            DivergedError: The loss is not finite, or validation falls far behind linear interpolation.
+        """
+        config = self.config
+        sampler = PatchSampler(load_sources(config.sources), config.patch, config.batch, config.seed)
+        cases = validation_cases(load_sources(config.validation)) if config.validation else []
+        started, first = time.monotonic(), self.state.step
+        while self.state.step < config.steps:
+            losses = self._step(sampler.draw(self.state.step, self.fabric.global_rank))
+            step = self.state.step
+            if step % _LOG_EVERY == 0:
+                self._log(losses, (time.monotonic() - started) / (step - first))
+            if step % config.validate_every == 0 or step == config.steps:
+                self._validate(cases)
+            if step % config.checkpoint_every == 0 or step == config.steps:
+                self._save()
+        return self.state.average
+
+    def _step(self, batch: Batch) -> Losses:
+        config, state = self.config, self.state
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, state.step)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+        tensors = self.fabric.to_device([batch.stack, batch.positions, batch.slicing, batch.truth])
+        losses = training_losses(self.parallel, Batch(*tensors, batch.thin), config.cycle_weight > 0, generator)
+        total = losses.total(config.cycle_weight)
+        if not torch.isfinite(total):
+            raise DivergedError(
+                f"The loss is {float(total)} at step {state.step}: training diverged. Lower learning_rate "
+                f"(now {config.learning_rate:g}) or clip_norm and resume from the last checkpoint."
+            )
+        self.optimizer.zero_grad()
+        self.fabric.backward(total)
+        self.fabric.clip_gradients(self.parallel, self.optimizer, max_norm=config.clip_norm)
+        self.optimizer.step()
+        state.step += 1
+        self._average()
+        return losses
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.ema, (1 + self.state.step) / (10 + self.state.step))
+        new = list(self.state.model.parameters())
+        torch._foreach_lerp_(list(self.state.average.parameters()), new, 1 - decay)
+
+    def _log(self, losses: Losses, seconds_per_step: float) -> None:
+        self._write(
+            {
+                "step": self.state.step,
+                "l1": losses.l1.item(),
+                "cycle": None if losses.cycle is None else losses.cycle.item(),
+                "residual": losses.residual.item(),
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "seconds_per_step": round(seconds_per_step, 4),
+            }
+        )
+
+    def _validate(self, cases) -> None:
+        if not cases or self.fabric.global_rank:
+            return
+        gains = validate(self.state.average, cases)
+        self._write({"step": self.state.step, "gain_over_linear_db": {k: round(v, 3) for k, v in gains.items()}})
+        if self.state.step > 2 * self.config.warmup_steps and gains["mean"] < _HOPELESS_GAIN_DB:
+            raise DivergedError(
+                f"At step {self.state.step} the network is {-gains['mean']:.1f} dB worse than linear interpolation: "
+                f"training diverged. Lower learning_rate (now {self.config.learning_rate:g}) and start again."
+            )
+
+    def _write(self, entry: dict) -> None:
+        if self.fabric.global_rank == 0:
+            with (self.folder / LOG).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(entry) + "\n")
+            self.report(entry)
+
+    def _save(self) -> None:
+        if self.fabric.global_rank == 0:
+            self.state.save(self.folder / CHECKPOINT)

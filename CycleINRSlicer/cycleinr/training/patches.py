@@ -1,0 +1,151 @@
+"""Training examples: a fine block is cut out of a volume and re-acquired with a random slice profile."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..intensity import IntensityScale, intensity_scale
+from ..network.conditioning import slicing_features
+from ..profile import SliceProfile, acquire
+from .config import PatchConfig, Source
+
+_MAX_SPACING_RATIO = 1.5
+_FLAT_DEVIATION = 0.02
+_FLAT_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class FineVolume:
+    """A volume with fine slices: array (K, J, I), its map to network values, the axes' spacings (k, j, i) in mm."""
+
+    name: str
+    array: np.ndarray
+    scale: IntensityScale
+    spacing_kji_mm: tuple[float, float, float]
+    weight: float
+
+    def slicing_axes(self) -> list[int]:
+        """Array axes along which slicing this volume is realistic: fine enough, with nearly square pixels across."""
+        axes = []
+        for axis in range(3):
+            across = [s for a, s in enumerate(self.spacing_kji_mm) if a != axis]
+            fine = self.spacing_kji_mm[axis] <= _MAX_SPACING_RATIO * min(self.spacing_kji_mm)
+            if axis == 0 or (fine and max(across) <= _MAX_SPACING_RATIO * min(across)):
+                axes.append(axis)
+        return axes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples with the same number of slices; ``thin`` says that all have tau = 0."""
+
+    stack: torch.Tensor
+    positions: torch.Tensor
+    slicing: torch.Tensor
+    truth: torch.Tensor
+    thin: bool
+
+
+def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
+    """Read every volume of the folders into memory.
+
+    A source's weight is shared among its volumes by the square root of their size.
+
+    Raises:
+        InputError: A folder holds no volume.
+    """
+    from ..files import read_volume
+
+    volumes = []
+    for source in sources:
+        paths = [p for p in sorted(Path(source.folder).glob("*.nii.gz")) if p.name.split(".")[0] not in source.exclude]
+        if not paths:
+            raise InputError(f"The folder {source.folder} holds no .nii.gz volume to train on. Check the configuration.")
+        found = [read_volume(path) for path in paths]
+        shares = np.sqrt([v.array.size for v in found])
+        for path, volume, share in zip(paths, found, source.weight * shares / shares.sum(), strict=True):
+            scale = intensity_scale(volume.array, source.modality)
+            spacing = tuple(float(s) for s in volume.spacing_ijk_mm[::-1])
+            volumes.append(FineVolume(path.name.split(".")[0], volume.array, scale, spacing, float(share)))
+    return volumes
+
+
+class PatchSampler:
+    """Draws batches; the batch of a step depends on seed, step and rank alone, so a resumed run sees the same ones."""
+
+    def __init__(self, volumes: list[FineVolume], config: PatchConfig, batch: int, seed: int):
+        self.volumes, self.config, self.batch, self.seed = volumes, config, batch, seed
+        weights = np.array([v.weight for v in volumes])
+        self.chances = weights / weights.sum()
+
+    def draw(self, step: int, rank: int = 0) -> Batch:
+        rng = np.random.default_rng([self.seed, step, rank])
+        thin = bool(rng.random() < self.config.thin_share)
+        examples = [self._example(rng, thin) for _ in range(self.batch)]
+        stack, positions, truth = (torch.from_numpy(np.stack(part)) for part in list(zip(*examples, strict=True))[:3])
+        numbers = zip(*[example[3] for example in examples], strict=True)
+        tau, anisotropy, ratio = (torch.tensor(part, dtype=torch.float32) for part in numbers)
+        return Batch(stack, positions, slicing_features(tau, anisotropy, ratio), truth, thin)
+
+    def _example(self, rng: np.random.Generator, thin: bool):
+        for _ in range(_FLAT_ATTEMPTS):
+            example = self._draw_example(rng, thin)
+            if example[2].std() > _FLAT_DEVIATION:
+                break
+        return example
+
+    def _draw_example(self, rng: np.random.Generator, thin: bool):
+        config = self.config
+        volume = self.volumes[rng.choice(len(self.volumes), p=self.chances)]
+        axis = self._slicing_axis(rng, volume)
+        fine = np.moveaxis(volume.array, axis, 0)
+        across_mm = [s for a, s in enumerate(volume.spacing_kji_mm) if a != axis]
+        profile, first = self._profile(rng, thin, fine.shape[0])
+        block = volume.scale.to_network(self._cut(rng, fine, first, profile.n_fine))
+        stack = acquire(block, profile)
+        low, high = math.ceil(profile.centres[0] - 1e-6), math.floor(profile.centres[-1] + 1e-6)
+        asked = np.sort(rng.choice(np.arange(low, high + 1), config.queries, replace=high - low < config.queries))
+        positions = ((asked - profile.centres[0]) / profile.spacing).astype(np.float32)
+        gain, offset = 1 + config.intensity_jitter * rng.uniform(-1, 1, 2) * [1, 0.5]
+        stack, truth = (np.float32(gain) * part + np.float32(offset - 1) for part in (stack, block[asked]))
+        anisotropy = profile.spacing * volume.spacing_kji_mm[axis] / (sum(across_mm) / 2)
+        return stack, positions, truth, (profile.tau, anisotropy, profile.spacing)
+
+    def _slicing_axis(self, rng: np.random.Generator, volume: FineVolume) -> int:
+        axes = volume.slicing_axes()
+        if len(axes) == 1 or rng.random() < self.config.native_axis_share:
+            return 0
+        return int(rng.choice(axes))
+
+    def _profile(self, rng: np.random.Generator, thin: bool, depth: int) -> tuple[SliceProfile, int]:
+        """A random profile that fits into ``depth`` fine slices, and the first fine slice of its block."""
+        config = self.config
+        tau = 0.0 if thin else float(rng.choice([1.0, rng.uniform(0.1, 1.2)]))
+        spans = config.slices - 1 + tau
+        ratio = rng.uniform(config.ratio_min, min(config.ratio_max, (depth - 2) / spans))
+        if rng.random() < config.whole_ratio_share:
+            ratio = max(2.0, float(round(ratio))) if round(ratio) * spans <= depth - 2 else max(1.0, math.floor(ratio))
+        margin = max(tau * ratio - 1, 0) / 2
+        # Half of the slabs begin on a fine slice's edge, as plain means of slices do; the rest begin anywhere.
+        phase = 0.0 if tau == 0 or rng.random() < 0.5 else float(rng.random())
+        centres = margin + phase + ratio * np.arange(config.slices)
+        n_fine = min(depth, math.ceil(centres[-1] + margin + phase) + 1)
+        return SliceProfile(n_fine, centres, ratio, tau), int(rng.integers(0, depth - n_fine + 1))
+
+    def _cut(self, rng: np.random.Generator, fine: np.ndarray, first: int, depth: int) -> np.ndarray:
+        """A random block in a random orientation, (depth, pixels, pixels)."""
+        pixels = self.config.pixels
+        top, left = (int(rng.integers(0, max(size - pixels, 0) + 1)) for size in fine.shape[1:])
+        block = fine[first : first + depth, top : top + pixels, left : left + pixels]
+        missing = [(0, pixels - size) for size in block.shape[1:]]
+        block = np.pad(block, [(0, 0), *missing], mode="edge")
+        for axis in range(3):
+            if rng.random() < 0.5:
+                block = np.flip(block, axis)
+        return np.ascontiguousarray(block.transpose(0, 2, 1) if rng.random() < 0.5 else block)
