@@ -1,4 +1,4 @@
-"""LPIPS-squeeze v0.1, the perceptual distance, and a Frechet distance on the same network's features.
+"""LPIPS-squeeze v0.1, the perceptual distance.
 
 The weights are two files that the user has: the SqueezeNet 1.1 backbone and the linear heads. Where they are missing,
 the metric is not available, and the reason is said. Neither torchvision nor the `lpips` package is needed.
@@ -100,7 +100,7 @@ class LpipsSqueeze(nn.Module):
         :param prediction: (K, J, I) on the range [0, 1]; what lies outside is clipped.
         :param truth: the same shape and range.
         :returns: distance of each slice (K,), and 512 features of each slice of both, (K, 512), for
-            `frechet_squeeze`.
+            `frechet.frechet_squeeze`.
         """
         device = self.shift.device
         per_batch = max(1, _PIXELS_AT_A_TIME // (truth.shape[1] * truth.shape[2]))
@@ -147,26 +147,6 @@ def find_packaged_lpips(net: str) -> tuple[object | None, str]:
         return np.array([float(network(*(_as_images(s[None], device) for s in pair))) for pair in pairs])
 
     return distances, ""
-
-
-def frechet_squeeze(ours: np.ndarray, true: np.ndarray) -> float:
-    """Frechet distance of two sets of squeeze features as if Gaussian; not FID, which needs Inception's features.
-
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The last trace is the nuclear norm of the product of the two centred
-    data matrices, which needs no matrix root and holds for fewer slices than features, where covariances are singular.
-
-    :param ours: (N, F) features, one row per slice. :param true: (M, F).
-    :returns: the distance; nan where either set has fewer than 2 rows.
-    Source: Dowson and Landau, Journal of Multivariate Analysis 12(3), 1982.
-    """
-    if min(len(ours), len(true)) < 2:
-        return float("nan")
-    ours, true = np.asarray(ours, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    shift = ours.mean(0) - true.mean(0)
-    a = (ours - ours.mean(0)) / np.sqrt(len(ours) - 1)
-    b = (true - true.mean(0)) / np.sqrt(len(true) - 1)
-    cross = np.linalg.norm(a @ b.T, ord="nuc")
-    return float(max(0.0, shift @ shift + np.square(a).sum() + np.square(b).sum() - 2 * cross))
 
 
 def _unit_length(x: torch.Tensor) -> torch.Tensor:

@@ -22,11 +22,9 @@ from .methods import METHODS, Method
 from .pairs import make_pair_case
 from .protocol import CONDITIONS, PAIR, Case, make_case, ratio_text
 from .table import Row, read_rows, write_rows
-from .views import save_views, views_path
+from .views import TRUTH, save_views, views_path
 
 ROWS_FILE = "rows.csv"
-TRUTH = "truth"
-"""Name under which the truth's views are kept; no method may have it."""
 
 _log = logging.getLogger(__name__)
 Source = str | Path | Volume

@@ -11,6 +11,9 @@ import numpy as np
 from ..files.atomic import publish, staging_folder
 from .measure import Views
 
+TRUTH = "truth"
+"""Name under which the truth's views are kept; no method may have it."""
+
 
 def views_path(out_dir: str | Path, case: tuple[str, str, str], method: str) -> Path:
     """Where the views of one method on one case (volume, condition, ratio) are kept."""

@@ -1,0 +1,46 @@
+"""How far the results of a method, taken together, are from the truths, in the features of SqueezeNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .summary import Group
+from .views import TRUTH, load_views, views_path
+
+
+def frechet_squeeze(ours: np.ndarray, true: np.ndarray) -> float:
+    """Frechet distance of two sets of squeeze features as if Gaussian; not FID, which needs Inception's features.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The last trace is the nuclear norm of the product of the two centred
+    data matrices, which needs no matrix root and holds for fewer slices than features, where covariances are singular.
+
+    :param ours: (N, F) features, one row per slice. :param true: (M, F).
+    :returns: the distance; nan where either set has fewer than 2 rows.
+    Source: Dowson and Landau, Journal of Multivariate Analysis 12(3), 1982.
+    """
+    if min(len(ours), len(true)) < 2:
+        return float("nan")
+    ours, true = np.asarray(ours, dtype=np.float64), np.asarray(true, dtype=np.float64)
+    shift = ours.mean(0) - true.mean(0)
+    a = (ours - ours.mean(0)) / np.sqrt(len(ours) - 1)
+    b = (true - true.mean(0)) / np.sqrt(len(true) - 1)
+    cross = np.linalg.norm(a @ b.T, ord="nuc")
+    return float(max(0.0, shift @ shift + np.square(a).sum() + np.square(b).sum() - 2 * cross))
+
+
+def frechet_of_group(out_dir: str | Path, group: Group, method: str) -> float:
+    """Frechet distance of one method over all compared slices of all cases of a group.
+
+    :param out_dir: the output folder that the group's rows come from.
+    :returns: the distance; nan where LPIPS-squeeze was not available for some case.
+    """
+    cases = [row.key[:3] for row in group.rows if row.method == method]
+    pooled = []
+    for name in (method, TRUTH):
+        features = [load_views(views_path(out_dir, case, name)).features for case in cases]
+        if any(part.size == 0 for part in features):
+            return float("nan")
+        pooled.append(np.concatenate(features))
+    return frechet_squeeze(*pooled)

@@ -1,0 +1,169 @@
+"""The summary of an output folder as Markdown and LaTeX: one table per modality, condition and ratio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..files.atomic import publish, staging_folder
+from .frechet import frechet_of_group
+from .methods import Method
+from .runner import ROWS_FILE, Evaluation
+from .summary import MIN_CASES_FOR_TEST, REFERENCES, Claim, Group, GroupKey, Statistic, groups
+from .table import read_rows
+
+COLUMNS = (
+    ("psnr_all_db", "PSNR all (dB)", 2),
+    ("psnr_generated_db", "PSNR generated (dB)", 2),
+    ("ssim_axial", "SSIM axial", 4),
+    ("ssim_coronal", "SSIM coronal", 4),
+    ("lpips_squeeze", "LPIPS squeeze", 4),
+    ("snli", "SNLI", 3),
+    ("snli_truth", "SNLI truth", 3),
+    ("sigma_deviation", "sigma deviation", 3),
+    ("consistency_max", "residual max", 2),
+    ("consistency_q999", "residual 0.999", 2),
+    ("seconds", "seconds", 1),
+)
+"""Metric, heading, decimals."""
+
+_UNITS = {"CT": "HU", "MR": "thousandths of the truth's 99.9th percentile"}
+_CONDITIONS = {
+    "subsampled": "sub-sampled, thin slices with gaps",
+    "slabs": "slab-averaged, contiguous slices",
+    "pair": "real pairs of thick and thin scans",
+}
+
+
+def write_report(
+    out_dir: str | Path, methods: Mapping[str, Method] | None = None, evaluation: Evaluation | None = None
+) -> tuple[Path, Path]:
+    """Write summary.md and summary.tex from the rows of an output folder.
+
+    :param methods: where labels come from; methods that are not in it go by their name.
+    :param evaluation: adds what failed and what was not available in that run.
+    :returns: both paths.
+    :raises OutputError: the folder cannot be written to.
+    """
+    out_dir = Path(out_dir)
+    labels = {name: method.label for name, method in (methods or {}).items()}
+    found = groups(read_rows(out_dir / ROWS_FILE))
+    frechet = {(g.key, name): frechet_of_group(out_dir, g, name) for g in found for name in g.methods}
+    texts = {"summary.md": markdown(found, labels, frechet, evaluation), "summary.tex": latex(found, labels)}
+    for name, text in texts.items():
+        with staging_folder(out_dir / name) as folder:
+            (folder / name).write_text(text, encoding="utf-8")
+            publish(folder / name, out_dir / name, overwrite=True)
+    return out_dir / "summary.md", out_dir / "summary.tex"
+
+
+def markdown(
+    found: list[Group],
+    labels: Mapping[str, str],
+    frechet: Mapping[tuple[GroupKey, str], float],
+    evaluation: Evaluation | None = None,
+) -> str:
+    """The whole summary; the best mean of a column is bold where the column can have a winner.
+
+    :param frechet: Frechet distance on squeeze features by group and method.
+    """
+    parts = ["# Evaluation\n\nMean ± standard deviation over cases.\n"]
+    for group in found:
+        table = _table(group, labels, lambda text: f"**{text}**", "±")
+        head, *body = ["| " + " | ".join(cells) + " |" for cells in table]
+        rule = "|" + " --- |" * len(table[0])
+        parts.append("\n".join([f"## {_title(group)}\n", head, rule, *body]) + "\n")
+        parts.append("\n".join(f"- {_sentence(claim, labels)}" for claim in group.claims()) + "\n")
+        distances = (f"{labels.get(name, name)} {_frechet(frechet[group.key, name])}" for name in group.methods)
+        parts.append(f"Frechet distance on squeeze features, slices of all cases pooled: {', '.join(distances)}.\n")
+    for title, lines in _remarks(evaluation):
+        parts.append(f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
+    return "\n".join(parts)
+
+
+def latex(found: list[Group], labels: Mapping[str, str]) -> str:
+    """The same tables for LaTeX with booktabs."""
+    parts = ["% Needs \\usepackage{booktabs}.\n"]
+    for group in found:
+        head, *body = _table(group, labels, lambda text: f"\\textbf{{{text}}}", r"$\pm$", _escaped)
+        lines = [" & ".join(cells) + r" \\" for cells in (head, *body)]
+        columns = "l" + "r" * (len(head) - 1)
+        parts.append(
+            "\n".join(
+                [
+                    f"\\begin{{table}}\n\\centering\n\\caption{{{_escaped(_title(group))}.}}",
+                    f"\\begin{{tabular}}{{{columns}}}\n\\toprule",
+                    lines[0],
+                    "\\midrule",
+                    *lines[1:],
+                    "\\bottomrule\n\\end{tabular}\n\\end{table}\n",
+                ]
+            )
+        )
+    return "\n".join(parts)
+
+
+def _table(
+    group: Group,
+    labels: Mapping[str, str],
+    bold: Callable[[str], str],
+    plus_minus: str,
+    escape: Callable[[str], str] = str,
+) -> list[list[str]]:
+    """Heading and one line per method."""
+    gains = [f"gain over {labels.get(name, name)} (dB)" for name in REFERENCES if name in group.methods]
+    lines = [[escape(text) for text in ("Method", *(heading for _, heading, _ in COLUMNS), *gains)]]
+    for method in group.methods:
+        cells = [escape(labels.get(method, method))]
+        for metric, _, decimals in COLUMNS:
+            text = _number(group.statistic(method, metric), decimals, plus_minus)
+            cells.append(bold(text) if group.best(metric) == method else text)
+        for reference in (name for name in REFERENCES if name in group.methods):
+            gain = group.gain(method, reference)
+            cells.append(_number(gain, 2, plus_minus, sign=True) if method != reference else "-")
+        lines.append(cells)
+    return lines
+
+
+def _number(value: Statistic, decimals: int, plus_minus: str, sign: bool = False) -> str:
+    if not math.isfinite(value.mean):
+        return "not available"
+    mean = f"{value.mean:{'+' if sign else ''}.{decimals}f}"
+    return mean if math.isnan(value.sd) else f"{mean} {plus_minus} {value.sd:.{decimals}f}"
+
+
+def _frechet(distance: float) -> str:
+    return f"{distance:.3f}" if math.isfinite(distance) else "not available"
+
+
+def _title(group: Group) -> str:
+    modality, condition, ratio = group.key
+    volumes = len({row.volume for row in group.rows})
+    cases = "1 case" if volumes == 1 else f"{volumes} cases"
+    text = f"{modality}, {_CONDITIONS[condition]}, x{ratio} ({cases}; noise and residuals in {_UNITS[modality]})"
+    if condition != "pair":
+        return text
+    lengths = sorted({round(row.compared_mm, 1) for row in group.rows})
+    return f"{text}, compared over {' / '.join(f'{mm:g}' for mm in lengths)} mm"
+
+
+def _sentence(claim: Claim, labels: Mapping[str, str]) -> str:
+    best, second = labels.get(claim.best, claim.best), labels.get(claim.second, claim.second)
+    text = f"{claim.metric}: {best} before {second}"
+    if claim.p is None:
+        return f"{text}; n = {claim.n} is too small for a test (at least {MIN_CASES_FOR_TEST})."
+    return f"{text}; paired Wilcoxon p = {claim.p:.2g}, n = {claim.n}."
+
+
+def _remarks(evaluation: Evaluation | None) -> list[tuple[str, list[str]]]:
+    if evaluation is None:
+        return []
+    remarks = [("Not available", evaluation.notes), ("Not measured", evaluation.failures)]
+    return [(title, lines) for title, lines in remarks if lines]
+
+
+def _escaped(text: str) -> str:
+    for character in "\\&%#_":
+        text = text.replace(character, "\\" + character if character != "\\" else r"\textbackslash ")
+    return text

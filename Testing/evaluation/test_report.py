@@ -1,0 +1,85 @@
+"""Statistics, tables and figures."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cycleinr.evaluation import figures, report
+from cycleinr.evaluation.methods import METHODS
+from cycleinr.evaluation.protocol import make_case
+from cycleinr.evaluation.runner import Plan, evaluate
+from cycleinr.evaluation.summary import groups, statistic
+from cycleinr.evaluation.table import Row
+
+LABELS = {name: method.label for name, method in METHODS.items()}
+BLANK = Row(
+    "a", "CT", "slabs", "3", "linear", 40.0, 39.0, 0.9, 0.9, 0.9, math.nan, math.nan, 1.0, 0.5, 0.7, 0.1, 0.1, 1.5,
+    30, 20, 29.0,
+)  # fmt: skip
+
+
+def rows_of(method: str, values: list[float], **changes) -> list[Row]:
+    return [replace(BLANK, volume=f"v{n}", method=method, psnr_generated_db=v, **changes) for n, v in enumerate(values)]
+
+
+def test_mean_and_sample_standard_deviation_over_cases():
+    result = statistic([1.0, 2.0, 4.0])
+    assert (result.mean, result.sd, result.n) == pytest.approx((7 / 3, np.std([1, 2, 4], ddof=1), 3))
+    assert math.isnan(statistic([3.0]).sd) and math.isnan(statistic([]).mean)
+
+
+def test_gains_are_paired_by_case():
+    group = groups(rows_of("linear", [30, 40]) + rows_of("bspline", [31, 42, 60]))[0]
+    gain = group.gain("bspline", "linear")
+    assert (gain.mean, gain.n) == (1.5, 2)
+
+
+def test_groups_are_sorted_by_the_size_of_the_ratio():
+    rows = [replace(BLANK, ratio=ratio) for ratio in ("5", "3.5", "5/3", "3")]
+    assert [group.key[2] for group in groups(rows)] == ["5/3", "3", "3.5", "5"]
+
+
+def test_a_winner_is_tested_only_where_cases_suffice():
+    few = groups(rows_of("linear", [30, 31, 32, 33]) + rows_of("bspline", [31, 32, 33, 34]))[0]
+    claim = next(claim for claim in few.claims() if claim.metric == "psnr_generated_db")
+    assert (claim.best, claim.second, claim.n, claim.p) == ("bspline", "linear", 4, None)
+    assert "n = 4 is too small" in report.markdown([few], LABELS, frechet_of(few))
+    more = groups(rows_of("linear", list(range(30, 38))) + rows_of("bspline", [31.1 + n * 1.01 for n in range(8)]))[0]
+    claim = next(claim for claim in more.claims() if claim.metric == "psnr_generated_db")
+    assert claim.p == pytest.approx(2 / 2**8)
+
+
+def frechet_of(group) -> dict:
+    return {(group.key, name): math.nan for name in group.methods}
+
+
+def test_tables_bold_the_winner_and_say_what_is_not_available():
+    group = groups(rows_of("linear", [30.0, 31.0]) + rows_of("bspline", [31.0, 33.0]))[0]
+    text = report.markdown([group], LABELS, frechet_of(group))
+    assert "**32.00 ± 1.41**" in text and "30.50 ± 0.71" in text and "not available" in text
+    assert "+1.50 ± 0.71" in text and "x3 (2 cases; noise and residuals in HU)" in text
+    tex = report.latex([group], LABELS)
+    assert r"\textbf{32.00 $\pm$ 1.41}" in tex and tex.count(r"\\") == 3 and "_" not in tex.replace(r"\_", "")
+
+
+def test_report_and_figures_of_a_run(noisy_ct, tmp_path):
+    plan = Plan((2, 5 / 3, 3))
+    evaluation = evaluate(noisy_ct, tmp_path, plan)
+    markdown, latex = report.write_report(tmp_path, METHODS, evaluation)
+    text = markdown.read_text(encoding="utf-8")
+    assert text.count("## CT") == 6 and "Lanczos" in text and "## Not available" in text
+    assert latex.read_text(encoding="utf-8").count(r"\begin{table}") == 6
+    case = ("synthetic", "subsampled", "3")
+    drawn = {
+        "error.png": figures.draw_against_ratio(groups(evaluation.rows), "psnr_generated_db", "PSNR (dB)", LABELS),
+        "noise.svg": figures.draw_noise_curve(tmp_path, case, list(METHODS), LABELS, "HU"),
+        "planes.png": figures.draw_comparison(
+            tmp_path, case, list(METHODS), LABELS, figures.window_of(noisy_ct), (1.0, 1.0)
+        ),
+        "strip.pdf": figures.draw_ratio_strip(make_case(noisy_ct, "slabs", 3).lowres, METHODS["bspline"]),
+    }
+    for name, figure in drawn.items():
+        assert figures.save_figure(figure, tmp_path / name).stat().st_size > 2000
+    assert len(drawn["strip.pdf"].axes) == 1 + len(figures.STRIP_RATIOS)
+    assert len(drawn["noise.svg"].axes[0].lines) == len(METHODS) + 1
