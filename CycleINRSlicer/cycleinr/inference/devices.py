@@ -1,0 +1,97 @@
+"""Where to compute: every device is tried with a real convolution before it is trusted.
+
+``is_available()`` says yes on cards that the installed torch has no kernels for ("no kernel image is available"), so
+it is only the first question.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that passed its trial: torch's name, a label for people, its memory (None: shared with the system)."""
+
+    name: str
+    label: str
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """The device to use and one sentence on why, or on why no GPU is used."""
+
+    device: Device
+    reason: str
+
+
+def trial_failure(name: str) -> str | None:
+    """Run a small convolution on a device; None if the values are right, else the reason in one line."""
+    try:
+        image = torch.arange(64, dtype=torch.float32, device=name).reshape(1, 1, 8, 8)
+        blurred = torch.nn.functional.conv2d(image, torch.ones(1, 1, 3, 3, device=name), padding=1)
+        value = float(blurred[0, 0, 4, 4])
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return str(error).strip().splitlines()[0]
+    return None if value == 9 * 36 else f"a test convolution gave {value} instead of 324"
+
+
+def candidates() -> list[Device]:
+    """GPUs that torch reports, fastest kind first, not yet tried."""
+    found = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            found.append(Device(f"cuda:{index}", properties.name, properties.total_memory / 1e9))
+    if torch.backends.mps.is_available():
+        found.append(Device("mps", "Apple GPU"))
+    return found
+
+
+def list_devices() -> list[Device]:
+    """Every device that passes its trial, GPUs first, the CPU last."""
+    return [device for device in candidates() if trial_failure(device.name) is None] + [cpu()]
+
+
+def cpu() -> Device:
+    return Device("cpu", f"CPU, {torch.get_num_threads()} threads")
+
+
+def choose_device(request: str) -> DeviceChoice:
+    """The device for ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+
+    Raises:
+        DeviceError: A device that was asked for by name does not exist or fails its trial.
+    """
+    if request == "cpu":
+        return DeviceChoice(cpu(), "CPU, as asked for.")
+    if request == "auto":
+        return _best_device()
+    wanted = "cuda:0" if request == "cuda" else request
+    for device in candidates():
+        if device.name == wanted:
+            failure = trial_failure(wanted)
+            if failure:
+                raise DeviceError(f"The device {wanted} ({device.label}) does not work: {failure}. Use --device cpu.")
+            return DeviceChoice(device, f"{device.label}, as asked for.")
+    there = ", ".join(device.name for device in [*candidates(), cpu()])
+    raise DeviceError(f"There is no device {request!r} here; this machine has {there}. Use one of these, or auto.")
+
+
+def _best_device() -> DeviceChoice:
+    failures = []
+    for device in candidates():
+        failure = trial_failure(device.name)
+        if failure is None:
+            return DeviceChoice(device, f"{device.label}, the fastest device that passed its test.")
+        failures.append(f"{device.label} failed its test ({failure})")
+    if failures:
+        return DeviceChoice(cpu(), f"CPU, since {'; '.join(failures)}.")
+    if torch.version.cuda is None and not torch.backends.mps.is_built():
+        return DeviceChoice(cpu(), "CPU, since the installed PyTorch was built without GPU support.")
+    return DeviceChoice(cpu(), "CPU, since PyTorch finds no GPU.")

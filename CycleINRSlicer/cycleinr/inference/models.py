@@ -1,0 +1,64 @@
+"""Which weights serve a volume, and why. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelError
+from ..files.modality import guess_modality
+from ..network.weights import read_card
+from ..volume import Volume
+
+MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+BUNDLED = ("ct", "mr")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Weights and their card, the modality they are for, and one sentence on why they were chosen."""
+
+    weights: Path
+    card: dict
+    modality: str
+    reason: str
+
+
+def bundled_weights(name: str) -> Path:
+    """The file of a bundled model, ``"ct"`` or ``"mr"``."""
+    return MODELS_FOLDER / f"{name}.safetensors"
+
+
+def choose_model(volume: Volume, request: str) -> ModelChoice:
+    """Find the weights that ``request`` means for this volume.
+
+    Args:
+        volume: Decides between CT and MR for ``"auto"``: by its modality, else by its values.
+        request: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
+
+    Raises:
+        ModelError: No such file, or its card does not say for which modality it is.
+    """
+    if request == "auto":
+        modality, reason = _modality(volume)
+        weights = bundled_weights(modality.lower())
+        reason = f"{modality} model: {reason}"
+    elif request in BUNDLED:
+        weights, reason = bundled_weights(request), f"{request.upper()} model, as asked for."
+    else:
+        weights, reason = Path(request), f"The weights {Path(request).name}, as asked for."
+    if not weights.exists():
+        raise ModelError(
+            f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file that was "
+            "trained with cycleinr train."
+        )
+    card = read_card(weights)
+    if card.get("modality") not in ("CT", "MR"):
+        raise ModelError(f"The model card of {weights.name} does not say CT or MR under modality. Complete the card.")
+    return ModelChoice(weights, card, card["modality"], reason)
+
+
+def _modality(volume: Volume) -> tuple[str, str]:
+    if volume.modality in ("CT", "MR"):
+        return volume.modality, f"the scan says that it is {volume.modality}."
+    return guess_modality(volume)

@@ -1,0 +1,53 @@
+"""What a user asks for, and what he hears while it is done. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..grid import Target
+
+
+@dataclass(frozen=True)
+class UpsampleOptions:
+    """One request for a finer volume.
+
+    Attributes:
+        target: Spacing, ratio or isotropic.
+        axis: Through-plane axis ``"i"``, ``"j"``, ``"k"``, or ``"auto"`` for the one with the largest spacing.
+        extent: ``"centres"`` ends at the outermost slices' centres; ``"edges"`` covers their outer halves too.
+        thickness_mm: Slice thickness; 0 for thin slices with gaps, None for what the scan says (DICOM), else
+            contiguous slabs.
+        model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+        memory_limit_gb: Bound on memory beside the input and output volumes; None for half of what is free.
+    """
+
+    target: Target
+    axis: str = "auto"
+    extent: str = "centres"
+    thickness_mm: float | None = None
+    model: str = "auto"
+    device: str = "auto"
+    memory_limit_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: the phase in words, the fraction of the whole run, and the seconds left (None: unknown)."""
+
+    phase: str
+    fraction: float
+    remaining_s: float | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+"""Receives progress from the thread that computes."""
+
+
+def no_progress(progress: Progress) -> None:
+    """For callers that do not want to hear."""
+
+
+def never_cancelled() -> bool:
+    return False

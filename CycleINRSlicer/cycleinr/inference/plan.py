@@ -1,0 +1,203 @@
+"""What a request comes to before any of it is computed: result size, memory, time, model. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, OutOfMemoryError, RequestError
+from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
+from ..network.config import NetworkConfig
+from ..profile import MAX_TAU
+from ..volume import Volume
+from .models import choose_model
+from .options import UpsampleOptions
+
+_BASE_BYTES = 450e6
+"""Resident memory of Python and torch before any volume is loaded, measured on Linux."""
+
+_FLOAT = 4
+_GFLOPS_PER_CORE = 60.0
+"""A laptop core's rate on these convolutions; the measured rate replaces it as soon as a run has progress."""
+
+_ENCODER_WORKING_SLICES = 3.0
+"""Slices that each encoder block holds while it streams."""
+
+_DEFAULT_MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that fits its volume, with all that follows from it.
+
+    Attributes:
+        grid: The output slices.
+        shape_kji, spacing_ijk_mm, ijk_to_ras: The result's geometry.
+        tau: Slice thickness / slice spacing that the network is told, and ``tau_reason`` why.
+        modality, weights, card, model_reason: The model and why it was chosen.
+        output_megabytes: Size of the result in memory.
+        peak_gigabytes: Estimate of the whole process's peak.
+        seconds: Estimate of the time on this machine's CPU.
+        rows: Image rows that are computed at a time, without their overlap.
+    """
+
+    grid: SliceGrid
+    shape_kji: tuple[int, int, int]
+    spacing_ijk_mm: tuple[float, float, float]
+    ijk_to_ras: np.ndarray
+    tau: float
+    tau_reason: str
+    modality: str
+    weights: Path
+    card: dict
+    model_reason: str
+    output_megabytes: float
+    peak_gigabytes: float
+    seconds: float
+    rows: int
+
+    @property
+    def anisotropy(self) -> float:
+        """Acquired slice spacing / mean in-plane spacing."""
+        column = COLUMN_OF_AXIS[self.grid.axis]
+        across = [mm for c, mm in enumerate(self.spacing_ijk_mm) if c != column]
+        return self.grid.spacing_in_mm / (sum(across) / 2)
+
+
+def plan(volume: Volume, options: UpsampleOptions) -> Plan:
+    """Check a request against a volume and work out what it comes to.
+
+    Raises:
+        RequestError, GeometryError: The request does not fit the volume.
+        InputError: The volume holds values that are no numbers.
+        ModelError: No weights for it.
+        OutOfMemoryError: The memory limit is below what one row of pixels takes.
+    """
+    _check_values(volume.array)
+    grid = plan_grid(volume, options.target, options.axis, options.extent)
+    tau, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
+    model = choose_model(volume, options.model)
+    config = NetworkConfig.from_dict(model.card["network"])
+    shape = output_shape_kji(volume, grid)
+    rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
+    cost = StripCost(config, grid, columns)
+    rows = cost.rows_within(_limit_bytes(options.memory_limit_gb), rows_in)
+    in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
+    affine = output_ijk_to_ras(volume, grid)
+    return Plan(
+        grid=grid,
+        shape_kji=shape,
+        spacing_ijk_mm=tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0)),
+        ijk_to_ras=affine,
+        tau=tau,
+        tau_reason=tau_reason,
+        modality=model.modality,
+        weights=model.weights,
+        card=model.card,
+        model_reason=model.reason,
+        output_megabytes=out_bytes / 1e6,
+        peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(rows, rows_in))) / 1e9,
+        seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)),
+        rows=rows,
+    )
+
+
+@dataclass(frozen=True)
+class StripCost:
+    """Memory and arithmetic of computing some rows of all slices."""
+
+    config: NetworkConfig
+    grid: SliceGrid
+    columns: int
+
+    @property
+    def bytes_per_row(self) -> float:
+        """Encoder state, sampling window, and the input's and the result's float columns, for one image row."""
+        config = self.config
+        cells = self.columns / config.cell**2 * config.width * _FLOAT
+        held = _ENCODER_WORKING_SLICES * (config.blocks + 1) + 5 * 3 + 6
+        columns = self.columns * _FLOAT * (2 * self.grid.n_out + 3 * self.grid.n_in)
+        return cells * held + columns
+
+    def bytes_for(self, rows: int) -> float:
+        return self.bytes_per_row * (rows + 2 * self.config.receptive_pixels)
+
+    def rows_within(self, limit_bytes: float, rows: int) -> int:
+        """Most rows, a whole number of cells, that stay within the limit.
+
+        Raises:
+            OutOfMemoryError: Not even one cell's rows do.
+        """
+        overlap = 2 * self.config.receptive_pixels
+        fit = int(limit_bytes / self.bytes_per_row) - overlap
+        fit -= fit % self.config.cell
+        if fit < self.config.cell:
+            needed = self.bytes_for(self.config.cell) / 1e9
+            raise OutOfMemoryError(
+                f"The memory limit of {limit_bytes / 1e9:.2f} GB is below the {needed:.2f} GB that the smallest part of "
+                "this volume takes. Raise the limit, or crop the volume."
+            )
+        return min(fit, rows + rows % self.config.cell)
+
+    def flops(self, rows: int) -> float:
+        """Multiply-adds times two of encoder, projections, sampling and decoder over the whole volume."""
+        width, hidden = self.config.width, self.config.decoder_width
+        cells = rows * self.columns / self.config.cell**2
+        encode = self.config.blocks * 12 * width**2 + 3 * width**2 + 27 * 4 * width
+        decode = width * hidden + (self.config.decoder_layers - 1) * hidden**2 + 40 * width
+        return 2 * cells * (encode * self.grid.n_in + decode * self.grid.n_out)
+
+
+def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float, str]:
+    """tau = slice thickness / slice spacing and a sentence on where it comes from.
+
+    Raises:
+        RequestError: A thickness that was given is negative, or beyond twice the spacing.
+    """
+    spacing = grid.spacing_in_mm
+    if thickness_mm is not None:
+        if not 0 <= thickness_mm <= MAX_TAU * spacing:
+            raise RequestError(
+                f"The slice thickness {thickness_mm:g} mm does not fit the slice spacing {spacing:g} mm. "
+                f"Give 0 to {MAX_TAU * spacing:g} mm, or leave it to be found automatically."
+            )
+        told = "thin slices with gaps" if thickness_mm == 0 else f"{thickness_mm:g} mm thick slices"
+        return thickness_mm / spacing, f"{told} every {spacing:g} mm, as asked for."
+    known = volume.slice_thickness_mm
+    if known is not None and known <= MAX_TAU * spacing:
+        return known / spacing, f"{known:g} mm thick slices every {spacing:g} mm, as the scan says."
+    return 1.0, f"contiguous {spacing:g} mm slabs, since the scan does not say its slice thickness."
+
+
+def _check_values(array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise InputError(
+            f"The volume has {bad} voxels that are no finite numbers. Replace them (for example by the value of air) "
+            "before super-resolution."
+        )
+    if array.min() == array.max():
+        raise InputError(f"Every voxel of the volume is {array.flat[0]}: there is nothing to sharpen. Check the input.")
+
+
+def _limit_bytes(memory_limit_gb: float | None) -> float:
+    if memory_limit_gb is None:
+        return _DEFAULT_MEMORY_SHARE * available_memory_bytes()
+    if not memory_limit_gb > 0:
+        raise RequestError(f"The memory limit is {memory_limit_gb} GB. Give a positive number of gigabytes.")
+    return memory_limit_gb * 1e9
+
+
+def available_memory_bytes() -> float:
+    """Memory that can be had without swapping: Linux's MemAvailable, elsewhere half of the installed memory."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    return 4e9
