@@ -1,0 +1,129 @@
+"""ALCGS and decoder for all queries between two acquired slices, in blocks of positions that fit the cache.
+
+Every query of an interval attends to the same four slices, so their projections and the products q . k are formed
+once; what is left per query is a lerp of those products, the offset embedding's part, and the decoder's layers with
+the query's modulation folded in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from ..network.config import NEIGHBOURS
+from ..network.decoder import RESIDUAL_SCALE
+from ..network.encoder import NEGATIVE_SLOPE
+from ..network.interpolation import neighbour_indices
+from ..network.model import CycleINR
+
+_BLOCK = 8192
+"""Positions at a time: 64 channels of these are 2 MB, about a core's second-level cache."""
+
+
+@dataclass(frozen=True)
+class Projections:
+    """One acquired slice's query, key and value rows, each (positions, C); the query carries the 1 / sqrt(d)."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Query:
+    """One output slice's folded weights.
+
+    Attributes:
+        step: Position within its interval, 0 to 1.
+        embedding: (C, 4 * heads): column j * heads + h holds head h's part of slice j's offset embedding.
+        bias: (4 * heads,), the linear prior included.
+        layers: Weight (in, out) and bias of each decoder layer, the last one scaled to the residual.
+    """
+
+    step: float
+    embedding: torch.Tensor
+    bias: torch.Tensor
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class IntervalDecoder:
+    """Sampling and decoding with one scan's slicing."""
+
+    def __init__(self, model: CycleINR, slicing: torch.Tensor):
+        self.model, self.slicing = model, slicing
+        self.heads, self.width = model.config.heads, model.config.width
+        self.depth = self.width // self.heads
+        project = model.sampling.project
+        scale = torch.ones(3 * self.width, device=slicing.device)
+        scale[: self.width] = model.sampling.scale
+        self.project_weight = (project.weight[:, :, 0, 0] * scale[:, None]).t().contiguous()
+        self.project_bias = project.bias * scale
+        self.head_sum = torch.eye(self.heads, device=slicing.device).repeat_interleave(self.depth, 0)
+
+    def project(self, codes: torch.Tensor) -> Projections:
+        """(positions, C) codes -> their projections."""
+        return Projections(*torch.addmm(self.project_bias, codes, self.project_weight).split(self.width, dim=1))
+
+    def windows(self, codes: Iterable[torch.Tensor]) -> Iterator[list[Projections | None]]:
+        """The four slices around each interval in turn; None beyond the stack's ends."""
+        window: list[Projections | None] = [None] * NEIGHBOURS
+        for count, slice_codes in enumerate(codes, start=1):
+            window = [*window[1:], self.project(slice_codes)]
+            if count >= 3:
+                yield window
+        yield [*window[1:], None]
+
+    def query(self, position: float, slices: int) -> Query:
+        """Fold everything that depends on one output slice's position."""
+        positions = torch.tensor([[position]], dtype=torch.float64, device=self.slicing.device).float()
+        _, offsets = neighbour_indices(positions, slices)
+        embedding, bias = self.model.sampling.embeddings(offsets, self.slicing)
+        by_head = embedding[0, 0].t().unsqueeze(2) * self.head_sum.unsqueeze(1)
+        decoder = self.model.decoder
+        layers = []
+        modulations = decoder.modulations(offsets[..., 1], self.slicing)
+        for layer, (scale, shift) in zip(decoder.hidden, modulations, strict=True):
+            gain = 1 + scale[0, 0]
+            layers.append(((layer.weight[:, :, 0, 0] * gain[:, None]).t().contiguous(), layer.bias * gain + shift[0, 0]))
+        out = decoder.out
+        layers.append(((RESIDUAL_SCALE * out.weight[:, :, 0, 0]).t().contiguous(), RESIDUAL_SCALE * out.bias))
+        return Query(float(offsets[0, 0, 1]), by_head.flatten(1).contiguous(), bias[0, 0].flatten(), layers)
+
+    def residuals(self, window: list[Projections | None], queries: list[Query]) -> list[torch.Tensor]:
+        """The residual of each query's slice, (positions, cell ** 2) each."""
+        positions = window[1].query.shape[0]
+        outputs = [torch.empty(positions, self.model.config.cell**2, device=self.slicing.device) for _ in queries]
+        for start in range(0, positions, _BLOCK):
+            part = slice(start, min(start + _BLOCK, positions))
+            for output, values in zip(outputs, self._block(window, queries, part), strict=True):
+                output[part] = values
+        return outputs
+
+    def _block(self, window, queries: list[Query], part: slice) -> Iterator[torch.Tensor]:
+        there = [j for j, projections in enumerate(window) if projections is not None]
+        left, right = window[1].query[part], window[2].query[part]
+        keys = [window[j].key[part] for j in there]
+        values = [window[j].value[part].unflatten(1, (self.heads, self.depth)) for j in there]
+        left_scores = torch.cat([(left * key) @ self.head_sum for key in keys], dim=1)
+        right_scores = torch.cat([(right * key) @ self.head_sum for key in keys], dim=1)
+        columns = torch.tensor([j * self.heads + h for j in there for h in range(self.heads)], device=left.device)
+        for query in queries:
+            scores = torch.lerp(left_scores, right_scores, query.step).add_(query.bias[columns])
+            scores.addmm_(torch.lerp(left, right, query.step), query.embedding[:, columns])
+            scores = scores.unflatten(1, (len(there), self.heads))
+            weights = scores.sub_(scores.amax(1, keepdim=True)).exp_()
+            weights.div_(weights.sum(1, keepdim=True))
+            sampled = values[0] * weights[:, 0].unsqueeze(2)
+            for j in range(1, len(there)):
+                sampled.addcmul_(values[j], weights[:, j].unsqueeze(2))
+            yield self._decode(sampled.flatten(1), query.layers)
+
+    @staticmethod
+    def _decode(rows: torch.Tensor, layers: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        for weight, bias in layers[:-1]:
+            rows = F.leaky_relu_(torch.addmm(bias, rows, weight), NEGATIVE_SLOPE)
+        weight, bias = layers[-1]
+        return torch.addmm(bias, rows, weight)

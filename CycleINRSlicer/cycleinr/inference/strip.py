@@ -1,0 +1,88 @@
+"""Super-resolution of a strip of image rows through all slices, in network units, before data consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..network.conditioning import Slicing
+from ..network.interpolation import cubic_weights, neighbour_indices
+from ..network.model import CycleINR, pad_to_cells
+from .decode import IntervalDecoder
+from .encode import EncoderStream
+
+
+class StripNetwork:
+    """The network made ready for one scan: weights folded, queries grouped by the interval that they lie in.
+
+    Args:
+        model: Trained network on the device to compute on.
+        slicing: How the scan was sliced.
+        positions: Output slices in units of acquired slices, rising; those outside the scan take its end slices.
+        slices: Number of acquired slices.
+    """
+
+    def __init__(self, model: CycleINR, slicing: Slicing, positions: np.ndarray, slices: int):
+        features = slicing.to_tensor(next(model.parameters()).device)
+        self.cell, self.slices, self.tau = model.config.cell, slices, slicing.tau
+        self.device = features.device
+        self.encoder = EncoderStream(model.encoder, features)
+        self.decoder = IntervalDecoder(model, features)
+        self.positions = np.clip(positions, 0, slices - 1)
+        rising = torch.from_numpy(self.positions)
+        self.first = neighbour_indices(rising, slices)[0][:, 1].numpy()
+        self.cubic = cubic_weights(rising, slices).numpy().astype(np.float32)
+        # A thin slice that was acquired is known; there is nothing to predict at its position.
+        self.known = (self.tau == 0) & (self.positions == np.round(self.positions))
+
+    def run(self, slices_in: Callable[[int], torch.Tensor], out: torch.Tensor, tick: Callable[[int], None]) -> None:
+        """Compute one strip.
+
+        Args:
+            slices_in: Gives acquired slice ``n`` as (rows, columns) network values.
+            out: (n_out, rows, columns) takes the result in network units.
+            tick: Called with the number of output slices that each step finished.
+        """
+        shape = out.shape[1:]
+        queries = [self._queries(n) for n in range(self.slices - 1)]
+        codes = self.encoder.codes(pad_to_cells(slices_in(n)[None], self.cell)[0] for n in range(self.slices))
+        cells = [-(-size // self.cell) for size in shape]
+        for interval, window in enumerate(self.decoder.windows(codes)):
+            predicted, wanted = queries[interval]
+            residuals = dict(zip(predicted, self.decoder.residuals(window, wanted), strict=True))
+            self._compose(interval, residuals, slices_in, out, cells)
+            tick(int(np.count_nonzero(self.first == interval)))
+
+    def _queries(self, interval: int):
+        predicted = [int(m) for m in np.flatnonzero((self.first == interval) & ~self.known)]
+        return predicted, [self.decoder.query(float(self.positions[m]), self.slices) for m in predicted]
+
+    def _compose(self, interval: int, residuals: dict, slices_in, out: torch.Tensor, cells: list[int]) -> None:
+        """Cubic convolution plus residual, for every output slice of one interval."""
+        near = {j: slices_in(j) for j in range(max(interval - 1, 0), min(interval + 3, self.slices))}
+        for m in np.flatnonzero(self.first == interval):
+            target = out[m]
+            target.zero_()
+            for j, weight in enumerate(self.cubic[m].tolist()):
+                if weight:
+                    target.add_(near[interval - 1 + j], alpha=weight)
+            if int(m) in residuals:
+                planes = residuals[int(m)].t().reshape(1, self.cell**2, *cells)
+                target.add_(F.pixel_shuffle(planes, self.cell)[0, 0, : target.shape[0], : target.shape[1]])
+
+
+def strips(rows: int, at_a_time: int, overlap: int, cell: int) -> Iterator[tuple[slice, slice]]:
+    """Split image rows into strips.
+
+    Yields:
+        The rows to compute, with ``overlap`` on either side and beginning on a cell, and among them the rows to keep,
+        relative to the first one computed.
+    """
+    margin = overlap + -overlap % cell
+    for start in range(0, rows, at_a_time):
+        stop = min(start + at_a_time, rows)
+        low, high = max(start - margin, 0), min(stop + margin, rows)
+        yield slice(low, high), slice(start - low, stop - low)
