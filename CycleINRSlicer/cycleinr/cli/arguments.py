@@ -1,0 +1,76 @@
+"""Arguments that several commands share, and their translation into options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import RequestError
+from ..grid import Target
+from ..inference.options import UpsampleOptions
+
+Input = Annotated[
+    Path, typer.Argument(help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, a DICOM folder, or one file of a DICOM series.")
+]
+Spacing = Annotated[
+    float | None, typer.Option("--spacing", help="Distance between the centres of the new slices, in mm.")
+]
+Ratio = Annotated[
+    float | None, typer.Option("--ratio", help="How many times finer; need not be whole, for example 1.6667.")
+]
+Isotropic = Annotated[bool, typer.Option("--isotropic", help="As fine as the pixels within a slice.")]
+Axis = Annotated[
+    str, typer.Option("--axis", help="Slice direction: i, j, k, or auto for the one with the largest spacing.")
+]
+Thickness = Annotated[
+    str,
+    typer.Option(
+        "--thickness",
+        help="Slice thickness in mm; 0 means thin slices with gaps. auto: what DICOM says, else contiguous slabs.",
+    ),
+]
+Model = Annotated[str, typer.Option("--model", help="auto (CT or MR by the scan), ct, mr, or a weights file.")]
+Extent = Annotated[
+    str,
+    typer.Option(
+        "--extent",
+        help="centres: new slices from the first old slice's centre to the last one's. edges: the outer halves too.",
+    ),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto (a GPU that works, else the CPU), cpu, cuda, cuda:N, mps.")]
+MemoryLimit = Annotated[
+    float | None,
+    typer.Option("--memory-limit", help="Most memory in GB beside the volumes; by default half of what is free."),
+]
+
+
+def target(spacing: float | None, ratio: float | None, isotropic: bool) -> Target:
+    """Exactly one of the three, as ``Target`` demands."""
+    return Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
+
+
+def thickness_mm(text: str) -> float | None:
+    """Millimetres, or None for ``auto``.
+
+    Raises:
+        RequestError: Neither a number nor ``auto``.
+    """
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(
+            f"The thickness is {text!r}. Give millimetres, 0 for thin slices with gaps, or auto."
+        ) from None
+
+
+def options(
+    spacing, ratio, isotropic, axis="auto", thickness="auto", model="auto", extent="centres", device="auto", memory=None
+) -> UpsampleOptions:
+    """Put the commands' arguments together."""
+    return UpsampleOptions(
+        target(spacing, ratio, isotropic), axis, extent, thickness_mm(thickness), model, device, memory
+    )

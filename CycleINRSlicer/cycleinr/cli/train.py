@@ -1,0 +1,43 @@
+"""``cycleinr train``: train a model from a TOML configuration; the same command resumes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import RequestError
+
+
+def train_command(
+    config: Annotated[Path, typer.Argument(help="Training configuration (TOML).")],
+    runs: Annotated[Path, typer.Option("--runs", help="Folder for checkpoints and logs, one sub-folder a run.")] = Path(
+        "runs"
+    ),
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Also write the weights and their model card here (.safetensors).")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="Lightning Fabric accelerator: auto, cpu, cuda, mps.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Number of devices to train on.")] = 1,
+) -> None:
+    """Train a model, or go on with a run that was interrupted."""
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise RequestError(f"Training needs {error.name}. Install it with: pip install 'cycleinr[train]'") from error
+    from ..network.weights import save_network
+    from ..training.card import model_card
+    from ..training.config import load_config
+    from ..training.loop import Trainer
+
+    settings = load_config(config)
+    fabric = Fabric(accelerator=accelerator, devices=devices)
+    fabric.launch()
+    folder = runs / settings.name
+    network = Trainer(settings, folder, fabric, lambda entry: print(json.dumps(entry), flush=True)).run()
+    if fabric.global_rank == 0:
+        weights = export or folder / f"{settings.name}.safetensors"
+        save_network(network, weights, model_card(settings, folder))
+        print(f"{weights} and its model card are written.")

@@ -1,0 +1,112 @@
+"""``cycleinr upsample``: one scan in, one finer volume out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import OutputError
+from ..inference.options import Progress, ProgressCallback
+from . import arguments
+
+
+def upsample_command(
+    input: arguments.Input,
+    output: Annotated[Path, typer.Argument(help="Result: .nii.gz, .nii, .nrrd, .mha, .mhd.")],
+    spacing: arguments.Spacing = None,
+    ratio: arguments.Ratio = None,
+    isotropic: arguments.Isotropic = False,
+    axis: arguments.Axis = "auto",
+    thickness: arguments.Thickness = "auto",
+    model: arguments.Model = "auto",
+    extent: arguments.Extent = "centres",
+    device: arguments.DeviceName = "auto",
+    memory_limit: arguments.MemoryLimit = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
+    json_progress: Annotated[
+        bool, typer.Option("--json-progress", help="Print progress as one JSON object per line.")
+    ] = False,
+) -> None:
+    """Make the slices of a scan finer. Give one of --spacing, --ratio, --isotropic.
+
+    The result is written whole or not at all, with a .json file beside it that says how it was made.
+    """
+    from ..files import read_volume, write_sidecar, write_volume
+
+    wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit)
+    check_output(output, overwrite)
+    with progress_report(json_progress) as report:
+        report(Progress("Reading", 0.0))
+        volume = read_volume(input)
+        from ..inference.upsample import upsample
+
+        result = upsample(volume, wanted, report)
+        report(Progress("Writing", 0.99))
+        write_volume(result.volume, output, result.provenance, overwrite)
+        write_sidecar(output, result.provenance, overwrite)
+    if not json_progress:
+        slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
+        print(
+            f"{output}: {' x '.join(map(str, slices[::-1]))} voxels of {' x '.join(f'{s:.3g}' for s in mm)} mm. "
+            f"{result.provenance['derived']}"
+        )
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Find out before the computation, not after it, that the result cannot be written.
+
+    Raises:
+        OutputError: The name's ending is unknown, the folder is missing or closed, or the file exists.
+    """
+    from ..files import IMAGE_SUFFIXES, image_suffix
+
+    if not image_suffix(output):
+        raise OutputError(f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}.")
+    if not output.parent.is_dir():
+        raise OutputError(f"The folder {output.parent} for the result does not exist. Create it first.")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
+    if output.exists() and not overwrite:
+        raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
+
+
+@contextmanager
+def progress_report(as_json: bool) -> Iterator[ProgressCallback]:
+    """A progress bar on standard error, or JSON lines on standard output."""
+    if as_json:
+        yield _json_line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"))
+    with Bar(*columns, console=Console(stderr=True), transient=not sys.stderr.isatty()) as bar:
+        yield _bar_updater(bar)
+
+
+def _bar_updater(bar) -> Callable[[Progress], None]:
+    task = bar.add_task("Starting", total=1.0, left="")
+
+    def update(progress: Progress) -> None:
+        left = "" if progress.remaining_s is None else f"{_duration(progress.remaining_s)} left"
+        bar.update(task, description=progress.phase, completed=progress.fraction, left=left)
+
+    return update
+
+
+def _duration(seconds: float) -> str:
+    return time.strftime("%M:%S" if seconds < 3600 else "%H:%M:%S", time.gmtime(max(0.0, seconds)))
+
+
+def _json_line(progress: Progress) -> None:
+    line = {"phase": progress.phase, "fraction": round(progress.fraction, 4), "remaining_s": progress.remaining_s}
+    print(json.dumps(line), flush=True)

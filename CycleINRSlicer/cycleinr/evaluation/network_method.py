@@ -1,0 +1,32 @@
+"""CycleINR itself as one of the compared methods, with the options that users have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import RequestError
+from ..grid import SliceGrid, Target
+from ..inference.options import UpsampleOptions
+from ..volume import Volume
+from .methods import Method
+
+
+def network_method(name: str, label: str, model: str | Path = "auto", device: str = "auto") -> Method:
+    """A method that super-resolves with the bundled or other weights.
+
+    :param model: "auto", "ct", "mr" or the path of a weights file.
+    """
+
+    def run(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
+        from ..inference.upsample import upsample
+
+        extent = "centres" if grid.first_mm == 0 else "edges"
+        options = UpsampleOptions(Target(spacing_mm=grid.spacing_out_mm), "k", extent, model=str(model), device=device)
+        result = upsample(volume_lr, options).volume.array
+        if len(result) < grid.n_out:
+            raise RequestError(f"The grid has {grid.n_out} slices, but CycleINR makes {len(result)} of this input.")
+        return result[: grid.n_out].astype(np.float32)
+
+    return Method(name, label, run)

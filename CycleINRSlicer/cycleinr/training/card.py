@@ -1,0 +1,73 @@
+"""The model card of a finished run: what the weights are, what they were trained on, what they are for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from .config import TrainingConfig
+from .loop import LOG
+
+INTENDED_USE = (
+    "Review and research: finer slices from thick-slice scans of the stated modality, beside the original. "
+    "Results are derived, not acquired. Not for primary diagnosis."
+)
+
+
+def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
+    """Put a run's facts together; ``network.weights.save_network`` adds sizes and hash.
+
+    Args:
+        config: The run.
+        folder: Its folder, whose log holds the last validation.
+        name: Name of the weights; the run's by default.
+    """
+    modalities = sorted({source.modality for source in config.sources})
+    return {
+        "name": name or config.name,
+        "modality": "/".join(modalities),
+        "cycleinr_version": __version__,
+        "torch_version": torch.__version__,
+        "intended_use": INTENDED_USE,
+        "method": "CycleINR (CVPR 2024, arXiv 2404.04878); sizes and conditioning are this project's own",
+        "training": {
+            "steps": config.steps,
+            "seed": config.seed,
+            "batch": config.batch,
+            "cycle_weight": config.cycle_weight,
+            "learning_rate": config.learning_rate,
+            "started_from": Path(config.initial_weights).stem,
+            "ratios": [config.patch.ratio_min, config.patch.ratio_max],
+            "data": [volume for source in config.sources for volume in training_data(source.folder, source.exclude)],
+        },
+        "validation_gain_over_linear_db": last_validation(folder / LOG),
+    }
+
+
+def training_data(folder: str, exclude: tuple[str, ...]) -> list[dict[str, str]]:
+    """Name, origin and licence of each volume, from the ``MANIFEST.csv`` two folders up where there is one."""
+    import csv
+
+    names = [p.name.split(".")[0] for p in sorted(Path(folder).glob("*.nii.gz"))]
+    manifest = Path(folder).parents[1] / "MANIFEST.csv"
+    known = {}
+    if manifest.exists():
+        with manifest.open(encoding="utf-8", newline="") as rows:
+            known = {row["name"]: row for row in csv.DictReader(rows)}
+    return [
+        {"name": n, "source": known.get(n, {}).get("source_repo", ""), "licence": known.get(n, {}).get("licence", "")}
+        for n in names
+        if n not in exclude
+    ]
+
+
+def last_validation(log: Path) -> dict[str, float]:
+    """The newest validation entry of a training log; empty where there is none."""
+    if not log.exists():
+        return {}
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    found = [entry["gain_over_linear_db"] for entry in entries if "gain_over_linear_db" in entry]
+    return found[-1] if found else {}

@@ -1,0 +1,37 @@
+# make demo   sets everything up and super-resolves the bundled thick-slice scan
+# make test   sets everything up and runs all tests
+# make panel  opens the Slicer panel in the headless host and takes its picture
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_SCAN := CycleINRSlicer/Resources/SampleData/ct_head_5mm.nii.gz
+
+.PHONY: demo test panel lint clean
+demo: $(VENV)/engine.done
+	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite
+
+test: $(VENV)/host.done
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+panel: $(VENV)/host.done
+	$(BIN)/python Testing/scripts/panel.py output
+
+lint: $(VENV)/engine.done
+	$(BIN)/ruff check .
+
+$(VENV)/engine.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,test]'
+	touch $@
+
+# Rendering and Qt without a display need a few system libraries; Debian's are installed where that is allowed.
+$(VENV)/host.done: $(VENV)/engine.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[host]'
+	sh Testing/scripts/system_libraries.sh
+	touch $@
+
+clean:
+	rm -rf $(VENV) output build
