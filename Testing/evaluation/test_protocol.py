@@ -50,6 +50,8 @@ def test_input_result_and_truth_lie_at_the_same_place_in_the_patient(oblique_aff
     result = centres_ras(output_ijk_to_ras(case.lowres, case.grid), case.grid.n_out)
     np.testing.assert_allclose(result, centres_ras(fine.ijk_to_ras, case.grid.n_out), atol=1e-9)
     np.testing.assert_allclose(result @ along, case.truth[:, 0, 0], atol=1e-9)
+    cut = case.compared_volume(case.truth)
+    np.testing.assert_allclose(centres_ras(cut.ijk_to_ras, len(cut.array)) @ along, cut.array[:, 0, 0], atol=1e-9)
 
 
 @pytest.mark.parametrize("condition", protocol.CONDITIONS)

@@ -29,10 +29,18 @@ def test_mean_and_sample_standard_deviation_over_cases():
     assert math.isnan(statistic([3.0]).sd) and math.isnan(statistic([]).mean)
 
 
-def test_gains_are_paired_by_case():
+def test_methods_are_compared_on_the_cases_that_all_of_them_have():
     group = groups(rows_of("linear", [30, 40]) + rows_of("bspline", [31, 42, 60]))[0]
     gain = group.gain("bspline", "linear")
     assert (gain.mean, gain.n) == (1.5, 2)
+    assert group.statistic("bspline", "psnr_generated_db").mean == 36.5
+    assert group.left_out == ["v2"] and "Left out" in report.markdown([group], LABELS, frechet_of(group))
+
+
+def test_a_perfect_result_is_infinite_not_missing():
+    group = groups(rows_of("linear", [30, 31]) + rows_of("perfect", [math.inf, math.inf]))[0]
+    assert group.best("psnr_generated_db") == "perfect"
+    assert "**inf**" in report.markdown([group], LABELS, frechet_of(group))
 
 
 def test_groups_are_sorted_by_the_size_of_the_ratio():

@@ -23,6 +23,7 @@ WINDOW_HU = (-1024.0, 476.0)
 """Grey window of CT figures: lung, soft tissue and bone can all be told apart."""
 
 _DPI = 150
+_COLUMN_INCHES = 2.8
 
 
 def draw_against_ratio(found: Sequence[Group], metric: str, axis_label: str, labels: Mapping[str, str]) -> Figure:
@@ -77,9 +78,15 @@ def draw_comparison(
     :param aspects: slice spacing / pixel spacing along i, and along j.
     """
     names = [*methods, TRUTH]
-    figure, axes = _panels(2, len(names), (2.6, 2.2))
-    for column, name in enumerate(names):
-        views = load_views(views_path(out_dir, case, name))
+    planes = [load_views(views_path(out_dir, case, name)) for name in names]
+    heights = [
+        _COLUMN_INCHES * aspect * plane.shape[0] / plane.shape[1]
+        for plane, aspect in zip((planes[0].coronal, planes[0].sagittal), aspects, strict=True)
+    ]
+    figure = Figure(figsize=(_COLUMN_INCHES * len(names), sum(heights) + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(names), squeeze=False, height_ratios=heights)
+    for column, (name, views) in enumerate(zip(names, planes, strict=True)):
         for row, (plane, aspect) in enumerate(zip((views.coronal, views.sagittal), aspects, strict=True)):
             _show(axes[row, column], plane, window, aspect)
         axes[0, column].set_title("truth" if name == TRUTH else labels.get(name, name), fontsize=8)

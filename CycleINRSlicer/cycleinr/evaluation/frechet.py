@@ -36,11 +36,11 @@ def frechet_of_group(out_dir: str | Path, group: Group, method: str) -> float:
     :param out_dir: the output folder that the group's rows come from.
     :returns: the distance; nan where LPIPS-squeeze was not available for some case.
     """
-    cases = [row.key[:3] for row in group.rows if row.method == method]
+    cases = [row.key[:3] for row in group.rows if row.method == method and row.volume in group.volumes]
     pooled = []
     for name in (method, TRUTH):
         features = [load_views(views_path(out_dir, case, name)).features for case in cases]
-        if any(part.size == 0 for part in features):
+        if not features or any(part.size == 0 for part in features):
             return float("nan")
         pooled.append(np.concatenate(features))
     return frechet_squeeze(*pooled)

@@ -19,7 +19,7 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import GeometryError, RequestError
-from ..grid import SliceGrid, Target, plan_grid
+from ..grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
 from ..profile import SliceProfile, acquire
 from ..volume import Volume
 from .metrics import MetricRange, metric_range
@@ -74,6 +74,15 @@ class Case:
     def compared_mm(self) -> float:
         """Distance between the first and the last slice that is compared."""
         return (self.compared.stop - 1 - self.compared.start) * self.grid.spacing_out_mm
+
+    def compared_volume(self, stack: np.ndarray) -> Volume:
+        """The compared slices of a prediction or of the truth, in their place; for segmenters and for saving.
+
+        :param stack: (n_out, J, I).
+        """
+        affine = output_ijk_to_ras(self.lowres, self.grid)
+        affine[:3, 3] += affine[:3, 2] * self.compared.start
+        return replace(self.lowres, array=stack[self.compared], ijk_to_ras=affine)
 
 
 def make_case(fine: Volume, condition: str, ratio: float) -> Case:

@@ -74,6 +74,8 @@ def markdown(
         head, *body = ["| " + " | ".join(cells) + " |" for cells in table]
         rule = "|" + " --- |" * len(table[0])
         parts.append("\n".join([f"## {_title(group)}\n", head, rule, *body]) + "\n")
+        if group.left_out:
+            parts.append(f"Left out, since not every method has them: {', '.join(group.left_out)}.\n")
         parts.append("\n".join(f"- {_sentence(claim, labels)}" for claim in group.claims()) + "\n")
         distances = (f"{labels.get(name, name)} {_frechet(frechet[group.key, name])}" for name in group.methods)
         parts.append(f"Frechet distance on squeeze features, slices of all cases pooled: {', '.join(distances)}.\n")
@@ -127,7 +129,7 @@ def _table(
 
 
 def _number(value: Statistic, decimals: int, plus_minus: str, sign: bool = False) -> str:
-    if not math.isfinite(value.mean):
+    if math.isnan(value.mean):
         return "not available"
     mean = f"{value.mean:{'+' if sign else ''}.{decimals}f}"
     return mean if math.isnan(value.sd) else f"{mean} {plus_minus} {value.sd:.{decimals}f}"
@@ -139,7 +141,7 @@ def _frechet(distance: float) -> str:
 
 def _title(group: Group) -> str:
     modality, condition, ratio = group.key
-    volumes = len({row.volume for row in group.rows})
+    volumes = len(group.volumes)
     cases = "1 case" if volumes == 1 else f"{volumes} cases"
     text = f"{modality}, {_CONDITIONS[condition]}, x{ratio} ({cases}; noise and residuals in {_UNITS[modality]})"
     if condition != "pair":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -52,7 +53,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Group:
-    """All rows of one modality, condition and ratio."""
+    """All rows of one modality, condition and ratio.
+
+    Methods are compared on the same cases: a case counts only where every method of the group has a row.
+    """
 
     key: GroupKey
     rows: tuple[Row, ...]
@@ -62,19 +66,30 @@ class Group:
         """Methods in the order in which they first occur."""
         return list(dict.fromkeys(row.method for row in self.rows))
 
+    @cached_property
+    def volumes(self) -> list[str]:
+        """Cases that count, in the order in which they first occur."""
+        of_method = [{row.volume for row in self.rows if row.method == method} for method in self.methods]
+        return [v for v in dict.fromkeys(row.volume for row in self.rows) if all(v in found for found in of_method)]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Cases that some method has no row of."""
+        return [volume for volume in dict.fromkeys(row.volume for row in self.rows) if volume not in self.volumes]
+
     def statistic(self, method: str, metric: str) -> Statistic:
         """Over the cases in which the metric is available."""
         return statistic(self.values(method, metric).values())
 
     def gain(self, method: str, reference: str, metric: str = "psnr_generated_db") -> Statistic:
-        """Method minus reference over the cases that both have."""
+        """Method minus reference, case by case."""
         ours, theirs = self.values(method, metric), self.values(reference, metric)
         return statistic(ours[case] - theirs[case] for case in ours if case in theirs)
 
     def values(self, method: str, metric: str) -> dict[str, float]:
-        """Finite values of one method by volume."""
+        """Values of one method by volume, where they are available."""
         values = {row.volume: getattr(row, metric) for row in self.rows if row.method == method}
-        return {volume: value for volume, value in values.items() if math.isfinite(value)}
+        return {volume: values[volume] for volume in self.volumes if not math.isnan(values[volume])}
 
     def claims(self) -> list[Claim]:
         """One per metric that has a winner and at least two methods with values."""
@@ -89,7 +104,7 @@ class Group:
 
     def _ranked(self, metric: str) -> list[str]:
         means = {method: self.statistic(method, metric).mean for method in self.methods}
-        known = [method for method in means if math.isfinite(means[method])]
+        known = [method for method in means if not math.isnan(means[method])]
         return sorted(known, key=means.get, reverse=HIGHER_IS_BETTER[metric])
 
     def _claim(self, metric: str) -> Claim | None:
@@ -115,7 +130,10 @@ def statistic(values: Iterable[float]) -> Statistic:
     array = np.array(list(values), dtype=np.float64)
     if array.size == 0:
         return Statistic(math.nan, math.nan, 0)
-    return Statistic(float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else math.nan, int(array.size))
+    with np.errstate(invalid="ignore"):
+        # An infinite PSNR stays visible as the mean; a deviation from it is no number.
+        sd = float(array.std(ddof=1)) if array.size > 1 else math.nan
+        return Statistic(float(array.mean()), sd, int(array.size))
 
 
 def _wilcoxon(pairs: list[tuple[float, float]]) -> float | None:
