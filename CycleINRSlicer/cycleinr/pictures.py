@@ -26,7 +26,9 @@ def display_window(volume: Volume, modality: str) -> tuple[float, float]:
     return float(high - low), float(high + low) / 2
 
 
-def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window_level: tuple[float, float], path: Path) -> None:
+def three_planes(
+    acquired: Volume, result: Volume, grid: SliceGrid, window_level: tuple[float, float], path: Path
+) -> None:
     """Write a picture: nearest slice, linear and CycleINR in rows, the three planes through the middle in columns.
 
     Args:
@@ -51,7 +53,8 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window_level
             axis.set_title(f"{label}, {plane}", color="white", fontsize=10)
     window, level = window_level
     figure.suptitle(
-        f"Window {window:g}, level {level:g}; bar {_SCALE_BAR_MM:g} mm. Derived, not acquired; not for primary diagnosis.",
+        f"Window {window:g}, level {level:g}; bar {_SCALE_BAR_MM:g} mm. "
+        "Derived, not acquired; not for primary diagnosis.",
         color="white",
         fontsize=11,
     )
@@ -80,7 +83,9 @@ def _draw(axis, volume: Volume, plane: str, window_level: tuple[float, float]) -
     signs = [volume.directions[d, columns[d]] for d in (up, across)]
     image = image[::-1] if signs[0] > 0 else image
     image = image[:, ::-1] if signs[1] > 0 else image
-    height_mm, width_mm = (n * volume.spacing_ijk_mm[columns[d]] for n, d in zip(image.shape, (up, across), strict=True))
+    height_mm, width_mm = (
+        n * volume.spacing_ijk_mm[columns[d]] for n, d in zip(image.shape, (up, across), strict=True)
+    )
     window, level = window_level
     shown = {"cmap": "gray", "vmin": level - window / 2, "vmax": level + window / 2, "interpolation": "nearest"}
     axis.imshow(image, extent=(0, width_mm, height_mm, 0), **shown)

@@ -42,8 +42,8 @@ class SliceProfile:
     def __post_init__(self):
         if not 0.0 <= self.tau <= MAX_TAU:
             raise RequestError(
-                f"The slice thickness is {self.tau:.2f} times the slice spacing; only 0 to {MAX_TAU:g} times makes sense. "
-                "Check the thickness, or give 0 for thin slices with gaps."
+                f"The slice thickness is {self.tau:.2f} times the slice spacing; only 0 to {MAX_TAU:g} times makes "
+                "sense. Check the thickness, or give 0 for thin slices with gaps."
             )
 
     @property

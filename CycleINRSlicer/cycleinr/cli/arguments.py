@@ -39,7 +39,9 @@ Extent = Annotated[
         help="centres: new slices from the first old slice's centre to the last one's. edges: the outer halves too.",
     ),
 ]
-DeviceName = Annotated[str, typer.Option("--device", help="auto (a GPU that works, else the CPU), cpu, cuda, cuda:N, mps.")]
+DeviceName = Annotated[
+    str, typer.Option("--device", help="auto (a GPU that works, else the CPU), cpu, cuda, cuda:N, mps.")
+]
 MemoryLimit = Annotated[
     float | None,
     typer.Option("--memory-limit", help="Most memory in GB beside the volumes; by default half of what is free."),

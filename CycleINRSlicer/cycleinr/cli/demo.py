@@ -15,7 +15,9 @@ from .upsample import check_output, progress_report
 
 def demo_command(
     input: arguments.Input,
-    output_folder: Annotated[Path, typer.Argument(help="Folder for the finer volume and the picture; made if missing.")],
+    output_folder: Annotated[
+        Path, typer.Argument(help="Folder for the finer volume and the picture; made if missing.")
+    ],
     spacing: arguments.Spacing = 1.0,
     device: arguments.DeviceName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,

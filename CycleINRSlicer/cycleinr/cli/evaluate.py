@@ -11,9 +11,15 @@ import typer
 
 def evaluate_command(
     folder: Annotated[Path, typer.Argument(help="Folder of fine volumes; k is their slice direction.")],
-    output: Annotated[Path, typer.Argument(help="Folder for rows.csv, summary.md and summary.tex; resumed if it exists.")],
-    ratios: Annotated[str, typer.Option(help="Ratios, separated by commas; fractions such as 5/3 are allowed.")] = "2,3,5",
-    conditions: Annotated[str, typer.Option(help="subsampled, slabs, or both separated by a comma.")] = "subsampled,slabs",
+    output: Annotated[
+        Path, typer.Argument(help="Folder for rows.csv, summary.md and summary.tex; resumed if it exists.")
+    ],
+    ratios: Annotated[
+        str, typer.Option(help="Ratios, separated by commas; fractions such as 5/3 are allowed.")
+    ] = "2,3,5",
+    conditions: Annotated[
+        str, typer.Option(help="subsampled, slabs, or both separated by a comma.")
+    ] = "subsampled,slabs",
     methods: Annotated[
         str, typer.Option(help="Of nearest, linear, bspline, lanczos, noise_matched, cycleinr.")
     ] = "linear,bspline,noise_matched,cycleinr",

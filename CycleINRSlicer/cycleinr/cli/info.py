@@ -36,7 +36,8 @@ def describe_volume(volume: Volume) -> list[str]:
     array, axis = volume.array, through_plane_axis(volume)
     thickness = "unknown" if volume.slice_thickness_mm is None else f"{volume.slice_thickness_mm:g} mm"
     return [
-        f"Size             {_times(volume.shape_kji[::-1])} voxels (I x J x K), {array.dtype}, {array.nbytes / 1e6:.0f} MB",
+        f"Size             {_times(volume.shape_kji[::-1])} voxels (I x J x K), {array.dtype}",
+        f"Memory           {array.nbytes / 1e6:.0f} MB",
         f"Spacing          {_times(f'{s:.4g}' for s in volume.spacing_ijk_mm)} mm",
         f"Slice direction  {axis} (the largest spacing)",
         f"Slice thickness  {thickness}",

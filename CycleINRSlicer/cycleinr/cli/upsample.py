@@ -69,7 +69,9 @@ def check_output(output: Path, overwrite: bool) -> None:
     from ..files import IMAGE_SUFFIXES, image_suffix
 
     if not image_suffix(output):
-        raise OutputError(f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}.")
+        raise OutputError(
+            f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}."
+        )
     if not output.parent.is_dir():
         raise OutputError(f"The folder {output.parent} for the result does not exist. Create it first.")
     if not os.access(output.parent, os.W_OK):
@@ -88,7 +90,11 @@ def progress_report(as_json: bool) -> Iterator[ProgressCallback]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=not sys.stderr.isatty()) as bar:
         yield _bar_updater(bar)
 

@@ -87,7 +87,9 @@ class IntervalDecoder:
         modulations = decoder.modulations(offsets[..., 1], self.slicing)
         for layer, (scale, shift) in zip(decoder.hidden, modulations, strict=True):
             gain = 1 + scale[0, 0]
-            layers.append(((layer.weight[:, :, 0, 0] * gain[:, None]).t().contiguous(), layer.bias * gain + shift[0, 0]))
+            layers.append(
+                ((layer.weight[:, :, 0, 0] * gain[:, None]).t().contiguous(), layer.bias * gain + shift[0, 0])
+            )
         out = decoder.out
         layers.append(((RESIDUAL_SCALE * out.weight[:, :, 0, 0]).t().contiguous(), RESIDUAL_SCALE * out.bias))
         return Query(float(offsets[0, 0, 1]), by_head.flatten(1).contiguous(), bias[0, 0].flatten(), layers)

@@ -137,8 +137,8 @@ class StripCost:
         if fit < self.config.cell:
             needed = self.bytes_for(self.config.cell) / 1e9
             raise OutOfMemoryError(
-                f"The memory limit of {limit_bytes / 1e9:.2f} GB is below the {needed:.2f} GB that the smallest part of "
-                "this volume takes. Raise the limit, or crop the volume."
+                f"The memory limit of {limit_bytes / 1e9:.2f} GB is below the {needed:.2f} GB that the smallest part "
+                "of this volume takes. Raise the limit, or crop the volume."
             )
         return min(fit, rows + rows % self.config.cell)
 

@@ -61,7 +61,7 @@ class NetworkConfig:
         unknown = sorted(set(values) - set(known))
         if unknown or not all(isinstance(v, int) and v > 0 for v in values.values()):
             raise ModelError(
-                f"The model card's network sizes {values} are not of this version (unknown: {', '.join(unknown) or 'none'}). "
-                "Use weights and CycleINR of the same release."
+                f"The model card's network sizes {values} are not of this version "
+                f"(unknown: {', '.join(unknown) or 'none'}). Use weights and CycleINR of the same release."
             )
         return cls(**values)

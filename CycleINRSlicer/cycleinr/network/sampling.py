@@ -67,5 +67,3 @@ class LatentSampling(nn.Module):
         weights = torch.softmax(scores + bias[..., None, None], dim=2)
         values = value[rows, near].unflatten(3, (self.heads, -1))
         return (weights.unsqueeze(4) * values).sum(2).flatten(2, 3)
-
-

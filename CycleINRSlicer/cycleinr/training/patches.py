@@ -66,7 +66,9 @@ def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
     for source in sources:
         paths = [p for p in sorted(Path(source.folder).glob("*.nii.gz")) if p.name.split(".")[0] not in source.exclude]
         if not paths:
-            raise InputError(f"The folder {source.folder} holds no .nii.gz volume to train on. Check the configuration.")
+            raise InputError(
+                f"The folder {source.folder} holds no .nii.gz volume to train on. Check the configuration."
+            )
         found = [read_volume(path) for path in paths]
         shares = np.sqrt([v.array.size for v in found])
         for path, volume, share in zip(paths, found, source.weight * shares / shares.sum(), strict=True):

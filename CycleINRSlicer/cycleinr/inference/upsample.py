@@ -1,0 +1,204 @@
+"""The main job: a thick-slice volume in, a finer volume out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..errors import Cancelled, OutOfMemoryError
+from ..grid import to_axis_first
+from ..intensity import IntensityScale, intensity_scale
+from ..network.conditioning import Slicing
+from ..network.model import CycleINR
+from ..network.weights import load_network
+from ..volume import Volume
+from .consistency import Consistency, covering_grid
+from .devices import Device, choose_device, cpu
+from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
+from .plan import Plan, plan
+from .strip import StripNetwork, strips
+
+DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
+
+_LOG = logging.getLogger(__name__)
+_COLUMN_BYTES = 32e6
+_NETWORK_SHARE = 0.97
+
+
+@dataclass(frozen=True)
+class Result:
+    """The finer volume and, in words, how it was made."""
+
+    volume: Volume
+    provenance: dict[str, str]
+
+
+def upsample(
+    volume: Volume,
+    options: UpsampleOptions,
+    progress: ProgressCallback = no_progress,
+    cancelled: Callable[[], bool] = never_cancelled,
+) -> Result:
+    """Super-resolve a volume along its through-plane axis.
+
+    Integer types stay, HU stay HU, no voxel leaves the input's own range, in-plane samples never move, and re-slicing
+    the result with the scan's slice profile gives the acquired slices back. The input is not modified.
+
+    Args:
+        volume: The acquired scan.
+        options: What is wanted; see ``UpsampleOptions``.
+        progress: Called often, from this thread.
+        cancelled: Asked often; True ends the work at once.
+
+    Raises:
+        Cancelled: ``cancelled`` said so.
+        CycleinrError: Of the kind that ``plan`` and ``choose_device`` raise for what cannot be done.
+        OutOfMemoryError: Even the smallest part does not fit into the CPU's memory.
+    """
+    progress(Progress("Preparing", 0.0))
+    work = plan(volume, options)
+    choice = choose_device(options.device)
+    _LOG.info("%s %s", choice.reason, work.model_reason)
+    run = _Run(volume, work, progress, cancelled)
+    array, device = run.compute(choice.device)
+    progress(Progress("Done", 1.0, 0.0))
+    result = volume.with_array(array, work.ijk_to_ras)
+    return Result(result, provenance(work, device))
+
+
+def provenance(work: Plan, device: Device) -> dict[str, str]:
+    """What travels with a result so that it can be judged and made again."""
+    return {
+        "software": "CycleINR",
+        "version": __version__,
+        "torch": torch.__version__,
+        "model": str(work.card.get("name", work.weights.stem)),
+        "weights_sha256": str(work.card["sha256"]),
+        "ratio": f"{work.grid.ratio:.6g}",
+        "spacing_mm": f"{work.grid.spacing_out_mm:.6g}",
+        "axis": work.grid.axis,
+        "extent": "centres" if work.grid.first_mm == 0 else "edges",
+        "tau": f"{work.tau:.4g}",
+        "slice_profile": work.tau_reason,
+        "device": device.label,
+        "derived": DERIVED,
+    }
+
+
+@lru_cache(maxsize=4)
+def _network(weights: Path, sha256: str, device: str) -> CycleINR:
+    """A network stays loaded between runs; the hash makes changed weights a different entry."""
+    return load_network(weights).requires_grad_(False).to(device)
+
+
+class _Run:
+    """One volume's computation, strip by strip, with progress, cancel and retreat from memory shortage."""
+
+    def __init__(self, volume: Volume, work: Plan, progress: ProgressCallback, cancelled: Callable[[], bool]):
+        self.work, self.progress, self.cancelled = work, progress, cancelled
+        self.acquired = to_axis_first(volume.array, work.grid.axis)
+        self.array = np.empty(work.shape_kji, volume.array.dtype)
+        self.result = to_axis_first(self.array, work.grid.axis)
+        self.low, self.high = float(volume.array.min()), float(volume.array.max())
+        self.scale = intensity_scale(volume.array, work.modality)
+        self.covering = covering_grid(work.grid, work.tau)
+        self.done_rows, self.started = 0, time.monotonic()
+
+    def compute(self, device: Device) -> tuple[np.ndarray, Device]:
+        """All rows on ``device``; a GPU without enough memory gets smaller strips, then the CPU takes over."""
+        if self.work.grid.is_identity:
+            self.result[:] = self.acquired
+            return self.array, device
+        rows = self.work.rows
+        while True:
+            try:
+                with torch.inference_mode():
+                    self._all_strips(device, rows)
+                return self.array, device
+            except torch.OutOfMemoryError as error:
+                self._free(device)
+                rows //= 2
+                _LOG.warning("%s is out of memory; trying again with %d rows at a time.", device.label, rows)
+                if rows < 8:
+                    device, rows = self._retreat(device, error)
+            except (MemoryError, RuntimeError) as error:
+                if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+                    raise
+                raise OutOfMemoryError(
+                    "The computer ran out of memory. Close other programs, set a lower memory limit, or ask for fewer "
+                    "slices."
+                ) from error
+
+    def _retreat(self, device: Device, error: Exception) -> tuple[Device, int]:
+        if device.name == "cpu":
+            raise OutOfMemoryError("The computer ran out of memory even for the smallest part.") from error
+        self.progress(Progress(f"{device.label} has too little memory; going on with the CPU", 0.0))
+        return cpu(), self.work.rows
+
+    @staticmethod
+    def _free(device: Device) -> None:
+        gc.collect()
+        if device.name.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _all_strips(self, device: Device, rows: int) -> None:
+        work, covering = self.work, self.covering
+        model = _network(work.weights, work.card["sha256"], device.name)
+        slicing = Slicing(work.tau, work.anisotropy, work.grid.ratio)
+        network = StripNetwork(model, slicing, covering.positions, work.grid.n_in)
+        integer = self.array.dtype.kind in "iu"
+        consistency = Consistency(covering.profile, self.low, self.high, integer, network.device)
+        parts = list(strips(self.acquired.shape[1], rows, model.config.receptive_pixels, model.config.cell))
+        total = sum(low.stop - low.start for low, _ in parts) * len(covering.positions)
+        self.done_rows, self.started = 0, time.monotonic()
+        for computed, kept in parts:
+            stack = self._load(computed, network.device)
+            fine = torch.empty(len(covering.positions), *stack.shape[1:], device=network.device)
+            network.run(stack.__getitem__, fine, lambda n, size=stack.shape[1]: self._tick(n * size, total))
+            stack, fine = stack[:, kept], fine[:, kept]
+            self._finish(fine, stack, consistency, computed.start + kept.start)
+
+    def _load(self, rows: slice, device: torch.device) -> torch.Tensor:
+        return torch.from_numpy(self.scale.to_network(self.acquired[:, rows])).to(device)
+
+    def _finish(self, fine: torch.Tensor, stack: torch.Tensor, consistency: Consistency, first_row: int) -> None:
+        """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
+        before = self.covering.before
+        asked = slice(before, before + self.work.grid.n_out)
+        at_once = max(1, int(_COLUMN_BYTES / (4 * fine.shape[0] * fine.shape[2])))
+        for row in range(0, fine.shape[1], at_once):
+            self._check_cancel()
+            columns = _to_units(fine[:, row : row + at_once], self.scale)
+            acquired = _to_units(stack[:, row : row + at_once], self.scale)
+            acquired = acquired.round_() if consistency.integer else acquired
+            shape = columns.shape
+            columns = columns.flatten(1)
+            consistency.apply(columns, acquired.flatten(1))
+            values = columns[asked].reshape(-1, *shape[1:]).cpu().numpy()
+            rows = slice(first_row + row, first_row + row + shape[1])
+            self.result[:, rows] = values.astype(self.array.dtype)
+
+    def _tick(self, amount: int, total: int) -> None:
+        self._check_cancel()
+        self.done_rows += amount
+        fraction = _NETWORK_SHARE * self.done_rows / total
+        elapsed = time.monotonic() - self.started
+        remaining = elapsed * (1 - fraction) / fraction if fraction > 0.01 else self.work.seconds
+        self.progress(Progress("Computing slices", fraction, remaining))
+
+    def _check_cancel(self) -> None:
+        if self.cancelled():
+            raise Cancelled("Cancelled; nothing was written.")
+
+
+def _to_units(values: torch.Tensor, scale: IntensityScale) -> torch.Tensor:
+    return values * scale.scale + scale.centre

@@ -1,0 +1,139 @@
+"""The command line as its users run it: real processes, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from cycleinr.files import read_volume, write_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.upsample import upsample
+from cycleinr.volume import Volume
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100"}
+
+
+def cycleinr(*arguments, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "cycleinr", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200, **options)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    """A thick-slice MR of 12 slices, made from the bundled crop."""
+    fine = read_volume(REPOSITORY / "Testing/data/mr_head_1mm.nii.gz")
+    affine = fine.ijk_to_ras.copy()
+    affine[:3, 2] *= 5
+    path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
+    write_volume(Volume(fine.array[::5][:12, :40, :36], affine, "MR"), path)
+    return path
+
+
+def leftovers(folder: Path, *expected: str) -> list[str]:
+    return sorted(set(os.listdir(folder)) - set(expected))
+
+
+def test_upsample_writes_the_finer_volume_and_says_how_it_was_made(scan, tmp_path):
+    done = cycleinr("upsample", scan, tmp_path / "fine.nrrd", "--ratio", "2.5", "--device", "cpu")
+
+    assert done.returncode == 0, done.stderr
+    result = read_volume(tmp_path / "fine.nrrd")
+    direct = upsample(read_volume(scan), UpsampleOptions(Target(ratio=2.5), device="cpu")).volume
+    assert np.array_equal(result.array, direct.array)
+    assert np.allclose(result.ijk_to_ras, direct.ijk_to_ras, atol=1e-5)
+    assert json.loads((tmp_path / "fine.nrrd.json").read_text())["spacing_mm"] == "2"
+    assert "Not for primary diagnosis" in done.stdout
+
+
+def test_json_progress_prints_one_object_a_line_ending_with_everything_done(scan, tmp_path):
+    done = cycleinr("upsample", scan, tmp_path / "fine.mha", "--isotropic", "--json-progress", "--device", "cpu")
+
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    assert messages[0]["phase"] == "Reading"
+    assert max(m["fraction"] for m in messages) == 1.0
+    assert {"phase", "fraction", "remaining_s"} == set(messages[0])
+
+
+def test_info_tells_geometry_size_memory_and_time_without_running(scan):
+    done = cycleinr("info", scan, "--spacing", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert "36 x 40 x 12" in done.stdout
+    assert "36 x 40 x 56" in done.stdout
+    assert "Peak memory" in done.stdout and "Time" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["upsample", "info", "train", "evaluate", "demo"])
+def test_every_command_explains_itself(command):
+    done = cycleinr(command, "--help")
+
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["missing.nii.gz", "out.nii.gz", "--ratio", "2"], 3, "missing.nii.gz"),
+        (["SCAN", "out.nii.gz"], 4, "exactly one is needed"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--spacing", "1"], 4, "exactly one is needed"),
+        (["SCAN", "out.nii.gz", "--spacing", "9"], 4, "coarser"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--thickness", "thin"], 4, "thin"),
+        (["SCAN", "out.jpg", "--ratio", "2"], 5, "out.jpg"),
+        (["SCAN", "nowhere/out.nii.gz", "--ratio", "2"], 5, "nowhere"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--model", "none.safetensors"], 6, "none.safetensors"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--device", "cuda:9"], 7, "cuda:9"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--memory-limit", "0.0001"], 8, "memory limit"),
+        (["SCAN", "out.nii.gz", "--ratio", "two"], 2, "two"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_one_line_and_its_exit_code(scan, tmp_path, arguments, code, says):
+    arguments = [str(scan) if a == "SCAN" else a for a in arguments]
+
+    done = cycleinr("upsample", *arguments, cwd=tmp_path)
+
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert leftovers(tmp_path) == []
+
+
+def test_an_existing_result_is_replaced_only_when_asked(scan, tmp_path):
+    output = tmp_path / "fine.nii.gz"
+    output.write_bytes(b"precious")
+
+    refused = cycleinr("upsample", scan, output, "--ratio", "2")
+    kept = output.read_bytes()
+    replaced = cycleinr("upsample", scan, output, "--ratio", "2", "--overwrite", "--device", "cpu")
+
+    assert refused.returncode == 5 and "--overwrite" in refused.stderr
+    assert kept == b"precious"
+    assert replaced.returncode == 0 and read_volume(output).shape_kji[0] == 23
+
+
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGINT"])
+def test_a_process_killed_while_computing_leaves_no_result(tmp_path, signal_name):
+    big = tmp_path / "big.nii.gz"
+    noise = np.random.default_rng(0).normal(500, 100, (24, 256, 256)).astype(np.int16)
+    write_volume(Volume(noise, np.diag([1.0, 1.0, 5.0, 1.0]), "MR"), big)
+    command = [sys.executable, "-m", "cycleinr", "upsample", str(big), str(tmp_path / "fine.nii.gz"), "--ratio", "5"]
+    process = subprocess.Popen(
+        [*command, "--json-progress", "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    for line in process.stdout:
+        if 0.02 < json.loads(line)["fraction"] < 0.9:
+            process.send_signal(getattr(signal, signal_name))
+            break
+    process.communicate(timeout=60)
+
+    assert process.returncode == (130 if signal_name == "SIGINT" else -signal.SIGKILL)
+    assert leftovers(tmp_path, "big.nii.gz") == []

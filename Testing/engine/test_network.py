@@ -1,0 +1,124 @@
+"""The network: shapes, gradients, and agreement of all three ways to compute it."""
+
+import numpy as np
+import pytest
+import torch
+from cycleinr.inference.strip import StripNetwork
+from cycleinr.network.conditioning import Slicing
+from cycleinr.network.config import NetworkConfig
+from cycleinr.network.interpolation import cubic_weights
+from cycleinr.network.model import CycleINR
+from engine import reference_network
+
+SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)
+SLICING = Slicing(tau=0.7, anisotropy=5.2, ratio=3.3)
+
+
+def make_network(config: NetworkConfig = SMALL) -> CycleINR:
+    """Random everywhere, so that no part can be left out without the result changing."""
+    torch.manual_seed(3)
+    model = CycleINR(config).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        spread = 3.0 if name.startswith("decoder.out") else 0.3
+        parameter += spread * torch.randn_like(parameter) / parameter[0].numel() ** 0.5
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> CycleINR:
+    return make_network()
+
+
+@pytest.fixture(scope="module")
+def stack() -> torch.Tensor:
+    return torch.randn(6, 10, 12, generator=torch.Generator().manual_seed(5))
+
+
+def run_fast(model, stack, positions, slicing=SLICING):
+    network = StripNetwork(model, slicing, np.asarray(positions, dtype=float), len(stack))
+    out = torch.empty(len(positions), *stack.shape[1:])
+    with torch.inference_mode():
+        network.run(stack.__getitem__, out, lambda done: None)
+    return out
+
+
+def test_the_network_returns_one_slice_for_every_position(model, stack):
+    slices = model(stack[None], torch.rand(1, 7) * 5, SLICING.to_tensor())
+
+    assert slices.shape == (1, 7, 10, 12)
+
+
+def test_an_image_with_odd_sides_keeps_its_size(model, stack):
+    slices = model(stack[None, :, :9, :11], torch.rand(1, 3) * 5, SLICING.to_tensor())
+
+    assert slices.shape == (1, 3, 9, 11)
+
+
+def test_every_parameter_receives_a_gradient(stack):
+    model = make_network().requires_grad_(True)
+
+    model(stack[None], torch.tensor([[0.3, 2.7]]), SLICING.to_tensor()).square().sum().backward()
+
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@pytest.mark.parametrize("z", [0.0, 0.4, 1.0, 2.5, 4.2, 5.0])
+def test_the_network_equals_the_literal_reference(model, stack, z):
+    slicing = SLICING.to_tensor()
+    codes = reference_network.encode(model, stack, slicing)
+    expected = [
+        [reference_network.query(model, stack, codes, slicing, z, row, column) for column in range(0, 12, 3)]
+        for row in range(0, 10, 3)
+    ]
+
+    got = model(stack[None], torch.tensor([[z]]), slicing)[0, 0, ::3, ::3]
+
+    assert torch.allclose(got, torch.tensor(expected), atol=1e-5)
+
+
+def test_the_fast_path_equals_the_network(model, stack):
+    positions = np.array([0.0, 0.25, 0.9, 1.0, 2.5, 3.1, 4.6, 5.0])
+
+    fast = run_fast(model, stack, positions)
+
+    slow = model(stack[None], torch.from_numpy(positions).float()[None], SLICING.to_tensor())[0]
+    assert torch.allclose(fast, slow, atol=1e-5)
+
+
+def test_the_fast_path_equals_the_literal_reference_at_full_size():
+    model = make_network(NetworkConfig())
+    stack = torch.randn(5, 6, 8, generator=torch.Generator().manual_seed(1))
+    slicing = SLICING.to_tensor()
+    codes = reference_network.encode(model, stack, slicing)
+
+    fast = run_fast(model, stack, [1.37])
+
+    for row, column in [(0, 0), (1, 3), (4, 6), (5, 7)]:
+        assert fast[0, row, column].item() == pytest.approx(
+            reference_network.query(model, stack, codes, slicing, 1.37, row, column), abs=1e-5
+        )
+
+
+def test_outputs_do_not_depend_on_pixels_beyond_the_stated_receptive_field(model):
+    image = torch.zeros(4, 40, 40)
+    changed = image.clone()
+    changed[:, 20, 20] = 1
+
+    moved = (run_fast(model, changed, [1.5]) - run_fast(model, image, [1.5])).abs()[0] > 0
+
+    rows = torch.nonzero(moved.any(1)).flatten()
+    assert rows.min() >= 20 - model.config.receptive_pixels
+    assert rows.max() <= 20 + model.config.receptive_pixels
+
+
+def test_cubic_weights_sum_to_one_and_reproduce_a_line():
+    positions = torch.linspace(0, 5, 41, dtype=torch.float64)
+
+    weights = cubic_weights(positions, 6)
+
+    assert torch.allclose(weights.sum(1), torch.ones_like(positions))
+    first = positions.floor().clamp(0, 4) - 1
+    line = (weights * (first[:, None] + torch.arange(4)).clamp(0, 5)).sum(1)
+    inner = (positions >= 1) & (positions <= 4)
+    assert torch.allclose(line[inner], positions[inner])

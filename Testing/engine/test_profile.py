@@ -1,0 +1,112 @@
+"""The slice profile against its definition, and the correction that makes a result consistent with it."""
+
+import numpy as np
+import pytest
+import torch
+from cycleinr.errors import RequestError
+from cycleinr.grid import SliceGrid
+from cycleinr.inference.consistency import Consistency, covering_grid
+from cycleinr.profile import SliceProfile, acquire, consistency_matrix, profile_matrix
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def slab_mean_by_integration(fine, centre, width):
+    """The mean of a piecewise constant function over a window, by fine sampling."""
+    at = centre + width * ((np.arange(20_000) + 0.5) / 20_000 - 0.5)
+    return fine[np.clip(np.round(at).astype(int), 0, len(fine) - 1)].mean(0)
+
+
+def test_thick_slices_at_a_whole_ratio_are_means_of_fine_slices():
+    fine = np.arange(24.0).reshape(12, 2, 1)
+
+    thick = acquire(fine, SliceProfile(12, np.array([1.0, 4.0, 7.0, 10.0]), 3.0, 1.0))
+
+    assert np.allclose(thick, fine.reshape(4, 3, 2, 1).mean(1))
+
+
+def test_thin_slices_are_the_fine_slices_they_lie_on():
+    fine = np.random.default_rng(0).normal(size=(9, 3, 3))
+
+    thin = acquire(fine, SliceProfile(9, np.array([0.0, 4.0, 8.0]), 4.0, 0.0))
+
+    assert np.allclose(thin, fine[::4], atol=1e-6)
+
+
+def test_thin_slices_between_fine_ones_are_interpolated_linearly():
+    fine = np.array([0.0, 10.0, 30.0]).reshape(3, 1, 1)
+
+    thin = acquire(fine, SliceProfile(3, np.array([0.25, 1.5]), 1.25, 0.0))
+
+    assert thin.ravel() == pytest.approx([2.5, 20.0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(ratio=st.floats(1.2, 6), tau=st.floats(0.0, 1.5), phase=st.floats(0, 1))
+def test_every_profile_is_a_mean_over_its_window(ratio, tau, phase):
+    width = max(tau * ratio, 1.0)
+    centres = width / 2 - 0.5 + phase + ratio * np.arange(3)
+    n_fine = int(np.ceil(centres[-1] + width / 2 + 0.5)) + 1
+    fine = np.random.default_rng(1).normal(size=(n_fine, 1))
+
+    got = profile_matrix(SliceProfile(n_fine, centres, ratio, tau)) @ fine
+
+    expected = [slab_mean_by_integration(fine, centre, width) for centre in centres]
+    assert np.allclose(got, expected, atol=2e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ratio=st.floats(1.2, 6), tau=st.floats(0.0, 1.0))
+def test_the_consistency_step_gives_the_acquired_slices_back(ratio, tau):
+    width = max(tau * ratio, 1.0)
+    centres = width / 2 - 0.5 + ratio * np.arange(4)
+    n_fine = int(np.ceil(centres[-1] + width / 2 + 0.5))
+    matrix = profile_matrix(SliceProfile(n_fine, centres, ratio, tau))
+    rng = np.random.default_rng(2)
+    fine, acquired = rng.normal(size=(n_fine, 5)), rng.normal(size=(4, 5))
+
+    corrected = fine + consistency_matrix(matrix) @ (acquired - matrix @ fine)
+
+    assert np.allclose(matrix @ corrected, acquired, atol=1e-3)
+
+
+def test_a_slice_outside_the_fine_stack_is_refused():
+    with pytest.raises(RequestError, match="position 9"):
+        profile_matrix(SliceProfile(5, np.array([2.0, 9.0]), 7.0, 0.0))
+
+
+def test_a_thickness_beyond_twice_the_spacing_is_refused():
+    with pytest.raises(RequestError, match="2.50 times"):
+        SliceProfile(5, np.array([2.0]), 1.0, 2.5)
+
+
+@pytest.mark.parametrize(("tau", "before"), [(0.0, 0), (1.0, 2), (0.5, 1)])
+def test_the_covering_grid_reaches_to_the_outer_face_of_the_first_slab(tau, before):
+    grid = SliceGrid(n_in=6, spacing_in_mm=5.0, n_out=26, spacing_out_mm=1.0)
+
+    covering = covering_grid(grid, tau)
+
+    assert covering.before == before
+    assert covering.positions[before : before + 26] == pytest.approx(grid.positions())
+    assert profile_matrix(covering.profile).sum(1) == pytest.approx(np.ones(6))
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+@pytest.mark.parametrize("ratio", [2.0, 3.0, 5.0, 5 / 3, 3.5])
+def test_rounding_and_clamping_do_not_undo_the_consistency(ratio, tau):
+    n_out = int(9 * ratio + 1e-6) + 1
+    covering = covering_grid(SliceGrid(10, ratio, n_out, 1.0), tau)
+    rng = np.random.default_rng(4)
+    truth = rng.normal(40, 300, (len(covering.positions), 500))
+    truth[:, :50] = -300
+    matrix = profile_matrix(covering.profile)
+    acquired = torch.from_numpy((matrix @ np.clip(truth, -300, 400)).round()).float()
+    fine = torch.from_numpy(truth + rng.normal(0, 60, truth.shape)).float()
+    step = Consistency(covering.profile, -300, 400, True, torch.device("cpu"))
+
+    step.apply(fine, acquired)
+
+    error = (step.forward @ fine - acquired).abs()
+    assert (error <= 1).float().mean() >= 0.999
+    assert fine.min() >= -300 and fine.max() <= 400
+    assert torch.equal(fine, fine.round())

@@ -1,0 +1,177 @@
+"""Training for real, for a few steps: it learns, resumes exactly, and stops when it goes wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from cycleinr.errors import InputError, RequestError
+from cycleinr.inference.models import choose_model
+from cycleinr.network.config import NetworkConfig
+from cycleinr.network.weights import load_network, save_network
+from cycleinr.training.card import model_card
+from cycleinr.training.config import PatchConfig, Source, TrainingConfig, load_config
+from cycleinr.training.loop import LOG, DivergedError, Trainer
+from cycleinr.training.losses import training_losses
+from cycleinr.training.patches import PatchSampler, load_sources
+from lightning_fabric import Fabric
+
+DATA = str(REPOSITORY / "Testing" / "data")
+CT_ONLY = Source(DATA, "CT", exclude=("mr_head_1mm",))
+SMALL = TrainingConfig(
+    name="small",
+    sources=(CT_ONLY,),
+    network=NetworkConfig(width=16, blocks=2, heads=2, decoder_width=16, conditioning_width=8),
+    patch=PatchConfig(slices=5, pixels=24, queries=4),
+    steps=6,
+    batch=2,
+    learning_rate=2e-3,
+    warmup_steps=2,
+    checkpoint_every=3,
+    cycle_weight=0.5,
+)
+
+
+def train(config: TrainingConfig, folder: Path):
+    return Trainer(config, folder, Fabric(accelerator="cpu", devices=1)).run()
+
+
+def mean_loss(model, config: TrainingConfig, batches: int = 6) -> float:
+    sampler = PatchSampler(load_sources(config.sources), config.patch, 4, seed=99)
+    with torch.no_grad():
+        losses = [training_losses(model, sampler.draw(n), False, torch.Generator()).l1 for n in range(batches)]
+    return float(torch.stack(losses).mean())
+
+
+def test_training_lowers_the_loss(tmp_path):
+    config = replace(SMALL, steps=120, warmup_steps=10, ema=0.9)
+    untrained = Trainer(config, tmp_path / "untrained", Fabric(accelerator="cpu", devices=1)).state.model
+
+    trained = train(config, tmp_path / "trained")
+
+    assert mean_loss(trained, config) < 0.98 * mean_loss(untrained, config)
+
+
+def test_a_resumed_run_ends_with_the_very_same_weights(tmp_path):
+    at_once = train(SMALL, tmp_path / "whole").state_dict()
+    trainer = Trainer(SMALL, tmp_path / "parts", Fabric(accelerator="cpu", devices=1))
+    trainer.report = lambda entry: None
+    real_step, steps = trainer._step, []
+
+    def interrupted(batch):
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        steps.append(batch)
+        return real_step(batch)
+
+    trainer._step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+
+    resumed = train(SMALL, tmp_path / "parts").state_dict()
+
+    assert all(torch.equal(resumed[name], at_once[name]) for name in at_once)
+
+
+def test_the_log_can_be_plotted_and_validation_is_in_it(tmp_path):
+    config = replace(SMALL, steps=50, validation=(CT_ONLY,), validate_every=25)
+
+    train(config, tmp_path)
+
+    entries = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [e["step"] for e in entries if "gain_over_linear_db" in e] == [25, 50]
+    assert [e["step"] for e in entries if "l1" in e] == [50]
+
+
+def test_a_run_that_diverges_is_stopped(tmp_path):
+    trainer = Trainer(SMALL, tmp_path, Fabric(accelerator="cpu", devices=1))
+    with torch.no_grad():
+        next(trainer.state.model.parameters()).fill_(float("nan"))
+
+    with pytest.raises(DivergedError, match="diverged"):
+        trainer.run()
+
+
+def test_every_step_has_its_own_batch_and_always_the_same_one():
+    sampler = PatchSampler(load_sources(SMALL.sources), SMALL.patch, 2, seed=5)
+
+    assert torch.equal(sampler.draw(3).stack, sampler.draw(3).stack)
+    assert not torch.equal(sampler.draw(3).stack, sampler.draw(4).stack)
+    assert not torch.equal(sampler.draw(3, rank=0).stack, sampler.draw(3, rank=1).stack)
+
+
+def test_a_thin_patch_holds_its_truth_at_whole_positions():
+    """The positions that a patch asks for are where its truth lies: on acquired slices both are equal."""
+    patch = PatchConfig(slices=5, pixels=24, queries=8, thin_share=1.0, whole_ratio_share=1.0)
+    sampler = PatchSampler(load_sources(SMALL.sources), patch, 4, seed=1)
+    checked = 0
+
+    for step in range(6):
+        batch = sampler.draw(step)
+        for n in range(4):
+            for t, position in enumerate(batch.positions[n].tolist()):
+                if abs(position - round(position)) < 1e-5:
+                    checked += 1
+                    assert torch.allclose(batch.truth[n, t], batch.stack[n, round(position)], atol=1e-5)
+
+    assert checked > 20
+
+
+def test_saved_weights_come_back_with_their_card(tmp_path):
+    model = train(SMALL, tmp_path / "run")
+
+    save_network(model, tmp_path / "own.safetensors", model_card(SMALL, tmp_path / "run"))
+
+    again = load_network(tmp_path / "own.safetensors")
+    assert all(torch.equal(again.state_dict()[n], t) for n, t in model.state_dict().items())
+    card = json.loads((tmp_path / "own.json").read_text())
+    assert card["modality"] == "CT"
+    assert card["training"]["steps"] == SMALL.steps
+    assert "not for primary diagnosis" in card["intended_use"].lower()
+
+
+@pytest.mark.parametrize("name", ["ct", "mr"])
+def test_the_bundled_cards_are_complete(name, tmp_path):
+    weights = REPOSITORY / f"CycleINRSlicer/Resources/Models/{name}.safetensors"
+    card = json.loads(weights.with_suffix(".json").read_text())
+
+    assert weights.stat().st_size < 10e6
+    assert {"name", "modality", "intended_use", "training", "validation_gain_over_linear_db", "sha256"} <= set(card)
+    assert all(entry["licence"] and entry["source"] for entry in card["training"]["data"])
+    assert not {entry["name"] for entry in card["training"]["data"]} & {"ct_riderpilot0117", "mr_ds002748_30"}
+
+
+def test_the_shipped_configurations_can_be_read():
+    files = sorted((REPOSITORY / "training").glob("*.toml"))
+
+    names = [load_config(file).name for file in files]
+
+    assert names == [file.stem for file in files] and names
+
+
+@pytest.mark.parametrize(
+    "text", ["steps = ", "unheard_of = 3\nname='x'\nsources=[]", "name = 'x'\n[[sources]]\nmodality='CT'"]
+)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, text):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+
+    with pytest.raises(RequestError, match="configuration"):
+        load_config(file)
+
+
+def test_an_empty_training_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no"):
+        load_sources((Source(str(tmp_path), "CT"),))
+
+
+def test_the_model_follows_the_scans_modality():
+    from cycleinr.volume import Volume
+
+    array = np.arange(8 * 8 * 8, dtype=np.int16).reshape(8, 8, 8)
+    assert choose_model(Volume(array, np.eye(4), "CT"), "auto").weights.stem == "ct"
+    assert choose_model(Volume(array, np.eye(4)), "auto").weights.stem == "mr"
+    assert choose_model(Volume(array - 1024, np.eye(4)), "auto").weights.stem == "ct"

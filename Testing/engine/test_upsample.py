@@ -1,0 +1,270 @@
+"""The main job on real crops, with the weights that users get."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from cycleinr.errors import (
+    Cancelled,
+    DeviceError,
+    GeometryError,
+    InputError,
+    ModelError,
+    OutOfMemoryError,
+    RequestError,
+)
+from cycleinr.evaluation.methods import bspline, linear
+from cycleinr.evaluation.metrics import psnr
+from cycleinr.evaluation.protocol import make_case
+from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference import upsample as upsample_module
+from cycleinr.inference.consistency import covering_grid
+from cycleinr.inference.devices import choose_device, list_devices
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.plan import plan
+from cycleinr.inference.upsample import upsample
+from cycleinr.profile import SliceProfile, acquire
+from cycleinr.volume import Volume
+
+DATA = REPOSITORY / "Testing" / "data"
+THIN, SLAB = 0.0, None
+
+
+@pytest.fixture(scope="module")
+def ct() -> Volume:
+    return replace(read_volume(DATA / "ct_chest_0p8mm.nii.gz"), modality="CT")
+
+
+@pytest.fixture(scope="module")
+def mr() -> Volume:
+    return replace(read_volume(DATA / "mr_head_1mm.nii.gz"), modality="MR")
+
+
+@pytest.fixture(scope="module")
+def thick(ct) -> Volume:
+    """A small integer CT with 12 slices, five times as far apart as acquired."""
+    affine = ct.ijk_to_ras.copy()
+    affine[:3, 2] *= 5
+    return Volume(ct.array[::5][:12, 10:51, 20:57], affine, "CT")
+
+
+def request(ratio: float, **options) -> UpsampleOptions:
+    return UpsampleOptions(Target(ratio=ratio), device="cpu", **options)
+
+
+@pytest.mark.parametrize("ratio", [2.0, 3.0, 5.0, 5 / 3, 3.5])
+@pytest.mark.parametrize("scan", ["ct", "mr"])
+def test_the_bundled_weights_beat_interpolation_on_thin_slices(scan, ratio, request):
+    case = make_case(request.getfixturevalue(scan), "subsampled", ratio)
+
+    ours = upsample(case.lowres, UpsampleOptions(Target(ratio=ratio), "k", device="cpu")).volume.array
+
+    assert_better_than_interpolation(case, ours)
+
+
+@pytest.mark.parametrize("ratio", [3.0, 5.0])
+@pytest.mark.parametrize("scan", ["ct", "mr"])
+def test_the_bundled_weights_beat_interpolation_on_slabs(scan, ratio, request):
+    case = make_case(request.getfixturevalue(scan), "slabs", ratio)
+
+    ours = upsample(case.lowres, UpsampleOptions(Target(ratio=ratio), "k", "edges", device="cpu")).volume.array
+
+    assert_better_than_interpolation(case, ours)
+
+
+def assert_better_than_interpolation(case, ours):
+    def score(stack):
+        return psnr(*(case.range.to_unit(part[case.compared]) for part in (stack[: case.grid.n_out], case.truth)), 1.0)
+
+    assert score(ours) > score(linear(case.lowres, case.grid))
+    assert score(ours) > score(bspline(case.lowres, case.grid))
+
+
+@pytest.mark.parametrize("thickness", [0.0, 4.0])
+@pytest.mark.parametrize("ratio", [2.0, 5.0, 5 / 3])
+def test_reslicing_the_result_gives_the_acquired_slices_back(thick, ratio, thickness):
+    options = request(ratio, thickness_mm=thickness)
+    work = plan(thick, options)
+
+    result = upsample(thick, options).volume.array
+
+    covering = covering_grid(work.grid, work.tau)
+    centres = covering.profile.centres - covering.before
+    reach = covering.profile.width / 2
+    inside = np.flatnonzero((centres - reach >= -0.5 - 1e-6) & (centres + reach <= work.grid.n_out - 0.5 + 1e-6))
+    again = acquire(result, SliceProfile(work.grid.n_out, centres[inside], work.grid.ratio, work.tau))
+    error = np.abs(again - thick.array[inside])
+    assert len(inside) >= 6
+    assert (error <= 1).mean() >= 0.999
+
+
+def test_acquired_thin_slices_reappear_exactly(thick):
+    result = upsample(thick, request(4, thickness_mm=0.0)).volume.array
+
+    assert np.array_equal(result[::4], thick.array)
+
+
+def test_a_ratio_of_one_returns_the_input(thick):
+    result = upsample(thick, request(1)).volume
+
+    assert np.array_equal(result.array, thick.array)
+    assert np.allclose(result.ijk_to_ras, thick.ijk_to_ras)
+
+
+@pytest.mark.parametrize("rows", [2, 8, 14, 40])
+def test_the_tiled_result_equals_the_untiled_one(thick, rows, monkeypatch):
+    """At most 0.05 HU apart before rounding; a float volume is not rounded."""
+    as_float = replace(thick, array=thick.array.astype(np.float32))
+    whole = upsample(as_float, request(3)).volume.array
+    real_plan = upsample_module.plan
+    monkeypatch.setattr(upsample_module, "plan", lambda *args: replace(real_plan(*args), rows=rows))
+
+    tiled = upsample(as_float, request(3)).volume.array
+
+    assert np.abs(tiled - whole).max() <= 0.05
+
+
+def test_a_memory_limit_makes_smaller_parts_and_too_small_a_limit_is_refused(thick):
+    free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.03))
+
+    assert tight.rows < free.rows
+    with pytest.raises(OutOfMemoryError, match=r"0\.00 GB is below"):
+        plan(thick, request(3, memory_limit_gb=0.001))
+
+
+@pytest.mark.parametrize("axis", ["i", "j", "k"])
+def test_any_axis_and_handedness_gives_the_same_slices(thick, axis):
+    """A scan stored along another axis is the same scan: its result is the same array, turned."""
+    order = {"k": (0, 1, 2), "j": (1, 0, 2), "i": (2, 1, 0)}[axis]
+    columns = [2 - order[2 - c] for c in range(3)]
+    affine = thick.ijk_to_ras.copy()
+    affine[:, :3] = thick.ijk_to_ras[:, columns]
+    turned = Volume(np.ascontiguousarray(thick.array.transpose(order)), affine, "CT")
+
+    expected = upsample(thick, request(2)).volume
+    got = upsample(turned, request(2))
+
+    assert got.provenance["axis"] == axis
+    assert np.abs(got.volume.array.transpose(np.argsort(order)).astype(int) - expected.array).max() <= 1
+    corner = [(s - 1) for s in got.volume.shape_kji[::-1]]
+    far = [(s - 1) for s in expected.shape_kji[::-1]]
+    assert np.allclose(got.volume.ras_of_ijk(np.array(corner)), expected.ras_of_ijk(np.array(far)))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32, np.uint8, np.float32])
+def test_the_type_stays_and_no_value_leaves_the_inputs_range(thick, dtype):
+    array = np.clip(thick.array + 1024, 0, 3000) // (12 if dtype == np.uint8 else 1)
+    volume = replace(thick, array=array.astype(dtype), modality="MR")
+
+    result = upsample(volume, request(2.5)).volume.array
+
+    assert result.dtype == dtype
+    assert result.min() >= array.min() and result.max() <= array.max()
+
+
+def test_the_input_is_not_modified(thick):
+    before = thick.array.copy()
+
+    upsample(thick, request(2))
+
+    assert np.array_equal(thick.array, before)
+
+
+def test_progress_rises_to_one_and_says_how_long_it_will_take(thick):
+    heard = []
+
+    upsample(thick, request(3), heard.append)
+
+    fractions = [p.fraction for p in heard]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0 and fractions[-1] == 1
+    assert any(p.remaining_s is not None and p.remaining_s > 0 for p in heard)
+
+
+def test_cancelling_ends_the_work(thick):
+    heard = []
+
+    with pytest.raises(Cancelled):
+        upsample(thick, request(3), heard.append, cancelled=lambda: len(heard) >= 3)
+
+    assert len(heard) == 3
+
+
+def test_the_provenance_says_how_to_make_the_result_again(thick):
+    provenance = upsample(thick, request(3)).provenance
+
+    card = json.loads((REPOSITORY / "CycleINRSlicer/Resources/Models/ct.json").read_text())
+    assert provenance["weights_sha256"] == card["sha256"]
+    assert provenance["ratio"] == "3"
+    assert "not acquired" in provenance["derived"]
+
+
+def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thick, monkeypatch):
+    tried = []
+    real = upsample_module._Run._all_strips
+
+    def scarce(run, device, rows):
+        tried.append((device.name, rows))
+        if device.name != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        real(run, device, rows)
+
+    gpu = upsample_module.Device("cuda:0", "A small GPU", 2.0)
+    monkeypatch.setattr(upsample_module._Run, "_all_strips", scarce)
+    monkeypatch.setattr(upsample_module, "choose_device", lambda name: upsample_module.DeviceChoice(gpu, "for a test"))
+    heard = []
+
+    result = upsample(thick, UpsampleOptions(Target(ratio=2)), heard.append)
+
+    assert [rows for name, rows in tried if name == "cuda:0"] == [42, 21, 10]
+    assert tried[-1][0] == "cpu"
+    assert any("going on with the CPU" in p.phase for p in heard)
+    assert result.provenance["device"].startswith("CPU")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "says"),
+    [
+        (lambda v: Volume(v.array[:1], v.ijk_to_ras), {}, GeometryError, "at least 4"),
+        (lambda v: replace(v, array=np.zeros_like(v.array)), {}, InputError, "nothing to sharpen"),
+        (lambda v: replace(v, array=np.where(v.array > 0, np.nan, 1.0)), {}, InputError, "no finite numbers"),
+        (lambda v: v, {"thickness_mm": -1.0}, RequestError, "thickness"),
+        (lambda v: v, {"thickness_mm": 99.0}, RequestError, "99"),
+        (lambda v: v, {"memory_limit_gb": -2.0}, RequestError, "-2"),
+        (lambda v: v, {"model": "no/such/file.safetensors"}, ModelError, "file.safetensors"),
+        (lambda v: v, {"axis": "x"}, RequestError, "'x'"),
+        (lambda v: v, {"extent": "all"}, RequestError, "'all'"),
+    ],
+)
+def test_a_request_that_cannot_be_met_says_why(thick, change, options, error, says):
+    with pytest.raises(error, match=says):
+        upsample(change(thick), request(2, **options))
+
+
+def test_an_unknown_device_is_refused_with_a_list_of_those_there():
+    with pytest.raises(DeviceError, match="cpu"):
+        choose_device("cuda:7")
+
+
+def test_the_automatic_device_comes_with_a_reason():
+    choice = choose_device("auto")
+
+    assert choice.device.name in [device.name for device in list_devices()]
+    assert choice.reason
+
+
+def test_damaged_weights_are_refused(thick, tmp_path):
+    models = REPOSITORY / "CycleINRSlicer/Resources/Models"
+    weights = tmp_path / "ct.safetensors"
+    data = bytearray((models / "ct.safetensors").read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    Path(tmp_path / "ct.json").write_text((models / "ct.json").read_text())
+
+    with pytest.raises(ModelError, match="not those of their model card"):
+        upsample(thick, request(2, model=str(weights)))
