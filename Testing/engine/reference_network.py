@@ -11,6 +11,7 @@ from cycleinr.network.conditioning import offset_features
 from cycleinr.network.decoder import RESIDUAL_SCALE
 from cycleinr.network.encoder import DIFFERENCE_GAIN
 from cycleinr.network.sampling import LINEAR_FLOOR
+from scipy import ndimage
 
 
 def leaky(x):
@@ -88,5 +89,8 @@ def query(model, stack, codes, slicing, z, row, column):
     for layer, (scale, shift) in zip(decoder.hidden, modulations, strict=True):
         code = leaky(layer(code[None, :, None, None])[0, :, 0, 0] * (1 + scale[0, 0]) + shift[0, 0])
     outputs = decoder.out(code[None, :, None, None])[0, :, 0, 0]
-    residual = RESIDUAL_SCALE * outputs[(row % cell) * cell + column % cell]
-    return float(interpolate(stack[:, row, column].tolist(), z) + residual)
+    pixel = (row % cell) * cell + column % cell
+    residual, gate = RESIDUAL_SCALE * outputs[pixel], outputs[cell**2 + pixel]
+    values = stack[:, row, column].tolist()
+    smooth, spline = interpolate(values, z), float(ndimage.map_coordinates(values, [[z]], order=3, mode="mirror")[0])
+    return float(smooth + residual + gate * (spline - smooth))

@@ -47,7 +47,7 @@ def test_upsample_writes_the_finer_volume_and_says_how_it_was_made(scan, tmp_pat
     direct = upsample(read_volume(scan), UpsampleOptions(Target(ratio=2.5), device="cpu")).volume
     assert np.array_equal(result.array, direct.array)
     assert np.allclose(result.ijk_to_ras, direct.ijk_to_ras, atol=1e-5)
-    assert json.loads((tmp_path / "fine.nrrd.json").read_text())["spacing_mm"] == "2"
+    assert json.loads((tmp_path / "fine.nrrd.json").read_text())["ratio"] == "2.5"
     assert "Not for primary diagnosis" in done.stdout
 
 
@@ -90,7 +90,7 @@ def test_every_command_explains_itself(command):
         (["SCAN", "out.nii.gz", "--ratio", "2", "--model", "none.safetensors"], 6, "none.safetensors"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--device", "cuda:9"], 7, "cuda:9"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--memory-limit", "0.0001"], 8, "memory limit"),
-        (["SCAN", "out.nii.gz", "--ratio", "two"], 2, "two"),
+        (["SCAN", "out.nii.gz", "--ratio", "two"], 2, "--ratio"),
     ],
 )
 def test_what_cannot_be_done_ends_with_one_line_and_its_exit_code(scan, tmp_path, arguments, code, says):

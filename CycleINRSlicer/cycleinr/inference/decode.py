@@ -40,7 +40,7 @@ class Query:
         step: Position within its interval, 0 to 1.
         embedding: (C, 4 * heads): column j * heads + h holds head h's part of slice j's offset embedding.
         bias: (4 * heads,), the linear prior included.
-        layers: Weight (in, out) and bias of each decoder layer, the last one scaled to the residual.
+        layers: Weight (in, out) and bias of each decoder layer, the last one with the residual's scale.
     """
 
     step: float
@@ -90,14 +90,17 @@ class IntervalDecoder:
             layers.append(
                 ((layer.weight[:, :, 0, 0] * gain[:, None]).t().contiguous(), layer.bias * gain + shift[0, 0])
             )
-        out = decoder.out
-        layers.append(((RESIDUAL_SCALE * out.weight[:, :, 0, 0]).t().contiguous(), RESIDUAL_SCALE * out.bias))
+        out, pixels = decoder.out, self.model.config.cell**2
+        gain = torch.ones_like(out.bias)
+        gain[:pixels] = RESIDUAL_SCALE
+        layers.append(((out.weight[:, :, 0, 0] * gain[:, None]).t().contiguous(), out.bias * gain))
         return Query(float(offsets[0, 0, 1]), by_head.flatten(1).contiguous(), bias[0, 0].flatten(), layers)
 
-    def residuals(self, window: list[Projections | None], queries: list[Query]) -> list[torch.Tensor]:
-        """The residual of each query's slice, (positions, cell ** 2) each."""
+    def corrections(self, window: list[Projections | None], queries: list[Query]) -> list[torch.Tensor]:
+        """Residuals and gates of each query's slice, (positions, 2 * cell ** 2) each."""
         positions = window[1].query.shape[0]
-        outputs = [torch.empty(positions, self.model.config.cell**2, device=self.slicing.device) for _ in queries]
+        channels = 2 * self.model.config.cell**2
+        outputs = [torch.empty(positions, channels, device=self.slicing.device) for _ in queries]
         for start in range(0, positions, _BLOCK):
             part = slice(start, min(start + _BLOCK, positions))
             for output, values in zip(outputs, self._block(window, queries, part), strict=True):

@@ -9,10 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from ..network.conditioning import Slicing
-from ..network.interpolation import cubic_weights, neighbour_indices
+from ..network.interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.model import CycleINR, pad_to_cells
 from .decode import IntervalDecoder
 from .encode import EncoderStream
+
+_NEGLIGIBLE_WEIGHT = 1e-6
 
 
 class StripNetwork:
@@ -34,7 +36,8 @@ class StripNetwork:
         self.positions = np.clip(positions, 0, slices - 1)
         rising = torch.from_numpy(self.positions)
         self.first = neighbour_indices(rising, slices)[0][:, 1].numpy()
-        self.cubic = cubic_weights(rising, slices).numpy().astype(np.float32)
+        self.cubic = cubic_weights(rising, slices).numpy()
+        self.spline = bspline_weights(rising, slices).numpy()
         # A thin slice that was acquired is known; there is nothing to predict at its position.
         self.known = (self.tau == 0) & (self.positions == np.round(self.positions))
 
@@ -52,26 +55,34 @@ class StripNetwork:
         cells = [-(-size // self.cell) for size in shape]
         for interval, window in enumerate(self.decoder.windows(codes)):
             predicted, wanted = queries[interval]
-            residuals = dict(zip(predicted, self.decoder.residuals(window, wanted), strict=True))
-            self._compose(interval, residuals, slices_in, out, cells)
+            corrections = dict(zip(predicted, self.decoder.corrections(window, wanted), strict=True))
+            self._compose(interval, corrections, slices_in, out, cells)
             tick(int(np.count_nonzero(self.first == interval)))
 
     def _queries(self, interval: int):
         predicted = [int(m) for m in np.flatnonzero((self.first == interval) & ~self.known)]
         return predicted, [self.decoder.query(float(self.positions[m]), self.slices) for m in predicted]
 
-    def _compose(self, interval: int, residuals: dict, slices_in, out: torch.Tensor, cells: list[int]) -> None:
-        """Cubic convolution plus residual, for every output slice of one interval."""
-        near = {j: slices_in(j) for j in range(max(interval - 1, 0), min(interval + 3, self.slices))}
+    def _compose(self, interval: int, corrections: dict, slices_in, out: torch.Tensor, cells: list[int]) -> None:
+        """Smooth start, residual and gated way to the B-spline, for every output slice of one interval."""
         for m in np.flatnonzero(self.first == interval):
             target = out[m]
-            target.zero_()
-            for j, weight in enumerate(self.cubic[m].tolist()):
-                if weight:
-                    target.add_(near[interval - 1 + j], alpha=weight)
-            if int(m) in residuals:
-                planes = residuals[int(m)].t().reshape(1, self.cell**2, *cells)
-                target.add_(F.pixel_shuffle(planes, self.cell)[0, 0, : target.shape[0], : target.shape[1]])
+            near = {interval - 1 + j: w for j, w in enumerate(self.cubic[m].tolist()) if w}
+            _weighted_sum(target, near, slices_in)
+            if int(m) not in corrections:
+                continue
+            planes = corrections[int(m)].t().reshape(1, -1, *cells)
+            residual, gate = F.pixel_shuffle(planes, self.cell)[0, :, : target.shape[0], : target.shape[1]]
+            spline = {j: w for j, w in enumerate(self.spline[m].tolist()) if abs(w) > _NEGLIGIBLE_WEIGHT}
+            towards = _weighted_sum(torch.empty_like(target), spline, slices_in).sub_(target)
+            target.add_(residual).addcmul_(gate, towards)
+
+
+def _weighted_sum(target: torch.Tensor, weights: dict[int, float], slices_in) -> torch.Tensor:
+    target.zero_()
+    for j, weight in weights.items():
+        target.add_(slices_in(j), alpha=weight)
+    return target
 
 
 def strips(rows: int, at_a_time: int, overlap: int, cell: int) -> Iterator[tuple[slice, slice]]:

@@ -1,4 +1,7 @@
-"""The fully connected decoder: sampled code and position in, the intensities of a cell's pixels out.
+"""The fully connected decoder: sampled code and position in, the correction of a cell's pixels out.
+
+For each pixel there is a residual and a gate; the gate says how much of the way from cubic convolution to the cubic
+B-spline the pixel goes.
 
 Position, ratio and tau are the same for a whole output slice, so they act as a scale and a shift on every hidden
 layer; at inference both fold into that slice's weights and cost nothing.
@@ -26,7 +29,7 @@ class Decoder(nn.Module):
         self.sizes = [config.decoder_width] * config.decoder_layers
         inputs = [config.width, *self.sizes[:-1]]
         self.hidden = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(inputs, self.sizes, strict=True))
-        self.out = nn.Conv2d(self.sizes[-1], config.cell**2, 1)
+        self.out = nn.Conv2d(self.sizes[-1], 2 * config.cell**2, 1)
         self.modulator = Modulator(2 * HARMONICS + 1 + 3, config.conditioning_width, 2 * sum(self.sizes))
         for layer in self.hidden:
             nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
@@ -41,11 +44,13 @@ class Decoder(nn.Module):
         parts = values.split([2 * size for size in self.sizes], dim=-1)
         return [tuple(part.chunk(2, dim=-1)) for part in parts]
 
-    def forward(self, sampled: torch.Tensor, steps: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
-        """sampled (N, T, C, h, w), steps (N, T), slicing (N, 3) -> residual slices (N, T, h * cell, w * cell)."""
+    def forward(
+        self, sampled: torch.Tensor, steps: torch.Tensor, slicing: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """sampled (N, T, C, h, w), steps (N, T), slicing (N, 3) -> residual, gate (N, T, h * cell, w * cell) each."""
         x = sampled.flatten(0, 1)
         for layer, (scale, shift) in zip(self.hidden, self.modulations(steps, slicing), strict=True):
             scale, shift = (m.flatten(0, 1)[:, :, None, None] for m in (scale, shift))
             x = leaky(layer(x) * (1 + scale) + shift)
-        pixels = nn.functional.pixel_shuffle(RESIDUAL_SCALE * self.out(x), self.cell)
-        return pixels.squeeze(1).unflatten(0, steps.shape)
+        pixels = nn.functional.pixel_shuffle(self.out(x), self.cell).unflatten(0, steps.shape)
+        return RESIDUAL_SCALE * pixels[:, :, 0], pixels[:, :, 1]

@@ -1,7 +1,11 @@
-"""The smooth start that the network corrects: cubic convolution along the through-plane axis.
+"""The smooth starts that the network corrects: cubic convolution and the cubic B-spline along the through-plane axis.
 
-R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981), a = -1/2. It needs the
-same four slices as ALCGS, so it adds nothing to the receptive field; the B-spline's infinite prefilter would.
+Which is better depends on the scan: band-limited MR is up to 1 dB better with the B-spline, most other scans with the
+short kernel. The decoder therefore mixes the two pixel by pixel.
+
+Cubic convolution: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981),
+a = -1/2.
+Cubic B-spline: M. Unser, "Splines: a perfect fit for signal and image processing", IEEE SPM 16 (1999).
 """
 
 from __future__ import annotations
@@ -43,3 +47,30 @@ def cubic_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
     w0, w3 = weights[..., 0] * before, weights[..., 3] * after
     correction = torch.stack([-w0, 2 * w0 - w3, 2 * w3 - w0, -w3], dim=-1)
     return weights + correction
+
+
+def bspline_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
+    """Weights of all acquired slices in cubic B-spline interpolation, mirrored at the ends.
+
+    Args:
+        positions: (...,) in units of acquired slices; those outside the stack take the outermost slice's value.
+        slices: Number of acquired slices, at least 2.
+
+    Returns:
+        (..., slices), falling off by a factor of 3.7 a slice.
+    """
+    knots = torch.arange(-1, slices + 1, device=positions.device, dtype=torch.float64)
+    fold = torch.zeros(slices + 2, slices, device=positions.device, dtype=torch.float64)
+    mirrored = knots.abs().long()
+    mirrored = torch.where(mirrored > slices - 1, 2 * (slices - 1) - mirrored, mirrored)
+    fold[torch.arange(slices + 2), mirrored] = 1
+    at_slices = _cubic_basis(knots[1:-1, None] - knots) @ fold
+    inside = positions.double().clamp(0, slices - 1)
+    at_positions = _cubic_basis(inside.unsqueeze(-1) - knots) @ fold
+    return (at_positions @ torch.linalg.inv(at_slices)).to(positions.dtype)
+
+
+def _cubic_basis(offset: torch.Tensor) -> torch.Tensor:
+    x = offset.abs()
+    near = 2 / 3 - x * x + x**3 / 2
+    return torch.where(x < 1, near, (2 - x).clamp(min=0) ** 3 / 6)

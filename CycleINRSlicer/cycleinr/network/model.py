@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .config import NetworkConfig
 from .decoder import Decoder
 from .encoder import Encoder
-from .interpolation import cubic_weights, neighbour_indices
+from .interpolation import bspline_weights, cubic_weights, neighbour_indices
 from .sampling import LatentSampling
 
 
@@ -42,13 +42,16 @@ class CycleINR(nn.Module):
         near = stack[rows, indices.clamp(0, slices - 1)]
         return torch.einsum("ntj,ntjhw->nthw", cubic_weights(positions, slices), near)
 
-    def residual(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
-        """What the network adds to ``interpolate``; same shapes as ``forward``."""
+    def correction(
+        self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The network's residual and its gate towards the B-spline; same shapes as ``forward``."""
         height, width = stack.shape[-2:]
         codes = self.encoder(pad_to_cells(stack, self.config.cell), slicing)
         _, offsets = neighbour_indices(positions, stack.shape[1])
         sampled = self.sampling(codes, positions, slicing)
-        return self.decoder(sampled, offsets[..., 1], slicing)[..., :height, :width]
+        residual, gate = self.decoder(sampled, offsets[..., 1], slicing)
+        return residual[..., :height, :width], gate[..., :height, :width]
 
     def forward(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
         """Slices at the asked positions.
@@ -61,4 +64,7 @@ class CycleINR(nn.Module):
         Returns:
             (N, T, H, W) slices, normalised intensities.
         """
-        return self.interpolate(stack, positions) + self.residual(stack, positions, slicing)
+        residual, gate = self.correction(stack, positions, slicing)
+        smooth = self.interpolate(stack, positions)
+        spline = torch.einsum("nts,nshw->nthw", bspline_weights(positions, stack.shape[1]), stack)
+        return smooth + residual + gate * (spline - smooth)

@@ -123,7 +123,7 @@ class Trainer:
         total = losses.total(config.cycle_weight)
         if not torch.isfinite(total):
             raise DivergedError(
-                f"The loss is {float(total)} at step {state.step}: training diverged. Lower learning_rate "
+                f"The loss is {total.item()} at step {state.step}: training diverged. Lower learning_rate "
                 f"(now {config.learning_rate:g}) or clip_norm and resume from the last checkpoint."
             )
         self.optimizer.zero_grad()
