@@ -130,7 +130,7 @@ def test_the_tiled_result_equals_the_untiled_one(thick, rows, monkeypatch):
 
 
 def test_a_memory_limit_makes_smaller_parts_and_too_small_a_limit_is_refused(thick):
-    free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.012))
+    free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.006))
 
     assert tight.rows < free.rows
     with pytest.raises(OutOfMemoryError, match=r"0\.00 GB is below"):

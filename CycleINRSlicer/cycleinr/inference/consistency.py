@@ -16,7 +16,7 @@ import torch
 from ..grid import SliceGrid
 from ..profile import SliceProfile, consistency_matrix, profile_matrix
 
-_ROUNDS = 6
+_ROUNDS = 25
 _TOLERANCE = 5e-5
 """Largest deviation from an acquired value that is left, as a share of the input's range."""
 
