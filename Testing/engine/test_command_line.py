@@ -15,6 +15,7 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
+from engine.dicom_maker import write_series
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100"}
 
@@ -137,3 +138,41 @@ def test_a_process_killed_while_computing_leaves_no_result(tmp_path, signal_name
 
     assert process.returncode == (130 if signal_name == "SIGINT" else -signal.SIGKILL)
     assert leftovers(tmp_path, "big.nii.gz") == []
+
+
+def test_the_demo_writes_the_finer_volume_and_a_picture(scan, tmp_path):
+    done = cycleinr("demo", scan, tmp_path / "out", "--spacing", "2", "--device", "cpu")
+
+    assert done.returncode == 0, done.stderr
+    assert leftovers(tmp_path / "out") == ["scan_2mm.nii.gz", "scan_2mm.nii.gz.json", "scan_2mm.png"]
+    assert (tmp_path / "out" / "scan_2mm.png").read_bytes().startswith(b"\x89PNG")
+    assert "12 slices became 28" in done.stdout
+
+
+def test_a_dicom_folder_goes_in_like_any_other_scan(tmp_path):
+    series = tmp_path / "series"
+    series.mkdir()
+    write_series(series)
+
+    done = cycleinr("upsample", series, tmp_path / "fine.nii.gz", "--ratio", "2", "--device", "cpu")
+
+    assert done.returncode == 0, done.stderr
+    assert read_volume(tmp_path / "fine.nii.gz").shape_kji == (11, 6, 5)
+    assert json.loads((tmp_path / "fine.nii.gz.json").read_text())["tau"] == "0.9"
+
+
+def test_evaluate_compares_methods_and_goes_on_where_it_was(tmp_path):
+    folder = tmp_path / "fine"
+    folder.mkdir()
+    fine = read_volume(REPOSITORY / "Testing/data/ct_chest_0p8mm.nii.gz")
+    write_volume(Volume(fine.array[:31, :40, :40], fine.ijk_to_ras, "CT"), folder / "chest.nii.gz")
+    arguments = ("evaluate", folder, tmp_path / "out", "--ratios", "3", "--conditions", "subsampled", "--device", "cpu")
+
+    first = cycleinr(*arguments, "--methods", "linear")
+    second = cycleinr(*arguments, "--methods", "linear,cycleinr")
+
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 0, second.stderr
+    rows = (tmp_path / "out" / "rows.csv").read_text().splitlines()
+    assert [row.split(",")[4] for row in rows[1:]] == ["linear", "cycleinr"]
+    assert "CycleINR" in second.stdout

@@ -50,3 +50,5 @@ def evaluate_command(
     for text in (*evaluation.failures, *evaluation.notes):
         print(text, file=sys.stderr)
     print(write_report(output, chosen, evaluation)[0].read_text(encoding="utf-8"))
+    if evaluation.failures:
+        raise typer.Exit(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..network.weights import read_card
 from .config import TrainingConfig
 from .loop import LOG
 
@@ -39,12 +40,20 @@ def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
             "batch": config.batch,
             "cycle_weight": config.cycle_weight,
             "learning_rate": config.learning_rate,
-            "started_from": Path(config.initial_weights).stem,
+            "started_from": _start(config.initial_weights),
             "ratios": [config.patch.ratio_min, config.patch.ratio_max],
             "data": [volume for source in config.sources for volume in training_data(source.folder, source.exclude)],
         },
         "validation_gain_over_linear_db": last_validation(folder / LOG),
     }
+
+
+def _start(initial_weights: str) -> dict | None:
+    """Name and training of the weights that a run began with; theirs count as this model's data too."""
+    if not initial_weights:
+        return None
+    card = read_card(Path(initial_weights))
+    return {"name": card.get("name"), "training": card.get("training")}
 
 
 def training_data(folder: str, exclude: tuple[str, ...]) -> list[dict[str, str]]:
