@@ -1,0 +1,19 @@
+"""Errors that only arise inside Slicer; like the engine's, their texts name value, cause and remedy."""
+
+from cycleinr.errors import CycleinrError
+
+
+class NodeError(CycleinrError):
+    """A node is missing, is no scalar volume, or cannot be used as it is (its transform, its scene)."""
+
+
+class InstallationError(CycleinrError):
+    """PyTorch or another package that the engine needs is missing or broken."""
+
+
+class EngineProcessError(CycleinrError):
+    """The engine's process did not start, died, or answered what nobody can understand."""
+
+
+class BusyError(CycleinrError):
+    """A run is going on already."""

@@ -1,0 +1,1 @@
+"""The engine as a process of its own: Slicer sends requests as JSON lines and stays responsive meanwhile."""
