@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ..jobs import check_output
 from . import arguments
 from .info import describe_plan, describe_volume
-from .upsample import check_output, progress_report
+from .upsample import progress_report
 
 
 def demo_command(

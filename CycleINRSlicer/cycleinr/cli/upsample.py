@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import OutputError
 from ..inference.options import Progress, ProgressCallback
+from ..jobs import Job, check_job, run_job
 from . import arguments
 
 
@@ -39,45 +38,18 @@ def upsample_command(
 
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
-    from ..files import read_volume, write_sidecar, write_volume
-
     wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit)
-    check_output(output, overwrite)
+    job = Job(input, output, wanted, overwrite=overwrite)
+    # Before the progress bar, so that a refusal stands alone.
+    check_job(job)
     with progress_report(json_progress) as report:
-        report(Progress("Reading", 0.0))
-        volume = read_volume(input)
-        from ..inference.upsample import upsample
-
-        result = upsample(volume, wanted, report)
-        report(Progress("Writing", 0.99))
-        write_volume(result.volume, output, result.provenance, overwrite)
-        write_sidecar(output, result.provenance, overwrite)
+        result = run_job(job, report)
     if not json_progress:
         slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
         print(
             f"{output}: {' x '.join(map(str, slices[::-1]))} voxels of {' x '.join(f'{s:.3g}' for s in mm)} mm. "
             f"{result.provenance['derived']}"
         )
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Find out before the computation, not after it, that the result cannot be written.
-
-    Raises:
-        OutputError: The name's ending is unknown, the folder is missing or closed, or the file exists.
-    """
-    from ..files import IMAGE_SUFFIXES, image_suffix
-
-    if not image_suffix(output):
-        raise OutputError(
-            f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}."
-        )
-    if not output.parent.is_dir():
-        raise OutputError(f"The folder {output.parent} for the result does not exist. Create it first.")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
-    if output.exists() and not overwrite:
-        raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
 
 
 @contextmanager
