@@ -13,7 +13,3 @@ class InstallationError(CycleinrError):
 
 class EngineProcessError(CycleinrError):
     """The engine's process did not start, died, or answered what nobody can understand."""
-
-
-class BusyError(CycleinrError):
-    """A run is going on already."""

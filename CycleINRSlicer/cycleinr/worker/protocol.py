@@ -32,6 +32,8 @@ from ..inference.options import UpsampleOptions
 
 PROTOCOL = 1
 MAX_LINE_BYTES = 1_000_000
+FOLDER_PREFIX = "cycleinr-"
+"""The private folder's name starts so; the worker removes no other folder."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.npy")
 
@@ -114,7 +116,8 @@ def parse_upsample(message: dict) -> UpsampleRequest:
     number = request_id(message)
     if number is None:
         raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
-    return UpsampleRequest(number, _volume(message["input"]), _options(message["options"]), file_name(message["output"]))
+    volume, options = _volume(message["input"]), _options(message["options"])
+    return UpsampleRequest(number, volume, options, file_name(message["output"]))
 
 
 def file_name(name: object) -> str:

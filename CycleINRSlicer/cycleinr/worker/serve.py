@@ -21,10 +21,17 @@ from ..errors import Cancelled, CycleinrError, InputError
 from ..inference.options import Progress
 from ..memory import keep_freed_memory
 from ..volume import Volume
-from .protocol import PROTOCOL, ProtocolError, UpsampleRequest, file_in, format_line, parse_line, parse_upsample, request_id
-
-FOLDER_PREFIX = "cycleinr-"
-"""The private folder's name starts so; the worker removes no other folder."""
+from .protocol import (
+    FOLDER_PREFIX,
+    PROTOCOL,
+    ProtocolError,
+    UpsampleRequest,
+    file_in,
+    format_line,
+    parse_line,
+    parse_upsample,
+    request_id,
+)
 
 _PROGRESS_INTERVAL_S = 0.05
 _NICENESS = 5
@@ -53,17 +60,17 @@ class Worker:
 
     def __init__(self, folder: Path, lines: BinaryIO, messages: BinaryIO):
         self._folder, self._lines, self._messages = folder, lines, messages
-        self._requests: queue.Queue[dict | None] = queue.Queue()
-        self._write_lock, self._cancelled_lock = threading.Lock(), threading.Lock()
+        self._requests: queue.Queue[dict] = queue.Queue()
+        self._write_lock = threading.Lock()
         self._cancelled_ids: set[int] = set()
         self._handlers: dict[str, Callable[[dict], dict]] = {"prepare": self._prepare, "upsample": self._upsample}
 
     def run(self) -> None:
-        """Until the input closes; then the folder is removed, since nobody is left to do it."""
+        """Never returns: the process ends when the input closes."""
         self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
         threading.Thread(target=self._read, daemon=True).start()
-        while (message := self._requests.get()) is not None:
-            self._serve(message)
+        while True:
+            self._serve(self._requests.get())
 
     def _read(self) -> None:
         """Its own thread, so that cancelling and the application's end are heard during a computation."""
@@ -80,15 +87,14 @@ class Worker:
         self._leave()
 
     def _leave(self) -> None:
-        """The application is gone: nobody can want what is being computed."""
+        """The application is gone: nobody can want what is being computed, and nobody else removes the folder."""
         if self._folder.name.startswith(FOLDER_PREFIX):
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
     def _cancel(self, number: int | None) -> None:
         if number is not None:
-            with self._cancelled_lock:
-                self._cancelled_ids.add(number)
+            self._cancelled_ids.add(number)
 
     def _is_cancelled(self, number: int) -> bool:
         return number in self._cancelled_ids

@@ -1,0 +1,167 @@
+"""CycleINR in 3D Slicer: module, panel, logic and self-test. What they do lies in ``CycleINRSlicerLib``."""
+
+from __future__ import annotations
+
+import os
+
+import slicer
+import vtk
+from CycleINRSlicerLib import texts
+from CycleINRSlicerLib.parameters import CycleINRSlicerParameterNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class CycleINRSlicer(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("CycleINR Super-Resolution")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["CycleINRSlicer team"]
+        self.parent.helpText = texts.helpText()
+        self.parent.acknowledgementText = texts.acknowledgementText()
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the bundled scan in the module Sample Data; nothing is downloaded."""
+    import SampleData
+
+    resources = os.path.join(os.path.dirname(__file__), "Resources")
+    scan = os.path.join(resources, "SampleData", texts.SAMPLE_FILE)
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="CycleINR",
+        sampleName=texts.SAMPLE_NAME,
+        thumbnailFileName=os.path.join(resources, "Icons", "CycleINRSlicer.png"),
+        uris="file://" + scan.replace(os.sep, "/"),
+        fileNames=texts.SAMPLE_FILE,
+        nodeNames=texts.SAMPLE_NAME,
+    )
+
+
+class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Connects the panel with the scene; ``CycleINRSlicerLib.panel`` has its behaviour."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self.panel = None
+        self._parameters, self._guiTag = None, None
+
+    def setup(self):
+        from CycleINRSlicerLib.panel import Panel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        root = slicer.util.loadUI(self.resourcePath("UI/CycleINRSlicer.ui"))
+        self.layout.addWidget(root)
+        self.ui = slicer.util.childWidgetVariables(root)
+        root.setMRMLScene(slicer.mrmlScene)
+        self.logic = CycleINRSlicerLogic()
+        self.panel = Panel(self.ui, self.logic)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEnd)
+        self.addObserver(scene, scene.EndImportEvent, self._onSceneEnd)
+        self._useParameters(self.logic.getParameterNode())
+
+    def cleanup(self):
+        self.panel.close()
+        self._useParameters(None)
+        self.removeObservers()
+
+    def enter(self):
+        self._useParameters(self.logic.getParameterNode())
+        self.panel.enter()
+
+    def exit(self):
+        """Settings stay in the scene; a run goes on."""
+
+    def _onSceneStartClose(self, _caller, _event):
+        self._useParameters(None)
+
+    def _onSceneEnd(self, _caller, _event):
+        self._useParameters(self.logic.getParameterNode())
+
+    def _useParameters(self, parameters):
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self._parameters = parameters
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self.panel.setParameters(parameters)
+
+    def _onParametersModified(self, _caller, _event):
+        self.panel.update()
+
+
+class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
+    """Makes volumes finer: ``process`` waits for the result, ``start`` does not."""
+
+    def getParameterNode(self):
+        return CycleINRSlicerParameterNode(super().getParameterNode())
+
+    def process(self, inputVolume, outputVolume=None, **options):
+        """Make a volume finer and return the node of the result. Waits; opens no window.
+
+        Args:
+            inputVolume: A ``vtkMRMLScalarVolumeNode``; never changed.
+            outputVolume: Receives the result; None makes a new node.
+            **options: See ``CycleINRSlicerLib.options.upsampleOptions``: one of spacing (mm), ratio, isotropic; axis,
+                extent, thickness (mm), model, device, memoryLimit (GB).
+
+        Raises:
+            CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and
+                ``CycleINRSlicerLib.errors``); the scene is as it was.
+        """
+        run = self._run(inputVolume, outputVolume, options, lambda _run: None, blocking=True)
+        run.wait()
+        return run.outputNode
+
+    def start(self, inputVolume, outputVolume=None, *, onChanged=lambda run: None, **options):
+        """Begin to make a volume finer and return the ``Run`` at once; takes the options of ``process``.
+
+        Args:
+            onChanged: Called with the run on every progress and change of state, on the main thread.
+        """
+        return self._run(inputVolume, outputVolume, options, onChanged, blocking=False)
+
+    @staticmethod
+    def _run(inputVolume, outputVolume, options, onChanged, blocking):
+        from CycleINRSlicerLib.engine import sharedEngine
+        from CycleINRSlicerLib.installation import requireInstalled
+        from CycleINRSlicerLib.options import upsampleOptions
+        from CycleINRSlicerLib.run import Run, RunRequest
+
+        requireInstalled()
+        request = RunRequest(inputVolume, outputVolume, upsampleOptions(**options))
+        return Run(sharedEngine(), request, onChanged, blocking)
+
+
+class CycleINRSlicerTest(ScriptedLoadableModuleTest):
+    """Self-test on the bundled scan's middle slices; every way of running tests in Slicer ends in it."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_finer_volume()
+
+    def test_finer_volume(self):
+        from CycleINRSlicerLib.self_test import checkFinerVolume
+
+        self.delayDisplay(_("Making the bundled scan's middle slices finer"))
+        checkFinerVolume(self, CycleINRSlicerLogic())
+        self.delayDisplay(_("Test passed"))

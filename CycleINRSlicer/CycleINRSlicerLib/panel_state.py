@@ -1,0 +1,107 @@
+"""The panel's states, and the one function that sets texts, visibility and enabled flags for them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from slicer.i18n import tr as _
+
+from .parameters import TargetKind
+from .summary import Summary, durationText
+
+PROGRESS_STEPS = 1000
+
+
+class PanelState(enum.Enum):
+    IDLE = "idle"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    IMPORTING = "importing"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+BUSY = (PanelState.PREPARING, PanelState.RUNNING, PanelState.IMPORTING)
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the panel shows.
+
+    Attributes:
+        state: Where the run is.
+        summary: What the settings come to; ``summary.problem`` rules Apply out.
+        targetKind, thicknessIsAutomatic: Settings that decide which fields can be edited.
+        inputName: Name of the active volume while no input is chosen, else empty.
+        deviceText: Why which device is used.
+        phase, fraction, remaining_s: Progress of a run.
+        message: How the last run ended.
+        canCancel: False for a moment after Apply.
+        canReview, isReviewShown: State of the review button.
+    """
+
+    state: PanelState
+    summary: Summary
+    targetKind: TargetKind = TargetKind.SPACING
+    thicknessIsAutomatic: bool = True
+    inputName: str = ""
+    deviceText: str = ""
+    phase: str = ""
+    fraction: float = 0.0
+    remaining_s: float | None = None
+    message: str = ""
+    canCancel: bool = True
+    canReview: bool = False
+    isReviewShown: bool = False
+
+
+def show(ui, view: View) -> None:
+    """Make the panel's widgets show ``view``."""
+    isBusy, summary = view.state in BUSY, view.summary
+    for section in (ui.volumesSection, ui.targetSection, ui.advancedSection):
+        section.enabled = not isBusy
+    _showField(ui.spacingSpinBoxCaption, ui.spacingSpinBox, view.targetKind is TargetKind.SPACING)
+    _showField(ui.ratioSpinBoxCaption, ui.ratioSpinBox, view.targetKind is TargetKind.RATIO)
+    ui.thicknessSpinBox.visible = not view.thicknessIsAutomatic
+    _showText(ui.inputLabel, _("Active volume: {name}").format(name=view.inputName) if view.inputName else "")
+    _showText(ui.axisLabel, summary.axisText)
+    _showText(ui.thicknessLabel, summary.thicknessText)
+    _showText(ui.modelLabel, summary.modelText)
+    _showText(ui.deviceLabel, view.deviceText)
+    ui.inputSummaryLabel.text = summary.inputText or "–"
+    ui.resultSummaryLabel.text = summary.resultText or "–"
+    failure = view.message if view.state is PanelState.FAILED else ""
+    _showText(ui.problemLabel, "" if isBusy else failure or summary.problem)
+    ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
+    ui.applyButton.enabled = view.canCancel if isBusy else not summary.problem
+    ui.applyButton.toolTip = _applyToolTip(isBusy, summary)
+    ui.progressBar.visible = isBusy
+    ui.progressBar.value = round(PROGRESS_STEPS * view.fraction)
+    _showText(ui.statusLabel, _progressText(view) if isBusy else "" if failure else view.message)
+    ui.reviewButton.enabled = view.canReview and not isBusy
+    ui.reviewButton.checked = view.isReviewShown
+    ui.reviewButton.text = _("Back to the former layout") if view.isReviewShown else _("Review original and result")
+
+
+def _applyToolTip(isBusy: bool, summary: Summary) -> str:
+    if isBusy:
+        return _("End the run; the scene stays as it was.")
+    return summary.problem or _("Compute the result as a new volume.")
+
+
+def _progressText(view: View) -> str:
+    if view.remaining_s is None:
+        return view.phase
+    return _("{phase}, {time} left").format(phase=view.phase, time=durationText(view.remaining_s))
+
+
+def _showField(caption, field, isShown: bool) -> None:
+    caption.visible = field.visible = isShown
+
+
+def _showText(label, text: str) -> None:
+    """A label without text takes no room."""
+    label.text = text
+    label.visible = bool(text)

@@ -1,0 +1,107 @@
+"""What the panel keeps in the scene, and how it becomes a request to the engine."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class TargetKind(enum.Enum):
+    SPACING = "spacing"
+    ISOTROPIC = "isotropic"
+    RATIO = "ratio"
+
+    def label(self):
+        return {
+            TargetKind.SPACING: _("Slice spacing"),
+            TargetKind.ISOTROPIC: _("Isotropic"),
+            TargetKind.RATIO: _("Ratio"),
+        }[self]
+
+
+class AxisChoice(enum.Enum):
+    AUTO = "auto"
+    I = "i"  # noqa: E741  Slicer's own name of the axis
+    J = "j"
+    K = "k"
+
+    def label(self):
+        return _("Automatic") if self is AxisChoice.AUTO else self.name
+
+
+class ModelChoice(enum.Enum):
+    AUTO = "auto"
+    CT = "ct"
+    MR = "mr"
+
+    def label(self):
+        return _("Automatic") if self is ModelChoice.AUTO else self.name
+
+
+class ExtentChoice(enum.Enum):
+    CENTRES = "centres"
+    EDGES = "edges"
+
+    def label(self):
+        return _("First to last slice centre") if self is ExtentChoice.CENTRES else _("Outer slice halves too")
+
+
+@parameterNodeWrapper
+class CycleINRSlicerParameterNode:
+    """The panel's settings; saved with the scene.
+
+    inputVolume: the scan; None stands for the active volume of the slice views.
+    outputVolume: receives the result; None stands for a new node.
+    thicknessMm: used unless thicknessIsAutomatic; 0 means thin slices with gaps.
+    device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+    memoryLimitGb: memory beside the volumes; 0 stands for half of what is free.
+    resultInput, resultVolume, differenceVolume: the last run's scan and what came of it, for the review.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputVolume: vtkMRMLScalarVolumeNode
+    targetKind: TargetKind = TargetKind.SPACING
+    spacingMm: Annotated[float, WithinRange(0.05, 20.0)] = 1.0
+    ratio: Annotated[float, WithinRange(1.0, 20.0)] = 3.0
+    axis: AxisChoice = AxisChoice.AUTO
+    thicknessIsAutomatic: bool = True
+    thicknessMm: Annotated[float, WithinRange(0.0, 40.0)] = 5.0
+    model: ModelChoice = ModelChoice.AUTO
+    device: str = "auto"
+    memoryLimitGb: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
+    extent: ExtentChoice = ExtentChoice.CENTRES
+    makeDifference: bool = False
+    resultInput: vtkMRMLScalarVolumeNode
+    resultVolume: vtkMRMLScalarVolumeNode
+    differenceVolume: vtkMRMLScalarVolumeNode
+
+
+def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
+    """The engine's options that the panel's settings mean.
+
+    Raises:
+        RequestError: The settings contradict themselves.
+    """
+    return UpsampleOptions(
+        target=_target(parameters),
+        axis=parameters.axis.value,
+        extent=parameters.extent.value,
+        thickness_mm=None if parameters.thicknessIsAutomatic else parameters.thicknessMm,
+        model=parameters.model.value,
+        device=parameters.device,
+        memory_limit_gb=parameters.memoryLimitGb or None,
+    )
+
+
+def _target(parameters: CycleINRSlicerParameterNode) -> Target:
+    if parameters.targetKind is TargetKind.SPACING:
+        return Target(spacing_mm=parameters.spacingMm)
+    if parameters.targetKind is TargetKind.RATIO:
+        return Target(ratio=parameters.ratio)
+    return Target(isotropic=True)

@@ -1,0 +1,110 @@
+"""The result as a new node beside the input: voxels, geometry, display, units, transform, study, how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util import numpy_support
+
+from .errors import NodeError
+
+ATTRIBUTE_PREFIX = "CycleINR."
+CHUNK_BYTES = 4_000_000
+"""Copied between two turns of the event loop; takes a few milliseconds."""
+
+
+def copyInto(image: vtk.vtkImageData, array: np.ndarray) -> Iterator[float]:
+    """Fill an image with an array (K, J, I) of its size, a few slices at a time.
+
+    Yields:
+        The fraction that is done.
+    """
+    image.SetDimensions(*array.shape[::-1])
+    image.AllocateScalars(numpy_support.get_vtk_array_type(array.dtype), 1)
+    target = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(array.shape)
+    for start, stop in chunks(array):
+        target[start:stop] = array[start:stop]
+        yield stop / len(array)
+
+
+def chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of slices that hold about ``CHUNK_BYTES`` each."""
+    step = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
+    for start in range(0, len(array), step):
+        yield start, min(start + step, len(array))
+
+
+def showResult(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, outputNode, provenance: dict[str, str]):
+    """Put a finished image into the scene, into ``outputNode`` or a new node, and return the node.
+
+    Raises:
+        NodeError: The output is the input.
+    """
+    if outputNode is inputNode:
+        raise NodeError(_("The result may not replace the input. Choose another output volume."))
+    name = resultName(inputNode, provenance)
+    node = outputNode or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    try:
+        _fill(node, image, ijkToRas, inputNode, provenance)
+    except Exception:
+        if outputNode is None:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+    return node
+
+
+def resultName(inputNode, provenance: dict[str, str]) -> str:
+    """``<input> <spacing> mm CycleINR``, with a number where the scene has that name already."""
+    name = f"{inputNode.GetName()} {float(provenance['spacing_mm']):.3g} mm CycleINR"
+    return slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
+
+
+def _fill(node, image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, provenance: dict[str, str]) -> None:
+    with slicer.util.NodeModify(node):
+        copyDisplay(inputNode, node)
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
+        node.SetAndObserveImageData(image)
+        node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+        node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
+        node.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
+        _describe(node, inputNode, provenance)
+    placeBeside(inputNode, node)
+
+
+def copyDisplay(inputNode, node) -> None:
+    """The input's window/level and colours; never computed anew, so that both can be compared."""
+    source = inputNode.GetDisplayNode()
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    if source is None:
+        return
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(source.GetWindow(), source.GetLevel())
+    display.SetAndObserveColorNodeID(source.GetColorNodeID())
+    display.SetInterpolate(source.GetInterpolate())
+    display.SetApplyThreshold(source.GetApplyThreshold())
+    display.SetAutoThreshold(False)
+    display.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
+
+
+def _describe(node, inputNode, provenance: dict[str, str]) -> None:
+    for key, value in provenance.items():
+        node.SetAttribute(ATTRIBUTE_PREFIX + key, str(value))
+    node.SetAttribute(ATTRIBUTE_PREFIX + "input", inputNode.GetName())
+    node.SetDescription(
+        f"{provenance['derived']} {provenance['software']} {provenance['version']}, model {provenance['model']}, "
+        f"{float(provenance['spacing_mm']):.4g} mm slices; {provenance['slice_profile']}"
+    )
+
+
+def placeBeside(inputNode, node) -> None:
+    """Put a node into the input's study of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    inputItem, item = hierarchy.GetItemByDataNode(inputNode), hierarchy.GetItemByDataNode(node)
+    if inputItem and item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(inputItem))

@@ -1,0 +1,69 @@
+"""What the panel says about a request before Apply: size, spacing, memory, time, and why things were chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from cycleinr.grid import COLUMN_OF_AXIS
+from cycleinr.inference.plan import Plan
+from cycleinr.volume import Volume
+from slicer.i18n import tr as _
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Texts for the panel; ``problem`` is empty when Apply is possible."""
+
+    inputText: str = ""
+    resultText: str = ""
+    axisText: str = ""
+    thicknessText: str = ""
+    modelText: str = ""
+    problem: str = ""
+
+
+def summaryOf(volume: Volume, work: Plan) -> Summary:
+    """Describe a plan that works."""
+    size_mb = volume.array.nbytes / 1e6
+    inputText = f"{_sizeText(volume.shape_kji, volume.spacing_ijk_mm)}, {_megabytes(size_mb)}"
+    resultText = "{size}, {megabytes}\n{time}".format(
+        size=_sizeText(work.shape_kji, work.spacing_ijk_mm),
+        megabytes=_megabytes(work.output_megabytes),
+        time=_("about {time} on this computer's processor, {memory:.1f} GB of memory").format(
+            time=durationText(work.seconds), memory=work.peak_gigabytes
+        ),
+    )
+    return Summary(inputText, resultText, axisText(volume, work.grid.axis), work.tau_reason, work.model_reason)
+
+
+def axisText(volume: Volume, axis: str) -> str:
+    """The through-plane axis in a reader's words, for example ``K: axial slices, 5 mm apart``."""
+    direction = volume.directions[:, COLUMN_OF_AXIS[axis]]
+    main = int(np.abs(direction).argmax())
+    plane = (_("sagittal"), _("coronal"), _("axial"))[main]
+    if abs(direction[main]) < np.cos(np.deg2rad(5)):
+        plane = _("oblique {plane}").format(plane=plane)
+    spacing_mm = volume.spacing_ijk_mm[COLUMN_OF_AXIS[axis]]
+    return _("{axis}: {plane} slices, {spacing:.4g} mm apart").format(
+        axis=axis.upper(), plane=plane, spacing=spacing_mm
+    )
+
+
+def durationText(seconds: float) -> str:
+    """``8 s``, ``2 min 05 s``, ``1 h 10 min``."""
+    seconds = max(1, round(seconds))
+    if seconds < 60:
+        return _("{seconds} s").format(seconds=seconds)
+    if seconds < 3600:
+        return _("{minutes} min {seconds:02d} s").format(minutes=seconds // 60, seconds=seconds % 60)
+    return _("{hours} h {minutes:02d} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
+
+
+def _sizeText(shape_kji: tuple[int, int, int], spacing_ijk_mm: tuple[float, float, float]) -> str:
+    size = " × ".join(str(n) for n in shape_kji[::-1])
+    return f"{size}, " + " × ".join(f"{mm:.3g}" for mm in spacing_ijk_mm) + " mm"
+
+
+def _megabytes(megabytes: float) -> str:
+    return f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"

@@ -1,0 +1,115 @@
+"""From a volume node to the engine's ``Volume``: voxels, geometry, modality and slice thickness."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from cycleinr.errors import CycleinrError
+from cycleinr.volume import Volume
+from slicer.i18n import tr as _
+
+from .errors import NodeError
+
+SLICE_THICKNESS_TAG = "0018,0050"
+MODALITY_TAG = "0008,0060"
+HOUNSFIELD_UNIT = "[hnsf'U]"
+"""UCUM code of the Hounsfield unit, as Slicer's DICOM import sets it for CT."""
+
+
+def volumeFromNode(node) -> Volume:
+    """The scan that a scalar volume node shows, without copying its voxels.
+
+    The geometry is the node's own: a parent transform is left to the result, which gets the same one.
+
+    Args:
+        node: A ``vtkMRMLScalarVolumeNode``. The returned array is the displayed one and must not be written to.
+
+    Raises:
+        NodeError: No node, a label map, a colour image, or a node without voxels.
+        CycleinrError: The geometry or the values rule super-resolution out.
+    """
+    checkNode(node)
+    array = slicer.util.arrayFromVolume(node)
+    ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
+    return Volume(array, ijkToRas, modalityOf(node), sliceThicknessOf(node), node.GetName() or "")
+
+
+def checkNode(node) -> None:
+    """Raise a ``NodeError`` unless the node is a scalar volume with voxels."""
+    if node is None:
+        raise NodeError(_("No input volume is chosen and none is shown. Load a scan, or choose one as input."))
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLTensorVolumeNode"):
+        raise NodeError(_("{name} is no scalar volume. Choose a CT or MR scan.").format(name=node.GetName()))
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise NodeError(_("{name} is a label map. Choose the scan that it was drawn on.").format(name=node.GetName()))
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise NodeError(_("{name} holds no voxels. Load the scan again.").format(name=node.GetName()))
+    components = image.GetNumberOfScalarComponents()
+    if components != 1:
+        raise NodeError(
+            _("{name} has {components} values a voxel, so it is a colour image. Choose a CT or MR scan.").format(
+                name=node.GetName(), components=components
+            )
+        )
+
+
+def activeVolumeNode():
+    """The volume that the slice views show in the background, None where there is none or it is no scan."""
+    nodeID = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+    node = slicer.mrmlScene.GetNodeByID(nodeID) if nodeID else None
+    try:
+        checkNode(node)
+    except CycleinrError:
+        return None
+    return node
+
+
+def modalityOf(node) -> str | None:
+    """``"CT"`` or ``"MR"`` where Slicer knows it (subject hierarchy, DICOM, Hounsfield units), else None."""
+    units = node.GetVoxelValueUnits()
+    if units is not None and units.GetCodeValue() == HOUNSFIELD_UNIT:
+        return "CT"
+    for modality in (_hierarchyAttribute(node, "DICOM.Modality"), _dicomValue(node, MODALITY_TAG)):
+        if modality in ("CT", "MR"):
+            return modality
+    return None
+
+
+def sliceThicknessOf(node) -> float | None:
+    """Slice thickness in mm from the DICOM files that the node came from (0018,0050), None where it is unknown."""
+    text = _dicomValue(node, SLICE_THICKNESS_TAG)
+    try:
+        thickness_mm = float(text)
+    except (TypeError, ValueError):
+        return None
+    return thickness_mm if np.isfinite(thickness_mm) and thickness_mm > 0 else None
+
+
+def _ijkToRas(node) -> vtk.vtkMatrix4x4:
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def _hierarchyAttribute(node, name: str) -> str:
+    """An attribute of the node's subject-hierarchy item, or of the items above it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    while item and item != hierarchy.GetSceneItemID():
+        value = hierarchy.GetItemAttribute(item, name)
+        if value:
+            return value
+        item = hierarchy.GetItemParent(item)
+    return ""
+
+
+def _dicomValue(node, tag: str) -> str:
+    """A tag of the first file of the series in Slicer's DICOM database; empty where the node has no such files."""
+    database = getattr(slicer, "dicomDatabase", None)
+    instanceUIDs = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if database is None or not instanceUIDs:
+        return ""
+    path = database.fileForInstance(instanceUIDs[0])
+    return database.fileValue(path, tag).strip() if path else ""
