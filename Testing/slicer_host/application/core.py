@@ -3,6 +3,8 @@
 import slicer
 import vtk
 
+from .color_files import add_color_files
+
 LOGIC_CLASSES = {
     "Colors": "vtkMRMLColorLogic",
     "Data": "vtkSlicerDataModuleLogic",
@@ -33,6 +35,7 @@ class Core:
         logic.SetMRMLScene(self.scene)
         logic.GetColorLogic().SetMRMLScene(self.scene)
         logic.GetColorLogic().AddDefaultColorNodes()
+        add_color_files(self.scene, logic.GetColorLogic())
         logic.SetSliceLogics(vtk.vtkCollection())
         logic.SetViewLogics(vtk.vtkCollection())
         slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance().SetMRMLApplicationLogic(logic)

@@ -1,0 +1,241 @@
+"""Original above, result below, in axial, coronal and sagittal; a second call brings the former layout back.
+
+In the review all six views are one group and linked while the mouse moves: scrolling and panning the axial view of the
+original does the same to the axial view of the result, zooming does it to all six, as always in linked Slicer views.
+Slicer's own "fit to window" button then fits each row to its own volume; the two grids end at different places, so the
+rows may differ by less than one slice spacing until the next scroll.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .errors import NodeError
+from .result_node import copyDisplay
+from .view_state import LAYERS, ViewState, WeakNode, compositeOf, layerOf, setLayer
+from .volume_node import checkNode
+
+TOP_VIEWS = ("Red", "Green", "Yellow")
+BOTTOM_VIEWS = ("Red+", "Green+", "Yellow+")
+ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
+OBLIQUE_COMPONENT = 1e-3
+"""Axis directions with a larger component off the patient's axes count as oblique (about 0.06 degrees)."""
+
+
+class Review:
+    """Goes to the 2x3 layout and back. Keeps no node alive, observes nothing.
+
+    Without a layout manager (Slicer without a main window) there is nothing to show: ``show`` raises, ``leave`` does
+    nothing.
+    """
+
+    def __init__(self):
+        self._formerLayout = None
+        self._former: dict[str, ViewState] = {}
+        self._layers: dict[str, dict[str, WeakNode]] = {}
+        self._original, self._result = WeakNode(), WeakNode()
+        self._group, self._isRotated = 0, False
+
+    @property
+    def isShown(self) -> bool:
+        """Whether the review is on the screen: its layout is, and at least one of its two volumes still exists."""
+        exists = self._original.node is not None or self._result.node is not None
+        return exists and self._former != {} and self._isLayoutOurs()
+
+    def show(self, originalNode, resultNode) -> None:
+        """Show both volumes at the place where the slice views are, or at the original's centre if that is outside.
+
+        The result gets the original's display; the original's does not change. Views of an oblique volume turn to the
+        original's axes, so that its slices are seen as acquired. Showing another pair keeps the layout to go back to.
+
+        Raises:
+            NodeError: No layout manager, or a node is no scalar volume with voxels in this scene.
+        """
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            raise NodeError(_("The review needs slice views, and this Slicer has no main window. Start it with one."))
+        for node in (originalNode, resultNode):
+            checkNode(node)
+        if not self.isShown:
+            self.leave()
+        place = _placeToShow(originalNode)
+        with slicer.util.RenderBlocker():
+            self._enterLayout(manager)
+            self._original, self._result = WeakNode(originalNode), WeakNode(resultNode)
+            copyDisplay(originalNode, resultNode)
+            self._fillLayers(resultNode)
+            self._turn(originalNode)
+            _fit(manager, originalNode)
+            _jump(place)
+            self._link()
+
+    def showDifference(self, differenceNode) -> None:
+        """Put a difference in the result's place, in the lower row; None brings the result back.
+
+        Raises:
+            NodeError: The review is not on the screen, or the node is no scalar volume with voxels.
+        """
+        if not self.isShown:
+            raise NodeError(_("The review is not shown, so there is no place for a difference. Show the review first."))
+        if differenceNode is not None:
+            checkNode(differenceNode)
+        for name in BOTTOM_VIEWS:
+            self._setLayer(name, "Background", differenceNode or self._result.node)
+
+    def leave(self) -> None:
+        """Bring back what was there before ``show``; nothing if nothing was shown.
+
+        What the user changed meanwhile stays: another layout, and with it the place of its slices; another volume in a
+        view; links that were switched off. Volumes that were deleted meanwhile cannot come back; the upper views then
+        keep the original.
+        """
+        if not self._former:
+            return
+        wasShown, layoutIsOurs = self.isShown, self._isLayoutOurs()
+        manager = slicer.app.layoutManager()
+        former, self._former = self._former, {}
+        if manager is None:
+            return
+        with slicer.util.RenderBlocker():
+            for name, state in former.items():
+                self._restore(name, state, withPlace=wasShown)
+            if layoutIsOurs:
+                manager.setLayout(self._formerLayout)
+
+    def _isLayoutOurs(self) -> bool:
+        manager = slicer.app.layoutManager()
+        return manager is not None and manager.layout == _layout()
+
+    # -- going there
+    def _enterLayout(self, manager) -> None:
+        """Views that exist are remembered before the layout changes their size, the others as they are made."""
+        if self._former:
+            return
+        self._formerLayout = manager.layout
+        former = {name: ViewState.of(node) for name in TOP_VIEWS + BOTTOM_VIEWS if (node := _sliceNode(name))}
+        manager.setLayout(_layout())
+        # The new views have their size only after this; what the user clicks meanwhile must wait.
+        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
+        for name in TOP_VIEWS + BOTTOM_VIEWS:
+            former.setdefault(name, ViewState.of(_sliceNode(name)))
+        self._former, self._group = former, _sliceNode(TOP_VIEWS[0]).GetViewGroup()
+
+    def _fillLayers(self, resultNode) -> None:
+        """No foreground, which would tint the picture; the upper row's labels in both rows."""
+        self._layers = {name: {} for name in TOP_VIEWS + BOTTOM_VIEWS}
+        for top, bottom in zip(TOP_VIEWS, BOTTOM_VIEWS, strict=True):
+            label = layerOf(_sliceNode(top), "Label")
+            for name, volumeNode in ((top, self._original.node), (bottom, resultNode)):
+                for layer, node in zip(LAYERS, (volumeNode, None, label), strict=True):
+                    self._setLayer(name, layer, node)
+
+    def _setLayer(self, name: str, layer: str, node) -> None:
+        setLayer(_sliceNode(name), layer, node)
+        self._layers[name][layer] = WeakNode(node)
+
+    def _turn(self, originalNode) -> None:
+        self._isRotated = _isOblique(originalNode)
+        for names in (TOP_VIEWS, BOTTOM_VIEWS):
+            for name, orientation in zip(names, ORIENTATIONS, strict=True):
+                sliceNode = _sliceNode(name)
+                sliceNode.SetOrientation(orientation)
+                if self._isRotated:
+                    sliceNode.RotateToVolumePlane(originalNode)
+
+    def _link(self) -> None:
+        for name in TOP_VIEWS + BOTTOM_VIEWS:
+            sliceNode = _sliceNode(name)
+            sliceNode.SetViewGroup(self._group)
+            compositeOf(sliceNode).SetLinkedControl(True)
+            compositeOf(sliceNode).SetHotLinkedControl(True)
+
+    # -- going back
+    def _restore(self, name: str, state: ViewState, withPlace: bool) -> None:
+        sliceNode = _sliceNode(name)
+        if sliceNode is None:
+            return
+        for layer, ours in self._layers.get(name, {}).items():
+            if layerOf(sliceNode, layer) is ours.node:
+                state.restoreLayer(sliceNode, layer)
+        state.restoreLink(sliceNode, self._group)
+        if withPlace:
+            state.restorePlace(sliceNode)
+        elif self._isRotated:
+            state.restoreRotation(sliceNode)
+
+
+def _layout() -> int:
+    return slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView
+
+
+def _sliceNode(name: str):
+    return slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+
+
+def _fit(manager, originalNode) -> None:
+    """Fit the upper views to the original; the lower ones take plane and field of view over from them."""
+    for top, bottom in zip(TOP_VIEWS, BOTTOM_VIEWS, strict=True):
+        upper, lower = _sliceNode(top), _sliceNode(bottom)
+        width, height, _depth = upper.GetDimensions()
+        manager.sliceWidget(top).sliceLogic().FitSliceToVolume(originalNode, width, height)
+        with slicer.util.NodeModify(lower):
+            lower.GetSliceToRAS().DeepCopy(upper.GetSliceToRAS())
+            lower.SetXYZOrigin(*upper.GetXYZOrigin())
+            lower.SetFieldOfView(*upper.GetFieldOfView())
+            lower.UpdateMatrices()
+
+
+def _jump(ras: np.ndarray) -> None:
+    """Move the slices onto a point (RAS mm); the picture's middle stays where it is within the plane."""
+    for name in TOP_VIEWS + BOTTOM_VIEWS:
+        _sliceNode(name).JumpSliceByOffsetting(*ras)
+
+
+def _placeToShow(volumeNode) -> np.ndarray:
+    """Where the planes of the upper views meet, RAS mm; the volume's middle voxel where that is outside of it.
+
+    Views that are about to turn show an acquired slice, not a mixture of two, only at a voxel's centre.
+    """
+    worldToIjk, ijkToWorld = _transforms(volumeNode)
+    dimensions = np.array(volumeNode.GetImageData().GetDimensions())
+    used = [node for name in TOP_VIEWS if (node := _sliceNode(name)) and layerOf(node, "Background")]
+    planes = [slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()) for node in used]
+    normals = np.array([plane[:3, 2] for plane in planes])
+    if len(planes) == len(TOP_VIEWS) and np.linalg.matrix_rank(normals, tol=0.1) == len(TOP_VIEWS):
+        ras = np.linalg.solve(normals, [plane[:3, 2] @ plane[:3, 3] for plane in planes])
+        ijk = np.array(worldToIjk.TransformPoint(ras))
+        if (ijk >= -0.5).all() and (ijk <= dimensions - 0.5).all():
+            return np.array(ijkToWorld.TransformPoint(np.round(ijk))) if _isOblique(volumeNode) else ras
+    return np.array(ijkToWorld.TransformPoint(dimensions // 2))
+
+
+def _transforms(volumeNode):
+    """World RAS mm to the volume's (i, j, k) and back, its parent transforms included."""
+    ijkToRas = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(ijkToRas)
+    ijkToWorld = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(volumeNode.GetParentTransformNode(), None, ijkToWorld)
+    ijkToWorld.PreMultiply()
+    ijkToWorld.Concatenate(ijkToRas)
+    worldToIjk = vtk.vtkGeneralTransform()
+    worldToIjk.DeepCopy(ijkToWorld)
+    worldToIjk.Inverse()
+    return worldToIjk, ijkToWorld
+
+
+def _isOblique(volumeNode) -> bool:
+    """Whether slices lie at an angle to the patient's axes; false under a warp, where no plane follows them."""
+    parent = volumeNode.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        return False
+    matrix, toWorld = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, toWorld)
+    axes = (slicer.util.arrayFromVTKMatrix(toWorld) @ slicer.util.arrayFromVTKMatrix(matrix))[:3, :3]
+    directions = np.abs(axes / np.linalg.norm(axes, axis=0))
+    offAxis = np.sort(directions, axis=0)[:2]
+    return bool(offAxis.max() > OBLIQUE_COMPONENT)
