@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .dicom_out.settings import DicomSettings
 from .errors import OutputError, RequestError
 from .inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .volume import Volume
 
-FORMATS = ("auto", "image")
+FORMATS = ("auto", "image", "dicom")
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,13 @@ class Job:
     """One scan to make finer, and where the result goes.
 
     :param input: what `read_volume` reads.
-    :param output: the result: an image file.
+    :param output: the result: an image file, or a new folder for a DICOM series.
     :param options: what is wanted.
-    :param format: "auto" or "image": an image file, of the format that its name ends with.
+    :param format: "image" for an image file of the format that its name ends with; "dicom" for a DICOM series in the
+        source's study; "auto" for a DICOM series if the input is one and the output's name has no ending at all, else
+        an image file.
     :param overwrite: replace an existing result.
+    :param dicom: how a DICOM series is written.
     """
 
     input: Path
@@ -34,6 +38,14 @@ class Job:
     options: UpsampleOptions
     format: str = "auto"
     overwrite: bool = False
+    dicom: DicomSettings = DicomSettings()
+
+    @property
+    def writes_dicom(self) -> bool:
+        """Whether the result is a DICOM series."""
+        from .files import is_dicom
+
+        return self.format == "dicom" or (self.format == "auto" and not self.output.suffix and is_dicom(self.input))
 
 
 @dataclass(frozen=True)
@@ -44,23 +56,28 @@ class JobResult:
     :param volume: the finer volume.
     :param provenance: how it was made; see `cycleinr.inference.upsample.provenance`.
     :param seconds: wall time of reading, computing and writing.
+    :param notes: what the user should know about it, a sentence each.
     """
 
     output: Path
     volume: Volume
     provenance: dict[str, str]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def check_job(job: Job) -> None:
     """Find out before the computation, not after it, that the result cannot be written.
 
-    :raises RequestError: there is no such format.
+    :raises RequestError: there is no such format, or it does not go with the input or the output's name.
     :raises OutputError: the name's ending is unknown, the folder is missing or closed, or the result exists.
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
-    check_output(job.output, job.overwrite)
+    if job.writes_dicom:
+        _check_dicom(job)
+    else:
+        check_output(job.output, job.overwrite)
 
 
 def run_job(
@@ -68,11 +85,12 @@ def run_job(
 ) -> JobResult:
     """Read one scan, make it finer and write the result, whole or not at all.
 
-    An image file gets a .json file beside it that says how it was made.
+    A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made.
 
     :param report: called often, from this thread.
     :param cancelled: asked often; True ends the work at once.
-    :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample` and `write_volume` raise.
+    :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `write_volume` and
+        `write_dicom_series` raise.
     """
     from .files import read_volume, write_sidecar, write_volume
 
@@ -84,9 +102,13 @@ def run_job(
 
     result = upsample(volume, job.options, report, cancelled)
     report(Progress("Writing", 0.99))
-    write_volume(result.volume, job.output, result.provenance, job.overwrite)
+    notes = ()
+    if job.writes_dicom:
+        notes = _write_dicom(job, result.volume, result.provenance)
+    else:
+        write_volume(result.volume, job.output, result.provenance, job.overwrite)
     write_sidecar(job.output, result.provenance, job.overwrite)
-    return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started)
+    return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -98,7 +120,8 @@ def check_output(output: Path, overwrite: bool) -> None:
 
     if not image_suffix(output):
         raise OutputError(
-            f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}."
+            f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
+            "or ask for a DICOM series with --format dicom."
         )
     if not output.parent.is_dir():
         raise OutputError(f"The folder {output.parent} for the result does not exist. Create it first.")
@@ -106,3 +129,34 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
+
+
+def _check_dicom(job: Job) -> None:
+    from .dicom_out import check_series_folder
+    from .files import image_suffix, is_dicom
+
+    if image_suffix(job.output):
+        raise RequestError(
+            f"The format is dicom, but {job.output.name} is the name of an image file. Give the name of a new folder, "
+            "or leave --format away."
+        )
+    # A missing input is refused when it is read, with the reason.
+    if job.input.exists() and not is_dicom(job.input):
+        raise RequestError(
+            f"The format is dicom, but {job.input.name} is no DICOM series, so there is no patient and no study that "
+            "the result could belong to. Give the DICOM series, or write .nii.gz, .nrrd or .mha."
+        )
+    check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
+
+
+def _write_dicom(job: Job, volume: Volume, provenance: dict[str, str]) -> tuple[str, ...]:
+    from .dicom_out import write_dicom_series
+    from .files.dicom import series_files
+
+    written = write_dicom_series(volume, series_files(job.input), job.output, provenance, job.dicom, job.overwrite)
+    if not written.max_error:
+        return ()
+    return (
+        f"DICOM's 16 bits cannot hold these values exactly: the largest rounding error is {written.max_error:.3g}. "
+        "Image files (.nii.gz, .nrrd, .mha) hold them all.",
+    )

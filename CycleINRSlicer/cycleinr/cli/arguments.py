@@ -46,6 +46,19 @@ MemoryLimit = Annotated[
     float | None,
     typer.Option("--memory-limit", help="Most memory in GB beside the volumes; by default half of what is free."),
 ]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="image: a file, by its name's ending. dicom: a folder with a series in the source's study. auto: dicom if "
+        "the scan is DICOM and the result's name has no ending.",
+    ),
+]
+DeterministicUids = Annotated[
+    bool,
+    typer.Option("--deterministic-uids", help="DICOM: the same run gives the same UIDs and the same files."),
+]
+Compress = Annotated[bool, typer.Option("--compress", help="DICOM: RLE Lossless, about half the size.")]
 
 
 def target(spacing: float | None, ratio: float | None, isotropic: bool) -> Target:

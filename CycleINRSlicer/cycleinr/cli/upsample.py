@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from ..dicom_out.settings import DicomSettings
 from ..inference.options import Progress, ProgressCallback
 from ..jobs import Job, check_job, run_job
 from . import arguments
@@ -19,7 +20,7 @@ from . import arguments
 
 def upsample_command(
     input: arguments.Input,
-    output: Annotated[Path, typer.Argument(help="Result: .nii.gz, .nii, .nrrd, .mha, .mhd.")],
+    output: Annotated[Path, typer.Argument(help="Result: .nii.gz, .nii, .nrrd, .mha, .mhd, or a new folder.")],
     spacing: arguments.Spacing = None,
     ratio: arguments.Ratio = None,
     isotropic: arguments.Isotropic = False,
@@ -29,6 +30,9 @@ def upsample_command(
     extent: arguments.Extent = "centres",
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
+    format: arguments.Format = "auto",
+    deterministic_uids: arguments.DeterministicUids = False,
+    compress: arguments.Compress = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print progress as one JSON object per line.")
@@ -39,7 +43,7 @@ def upsample_command(
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
     wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit)
-    job = Job(input, output, wanted, overwrite=overwrite)
+    job = Job(input, output, wanted, format, overwrite, DicomSettings(deterministic_uids, compress))
     # Before the progress bar, so that a refusal stands alone.
     check_job(job)
     with progress_report(json_progress) as report:
@@ -50,6 +54,8 @@ def upsample_command(
             f"{output}: {' x '.join(map(str, slices[::-1]))} voxels of {' x '.join(f'{s:.3g}' for s in mm)} mm. "
             f"{result.provenance['derived']}"
         )
+        for note in result.notes:
+            print(note)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "guess_modality",
     "image_suffix",
+    "is_dicom",
     "read_volume",
     "remove_leftovers",
     "write_sidecar",
@@ -39,15 +40,21 @@ def read_volume(path: str | Path) -> Volume:
         raise InputError(f"{path} cannot be opened ({error.strerror}). Check its permissions and the disk.") from error
 
 
-def _read(path: Path) -> Volume:
-    from .dicom import looks_like_dicom, read_dicom
+def is_dicom(path: str | Path) -> bool:
+    """Whether `read_volume` would read this path as a DICOM series."""
+    from .dicom import looks_like_dicom
 
-    if path.is_dir():
+    path = Path(path)
+    return path.is_dir() or (path.is_file() and not image_suffix(path) and looks_like_dicom(path))
+
+
+def _read(path: Path) -> Volume:
+    from .dicom import read_dicom
+
+    if is_dicom(path):
         return read_dicom(path)
     if image_suffix(path):
         return read_image(path)
-    if looks_like_dicom(path):
-        return read_dicom(path)
     raise InputError(
         f"{path.name} is of no format that can be read. "
         f"Give one of {', '.join(IMAGE_SUFFIXES)}, a DICOM folder, or one file of a DICOM series."

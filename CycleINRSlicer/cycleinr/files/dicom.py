@@ -6,6 +6,7 @@ it knows. Messages name files and series numbers, never anything about the patie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,17 +65,7 @@ def read_dicom(path: Path) -> Volume:
     :raises InputError: no series, several, a damaged file, or images that are no CT or MR slices.
     :raises GeometryError: the slices do not form one rectangular stack.
     """
-    path = Path(path)
-    if path.is_dir():
-        slices = _only_series(_slices_in(path), path)
-    else:
-        wanted = _header_of(path)
-        if wanted is None:
-            raise InputError(
-                f"{path.name} is a scout, or a DICOM object without an image that has a place in the patient. "
-                "Give a CT or MR slice of the scan itself."
-            )
-        slices = _slices_in(path.parent, of_series=wanted.series_uid)
+    slices = _series_at(Path(path))
     _check_kind(slices)
     ordered, ijk_to_ras = stack(slices)
     first = ordered[0]
@@ -86,6 +77,41 @@ def read_dicom(path: Path) -> Volume:
         # The series description may hold anything that was typed at the scanner, so it stays out of the name.
         name=f"{first.modality} series {first.series_number}",
     )
+
+
+def series_files(path: Path) -> list[Path]:
+    """The files of one series, without the scouts; `path` and errors as in `read_dicom`."""
+    return [s.path for s in _series_at(Path(path))]
+
+
+def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
+    """Headers of the slices among some files; scouts and objects that are no images are left out.
+
+    :raises InputError: a file is missing, damaged or no DICOM file; no slice is left; or they are of several series,
+        multi-frame, or no grey CT or MR images.
+    """
+    for file in files:
+        if not Path(file).is_file() or not _has_mark(Path(file)):
+            raise InputError(f"{Path(file).name} is missing or no DICOM file. Export the series again.")
+    slices = [header for file in files if (header := _header_of(Path(file))) is not None]
+    if not slices:
+        raise InputError(f"None of the {len(files)} files is a slice of a CT or MR series. Check the files.")
+    slices = _only_series(slices, "The source")
+    _check_kind(slices)
+    return slices
+
+
+def _series_at(path: Path) -> list[SliceHeader]:
+    """Headers of the series that a folder holds, or that a file belongs to."""
+    if path.is_dir():
+        return _only_series(_slices_in(path), "The folder")
+    wanted = _header_of(path)
+    if wanted is None:
+        raise InputError(
+            f"{path.name} is a scout, or a DICOM object without an image that has a place in the patient. "
+            "Give a CT or MR slice of the scan itself."
+        )
+    return _slices_in(path.parent, of_series=wanted.series_uid)
 
 
 def _slices_in(folder: Path, of_series: str | None = None) -> list[SliceHeader]:
@@ -110,7 +136,7 @@ def _slices_in(folder: Path, of_series: str | None = None) -> list[SliceHeader]:
     return [s for s in slices if s.modality in MODALITIES] or slices
 
 
-def _only_series(slices: list[SliceHeader], folder: Path) -> list[SliceHeader]:
+def _only_series(slices: list[SliceHeader], where: str) -> list[SliceHeader]:
     series: dict[str, list[SliceHeader]] = {}
     for header in slices:
         series.setdefault(header.series_uid, []).append(header)
@@ -121,7 +147,7 @@ def _only_series(slices: list[SliceHeader], folder: Path) -> list[SliceHeader]:
             for s in series.values()
         )
         raise InputError(
-            f"The folder holds {len(series)} DICOM series ({listed}). Give one file of the series you want instead."
+            f"{where} holds {len(series)} DICOM series ({listed}). Give one file of the series you want instead."
         )
     return slices
 

@@ -1,0 +1,86 @@
+"""A folder of DICOM files that appears complete or not at all, and never in place of somebody's files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+from ..files.atomic import staging_folder
+
+MANUFACTURER = "CycleINR"
+"""Manufacturer (0008,0070) of all that is written here; also tells our own files from a scanner's."""
+
+_OUR_NAME = re.compile(r"IM\d{4,}\.dcm")
+
+
+def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | None = None) -> None:
+    """Check that a series may be written as `folder`, before any work is spent on it.
+
+    :param overwrite: replace a series that was written here before; a folder with anything else in it is never touched.
+    :param source_folder: folder of the source's files, which must stay.
+    :raises OutputError: the folder above is missing or closed, or `folder` holds something.
+    """
+    folder = Path(folder).resolve()
+    if not folder.parent.is_dir():
+        raise OutputError(f"The folder {folder.parent} for the result does not exist. Create it first.")
+    if not os.access(folder.parent, os.W_OK):
+        raise OutputError(f"The folder {folder.parent} for the result may not be written to. Choose another one.")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is a file; a DICOM series needs a folder. Choose another name.")
+    if source_folder is not None and folder == Path(source_folder).resolve():
+        raise OutputError(f"{folder} holds the source series, which is never replaced. Choose another folder.")
+    if not any(folder.iterdir()):
+        return
+    if not _is_our_series(folder):
+        raise OutputError(
+            f"{folder} holds other files than a series that CycleINR wrote, and was left as it is. "
+            "Choose a new or an empty folder."
+        )
+    if not overwrite:
+        raise OutputError(f"The series {folder} exists already. Add --overwrite to replace it, or choose another name.")
+
+
+@contextmanager
+def new_series_folder(folder: Path, overwrite: bool, source_folder: Path) -> Iterator[Path]:
+    """A hidden folder to write into, which becomes `folder` with one rename when the block ends without an error.
+
+    :raises OutputError: as `check_series_folder`; or writing failed.
+    """
+    folder = Path(folder).resolve()
+    check_series_folder(folder, overwrite, source_folder)
+    with staging_folder(folder) as staging:
+        series = staging / "series"
+        series.mkdir()
+        yield series
+        # Somebody may have put files there while the series was written.
+        check_series_folder(folder, overwrite, source_folder)
+        replaced = staging / "replaced"
+        if folder.exists():
+            os.rename(folder, replaced)
+        try:
+            os.rename(series, folder)
+        except BaseException:
+            if replaced.exists():
+                os.rename(replaced, folder)
+            raise
+
+
+def _is_our_series(folder: Path) -> bool:
+    return all(_OUR_NAME.fullmatch(entry.name) and _is_our_file(entry) for entry in folder.iterdir())
+
+
+def _is_our_file(path: Path) -> bool:
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])
+        return header.get("Manufacturer") == MANUFACTURER
+    # Whatever cannot be read is not known to be ours, so it stays.
+    except Exception:
+        return False

@@ -1,0 +1,220 @@
+"""The attributes that all slices of one derived series share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..errors import RequestError
+from ..volume import Volume
+from .attributes import EQUIPMENT, copy_attribute, taken_over
+from .folder import MANUFACTURER
+from .source import SourceSeries
+from .stored import Storage
+from .uids import UidMaker
+
+if TYPE_CHECKING:
+    import pydicom
+
+# CT and MR Image Storage (PS3.4 B.5).
+SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
+_SERIES_NUMBER_STEP = 1000
+_MAX_SERIES_NUMBER = 2**31 - 1
+_NEEDED = ("version", "model", "weights_sha256", "spacing_mm", "ratio", "axis", "extent", "slice_profile", "derived")
+_LONG_STRING = 64
+_SHORT_TEXT = 1024
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a result was made, in the texts that go into its headers.
+
+    :param provenance: as `cycleinr.inference.upsample.provenance` gives it.
+    :param when: the time that is written; None writes none, so that the same run gives the same files.
+    :raises RequestError: something is missing in `provenance`.
+    """
+
+    provenance: Mapping[str, str]
+    when: datetime | None
+
+    def __post_init__(self) -> None:
+        missing = [key for key in _NEEDED if key not in self.provenance]
+        if missing:
+            raise RequestError(
+                f"The provenance of the result lacks {', '.join(missing)}, so its DICOM headers could not say how it "
+                "was made. Pass the provenance that came with the result."
+            )
+
+    @property
+    def statement(self) -> str:
+        """That the result is derived, and what it is not for."""
+        return self.provenance["derived"]
+
+    @property
+    def weights(self) -> str:
+        return f"weights {self.provenance['model']}, SHA-256 {self.provenance['weights_sha256']}"
+
+    def description(self, storage: Storage) -> str:
+        """Derivation Description (0008,2111)."""
+        said = self.provenance
+        rounding = (
+            f" Values are rounded to steps of {storage.slope:.4g}; the largest rounding error is "
+            f"{storage.max_error:.3g}."
+            if storage.max_error
+            else ""
+        )
+        text = (
+            f"{self.statement} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed from "
+            f"the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice profile: "
+            f"{said['slice_profile'].rstrip('.')}).{rounding} CycleINR {said['version']}, {self.weights}."
+        )
+        return _ascii(text)[:_SHORT_TEXT]
+
+
+def shared_attributes(
+    volume: Volume, source: SourceSeries, storage: Storage, made: Made, uids: UidMaker, number: int | None
+) -> pydicom.Dataset:
+    """Everything but what differs from slice to slice.
+
+    :param number: Series Number (0020,0011); None for the source's plus 1000.
+    """
+    data = taken_over(source)
+    _series(data, source, made, uids, number)
+    _equipment(data, source, made)
+    _derivation(data, source, made, storage)
+    _pixels(data, volume, source, storage)
+    _window(data, source)
+    return data
+
+
+def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, uids: UidMaker, number: int | None) -> None:
+    first, modality = source.headers[0], source.modality
+    data.SOPClassUID = SOP_CLASSES[modality]
+    data.SeriesInstanceUID = uids.uid("series")
+    if "FrameOfReferenceUID" not in data:
+        # It is mandatory; a new one claims no relation that the source does not state.
+        data.FrameOfReferenceUID = uids.uid("frame of reference")
+    acquired = first.get("SeriesNumber")
+    beyond = (int(acquired) if acquired not in (None, "") else 0) + _SERIES_NUMBER_STEP
+    if not first.get("BodyPartExamined") and "Laterality" not in data:
+        # Mandatory for paired parts, and empty where the part is not known.
+        data.Laterality = None
+    data.SeriesNumber = min(beyond, _MAX_SERIES_NUMBER) if number is None else number
+    what = f"{made.provenance['spacing_mm']} mm CycleINR"
+    before = str(first.get("SeriesDescription") or "")[: _LONG_STRING - len(what) - 1].strip()
+    data.SeriesDescription = f"{before} {what}".strip()
+    if made.when:
+        data.SeriesDate = data.ContentDate = data.InstanceCreationDate = made.when.strftime("%Y%m%d")
+        data.SeriesTime = data.ContentTime = data.InstanceCreationTime = made.when.strftime("%H%M%S")
+    related = _dataset(StudyInstanceUID=first.get("StudyInstanceUID"), SeriesInstanceUID=source.uid)
+    related.PurposeOfReferenceCodeSequence = [code("SourceSeriesForImageProcessingOperation")]
+    data.RelatedSeriesSequence = [related]
+
+
+def _equipment(data: pydicom.Dataset, source: SourceSeries, made: Made) -> None:
+    """We are the equipment of the new series, the scanner contributed to it (PS3.3 C.12.1.5, note 1)."""
+    first, said = source.headers[0], made.provenance
+    scanner = _dataset(PurposeOfReferenceCodeSequence=[code("AcquisitionEquipment")])
+    for keyword in EQUIPMENT:
+        copy_attribute(first, scanner, keyword)
+    scanner.Manufacturer = scanner.get("Manufacturer") or "not stated"
+    ours = _dataset(
+        PurposeOfReferenceCodeSequence=[code("ProcessingEquipment")],
+        Manufacturer=MANUFACTURER,
+        ManufacturerModelName=_ascii(f"CycleINR {said['model']}")[:_LONG_STRING],
+        SoftwareVersions=_ascii(said["version"])[:_LONG_STRING],
+        ContributionDescription=_ascii(f"Through-plane super-resolution with {made.weights}.")[:_SHORT_TEXT],
+    )
+    if made.when:
+        ours.ContributionDateTime = made.when.strftime("%Y%m%d%H%M%S")
+    copy_attribute(first, data, "ContributingEquipmentSequence")
+    data.ContributingEquipmentSequence = [*(data.get("ContributingEquipmentSequence") or []), scanner, ours]
+    for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"):
+        data.add(ours[keyword])
+
+
+def _derivation(data: pydicom.Dataset, source: SourceSeries, made: Made, storage: Storage) -> None:
+    data.ImageType = ["DERIVED", "SECONDARY", _third_image_type(source)]
+    data.DerivationDescription = made.description(storage)
+    data.DerivationCodeSequence = [code("SpatialResampling")]
+    data.ImageComments = _ascii(made.statement)
+    if "BurnedInAnnotation" not in data:
+        data.BurnedInAnnotation = "NO"
+
+
+def _third_image_type(source: SourceSeries) -> str:
+    """CT knows AXIAL and LOCALIZER only (PS3.3 C.8.2.1.1.1); MR keeps the source's."""
+    if source.modality == "CT":
+        return "AXIAL"
+    kind = source.headers[0].get("ImageType")
+    return (kind[2] if kind and not isinstance(kind, str) and len(kind) > 2 else "") or "OTHER"
+
+
+def _pixels(data: pydicom.Dataset, volume: Volume, source: SourceSeries, storage: Storage) -> None:
+    _, data.Rows, data.Columns = volume.shape_kji
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.PixelRepresentation = int(storage.signed)
+    # MR Image Storage has no rescale of its own; where none is needed, none is written, as scanners do.
+    if source.modality == "CT" or (storage.slope, storage.intercept) != (1.0, 0.0):
+        data.RescaleSlope, data.RescaleIntercept = decimal_string(storage.slope), decimal_string(storage.intercept)
+        data.setdefault("RescaleType", "HU" if source.modality == "CT" else "US")
+    elif "RescaleType" in data:
+        del data.RescaleType
+    _padding(data, source, storage)
+
+
+def _padding(data: pydicom.Dataset, source: SourceSeries, storage: Storage) -> None:
+    """The value of pixels outside the field of view, in the new stored values, if it is one value for all slices."""
+    if len(source.rescales) != 1:
+        return
+    slope, intercept = source.rescales[0]
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        values = {header.get(keyword) for header in source.headers}
+        value = values.pop() if len(values) == 1 else None
+        stored = storage.stored_exactly(value * slope + intercept) if isinstance(value, int) else None
+        if stored is None:
+            return
+        data.add_new(keyword, "SS" if storage.signed else "US", stored)
+
+
+def _window(data: pydicom.Dataset, source: SourceSeries) -> None:
+    """One window for all slices, the middle one's: a window that jumps would flicker on slices computed in between."""
+    middle = source.headers[len(source.headers) // 2]
+    if middle.get("WindowCenter") in (None, "") or middle.get("WindowWidth") in (None, ""):
+        return
+    for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
+        copy_attribute(middle, data, keyword)
+
+
+def code(name: str) -> pydicom.Dataset:
+    """An item of a code sequence, for a concept of the DICOM Controlled Terminology (PS3.16)."""
+    from pydicom.sr.codedict import codes
+
+    concept = getattr(codes.DCM, name)
+    return _dataset(
+        CodeValue=concept.value, CodingSchemeDesignator=concept.scheme_designator, CodeMeaning=concept.meaning
+    )
+
+
+def decimal_string(number: float):
+    """A number as a decimal string (DS) of at most 16 characters."""
+    from pydicom.valuerep import DSfloat, format_number_as_ds
+
+    return DSfloat(format_number_as_ds(float(number)).removesuffix(".0"))
+
+
+def _dataset(**attributes) -> pydicom.Dataset:
+    import pydicom
+
+    data = pydicom.Dataset()
+    for keyword, value in attributes.items():
+        setattr(data, keyword, value)
+    return data
+
+
+def _ascii(text: str) -> str:
+    """Text that fits every character set that the source may have declared."""
+    return text.encode("ascii", "replace").decode()

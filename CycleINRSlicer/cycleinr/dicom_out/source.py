@@ -1,0 +1,108 @@
+"""The series that a result was computed from: its headers in spatial order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import GeometryError, InputError
+from ..files.dicom import slices_of_files
+from ..files.dicom_slices import SliceHeader, stack
+from ..volume import Volume
+from .attributes import ALL_READ
+
+if TYPE_CHECKING:
+    import pydicom
+
+_NEAREST = 4
+"""Source slices that each new slice names: as many as the network's attention gathers."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """One acquired series.
+
+    :param slices: place and kind of each slice, in order of rising k.
+    :param headers: the attributes that a derived series needs, in the same order.
+    :param ijk_to_ras: 4x4, mm.
+    """
+
+    slices: list[SliceHeader]
+    headers: list[pydicom.Dataset]
+    ijk_to_ras: np.ndarray
+
+    @property
+    def modality(self) -> str:
+        """"CT" or "MR"."""
+        return self.slices[0].modality
+
+    @property
+    def uid(self) -> str:
+        """Series Instance UID (0020,000E)."""
+        return self.slices[0].series_uid
+
+    @property
+    def runs_downwards(self) -> bool:
+        """Whether Instance Number falls as k rises, so that the new series can be scrolled the same way."""
+        first, last = (self.headers[n].get("InstanceNumber") for n in (0, -1))
+        return first is not None and last is not None and int(last) < int(first)
+
+    @property
+    def timezone(self) -> tzinfo | None:
+        """The zone of all times in the headers, Timezone Offset From UTC (0008,0201); None for this computer's."""
+        offset = str(self.headers[0].get("TimezoneOffsetFromUTC") or "")
+        return datetime.strptime(offset, "%z").tzinfo if re.fullmatch(r"[+-]\d{4}", offset) else None
+
+    @property
+    def rescales(self) -> list[tuple[float, float]]:
+        """Distinct (slope, intercept) of the slices."""
+        return sorted({(s.slope, s.intercept) for s in self.slices})
+
+    def nearest(self, centre_ras: np.ndarray) -> list[pydicom.Dataset]:
+        """Headers of the acquired slices nearest to a point, in order of rising k."""
+        k = (np.linalg.inv(self.ijk_to_ras) @ np.append(centre_ras, 1.0))[2]
+        ranked = np.argsort(np.abs(np.arange(len(self.headers)) - k), kind="stable")
+        return [self.headers[n] for n in sorted(ranked[:_NEAREST])]
+
+    def check_place(self, volume: Volume) -> None:
+        """Check that a volume lies where the series was acquired.
+
+        :raises GeometryError: its centre lies outside, so it was computed from another scan, or was moved.
+        """
+        middle = volume.ras_of_ijk((np.array(volume.shape_kji[::-1]) - 1) / 2)
+        index = (np.linalg.inv(self.ijk_to_ras) @ np.append(middle, 1.0))[:3]
+        rows, columns = self.slices[0].rows_columns
+        if (index < -1).any() or (index > (columns, rows, len(self.slices))).any():
+            raise GeometryError(
+                "The volume's centre lies outside the DICOM series that it is to be added to: it was computed from "
+                "another scan, or it was moved. Give the files of the series that it was computed from."
+            )
+
+
+def read_source(files: Sequence[Path]) -> SourceSeries:
+    """Read the headers of a source series; scouts among the files are left out.
+
+    :param files: all files of one series, in any order.
+    :raises InputError: a file is missing or damaged, the files are of several series, or they are multi-frame.
+    :raises GeometryError: the slices do not form one rectangular stack.
+    """
+    import pydicom
+
+    ordered, ijk_to_ras = stack(slices_of_files(files))
+    headers = []
+    for piece in ordered:
+        try:
+            header = pydicom.dcmread(piece.path, stop_before_pixels=True, specific_tags=ALL_READ)
+            # Values are decoded on first use; a damaged one must show here, where its file is known.
+            header.walk(lambda _data, element: element.value)
+        # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
+        except Exception as error:
+            raise InputError(f"The header of {piece.path.name} is damaged. Export the series again.") from error
+        headers.append(header)
+    return SourceSeries(ordered, headers, ijk_to_ras)

@@ -1,0 +1,187 @@
+"""Writing a derived DICOM series: one file a slice, all of them or none."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import OutputError
+from ..files.lps import lps_from_ras
+from ..volume import Volume
+from .folder import new_series_folder
+from .series import Made, code, decimal_string, shared_attributes
+from .settings import DicomSettings
+from .source import SourceSeries, read_source
+from .stored import Storage, choose_storage
+from .uids import UidMaker, seed_of
+
+if TYPE_CHECKING:
+    import pydicom
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """A series that is written.
+
+    :param folder: where it is.
+    :param files: its files in order of Instance Number.
+    :param series_uid: Series Instance UID (0020,000E).
+    :param max_error: largest difference between a voxel and what is stored for it, in the volume's units; 0 for all
+        integer volumes whose values span no more than 16 bits.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    series_uid: str
+    max_error: float
+
+
+def write_dicom_series(
+    volume: Volume,
+    source_files: Sequence[Path],
+    folder: Path,
+    provenance: Mapping[str, str],
+    settings: DicomSettings | None = None,
+    overwrite: bool = False,
+) -> DicomSeries:
+    """Write a result as a new series of its source's study.
+
+    Patient, study and frame of reference are the source's; series and instances are new. Slices are stacked along the
+    volume's k axis, whichever axis was made finer, and numbered in the direction in which the source is numbered.
+
+    :param volume: the result, in RAS; integers, or floats that are then stored in 65,536 levels.
+    :param source_files: all files of the single-frame CT or MR series that the result was computed from, in any order;
+        scouts among them are left out. In Slicer: `slicer.dicomDatabase.fileForInstance` of each of the volume node's
+        "DICOM.instanceUIDs".
+    :param folder: a new or an empty folder to be made; its parent must exist. Gets IM0001.dcm and so on.
+    :param provenance: how the result was made, as `cycleinr.inference.upsample.provenance` gives it.
+    :param overwrite: replace a series that this function wrote there before. Any other content is never replaced.
+    :returns: what was written, and the largest rounding error.
+    :raises InputError: the source's headers are damaged, or of several series, patients or studies; or the volume
+        holds values that are no finite numbers.
+    :raises GeometryError: the source is no rectangular stack, or the volume lies elsewhere.
+    :raises RequestError: `provenance` is incomplete.
+    :raises OutputError: the folder holds something else, or cannot be written.
+    """
+    from pydicom.config import disable_value_validation
+
+    # Values that break the standard stay as the source has them; pydicom's warnings would print them, names included.
+    with disable_value_validation():
+        return _write(volume, source_files, Path(folder), provenance, settings or DicomSettings(), overwrite)
+
+
+def _write(
+    volume: Volume,
+    source_files: Sequence[Path],
+    folder: Path,
+    provenance: Mapping[str, str],
+    settings: DicomSettings,
+    overwrite: bool,
+) -> DicomSeries:
+    source = read_source(source_files)
+    source.check_place(volume)
+    deterministic = settings.deterministic_uids
+    made = Made(provenance, None if deterministic else datetime.now(source.timezone))
+    uids = UidMaker(seed_of(source.uid, provenance, volume) if deterministic else None)
+    signed = source.headers[0].get("PixelRepresentation") == 1
+    storage = choose_storage(volume, source.rescales, signed)
+    shared = shared_attributes(volume, source, storage, made, uids, settings.series_number)
+    order = list(range(volume.shape_kji[0]))
+    if source.runs_downwards:
+        order.reverse()
+    digits = max(4, len(str(len(order))))
+    names = [f"IM{number:0{digits}d}.dcm" for number in range(1, len(order) + 1)]
+    with new_series_folder(folder, overwrite, source.slices[0].path.parent) as staged:
+        for number, (k, name) in enumerate(zip(order, names, strict=True), 1):
+            data = _slice(volume, k, source, storage, shared)
+            data.InstanceNumber = number
+            data.SOPInstanceUID = uids.uid(f"instance {number}")
+            _save(data, staged / name, settings.compress)
+    files = tuple(folder / name for name in names)
+    return DicomSeries(folder, files, str(shared.SeriesInstanceUID), storage.max_error)
+
+
+def _slice(
+    volume: Volume, k: int, source: SourceSeries, storage: Storage, shared: pydicom.Dataset
+) -> pydicom.Dataset:
+    """The attributes and pixels of one slice, without its number and UID."""
+    import pydicom
+
+    data = copy.deepcopy(shared)
+    _place(data, volume, k, source)
+    columns, rows = volume.shape_kji[2], volume.shape_kji[1]
+    centre = volume.ras_of_ijk(((columns - 1) / 2, (rows - 1) / 2, k))
+    references = []
+    for header in source.nearest(centre):
+        item = pydicom.Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        item.PurposeOfReferenceCodeSequence = [code("SourceImageForImageProcessingOperation")]
+        references.append(item)
+    data.SourceImageSequence = references
+    data.add_new("PixelData", "OW", storage.stored(volume.array[k]).tobytes())
+    return data
+
+
+def _place(data: pydicom.Dataset, volume: Volume, k: int, source: SourceSeries) -> None:
+    """Position, orientation, spacings and thickness, in LPS mm (PS3.3 C.7.6.2)."""
+    lps = lps_from_ras(volume.ijk_to_ras)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    along_row, along_column, _ = (lps[:3, :3] / spacing).T
+    position = (lps @ (0, 0, k, 1))[:3]
+    data.ImagePositionPatient = [decimal_string(mm) for mm in position]
+    data.ImageOrientationPatient = [decimal_string(cosine) for cosine in (*along_row, *along_column)]
+    data.PixelSpacing = [decimal_string(spacing[1]), decimal_string(spacing[0])]
+    data.SpacingBetweenSlices = decimal_string(spacing[2])
+    data.SliceThickness = decimal_string(_thickness(volume, source, float(spacing[2])))
+    data.SliceLocation = decimal_string(position @ np.cross(along_row, along_column))
+
+
+def _thickness(volume: Volume, source: SourceSeries, spacing_mm: float) -> float:
+    """Nominal thickness of a new slice in mm: the acquired one, or the new spacing where the slices became finer."""
+    from ..files.dicom_slices import thickness_of
+
+    acquired_mm = thickness_of(source.slices)
+    acquired_spacing_mm = float(np.linalg.norm(source.ijk_to_ras[:3, 2]))
+    if acquired_mm is None:
+        return spacing_mm
+    return acquired_mm if np.isclose(spacing_mm, acquired_spacing_mm, rtol=1e-4) else min(acquired_mm, spacing_mm)
+
+
+def _save(data: pydicom.Dataset, path: Path, compress: bool) -> None:
+    """Write one Part 10 file that survives a power cut."""
+    import pydicom
+    from pydicom.dataset import FileMetaDataset, validate_file_meta
+    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+
+    meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    validate_file_meta(meta)
+    # pydicom 2 (in older Slicers) and 3 differ in how they are asked to complete a file; a complete one suits both.
+    file = pydicom.FileDataset(
+        str(path), data, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True
+    )
+    try:
+        if compress:
+            file.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+        with open(path, "wb") as stream:
+            file.save_as(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except (ValueError, TypeError, AttributeError) as error:
+        # The error's own text may quote the value, which may be a name.
+        tag = re.search(r"\([0-9a-fA-F]{4}, ?[0-9a-fA-F]{4}\)", str(error))
+        where = f" in {tag[0]}" if tag else ""
+        raise OutputError(
+            f"The headers of the source series hold a value{where} that cannot be written again. "
+            "Repair or anonymize the source series first."
+        ) from error
