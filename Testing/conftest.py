@@ -16,6 +16,9 @@ for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "Testing"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+# One definition for all folders: the host can be started once per process only
+from slicer_host.fixtures import host, running_host, scene  # noqa: E402, F401
+
 
 def shared_data() -> Path:
     """Folder with real scans (demo/, val/, train/): $CYCLEINR_SHARED/data, or shared/data beside the repository.

@@ -113,7 +113,7 @@ class Run(VTKObservationMixin):
             raise self.error
 
     def _giveUp(self, error: CycleinrError) -> None:
-        if self.isFinished:
+        if self.isFinished or self.error is not None:
             return
         if self.state is not RunState.RUNNING:
             self._finish(RunState.CANCELLED, error)
@@ -153,6 +153,7 @@ class Run(VTKObservationMixin):
 
     def _send(self) -> Iterator[None]:
         """Copy the scan into the engine's folder, then hand the request over."""
+        self._checkEngine()
         array, path = self._volume.array, self._path("input")
         with path.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -160,14 +161,18 @@ class Run(VTKObservationMixin):
                 file.write(np.ascontiguousarray(array[start:stop]).data)
                 self.fraction = _COPY_SHARE * stop / len(array)
                 yield
-        if not self._engine.isRunning:
-            raise EngineProcessError(self._engine.lastDeath)
+        self._checkEngine()
         volume, output = self._volume, self._path("result")
         affine = volume.ijk_to_ras.tolist()
         message = VolumeMessage(path.name, affine, volume.modality, volume.slice_thickness_mm)
         request = UpsampleRequest(0, message, self._request.options, output.name)
         self.state, self._volume = RunState.RUNNING, None
         self._number = self._engine.submit({"do": "upsample", **asdict(request)}, self._onEvent)
+
+    def _checkEngine(self) -> None:
+        """A process that cannot start dies before it is asked anything."""
+        if not self._engine.isRunning:
+            raise EngineProcessError(self._engine.lastDeath)
 
     def _path(self, name: str) -> Path:
         path = self._engine.folder / f"{name}_{id(self)}.npy"

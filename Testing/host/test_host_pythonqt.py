@@ -162,8 +162,9 @@ def test_timers():
     timer.start()
     process_events(until=lambda: calls)
     qt.QTimer.singleShot(0, lambda: calls.append("single shot"))
-    process_events(until=lambda: len(calls) == 2)
-    assert calls == ["timer", "single shot"]
+    qt.QTimer.singleShot(5, lambda: calls.append("later"))
+    process_events(until=lambda: len(calls) == 3)
+    assert calls == ["timer", "single shot", "later"]
 
 
 def test_waiting_has_an_end():

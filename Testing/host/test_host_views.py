@@ -90,3 +90,19 @@ def test_screenshot_shows_the_volume_in_six_views(host, six_views, tmp_path):
 def test_a_screenshot_needs_a_writable_path(host, six_views):
     with pytest.raises(OSError, match="could not write"):
         host.screenshot("/no/such/folder/window.png")
+
+
+def test_the_diverging_colour_table_outlives_the_scene(host, scene):
+    for _ in range(2):
+        table = scene.GetNodeByID("vtkMRMLColorTableNodeFileDivergingBlueRed.txt")
+        assert table.GetName() == "DivergingBlueRed"
+        blue, middle, red = (np.array(_color(table, index)) for index in (0, 127, table.GetNumberOfColors() - 1))
+        assert blue[2] > blue[0] and red[0] > red[2]
+        assert middle.min() > 0.9
+        host.clear_scene()
+
+
+def _color(table, index):
+    rgba = [0.0] * 4
+    table.GetColor(index, rgba)
+    return rgba[:3]

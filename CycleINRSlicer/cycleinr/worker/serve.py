@@ -145,7 +145,7 @@ class Worker:
 
         started = time.monotonic()
         result = upsample(volume, request.options, report, lambda: self._is_cancelled(request.id))
-        report(Progress("Handing over", 0.99, 0.0))
+        report(Progress("Handing over", 1.0, 0.0))
         np.save(file_in(self._folder, request.output), result.volume.array, allow_pickle=False)
         self._stop_if_cancelled(request.id)
         return {

@@ -78,8 +78,22 @@ def _add_methods(native_class):
     native_class.__getattribute__ = getattribute
 
 
+def single_shot(msec, slot):
+    """``QTimer.singleShot``: PySide6's own calls ``connect`` in a form that PythonQt does not have."""
+    timer = QtCore.QTimer(QtCore.QCoreApplication.instance())
+    timer.setSingleShot(True)
+
+    def fire():
+        timer.deleteLater()
+        slot()
+
+    timer.timeout.connect(fire)
+    timer.start(msec)
+
+
 def install(native_classes):
-    """Give every QObject these two methods."""
+    """Give every QObject these two methods, and QTimer its static one."""
     for native_class in native_classes:
         if "__getattribute__" in native_class.__dict__:
             _add_methods(native_class)
+    QtCore.QTimer.__dict__["singleShot"].class_attribute = single_shot
