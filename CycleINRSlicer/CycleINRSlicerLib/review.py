@@ -29,8 +29,8 @@ OBLIQUE_COMPONENT = 1e-3
 class Review:
     """Goes to the 2x3 layout and back. Keeps no node alive, observes nothing.
 
-    Without a layout manager (Slicer without a main window) there is nothing to show: ``show`` raises, ``leave`` does
-    nothing.
+    Without a layout manager (Slicer without a main window) there is nothing to show and ``show`` raises; ``leave`` then
+    only frees the views from their link.
     """
 
     def __init__(self):
@@ -96,15 +96,12 @@ class Review:
         if not self._former:
             return
         wasShown, layoutIsOurs = self.isShown, self._isLayoutOurs()
-        manager = slicer.app.layoutManager()
         former, self._former = self._former, {}
-        if manager is None:
-            return
         with slicer.util.RenderBlocker():
             for name, state in former.items():
                 self._restore(name, state, withPlace=wasShown)
             if layoutIsOurs:
-                manager.setLayout(self._formerLayout)
+                slicer.app.layoutManager().setLayout(self._formerLayout)
 
     def _isLayoutOurs(self) -> bool:
         manager = slicer.app.layoutManager()
