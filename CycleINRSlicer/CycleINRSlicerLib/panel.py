@@ -56,7 +56,9 @@ class Panel(VTKObservationMixin):
             self._timer.stop()
             self._observeInput(None)
             self._review.leave()
-        self.update()
+            self._show()
+        else:
+            self._updateSummary()
 
     def enter(self) -> None:
         """The panel is shown: warm the engine up, so that Apply need not wait for it."""
@@ -67,6 +69,7 @@ class Panel(VTKObservationMixin):
     def close(self) -> None:
         """The application or the module ends: so does what was started here."""
         self.removeObservers()
+        self._observedInput = None
         self._timer.stop()
         if self._run is not None:
             self._run.cancel()

@@ -26,14 +26,11 @@ class Summary:
 def summaryOf(volume: Volume, work: Plan) -> Summary:
     """Describe a plan that works."""
     size_mb = volume.array.nbytes / 1e6
-    inputText = f"{_sizeText(volume.shape_kji, volume.spacing_ijk_mm)}, {_megabytes(size_mb)}"
-    resultText = "{size}, {megabytes}\n{time}".format(
-        size=_sizeText(work.shape_kji, work.spacing_ijk_mm),
-        megabytes=_megabytes(work.output_megabytes),
-        time=_("about {time} on this computer's processor, {memory:.1f} GB of memory").format(
-            time=durationText(work.seconds), memory=work.peak_gigabytes
-        ),
+    inputText = _sizeText(volume.shape_kji, volume.spacing_ijk_mm, size_mb)
+    cost = _("about {time} on the CPU, {memory:.1f} GB of memory").format(
+        time=durationText(work.seconds), memory=work.peak_gigabytes
     )
+    resultText = f"{_sizeText(work.shape_kji, work.spacing_ijk_mm, work.output_megabytes)}\n{cost}"
     return Summary(inputText, resultText, axisText(volume, work.grid.axis), work.tau_reason, work.model_reason)
 
 
@@ -60,10 +57,8 @@ def durationText(seconds: float) -> str:
     return _("{hours} h {minutes:02d} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
 
 
-def _sizeText(shape_kji: tuple[int, int, int], spacing_ijk_mm: tuple[float, float, float]) -> str:
+def _sizeText(shape_kji: tuple[int, int, int], spacing_ijk_mm: tuple[float, float, float], megabytes: float) -> str:
     size = " × ".join(str(n) for n in shape_kji[::-1])
-    return f"{size}, " + " × ".join(f"{mm:.3g}" for mm in spacing_ijk_mm) + " mm"
-
-
-def _megabytes(megabytes: float) -> str:
-    return f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
+    spacing = " × ".join(f"{mm:.3g}" for mm in spacing_ijk_mm)
+    memory = f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
+    return f"{size} ({memory})\n{spacing} mm"

@@ -1,0 +1,299 @@
+"""The panel as its user meets it: real widgets, the real scene, the real engine process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, isAlive, thickNode, volumeNodes
+
+UI_FILE = MODULE_FILE.parent / "Resources" / "UI" / "CycleINRSlicer.ui"
+
+
+@pytest.fixture
+def widget(host, engine):
+    import slicer
+
+    loaded = host.load_module(MODULE_FILE)
+    slicer.util.mainWindow().show()
+    return loaded.widget
+
+
+@pytest.fixture
+def ui(widget):
+    return widget.ui
+
+
+@pytest.fixture
+def parameters(widget):
+    return widget.logic.getParameterNode()
+
+
+@pytest.fixture
+def scan(scene):
+    return thickNode(every=4)
+
+
+def ready(host, ui):
+    host.process_events(until=lambda: ui.applyButton.enabled and ui.applyButton.text == "Apply", timeout_s=LIMIT_S)
+
+
+def finished(host, ui):
+    host.process_events(until=lambda: not ui.progressBar.visible, timeout_s=LIMIT_S)
+
+
+def apply(host, ui, parameters, scan):
+    """Choose the scan and press Apply; returns once the engine computes."""
+    parameters.inputVolume = scan
+    ready(host, ui)
+    ui.applyButton.click()
+    host.process_events(until=lambda: ui.statusLabel.text.startswith("Computing"), timeout_s=LIMIT_S)
+
+
+def results(scan):
+    return [node for node in volumeNodes() if node is not scan]
+
+
+def test_apply_makes_a_new_volume(host, ui, parameters, scan):
+    parameters.inputVolume = scan
+    parameters.spacingMm = 1.5
+    ready(host, ui)
+    seen = []
+    ui.progressBar.connect("valueChanged(int)", seen.append)
+    ui.applyButton.click()
+    assert ui.applyButton.text == "Cancel"
+    finished(host, ui)
+    (result,) = results(scan)
+    assert result.GetName() == "scan 1.5 mm CycleINR" and len(set(seen)) > 5 and max(seen) == 1000
+    assert "is ready" in ui.statusLabel.text and ui.applyButton.text == "Apply" and ui.reviewButton.enabled
+    assert parameters.resultVolume is result and parameters.outputVolume is None
+
+
+def test_before_apply_the_panel_says_what_will_come(host, ui, parameters, scan):
+    parameters.inputVolume = scan
+    parameters.spacingMm = 1.0
+    ready(host, ui)
+    assert ui.inputSummaryLabel.text.startswith("96 × 96 × 16 (0 MB)")
+    assert re.match(r"96 × 96 × 48 \(1 MB\)\n0.645 × 0.645 × 1 mm\nabout \d+ s on the CPU", ui.resultSummaryLabel.text)
+    assert ui.axisLabel.text == "K: axial slices, 3.2 mm apart"
+    assert "does not say its slice thickness" in ui.thicknessLabel.text and "CT model" in ui.modelLabel.text
+
+
+def test_summary_follows_the_settings(host, ui, parameters, scan):
+    parameters.inputVolume = scan
+    parameters.targetKind = type(parameters.targetKind).RATIO
+    parameters.ratio = 2
+    host.process_events(until=lambda: "96 × 96 × 31" in ui.resultSummaryLabel.text, timeout_s=LIMIT_S)
+    assert ui.ratioSpinBox.visible and not ui.spacingSpinBox.visible
+    ui.ratioSpinBox.value = 3
+    host.process_events(until=lambda: "96 × 96 × 46" in ui.resultSummaryLabel.text, timeout_s=LIMIT_S)
+    ui.thicknessAutomaticBox.checked = False
+    ui.thicknessSpinBox.value = 0
+    host.process_events(until=lambda: "thin slices with gaps" in ui.thicknessLabel.text, timeout_s=LIMIT_S)
+
+
+def test_without_a_chosen_input_the_active_volume_is_taken(host, ui, parameters, scan):
+    import slicer
+
+    host.process_events(until=lambda: "No input volume" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    assert not ui.applyButton.enabled
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActiveVolumeID(scan.GetID())
+    ready(host, ui)
+    assert ui.inputLabel.text == "Active volume: scan"
+    ui.applyButton.click()
+    finished(host, ui)
+    assert [node.GetName() for node in results(scan)] == ["scan 1 mm CycleINR"]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.arange(8 * 8, dtype=np.int16).reshape(1, 8, 8), "has one slice along its through-plane axis"),
+        (np.zeros((6, 8, 8), np.int16), "nothing to sharpen"),
+        (np.full((6, 8, 8), np.nan, np.float32), "no finite numbers"),
+    ],
+)
+def test_what_is_wrong_is_said_and_apply_is_off(host, ui, parameters, scene, array, message):
+    import slicer
+
+    parameters.inputVolume = slicer.util.addVolumeFromArray(array, np.diag([1.0, 1.0, 5.0, 1.0]))
+    host.process_events(until=lambda: message in ui.problemLabel.text, timeout_s=LIMIT_S)
+    assert not ui.applyButton.enabled and ui.applyButton.toolTip == ui.problemLabel.text
+
+
+def test_coarser_than_the_input_is_refused(host, ui, parameters, scan):
+    parameters.inputVolume = scan
+    ui.spacingSpinBox.value = 9
+    host.process_events(until=lambda: "coarser than the input" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    assert not ui.applyButton.enabled
+
+
+def test_label_maps_and_colour_images_are_not_offered(ui, scene):
+    for className in ("vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"):
+        scene.AddNewNodeByClass(className)
+    assert ui.inputSelector.nodeCount() == 0
+
+
+def test_cancel_button(host, ui, parameters, scan):
+    apply(host, ui, parameters, scan)
+    host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=5)
+    ui.applyButton.click()
+    host.process_events(until=lambda: not ui.progressBar.visible, timeout_s=5)
+    assert ui.statusLabel.text == "Cancelled. The scene is as it was." and results(scan) == []
+    assert ui.applyButton.text == "Apply" and ui.applyButton.enabled
+
+
+def test_a_double_click_on_apply_starts_one_run(host, ui, parameters, scan):
+    parameters.inputVolume = scan
+    ready(host, ui)
+    ui.applyButton.click()
+    ui.applyButton.click()
+    finished(host, ui)
+    assert len(results(scan)) == 1
+
+
+def test_settings_cannot_be_changed_during_a_run(host, ui, parameters, scan):
+    apply(host, ui, parameters, scan)
+    assert not ui.inputSelector.enabled and not ui.spacingSpinBox.enabled and not ui.deviceBox.enabled
+    finished(host, ui)
+    assert ui.inputSelector.enabled and ui.spacingSpinBox.enabled
+
+
+def test_a_killed_engine_is_a_message_and_the_next_run_works(host, ui, parameters, scan, engine):
+    apply(host, ui, parameters, scan)
+    os.kill(engine.workerPid, signal.SIGKILL)
+    finished(host, ui)
+    assert "memory ran out" in ui.problemLabel.text and results(scan) == [] and ui.applyButton.enabled
+    ui.applyButton.click()
+    finished(host, ui)
+    assert len(results(scan)) == 1 and ui.problemLabel.text == ""
+
+
+def test_closing_the_scene_during_a_run(host, ui, widget, parameters, scan):
+    import slicer
+
+    apply(host, ui, parameters, scan)
+    slicer.mrmlScene.Clear(0)
+    finished(host, ui)
+    assert volumeNodes() == [] and not ui.applyButton.enabled
+    again = thickNode(every=4)
+    widget.logic.getParameterNode().inputVolume = again
+    ready(host, ui)
+    ui.applyButton.click()
+    finished(host, ui)
+    assert len(results(again)) == 1
+
+
+def test_unloading_the_module_during_a_run_ends_the_process(host, ui, parameters, scan, engine):
+    apply(host, ui, parameters, scan)
+    pid = engine.workerPid
+    host.unload_module("CycleINRSlicer")
+    assert not isAlive(pid) and results(scan) == []
+
+
+def test_review_and_back(host, ui, parameters, scan):
+    import slicer
+
+    former = slicer.app.layoutManager().layout
+    apply(host, ui, parameters, scan)
+    finished(host, ui)
+    ui.reviewButton.click()
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView
+    shown = [
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode().GetBackgroundVolumeID()
+        for name in ("Red", "Red+")
+    ]
+    assert shown == [scan.GetID(), parameters.resultVolume.GetID()]
+    ui.reviewButton.click()
+    assert slicer.app.layoutManager().layout == former
+
+
+def test_difference_comes_when_asked_for(host, ui, parameters, scan):
+    parameters.makeDifference = True
+    apply(host, ui, parameters, scan)
+    finished(host, ui)
+    assert parameters.differenceVolume.GetName() == "scan 1 mm CycleINR minus B-spline"
+
+
+def test_saved_scene_brings_panel_and_result_back(host, ui, widget, parameters, scan, tmp_path):
+    import slicer
+
+    parameters.spacingMm = 1.25
+    apply(host, ui, parameters, scan)
+    finished(host, ui)
+    fine = slicer.util.arrayFromVolume(parameters.resultVolume).copy()
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert not ui.reviewButton.enabled
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    restored = widget.logic.getParameterNode()
+    ready(host, ui)
+    assert restored.inputVolume.GetName() == "scan" and restored.spacingMm == 1.25 and ui.spacingSpinBox.value == 1.25
+    assert np.array_equal(slicer.util.arrayFromVolume(restored.resultVolume), fine)
+    assert "not acquired" in restored.resultVolume.GetDescription()
+    assert restored.resultVolume.GetAttribute("CycleINR.spacing_mm") == "1.25"
+    assert ui.reviewButton.enabled
+
+
+def test_devices_are_listed_with_the_reason(host, ui, parameters, engine):
+    host.process_events(until=lambda: ui.deviceLabel.text, timeout_s=LIMIT_S)
+    texts = [ui.deviceBox.itemText(index) for index in range(ui.deviceBox.count)]
+    assert texts[0] == "Automatic" and texts[-1].startswith("CPU, ")
+    assert ui.deviceLabel.text == engine.devices["reason"]
+    ui.deviceBox.currentIndex = len(texts) - 1
+    assert parameters.device == "cpu"
+
+
+def test_declined_installation_is_a_message(host, ui, parameters, scan, monkeypatch):
+    from CycleINRSlicerLib import installation
+    from CycleINRSlicerLib.errors import InstallationError
+
+    def decline(askUser):
+        raise InstallationError("CycleINR does not work without torch.")
+
+    parameters.inputVolume = scan
+    ready(host, ui)
+    monkeypatch.setattr(installation, "ensureInstalled", decline)
+    ui.applyButton.click()
+    assert ui.problemLabel.text == "CycleINR does not work without torch." and ui.applyButton.enabled
+
+
+def test_panel_builds_without_main_window(host, engine, scene):
+    with host.without_main_window():
+        loaded = host.load_module(MODULE_FILE)
+        scene.Clear(0)
+        assert not loaded.widget.ui.applyButton.enabled
+        host.unload_module("CycleINRSlicer")
+
+
+def test_every_parameter_of_the_ui_file_exists(parameters):
+    named = re.findall(r'name="SlicerParameterName"[^>]*>\s*<string>(\w+)</string>', UI_FILE.read_text())
+    assert len(named) > 8 and set(named) <= set(type(parameters).allParameters)
+
+
+def test_import_and_panel_touch_neither_torch_nor_the_network():
+    """In a process of its own: torch cannot be imported, sockets cannot be opened, and the panel still builds."""
+    script = """
+import socket, sys
+sys.modules["torch"] = None
+def refuse(*arguments, **named):
+    raise AssertionError("the network was used")
+import slicer_host
+host = slicer_host.start()
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+host.load_module(sys.argv[1], enter=False)
+import slicer
+slicer.modules.cycleinrslicer.widgetRepresentation()
+heavy = ("torch", "SimpleITK", "scipy", "pydicom", "matplotlib", "typer")
+print("imported:", [name for name in heavy if sys.modules.get(name)])
+host.close()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, str(MODULE_FILE)]
+    finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert "imported: []" in finished.stdout
