@@ -74,10 +74,13 @@ def check_job(job: Job) -> None:
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
+    from .files.atomic import check_target
+
     if job.writes_dicom:
         _check_dicom(job)
     else:
         check_output(job.output, job.overwrite)
+    check_target(Path(f"{job.output}.json"), job.overwrite)
 
 
 def run_job(

@@ -39,7 +39,7 @@ def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | Non
         return
     if not _is_our_series(folder):
         raise OutputError(
-            f"{folder} holds other files than a series that CycleINR wrote, and was left as it is. "
+            f"{folder} holds other files than a series that CycleINR wrote, and was left as it was. "
             "Choose a new or an empty folder."
         )
     if not overwrite:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -115,19 +114,25 @@ def _slice(
     """The attributes and pixels of one slice, without its number and UID."""
     import pydicom
 
-    data = copy.deepcopy(shared)
+    data = pydicom.Dataset()
+    # The shared elements are only read from here on, so that copies of them would be a waste.
+    data.update(shared)
     _place(data, volume, k, source)
     columns, rows = volume.shape_kji[2], volume.shape_kji[1]
     centre = volume.ras_of_ijk(((columns - 1) / 2, (rows - 1) / 2, k))
-    references = []
-    for header in source.nearest(centre):
-        item = pydicom.Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-        item.PurposeOfReferenceCodeSequence = [code("SourceImageForImageProcessingOperation")]
-        references.append(item)
-    data.SourceImageSequence = references
+    data.SourceImageSequence = [_reference(header) for header in source.nearest(centre)]
     data.add_new("PixelData", "OW", storage.stored(volume.array[k]).tobytes())
     return data
+
+
+def _reference(header: pydicom.Dataset) -> pydicom.Dataset:
+    """An item that names an acquired slice."""
+    import pydicom
+
+    item = pydicom.Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    item.PurposeOfReferenceCodeSequence = [code("SourceImageForImageProcessingOperation")]
+    return item
 
 
 def _place(data: pydicom.Dataset, volume: Volume, k: int, source: SourceSeries) -> None:

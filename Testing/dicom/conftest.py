@@ -1,0 +1,30 @@
+"""One CT and one MR series with their finer results, made once."""
+
+from __future__ import annotations
+
+import pytest
+from cycleinr.dicom_out import write_dicom_series
+from dicom.series_sources import Scan, scan_of, write_source
+
+
+@pytest.fixture(scope="session")
+def ct(tmp_path_factory) -> Scan:
+    """An oblique CT series, 1.5 mm instead of 4 mm."""
+    return scan_of(write_source(tmp_path_factory.mktemp("ct") / "series", "CT"))
+
+
+@pytest.fixture(scope="session")
+def mr(tmp_path_factory) -> Scan:
+    """An oblique MR series without rescale, 1.5 mm instead of 4 mm."""
+    return scan_of(write_source(tmp_path_factory.mktemp("mr") / "series", "MR"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a scan's result as a series into a fresh folder."""
+
+    def written(scan: Scan, settings=None, volume=None, folder="derived"):
+        volume = volume or scan.result.volume
+        return write_dicom_series(volume, scan.files, tmp_path / folder, scan.result.provenance, settings)
+
+    return written

@@ -1,0 +1,102 @@
+"""Source series with real voxels, and with all that the standard demands of a CT or MR image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from conftest import REPOSITORY
+from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.upsample import Result, upsample
+from cycleinr.volume import Volume
+from engine.dicom_maker import write_series
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+FRAME_OF_REFERENCE = generate_uid()
+SPACING_MM = 4.0
+TILTED_ROWS = [1, 0, 0, 0, 0.8, 0.6]
+TILTED_STEP = (0, -0.6 * SPACING_MM, 0.8 * SPACING_MM)
+
+_BOTH = {
+    "FrameOfReferenceUID": FRAME_OF_REFERENCE,
+    "PositionReferenceIndicator": "",
+    "PatientBirthDate": "19700101",
+    "PatientSex": "F",
+    "StudyDate": "20200102",
+    "StudyTime": "101112",
+    "StudyID": "S1",
+    "StudyDescription": "Follow-up",
+    "AccessionNumber": "ACC42",
+    "ReferringPhysicianName": "Roe^Richard",
+    "Manufacturer": "Scanner Works",
+    "ManufacturerModelName": "One",
+    "DeviceSerialNumber": "77",
+    "SeriesDescription": "Routine 4.0",
+    "PatientPosition": "HFS",
+    "BodyPartExamined": "CHEST",
+    "AcquisitionNumber": 1,
+    "InstanceNumber": lambda n: n + 1,
+    "ContentDate": "20200102",
+    "ContentTime": "101200",
+    "SliceThickness": 3.5,
+}
+_CT = {"Modality": "CT", "KVP": 120, "WindowCenter": 40, "WindowWidth": 400, "XRayTubeCurrent": lambda n: 100 + n}
+_MR = {
+    "Modality": "MR",
+    "ImageType": ["ORIGINAL", "PRIMARY", "M_SE"],
+    "BodyPartExamined": "HEAD",
+    "ScanningSequence": "SE",
+    "SequenceVariant": "SK",
+    "ScanOptions": "",
+    "MRAcquisitionType": "2D",
+    "RepetitionTime": 500,
+    "EchoTime": 15,
+    "EchoTrainLength": 1,
+    "MagneticFieldStrength": 1.5,
+    "RescaleSlope": None,
+    "RescaleIntercept": None,
+}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A source series on the disk, the scan that it holds, and the finer result of it."""
+
+    folder: Path
+    files: list[Path]
+    volume: Volume
+    result: Result
+
+
+def acquired_pixels(modality: str) -> np.ndarray:
+    """(10, 32, 28) stored values of real anatomy: every fourth or fifth slice of a bundled scan."""
+    name, offset = {"CT": ("ct_chest_0p8mm", 1024), "MR": ("mr_head_1mm", 0)}[modality]
+    array = read_volume(REPOSITORY / f"Testing/data/{name}.nii.gz").array
+    part = array[::4][:10, 4:36, 4:32].astype(np.int32) + offset
+    return part.astype(np.uint16)
+
+
+def write_source(folder: Path, modality: str = "CT", **tags) -> Path:
+    """Write an oblique series of 10 real slices, 4 mm apart; tags as in `write_series`, None leaves one out."""
+    pixels = tags.pop("stored", acquired_pixels(modality))
+    given = {**_BOTH, **(_CT if modality == "CT" else _MR), "ImageOrientationPatient": TILTED_ROWS, **tags}
+    wanted = {key: value for key, value in given.items() if value is not None or key.startswith("Rescale")}
+    return write_series(folder, len(pixels), step=wanted.pop("step", TILTED_STEP), pixels=lambda n: pixels[n], **wanted)
+
+
+def scan_of(folder: Path, options: UpsampleOptions | None = None) -> Scan:
+    """Read a series and make it finer."""
+    volume = read_volume(folder)
+    options = options or UpsampleOptions(Target(spacing_mm=1.5), device="cpu")
+    return Scan(folder, sorted(folder.glob("*.dcm")), volume, upsample(volume, options))
+
+
+def private_block(data: Dataset) -> Dataset:
+    """An item that holds something private beside its code."""
+    data.CodeValue, data.CodingSchemeDesignator, data.CodeMeaning = "T-D3000", "SRT", "Chest"
+    data.private_block(0x0019, "SCANNER WORKS", create=True).add_new(1, "LO", "secret")
+    return data

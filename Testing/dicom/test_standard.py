@@ -1,0 +1,72 @@
+"""An independent judge of the standard, dciodvfy, finds nothing wrong with what is written."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from cycleinr.dicom_out import DicomSettings
+from dicom.series_sources import scan_of, write_source
+
+DCIODVFY = shutil.which("dciodvfy")
+
+pytestmark = pytest.mark.skipif(
+    DCIODVFY is None, reason="needs dciodvfy (Debian and Ubuntu: apt-get install dicom3tools)"
+)
+
+
+def complaints(file) -> set[str]:
+    """Errors and warnings about one file."""
+    done = subprocess.run([DCIODVFY, str(file)], capture_output=True, text=True, timeout=60)
+    lines = (done.stderr + done.stdout).splitlines()
+    return {line.strip() for line in lines if line.startswith(("Error", "Warning"))}
+
+
+def errors(file) -> set[str]:
+    return {line for line in complaints(file) if line.startswith("Error")}
+
+
+@pytest.mark.parametrize("name", ["ct", "mr"])
+@pytest.mark.parametrize(
+    "settings",
+    [DicomSettings(), DicomSettings(deterministic_uids=True), DicomSettings(compress=True)],
+    ids=["plain", "deterministic", "rle"],
+)
+def test_a_derived_series_has_no_errors_and_no_warnings_but_its_sources(name, settings, write, request):
+    scan = request.getfixturevalue(name)
+    files = write(scan, settings).files
+    for file in (files[0], files[len(files) // 2], files[-1]):
+        assert errors(file) == set()
+        assert complaints(file) <= complaints(scan.files[0])
+
+
+def test_rescaled_mr_values_and_padding_have_no_errors(mr, write):
+    rescaled = mr.result.volume.with_array(np.sqrt(mr.result.volume.array.astype(np.float32)))
+    series = write(mr, volume=rescaled)
+    assert series.max_error > 0
+    assert errors(series.files[3]) == set()
+
+
+def test_padding_has_no_errors(tmp_path, write):
+    scan = scan_of(write_source(tmp_path / "series", PixelPaddingValue=24))
+    assert errors(write(scan).files[0]) == set()
+
+
+def test_a_poor_source_makes_no_new_errors(tmp_path, write):
+    """What the source lacks cannot be made up, but nothing gets worse."""
+    lacking = dict.fromkeys(["PositionReferenceIndicator", "StudyID", "PatientSex", "BodyPartExamined", "KVP"])
+    scan = scan_of(write_source(tmp_path / "series", **lacking))
+    assert errors(scan.files[0]) != set()
+    assert errors(write(scan).files[0]) == set()
+
+
+def test_the_judge_can_tell(ct, write):
+    import pydicom
+
+    file = write(ct).files[0]
+    data = pydicom.dcmread(file)
+    del data.ImageType
+    data.save_as(file)
+    assert any("ImageType" in line for line in errors(file))
