@@ -34,7 +34,6 @@ class ViewState:
         sliceToRas: 4x4 matrix of the slice plane, mm.
         fieldOfView_mm: Size of what is seen: width, height, depth.
         origin_mm: Shift of the picture within the slice plane.
-        dimensions: Size of the view in pixels that the field of view belongs to.
         viewGroup: Linked views act on views of their own group.
         isLinked: Whether changes go to the other views of the group.
         isHotLinked: Whether they go there while the mouse is still down.
@@ -44,7 +43,6 @@ class ViewState:
     sliceToRas: np.ndarray
     fieldOfView_mm: tuple[float, float, float]
     origin_mm: tuple[float, float, float]
-    dimensions: tuple[int, int, int]
     viewGroup: int
     isLinked: bool
     isHotLinked: bool
@@ -57,7 +55,6 @@ class ViewState:
             sliceToRas=slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS()),
             fieldOfView_mm=tuple(sliceNode.GetFieldOfView()),
             origin_mm=tuple(sliceNode.GetXYZOrigin()),
-            dimensions=tuple(sliceNode.GetDimensions()),
             viewGroup=sliceNode.GetViewGroup(),
             isLinked=bool(composite.GetLinkedControl()),
             isHotLinked=bool(composite.GetHotLinkedControl()),
@@ -65,9 +62,8 @@ class ViewState:
         )
 
     def restorePlace(self, sliceNode) -> None:
-        """Plane and field of view. The pixels go along: Slicer corrects the field of view for the view's new size."""
+        """Plane and field of view. In a view of another size Slicer keeps the height and corrects the width."""
         with slicer.util.NodeModify(sliceNode):
-            sliceNode.SetDimensions(*self.dimensions)
             sliceNode.SetFieldOfView(*self.fieldOfView_mm)
             sliceNode.SetXYZOrigin(*self.origin_mm)
             slicer.util.updateVTKMatrixFromArray(sliceNode.GetSliceToRAS(), self.sliceToRas)

@@ -46,6 +46,14 @@ def test_slices_may_lie_along_any_axis(scene, chest, spline, axes):
     assert np.abs(values - np.transpose(chest[1].array - spline, axes)).max() <= 0.501
 
 
+def test_small_steps_give_the_same_values(scene, chest, spline, monkeypatch):
+    from CycleINRSlicerLib import difference
+
+    monkeypatch.setattr(difference, "STEP_BYTES", 1)
+    values = _values(_difference(*_add_nodes(chest)))
+    assert np.abs(values - (chest[1].array - spline)).max() <= 0.51
+
+
 def test_floating_point_scans_keep_fractions(scene, chest, spline):
     as_float = [volume.with_array(volume.array.astype(np.float32) / 1000) for volume in chest]
     values = _values(_difference(*_add_nodes(as_float)))
