@@ -1,0 +1,213 @@
+"""The worker's protocol, spoken to a real process, and fuzzed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from cycleinr.errors import CycleinrError
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.worker.protocol import (
+    MAX_LINE_BYTES,
+    ProtocolError,
+    UpsampleRequest,
+    VolumeMessage,
+    file_name,
+    format_line,
+    parse_line,
+    parse_upsample,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+AFFINE = np.diag([0.7, 0.7, 4.0, 1.0]).tolist()
+REQUEST = UpsampleRequest(
+    7, VolumeMessage("in.npy", AFFINE, "CT", 4.0), UpsampleOptions(Target(ratio=2.0), device="cpu"), "out.npy"
+)
+
+
+class Process:
+    """A worker and what it says."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cycleinr", "worker", str(folder)],
+            cwd=REPOSITORY / "CycleINRSlicer",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.ready = self.hear()
+
+    def say(self, message):
+        self.process.stdin.write(message if isinstance(message, bytes) else format_line(message))
+        self.process.stdin.flush()
+
+    def hear(self):
+        return json.loads(self.process.stdout.readline())
+
+    def hear_until(self, *events):
+        while (event := self.hear())["event"] not in events:
+            assert event["event"] == "progress"
+        return event
+
+    def leave(self):
+        self.process.stdin.close()
+        return self.process.wait(timeout=10)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    folder = tmp_path / "cycleinr-test"
+    folder.mkdir()
+    array = np.random.default_rng(1).integers(-1000, 1000, (6, 24, 32)).astype(np.int16)
+    np.save(folder / "in.npy", array)
+    running = Process(folder)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_a_request_ends_with_a_result_in_the_folder(worker):
+    assert worker.ready["event"] == "ready" and worker.ready["pid"] == worker.process.pid
+    worker.say(REQUEST.to_message())
+    done = worker.hear_until("done")
+    result = np.load(worker.folder / "out.npy")
+    assert done["id"] == 7 and result.shape == (11, 24, 32) == tuple(done["shape_kji"]) and result.dtype == np.int16
+    assert done["ijk_to_ras"][2][2] == 2.0 and "not acquired" in done["provenance"]["derived"]
+
+
+BAD_LINES = [
+    b"not json\n",
+    b"[1, 2]\n",
+    b'{"do": "fly", "id": 1}\n',
+    b'{"do": ["upsample"], "id": 1}\n',
+    b'{"do": "upsample", "id": 1}\n',
+    b'{"id": NaN, "do": "upsample"}\n',
+    b"\xff\xfe\n",
+    b"[" * 100_000 + b"\n",
+    b"x" * (MAX_LINE_BYTES + 1) + b"\n",
+    format_line({**REQUEST.to_message(), "output": "../out.npy"}),
+    format_line({**REQUEST.to_message(), "options": {}}),
+]
+
+
+def test_bad_messages_are_answered_and_the_worker_goes_on(worker):
+    for line in BAD_LINES:
+        worker.say(line)
+        answer = worker.hear()
+        assert answer["event"] == "failed" and answer["kind"] == "ProtocolError" and len(answer["message"]) < 500, line
+    worker.say(REQUEST.to_message())
+    assert worker.hear_until("done", "failed")["event"] == "done"
+    assert sorted(path.name for path in worker.folder.iterdir()) == ["in.npy", "out.npy"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(None, "InputError"), (b"", "InputError"), (b"\x93NUMPY\x01\x00garbage", "InputError")],
+)
+def test_a_damaged_volume_is_an_input_error(worker, content, kind):
+    path = worker.folder / "in.npy"
+    path.unlink() if content is None else path.write_bytes(content)
+    worker.say(REQUEST.to_message())
+    answer = worker.hear_until("failed")
+    assert answer["kind"] == kind and "in.npy" in answer["message"]
+
+
+def test_pickled_volumes_are_refused(worker):
+    np.save(worker.folder / "in.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    worker.say(REQUEST.to_message())
+    assert worker.hear_until("failed")["kind"] == "InputError"
+
+
+def test_errors_of_the_engine_keep_their_kind(worker):
+    worker.say({**REQUEST.to_message(), "options": {**REQUEST.to_message()["options"], "device": "cuda:9"}})
+    answer = worker.hear_until("failed")
+    assert answer["kind"] == "DeviceError" and "cuda:9" in answer["message"]
+
+
+def test_cancel_is_heard_during_the_computation(worker):
+    np.save(worker.folder / "in.npy", np.random.default_rng(1).integers(0, 1000, (40, 256, 256)).astype(np.int16))
+    worker.say(REQUEST.to_message())
+    while worker.hear()["phase"] != "Computing slices":
+        pass
+    worker.say({"do": "cancel", "id": 7})
+    assert worker.hear_until("cancelled", "done") == {"event": "cancelled", "id": 7}
+    assert not (worker.folder / "out.npy").exists()
+
+
+def test_a_cancelled_request_in_the_queue_does_not_start(worker):
+    worker.say({**REQUEST.to_message(), "id": 1})
+    worker.say({**REQUEST.to_message(), "id": 2})
+    worker.say({"do": "cancel", "id": 2})
+    assert worker.hear_until("done")["id"] == 1
+    assert worker.hear_until("done", "cancelled") == {"event": "cancelled", "id": 2}
+
+
+def test_it_ends_with_its_input_and_takes_its_folder_along(worker):
+    worker.say(REQUEST.to_message())
+    assert worker.leave() == 0 and not worker.folder.exists()
+
+
+def test_no_folder_but_its_own_is_removed(tmp_path):
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "kept.txt").write_text("mine")
+    assert Process(folder).leave() == 0 and (folder / "kept.txt").exists()
+
+
+def test_prepare_says_which_devices_there_are(worker):
+    worker.say({"id": 1, "do": "prepare"})
+    answer = worker.hear()
+    assert answer["event"] == "done" and answer["devices"][-1]["name"] == "cpu" and answer["reason"]
+
+
+@pytest.mark.parametrize("name", ["in.npy", "result_12.npy"])
+def test_plain_names_are_taken(name):
+    assert file_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["../in.npy", "/in.npy", "a\\in.npy", ".npy", "in.npz", "C:in.npy", 3, None])
+def test_paths_are_refused(name):
+    with pytest.raises(ProtocolError):
+        file_name(name)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=200))
+def test_fuzzed_lines_are_parsed_or_refused(line):
+    try:
+        assert isinstance(parse_line(line), dict)
+    except ProtocolError as error:
+        assert str(error)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.data())
+def test_fuzzed_requests_are_read_or_refused(data):
+    """A valid request with one value, at any depth, replaced by anything that JSON can say."""
+    message = json.loads(format_line(REQUEST.to_message()))
+    holder = message
+    while True:
+        key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else list(range(len(holder)))))
+        if not isinstance(holder[key], (dict, list)) or data.draw(st.booleans()):
+            break
+        holder = holder[key]
+    holder[key] = data.draw(JSON)
+    try:
+        assert isinstance(parse_upsample(message), UpsampleRequest)
+    except CycleinrError as error:
+        assert str(error)
