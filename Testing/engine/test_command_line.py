@@ -169,10 +169,23 @@ def test_evaluate_compares_methods_and_goes_on_where_it_was(tmp_path):
     arguments = ("evaluate", folder, tmp_path / "out", "--ratios", "3", "--conditions", "subsampled", "--device", "cpu")
 
     first = cycleinr(*arguments, "--methods", "linear")
-    second = cycleinr(*arguments, "--methods", "linear,cycleinr")
+    weights = REPOSITORY / "CycleINRSlicer/Resources/Models/ct.safetensors"
+    second = cycleinr(*arguments, "--methods", f"linear,other={weights}", "--segment", "bone,skin")
 
     assert first.returncode == 0, first.stderr
     assert second.returncode == 0, second.stderr
     rows = (tmp_path / "out" / "rows.csv").read_text().splitlines()
-    assert [row.split(",")[4] for row in rows[1:]] == ["linear", "cycleinr"]
-    assert "CycleINR" in second.stdout
+    assert [row.split(",")[4] for row in rows[1:]] == ["linear", "other"]
+    assert "CycleINR other" in second.stdout
+    segments = [row.split(",")[4:6] for row in (tmp_path / "out" / "segments.csv").read_text().splitlines()[1:]]
+    assert segments == [[method, structure] for method in ("linear", "other") for structure in ("bone", "skin")]
+    assert (tmp_path / "out" / "figures" / "planes_chest_subsampled_3.png").stat().st_size > 2000
+
+
+@pytest.mark.parametrize("wrong", ["--methods=sharpest", "--segment=liver", "--segmenter=liver=segment {input}"])
+def test_evaluate_names_what_it_does_not_know(tmp_path, wrong):
+    done = cycleinr("evaluate", tmp_path, tmp_path / "out", wrong)
+
+    assert done.returncode == 4
+    assert "liver" in done.stderr or "sharpest" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.evaluation import figures, report
+from cycleinr.evaluation import figures, gallery, report
 from cycleinr.evaluation.methods import METHODS
 from cycleinr.evaluation.protocol import make_case
 from cycleinr.evaluation.runner import Plan, evaluate
@@ -82,12 +82,22 @@ def test_report_and_figures_of_a_run(noisy_ct, tmp_path):
     drawn = {
         "error.png": figures.draw_against_ratio(groups(evaluation.rows), "psnr_generated_db", "PSNR (dB)", LABELS),
         "noise.svg": figures.draw_noise_curve(tmp_path, case, list(METHODS), LABELS, "HU"),
-        "planes.png": figures.draw_comparison(
-            tmp_path, case, list(METHODS), LABELS, figures.window_of(noisy_ct), (1.0, 1.0)
-        ),
+        "planes.png": figures.draw_comparison(tmp_path, case, list(METHODS), LABELS, figures.window_of("CT")),
         "strip.pdf": figures.draw_ratio_strip(make_case(noisy_ct, "slabs", 3).lowres, METHODS["bspline"]),
     }
     for name, figure in drawn.items():
         assert figures.save_figure(figure, tmp_path / name).stat().st_size > 2000
     assert len(drawn["strip.pdf"].axes) == 1 + len(figures.STRIP_RATIOS)
     assert len(drawn["noise.svg"].axes[0].lines) == len(METHODS) + 1
+
+
+def test_every_figure_of_a_folder_is_drawn(noisy_ct, tmp_path):
+    evaluate(noisy_ct, tmp_path, Plan((2, 5 / 3), ("subsampled",), {"linear": METHODS["linear"]}))
+
+    drawn = gallery.draw_all(tmp_path, METHODS)
+    strip = gallery.draw_strip(make_case(noisy_ct, "slabs", 3).lowres, METHODS["linear"], tmp_path / "strip.png")
+
+    names = {path.name for path in drawn}
+    assert {"psnr_generated_db.png", "sigma_deviation.png", "noise_synthetic_subsampled_5-3.png"} <= names
+    assert "planes_synthetic_subsampled_2.png" in names and "lpips_squeeze_generated.png" not in names
+    assert all(path.stat().st_size > 2000 for path in [*drawn, strip])

@@ -8,7 +8,9 @@ import pytest
 from cycleinr.errors import InputError, OutOfMemoryError
 from cycleinr.evaluation import table
 from cycleinr.evaluation.methods import METHODS, Method
-from cycleinr.evaluation.runner import ROWS_FILE, Plan, evaluate, evaluate_pairs, find_volumes
+from cycleinr.evaluation.report import write_report
+from cycleinr.evaluation.runner import ROWS_FILE, SEGMENTS_FILE, Plan, evaluate, evaluate_pairs, find_volumes
+from cycleinr.evaluation.segmentation import CT_SEGMENTERS
 from cycleinr.evaluation.views import load_views, views_path
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
@@ -151,3 +153,38 @@ def test_a_real_crop_is_measured_in_both_conditions(shared_folder, tmp_path):
     matched, linear = rows["subsampled", "noise_matched"], rows["subsampled", "linear"]
     assert matched.sigma_deviation < linear.sigma_deviation
     assert matched.consistency_max == pytest.approx(0, abs=1e-3)
+
+
+def test_segmentations_are_compared_and_resumed(noisy_ct, tmp_path):
+    array = noisy_ct.array.copy()
+    array[:, 6:18, 5:15] = 1000
+    volume = replace(noisy_ct, array=array)
+    perfect = Method("perfect", "Perfect", lambda lowres, grid: array[: grid.n_out].astype(np.float32))
+    plan = plan_of(perfect, METHODS["nearest"], ratios=(3,), conditions=("slabs",))
+    evaluate(volume, tmp_path, plan)
+    assert not (tmp_path / SEGMENTS_FILE).exists()
+    calls = []
+
+    def counted(scan):
+        calls.append(scan.shape_kji)
+        return CT_SEGMENTERS["bone"](scan)
+
+    for _ in range(2):
+        evaluation = evaluate(volume, tmp_path, replace(plan, segmenters={"bone": counted}))
+        # Two results and one truth, in the first round only.
+        assert len(calls) == 3 and len(evaluation.rows) == 2 and not evaluation.failures
+    rows = {row.method: row for row in table.read_rows(tmp_path / SEGMENTS_FILE, table.SegmentRow)}
+    assert (rows["perfect"].structure, rows["perfect"].dsc, rows["perfect"].nsd_1mm) == ("bone", 1, 1)
+    assert 0.8 < rows["nearest"].dsc < 1
+    text = write_report(tmp_path)[0].read_text(encoding="utf-8")
+    assert "Segmentation agreement, CT" in text and "bone NSD 2 mm" in text
+    assert "bone DSC" in (tmp_path / "summary.tex").read_text(encoding="utf-8")
+
+
+def test_built_in_segmenters_are_for_ct(noisy_ct, tmp_path):
+    scan = replace(noisy_ct, modality="MR", array=noisy_ct.array - noisy_ct.array.min())
+    plan = plan_of(METHODS["linear"], ratios=(3,), conditions=("slabs",), segmenters=dict(CT_SEGMENTERS))
+
+    assert len(evaluate(scan, tmp_path, plan).rows) == 1
+
+    assert not (tmp_path / SEGMENTS_FILE).exists()

@@ -24,7 +24,7 @@ def chest() -> Volume:
 
 
 def test_threshold_masks_find_what_they_say(chest):
-    bone, lung, body = (seg.CT_SEGMENTERS[name](chest) for name in ("bone", "lung", "body"))
+    bone, lung, body = (seg.CT_SEGMENTERS[name](chest) for name in ("bone", "lung", "skin"))
     np.testing.assert_array_equal(bone, chest.array == 700)
     np.testing.assert_array_equal(lung, chest.array == -850)
     expected = np.zeros_like(body)

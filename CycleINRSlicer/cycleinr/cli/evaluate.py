@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..evaluation.methods import Method
+    from ..evaluation.segmentation import Segmenter
 
 
 def evaluate_command(
@@ -21,34 +26,94 @@ def evaluate_command(
         str, typer.Option(help="subsampled, slabs, or both separated by a comma.")
     ] = "subsampled,slabs",
     methods: Annotated[
-        str, typer.Option(help="Of nearest, linear, bspline, lanczos, noise_matched, cycleinr.")
+        str,
+        typer.Option(
+            help="Of nearest, linear, bspline, lanczos, noise_matched, cycleinr; NAME=FILE adds weights of any "
+            "architecture that was trained with cycleinr train."
+        ),
     ] = "linear,bspline,noise_matched,cycleinr",
     weights: Annotated[
         list[Path] | None, typer.Option(help="Weights files to compare as well; may be given several times.")
+    ] = None,
+    without_consistency: Annotated[
+        list[Path] | None, typer.Option(help="Weights files to compare bare, without data consistency.")
+    ] = None,
+    segment: Annotated[
+        str, typer.Option(help="Also compare segmentations of these, separated by commas: bone, lung, skin (CT).")
+    ] = "",
+    segmenter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=COMMAND: compare another program's segmentation; {input} and {output} become files."),
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Draw figures into the output folder.")] = True,
+    strip: Annotated[
+        Path | None, typer.Option(help="A thick-slice scan to draw at ratios 1.5 to 6 with the last method.")
     ] = None,
     lpips: Annotated[Path | None, typer.Option(help="Folder with the weights of LPIPS-squeeze.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
 ) -> None:
     """Degrade fine volumes, restore them with every method, and measure; can be stopped and started again."""
-    from ..errors import RequestError
-    from ..evaluation.methods import METHODS
-    from ..evaluation.network_method import network_method
+    from ..evaluation.gallery import draw_all, draw_strip
     from ..evaluation.protocol import parse_ratio
     from ..evaluation.report import write_report
     from ..evaluation.runner import Plan, evaluate
+    from ..files import read_volume
 
-    known = {**METHODS, "cycleinr": network_method("cycleinr", "CycleINR", device=device)}
-    wanted = [name for name in methods.split(",") if name]
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise RequestError(f"There is no method {', '.join(unknown)}. Choose of {', '.join(known)}.")
-    chosen = {name: known[name] for name in wanted}
-    for path in weights or ():
-        chosen[path.stem] = network_method(path.stem, f"CycleINR {path.stem}", path, device)
-    plan = Plan([parse_ratio(text) for text in ratios.split(",")], conditions.split(","), chosen, lpips)
+    chosen = _methods(methods, weights or (), without_consistency or (), device)
+    found = _segmenters(segment, segmenter or ())
+    plan = Plan([parse_ratio(text) for text in ratios.split(",")], conditions.split(","), chosen, lpips, found)
     evaluation = evaluate(folder, output, plan)
     for text in (*evaluation.failures, *evaluation.notes):
         print(text, file=sys.stderr)
     print(write_report(output, chosen, evaluation)[0].read_text(encoding="utf-8"))
+    if figures:
+        draw_all(output, chosen)
+    if strip:
+        draw_strip(read_volume(strip), list(chosen.values())[-1], output / "figures" / "strip.png")
     if evaluation.failures:
         raise typer.Exit(1)
+
+
+def _methods(text: str, weights: Iterable[Path], bare: Iterable[Path], device: str) -> dict[str, Method]:
+    """Methods by name, in the order in which they were asked for."""
+    from ..errors import RequestError
+    from ..evaluation.methods import METHODS
+    from ..evaluation.network_method import method_of_weights, network_method
+    from ..evaluation.peers.bare_method import bare_method
+
+    known = {**METHODS, "cycleinr": network_method("cycleinr", "CycleINR", device=device)}
+    chosen = {}
+    for item in filter(None, text.split(",")):
+        name, _, file = item.partition("=")
+        if not file and name not in known:
+            raise RequestError(
+                f"There is no method {name}. Choose of {', '.join(known)}, or give weights as NAME=FILE.safetensors."
+            )
+        chosen[name] = method_of_weights(name, Path(file), device) if file else known[name]
+    for path in weights:
+        chosen[path.stem] = method_of_weights(path.stem, path, device)
+    for path in bare:
+        name = f"{path.stem}_bare"
+        chosen[name] = bare_method(name, f"{path.stem} without consistency", path, device)
+    return chosen
+
+
+def _segmenters(text: str, commands: Iterable[str]) -> dict[str, Segmenter]:
+    """Segmenters by structure."""
+    from ..errors import RequestError
+    from ..evaluation.segmentation import CT_SEGMENTERS, CommandSegmenter
+
+    wanted = [name for name in text.split(",") if name]
+    unknown = [name for name in wanted if name not in CT_SEGMENTERS]
+    if unknown:
+        raise RequestError(
+            f"There is no built-in segmenter {', '.join(unknown)}. Choose of {', '.join(CT_SEGMENTERS)}, or give a "
+            "program with --segmenter NAME=COMMAND."
+        )
+    chosen = {name: CT_SEGMENTERS[name] for name in wanted}
+    for item in commands:
+        name, _, command = item.partition("=")
+        if "{input}" not in command or "{output}" not in command:
+            raise RequestError(f"The segmenter {item!r} must be NAME=COMMAND with {{input}} and {{output}} in it.")
+        chosen[name] = CommandSegmenter(command)
+    return chosen

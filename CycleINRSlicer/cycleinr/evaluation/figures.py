@@ -70,15 +70,15 @@ def draw_comparison(
     methods: Sequence[str],
     labels: Mapping[str, str],
     window: tuple[float, float],
-    aspects: tuple[float, float],
 ) -> Figure:
     """Middle coronal (above) and sagittal (below) plane of every method and of the truth.
 
     :param window: grey values from black to white, on the metrics' range: `window_of` gives one.
-    :param aspects: slice spacing / pixel spacing along i, and along j.
     """
     names = [*methods, TRUTH]
     planes = [load_views(views_path(out_dir, case, name)) for name in names]
+    k_mm, j_mm, i_mm = planes[0].spacing_kji_mm
+    aspects = (k_mm / i_mm, k_mm / j_mm)
     heights = [
         _COLUMN_INCHES * aspect * plane.shape[0] / plane.shape[1]
         for plane, aspect in zip((planes[0].coronal, planes[0].sagittal), aspects, strict=True)
@@ -102,7 +102,7 @@ def draw_ratio_strip(volume_lr: Volume, method: Method, ratios: Sequence[float] 
     """
     spacing_i_mm, _, spacing_k_mm = volume_lr.spacing_ijk_mm
     middle = volume_lr.shape_kji[1] // 2
-    window = window_of(volume_lr)
+    window = window_of(volume_lr.modality)
     to_unit = metric_range(volume_lr.array, volume_lr.modality).to_unit
     figure, axes = _panels(1, len(ratios) + 1, (2.2, 2.4))
     _show(axes[0, 0], to_unit(volume_lr.array[:, middle]), window, spacing_k_mm / spacing_i_mm)
@@ -115,11 +115,11 @@ def draw_ratio_strip(volume_lr: Volume, method: Method, ratios: Sequence[float] 
     return figure
 
 
-def window_of(volume: Volume) -> tuple[float, float]:
+def window_of(modality: str | None) -> tuple[float, float]:
     """Grey window on the metrics' range: -1024 to 476 HU for CT, the whole range for MR."""
-    if volume.modality != "CT":
+    if modality != "CT":
         return 0.0, 1.0
-    low, high = metric_range(volume.array, "CT").to_unit(np.array(WINDOW_HU))
+    low, high = metric_range(np.array(WINDOW_HU), "CT").to_unit(np.array(WINDOW_HU))
     return float(low), float(high)
 
 

@@ -26,12 +26,14 @@ class Views:
     :param coronal: (K, I) middle plane on the metrics' range. :param sagittal: (K, J) likewise.
     :param sigmas: (K,) noise of each slice, in HU or thousandths of the range.
     :param features: (K, 512) squeeze features of each slice, (0, 512) where not available.
+    :param spacing_kji_mm: (3,) distance between neighbouring samples, for the planes' proportions.
     """
 
     coronal: np.ndarray
     sagittal: np.ndarray
     sigmas: np.ndarray
     features: np.ndarray
+    spacing_kji_mm: np.ndarray
 
 
 def measure(
@@ -75,7 +77,8 @@ def measure(
         n_generated=int(generated.sum()),
         compared_mm=case.compared_mm,
     )
-    return row, _views(ours, noise, features), _views(true, noise_truth, features_truth)
+    spacing = np.array(case.spacing_kji_mm)
+    return row, _views(ours, noise, features, spacing), _views(true, noise_truth, features_truth, spacing)
 
 
 def consistency_residual(case: Case, prediction: np.ndarray) -> tuple[float, float]:
@@ -96,5 +99,6 @@ def _perceptual(lpips: LpipsSqueeze | None, ours: np.ndarray, true: np.ndarray):
     return lpips.compare(ours, true)
 
 
-def _views(stack: np.ndarray, sigmas: np.ndarray, features: np.ndarray) -> Views:
-    return Views(stack[:, stack.shape[1] // 2], stack[:, :, stack.shape[2] // 2], sigmas, features)
+def _views(stack: np.ndarray, sigmas: np.ndarray, features: np.ndarray, spacing_kji_mm: np.ndarray) -> Views:
+    coronal, sagittal = stack[:, stack.shape[1] // 2], stack[:, :, stack.shape[2] // 2]
+    return Views(coronal, sagittal, sigmas, features, spacing_kji_mm)

@@ -23,11 +23,19 @@ _NEGLIGIBLE_WEIGHT = 1e-12
 
 @dataclass(frozen=True)
 class Method:
-    """Something that fills in slices, with the name that files use and the label that tables print."""
+    """Something that fills in slices, with the name that files use and the label that tables print.
+
+    :param only_ratio: the one ratio that the method is made for; None for any.
+    """
 
     name: str
     label: str
     run: Reconstruction
+    only_ratio: float | None = None
+
+    def serves(self, ratio: float) -> bool:
+        """Whether the method is made for this ratio."""
+        return self.only_ratio is None or abs(ratio - self.only_ratio) < 1e-3
 
 
 def nearest(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:

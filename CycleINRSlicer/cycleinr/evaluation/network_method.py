@@ -9,8 +9,22 @@ import numpy as np
 from ..errors import RequestError
 from ..grid import SliceGrid, Target
 from ..inference.options import UpsampleOptions
+from ..network.architectures import CYCLEINR
+from ..network.weights import architecture, read_card
 from ..volume import Volume
 from .methods import Method
+from .peers.bare_method import bare_method
+
+
+def method_of_weights(name: str, weights: Path, device: str = "auto") -> Method:
+    """The method that a weights file stands for: CycleINR as users have it, a peer bare.
+
+    :raises ModelError: the file or its card is missing or damaged.
+    """
+    kind = architecture(read_card(weights))
+    if kind == CYCLEINR:
+        return network_method(name, f"CycleINR {name}", weights, device)
+    return bare_method(name, f"{kind.upper()} {name}" if name != kind else kind.upper(), weights, device)
 
 
 def network_method(name: str, label: str, model: str | Path = "auto", device: str = "auto") -> Method:

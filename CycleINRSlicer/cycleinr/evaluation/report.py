@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..files.atomic import publish, staging_folder
 from .frechet import frechet_of_group
 from .methods import Method
-from .runner import ROWS_FILE, Evaluation
-from .summary import MIN_CASES_FOR_TEST, REFERENCES, Claim, Group, GroupKey, Statistic, groups
-from .table import read_rows
+from .runner import ROWS_FILE, SEGMENTS_FILE, Evaluation
+from .segment_summary import segment_tables
+from .summary import MIN_CASES_FOR_TEST, REFERENCES, Claim, Group, GroupKey, groups
+from .table import SegmentRow, read_rows
 
 COLUMNS = (
     ("psnr_all_db", "PSNR all (dB)", 2),
@@ -50,7 +51,11 @@ def write_report(
     labels = {name: method.label for name, method in (methods or {}).items()}
     found = groups(read_rows(out_dir / ROWS_FILE))
     frechet = {(g.key, name): frechet_of_group(out_dir, g, name) for g in found for name in g.methods}
-    texts = {"summary.md": markdown(found, labels, frechet, evaluation), "summary.tex": latex(found, labels)}
+    segments = read_rows(out_dir / SEGMENTS_FILE, SegmentRow)
+    texts = {
+        "summary.md": markdown(found, labels, frechet, evaluation, segments),
+        "summary.tex": latex(found, labels, segments),
+    }
     for name, text in texts.items():
         with staging_folder(out_dir / name) as folder:
             (folder / name).write_text(text, encoding="utf-8")
@@ -63,47 +68,64 @@ def markdown(
     labels: Mapping[str, str],
     frechet: Mapping[tuple[GroupKey, str], float],
     evaluation: Evaluation | None = None,
+    segments: Sequence[SegmentRow] = (),
 ) -> str:
     """The whole summary; the best mean of a column is bold where the column can have a winner.
 
     :param frechet: Frechet distance on squeeze features by group and method.
+    :param segments: adds one table of segmentation agreement per modality, condition and ratio.
     """
     parts = ["# Evaluation\n\nMean ± standard deviation over cases.\n"]
     for group in found:
         table = _table(group, labels, lambda text: f"**{text}**", "±")
-        head, *body = ["| " + " | ".join(cells) + " |" for cells in table]
-        rule = "|" + " --- |" * len(table[0])
-        parts.append("\n".join([f"## {_title(group)}\n", head, rule, *body]) + "\n")
+        parts.append(_markdown_table(_title(group), table))
         if group.left_out:
             parts.append(f"Left out, since not every method has them: {', '.join(group.left_out)}.\n")
         parts.append("\n".join(f"- {_sentence(claim, labels)}" for claim in group.claims()) + "\n")
         distances = (f"{labels.get(name, name)} {_frechet(frechet[group.key, name])}" for name in group.methods)
         parts.append(f"Frechet distance on squeeze features, slices of all cases pooled: {', '.join(distances)}.\n")
+    for key, count, table in segment_tables(segments, labels, "±"):
+        parts.append(_markdown_table(_segment_title(key, count), table))
     for title, lines in _remarks(evaluation):
         parts.append(f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
 
-def latex(found: list[Group], labels: Mapping[str, str]) -> str:
+def latex(found: list[Group], labels: Mapping[str, str], segments: Sequence[SegmentRow] = ()) -> str:
     """The same tables for LaTeX with booktabs."""
     parts = ["% Needs \\usepackage{booktabs}.\n"]
     for group in found:
-        head, *body = _table(group, labels, lambda text: f"\\textbf{{{text}}}", r"$\pm$", _escaped)
-        lines = [" & ".join(cells) + r" \\" for cells in (head, *body)]
-        columns = "l" + "r" * (len(head) - 1)
-        parts.append(
-            "\n".join(
-                [
-                    f"\\begin{{table}}\n\\centering\n\\caption{{{_escaped(_title(group))}.}}",
-                    f"\\begin{{tabular}}{{{columns}}}\n\\toprule",
-                    lines[0],
-                    "\\midrule",
-                    *lines[1:],
-                    "\\bottomrule\n\\end{tabular}\n\\end{table}\n",
-                ]
-            )
-        )
+        table = _table(group, labels, lambda text: f"\\textbf{{{text}}}", r"$\pm$", _escaped)
+        parts.append(_latex_table(_title(group), table))
+    for key, count, table in segment_tables(segments, {n: _escaped(label) for n, label in labels.items()}, r"$\pm$"):
+        parts.append(_latex_table(_segment_title(key, count), table))
     return "\n".join(parts)
+
+
+def _markdown_table(title: str, table: list[list[str]]) -> str:
+    head, *body = ["| " + " | ".join(cells) + " |" for cells in table]
+    rule = "|" + " --- |" * len(table[0])
+    return "\n".join([f"## {title}\n", head, rule, *body]) + "\n"
+
+
+def _latex_table(title: str, table: list[list[str]]) -> str:
+    head, *body = [" & ".join(cells) + r" \\" for cells in table]
+    return "\n".join(
+        [
+            f"\\begin{{table}}\n\\centering\n\\caption{{{_escaped(title)}.}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(table[0]) - 1)}}}\n\\toprule",
+            head,
+            "\\midrule",
+            *body,
+            "\\bottomrule\n\\end{tabular}\n\\end{table}\n",
+        ]
+    )
+
+
+def _segment_title(key: GroupKey, count: int) -> str:
+    modality, condition, ratio = key
+    cases = "1 case" if count == 1 else f"{count} cases"
+    return f"Segmentation agreement, {modality}, {_CONDITIONS[condition]}, x{ratio} ({cases})"
 
 
 def _table(
@@ -119,20 +141,13 @@ def _table(
     for method in group.methods:
         cells = [escape(labels.get(method, method))]
         for metric, _, decimals in COLUMNS:
-            text = _number(group.statistic(method, metric), decimals, plus_minus)
+            text = group.statistic(method, metric).text(decimals, plus_minus)
             cells.append(bold(text) if group.best(metric) == method else text)
         for reference in (name for name in REFERENCES if name in group.methods):
             gain = group.gain(method, reference)
-            cells.append(_number(gain, 2, plus_minus, sign=True) if method != reference else "-")
+            cells.append(gain.text(2, plus_minus, sign=True) if method != reference else "-")
         lines.append(cells)
     return lines
-
-
-def _number(value: Statistic, decimals: int, plus_minus: str, sign: bool = False) -> str:
-    if math.isnan(value.mean):
-        return "not available"
-    mean = f"{value.mean:{'+' if sign else ''}.{decimals}f}"
-    return mean if math.isnan(value.sd) else f"{mean} {plus_minus} {value.sd:.{decimals}f}"
 
 
 def _frechet(distance: float) -> str:

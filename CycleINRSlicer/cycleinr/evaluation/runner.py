@@ -1,6 +1,7 @@
 """Measure methods on volumes. A run can be stopped at any time; started again, it goes on where it was.
 
-The output folder holds `rows.csv`, one row per volume, condition, ratio and method, and `views/`, what figures need.
+The output folder holds `rows.csv`, one row per volume, condition, ratio and method, `segments.csv`, one row for each
+structure of these, where structures are asked for, and `views/`, what figures need.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from ..volume import Volume
 from .measure import measure
 from .methods import METHODS, Method
 from .pairs import make_pair_case
-from .protocol import CONDITIONS, PAIR, Case, make_case, ratio_text
-from .table import Row, read_rows, write_rows
+from .protocol import CONDITIONS, PAIR, Case, make_case, parse_ratio, ratio_text
+from .segmentation import Segmenter, compare_masks, segmenters_for
+from .table import Row, SegmentRow, read_rows, write_rows
 from .views import TRUTH, save_views, views_path
 
 ROWS_FILE = "rows.csv"
+SEGMENTS_FILE = "segments.csv"
 
 _log = logging.getLogger(__name__)
 Source = str | Path | Volume
@@ -38,12 +41,14 @@ class Plan:
     :param conditions: of "subsampled" and "slabs".
     :param methods: name -> method.
     :param lpips_folder: folder with the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
+    :param segmenters: structure -> segmenter, to compare its masks in the result and in the truth.
     """
 
     ratios: Sequence[float] = (2, 3, 5)
     conditions: Sequence[str] = CONDITIONS
     methods: Mapping[str, Method] = field(default_factory=lambda: dict(METHODS))
     lpips_folder: str | Path | None = None
+    segmenters: Mapping[str, Segmenter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,11 +173,11 @@ def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: Plan) -> Evaluation:
         (out_dir / "views").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {out_dir} cannot be made ({error.strerror}). Choose another.") from error
-    rows = read_rows(out_dir / ROWS_FILE)
     lpips, note = _lpips(plan)
+    results = _Results(out_dir, plan, lpips)
     failures = []
     for recipe in recipes:
-        missing = [method for name, method in plan.methods.items() if not _is_done(rows, recipe, name)]
+        missing = [method for method in plan.methods.values() if results.lacks(recipe, method)]
         if not missing:
             continue
         try:
@@ -180,39 +185,85 @@ def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: Plan) -> Evaluation:
         except CycleinrError as error:
             failures.append(f"{recipe.name}, {recipe.condition}, x{recipe.ratio or '?'}: {error}")
             continue
+        masks = _Masks(case, plan.segmenters)
         for method in missing:
+            if not method.serves(case.ratio):
+                continue
             try:
-                row = _one(case, method, out_dir, lpips)
+                results.add(case, method, masks)
             except CycleinrError as error:
                 failures.append(f"{recipe.name}, {recipe.condition}, x{ratio_text(case.ratio)}, {method.name}: {error}")
-                continue
-            rows.append(row)
-            write_rows(out_dir / ROWS_FILE, rows)
-            _log.info("%s %s x%s %s: %.2f dB", *row.key, row.psnr_generated_db)
-    return Evaluation(rows, failures, [note] if note else [])
+    return Evaluation(results.rows, failures, [note] if note else [])
 
 
-def _one(case: Case, method: Method, out_dir: Path, lpips) -> Row:
-    start = time.perf_counter()
-    prediction = np.asarray(method.run(case.lowres, case.grid))
-    seconds = time.perf_counter() - start
-    if prediction.shape != case.truth.shape:
-        raise InputError(f"It returned slices of shape {prediction.shape} instead of {case.truth.shape}.")
-    if not np.isfinite(prediction).all():
-        raise InputError("It returned values that are not finite.")
-    row, ours, true = measure(case, method.name, prediction, seconds, lpips)
-    # Views first: a row says that everything about it is there.
-    save_views(views_path(out_dir, row.key[:3], method.name), ours)
-    save_views(views_path(out_dir, row.key[:3], TRUTH), true)
-    return row
+class _Masks:
+    """The truth's masks of one case, each made when it is first needed and then kept."""
+
+    def __init__(self, case: Case, segmenters: Mapping[str, Segmenter]):
+        self.case = case
+        self.segmenters = segmenters_for(case.modality, segmenters)
+        self._true: dict[str, np.ndarray] = {}
+
+    def compare(self, prediction: np.ndarray, method: str) -> Iterator[SegmentRow]:
+        """One row per structure for one method's slices."""
+        case = self.case
+        for structure, segmenter in self.segmenters.items():
+            if structure not in self._true:
+                self._true[structure] = segmenter(case.compared_volume(case.truth))
+            ours = segmenter(case.compared_volume(prediction))
+            found = compare_masks(ours, self._true[structure], case.spacing_kji_mm)
+            yield SegmentRow(
+                case.name, case.modality, case.condition, ratio_text(case.ratio), method, structure, found.dsc,
+                *found.nsd.values(),
+            )  # fmt: skip
 
 
-def _is_done(rows: list[Row], recipe: _Recipe, method: str) -> bool:
-    return any(
-        (row.volume, row.condition, row.method) == (recipe.name, recipe.condition, method)
-        and recipe.ratio in ("", row.ratio)
-        for row in rows
-    )
+class _Results:
+    """The output folder's tables, and what is still missing in them."""
+
+    def __init__(self, out_dir: Path, plan: Plan, lpips):
+        self.out_dir, self.plan, self.lpips = out_dir, plan, lpips
+        self.rows = read_rows(out_dir / ROWS_FILE)
+        self.segments = read_rows(out_dir / SEGMENTS_FILE, SegmentRow)
+
+    def lacks(self, recipe: _Recipe, method: Method) -> bool:
+        """Whether anything about a method on a case is still to be measured."""
+        if recipe.ratio and not method.serves(parse_ratio(recipe.ratio)):
+            return False
+        found = [row for row in self.rows if _is_about(row, recipe, method.name)]
+        if not found:
+            return True
+        wanted = segmenters_for(found[0].modality, self.plan.segmenters)
+        return not set(wanted) <= {row.structure for row in self.segments if _is_about(row, recipe, method.name)}
+
+    def add(self, case: Case, method: Method, masks: _Masks) -> None:
+        """Run a method on a case and write what was missing about it.
+
+        :raises CycleinrError: the method fails, or returns something that is no result.
+        """
+        start = time.perf_counter()
+        prediction = np.asarray(method.run(case.lowres, case.grid))
+        seconds = time.perf_counter() - start
+        if prediction.shape != case.truth.shape:
+            raise InputError(f"It returned slices of shape {prediction.shape} instead of {case.truth.shape}.")
+        if not np.isfinite(prediction).all():
+            raise InputError("It returned values that are not finite.")
+        row, ours, true = measure(case, method.name, prediction, seconds, self.lpips)
+        segments = list(masks.compare(prediction, method.name))
+        # Views first: a row says that everything about it is there.
+        save_views(views_path(self.out_dir, row.key[:3], method.name), ours)
+        save_views(views_path(self.out_dir, row.key[:3], TRUTH), true)
+        self.segments = [old for old in self.segments if old.key != row.key] + segments
+        if self.segments:
+            write_rows(self.out_dir / SEGMENTS_FILE, self.segments)
+        self.rows = [old for old in self.rows if old.key != row.key] + [row]
+        write_rows(self.out_dir / ROWS_FILE, self.rows)
+        _log.info("%s %s x%s %s: %.2f dB", *row.key, row.psnr_generated_db)
+
+
+def _is_about(row: Row | SegmentRow, recipe: _Recipe, method: str) -> bool:
+    same = (row.volume, row.condition, row.method) == (recipe.name, recipe.condition, method)
+    return same and recipe.ratio in ("", row.ratio)
 
 
 def _lpips(plan: Plan):

@@ -59,8 +59,14 @@ def lung(volume: Volume) -> np.ndarray:
     return large[parts]
 
 
-CT_SEGMENTERS: dict[str, Segmenter] = {"bone": bone, "lung": lung, "body": body}
+CT_SEGMENTERS: dict[str, Segmenter] = {"bone": bone, "lung": lung, "skin": body}
 """Built-in segmenters by name. MR has no absolute intensities, so none is built in for it."""
+
+
+def segmenters_for(modality: str, segmenters: Mapping[str, Segmenter]) -> dict[str, Segmenter]:
+    """Those that can be used on a modality: the built-in ones are for CT alone."""
+    built_in = list(CT_SEGMENTERS.values())
+    return {name: found for name, found in segmenters.items() if modality == "CT" or found not in built_in}
 
 
 @dataclass(frozen=True)
@@ -122,9 +128,12 @@ class Overlap:
 
 def compare_segmentations(ours: Volume, true: Volume, segmenter: Segmenter) -> Overlap:
     """Segment both volumes with the same segmenter and compare the masks at tolerances of 1 mm and 2 mm."""
-    masks = segmenter(ours), segmenter(true)
-    i, j, k = true.spacing_ijk_mm
-    return Overlap(dice(*masks), surface_dice(*masks, (k, j, i), TOLERANCES_MM))
+    return compare_masks(segmenter(ours), segmenter(true), true.spacing_ijk_mm[::-1])
+
+
+def compare_masks(ours: np.ndarray, true: np.ndarray, spacing_kji_mm: tuple[float, float, float]) -> Overlap:
+    """Agreement of two masks (K, J, I) at tolerances of 1 mm and 2 mm."""
+    return Overlap(dice(ours, true), surface_dice(ours, true, spacing_kji_mm, TOLERANCES_MM))
 
 
 def dice(ours: np.ndarray, true: np.ndarray) -> float:

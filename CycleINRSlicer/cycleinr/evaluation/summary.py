@@ -36,6 +36,13 @@ class Statistic:
     sd: float
     n: int
 
+    def text(self, decimals: int, plus_minus: str, sign: bool = False) -> str:
+        """Mean and deviation as tables print them."""
+        if math.isnan(self.mean):
+            return "not available"
+        mean = f"{self.mean:{'+' if sign else ''}.{decimals}f}"
+        return mean if math.isnan(self.sd) else f"{mean} {plus_minus} {self.sd:.{decimals}f}"
+
 
 @dataclass(frozen=True)
 class Claim:

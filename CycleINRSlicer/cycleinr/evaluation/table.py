@@ -6,8 +6,10 @@ import csv
 import io
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import InputError
 from ..files.atomic import publish, staging_folder
@@ -61,11 +63,36 @@ class Row:
         return self.volume, self.condition, self.ratio, self.method
 
 
-_TYPES = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Row)}
-COLUMNS = tuple(_TYPES)
+@dataclass(frozen=True)
+class SegmentRow:
+    """How well the segmentation of one structure in one method's result agrees with that in the truth.
+
+    :param structure: name of the segmenter.
+    :param dsc: Dice similarity coefficient; nan where neither volume holds the structure.
+    :param nsd_1mm, nsd_2mm: normalised surface Dice at that tolerance; nan likewise.
+    """
+
+    volume: str
+    modality: str
+    condition: str
+    ratio: str
+    method: str
+    structure: str
+    dsc: float
+    nsd_1mm: float
+    nsd_2mm: float
+
+    @property
+    def key(self) -> Key:
+        return self.volume, self.condition, self.ratio, self.method
 
 
-def read_rows(path: str | Path) -> list[Row]:
+_KINDS = {"str": str, "int": int, "float": float}
+COLUMNS = tuple(field.name for field in fields(Row))
+AnyRow = TypeVar("AnyRow", Row, SegmentRow)
+
+
+def read_rows(path: str | Path, kind: type[AnyRow] = Row) -> list[AnyRow]:
     """All rows of a results file; none if there is no such file.
 
     :raises InputError: the file has other columns, or holds something that is no number.
@@ -73,28 +100,31 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path)
     if not path.exists():
         return []
+    types = {field.name: _KINDS[field.type] for field in fields(kind)}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        if tuple(reader.fieldnames or ()) != tuple(types):
             raise InputError(
                 f"{path.name} has other columns than this version writes. Move it away to measure everything again."
             )
         try:
-            return [Row(**{name: _parse(record[name], kind) for name, kind in _TYPES.items()}) for record in reader]
+            return [kind(**{name: _parse(record[name], as_) for name, as_ in types.items()}) for record in reader]
         except (TypeError, ValueError) as error:
             raise InputError(f"{path.name} is damaged ({error}). Move it away to measure everything again.") from error
 
 
-def write_rows(path: str | Path, rows: list[Row]) -> None:
+def write_rows(path: str | Path, rows: Sequence[Row] | Sequence[SegmentRow]) -> None:
     """Replace the results file in one step, so that a reader or a crash never meets half a row.
 
+    :param rows: at least one, all of one kind.
     :raises OutputError: the folder cannot be written to.
     """
     path = Path(path)
+    columns = [field.name for field in fields(rows[0])]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_format(getattr(row, name)) for name in COLUMNS] for row in rows)
+    writer.writerow(columns)
+    writer.writerows([_format(getattr(row, name)) for name in columns] for row in rows)
     with staging_folder(path) as folder:
         staged = folder / path.name
         with open(staged, "w", encoding="utf-8", newline="") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
 from ..files.atomic import publish, staging_folder
 from .measure import Views
 
@@ -34,6 +35,11 @@ def save_views(path: Path, views: Views) -> None:
 
 
 def load_views(path: Path) -> Views:
-    """Views from a file of `save_views`."""
+    """Views from a file of `save_views`.
+
+    :raises InputError: another version wrote the file.
+    """
     with np.load(path) as stored:
+        if {field.name for field in fields(Views)} - set(stored.files):
+            raise InputError(f"{path.name} is of another version. Move its folder away to measure everything again.")
         return Views(**{field.name: stored[field.name] for field in fields(Views)})

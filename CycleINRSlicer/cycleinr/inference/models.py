@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..files.modality import guess_modality
-from ..network.weights import read_card
+from ..network.architectures import CYCLEINR
+from ..network.weights import architecture, read_card
 from ..volume import Volume
 
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
@@ -53,6 +54,11 @@ def choose_model(volume: Volume, request: str) -> ModelChoice:
             "trained with cycleinr train."
         )
     card = read_card(weights)
+    if architecture(card) != CYCLEINR:
+        raise ModelError(
+            f"The weights {weights.name} are of {architecture(card)}, a network that CycleINR is compared with. "
+            "It runs in cycleinr evaluate only."
+        )
     if card.get("modality") not in ("CT", "MR"):
         raise ModelError(f"The model card of {weights.name} does not say CT or MR under modality. Complete the card.")
     return ModelChoice(weights, card, card["modality"], reason)

@@ -11,7 +11,30 @@ NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class Sizes:
+    """Sizes of a network as whole numbers; to and from the ``network`` entry of a model card."""
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict):
+        """Build from a model card's ``network`` entry.
+
+        Raises:
+            ModelError: A size is unknown to this version or not a whole number.
+        """
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown or not all(isinstance(v, int) and v > 0 for v in values.values()):
+            raise ModelError(
+                f"The model card's network sizes {values} are not of this version "
+                f"(unknown: {', '.join(unknown) or 'none'}). Use weights and CycleINR of the same release."
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Sizes):
     """Sizes of the CycleINR network.
 
     Attributes:
@@ -46,22 +69,3 @@ class NetworkConfig:
     def receptive_pixels(self) -> int:
         """In-plane pixels to each side that an output pixel depends on (stem and one 3x3 convolution a block)."""
         return self.cell * (self.blocks + 1) + self.cell - 1
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> NetworkConfig:
-        """Build from a model card's ``network`` entry.
-
-        Raises:
-            ModelError: A size is unknown to this version or not a whole number.
-        """
-        known = cls.__dataclass_fields__
-        unknown = sorted(set(values) - set(known))
-        if unknown or not all(isinstance(v, int) and v > 0 for v in values.values()):
-            raise ModelError(
-                f"The model card's network sizes {values} are not of this version "
-                f"(unknown: {', '.join(unknown) or 'none'}). Use weights and CycleINR of the same release."
-            )
-        return cls(**values)

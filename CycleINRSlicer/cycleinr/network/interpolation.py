@@ -49,6 +49,25 @@ def cubic_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
     return weights + correction
 
 
+def cubic_convolution(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Keys's interpolation of stack (N, S, H, W) at positions (N, T) in units of slices -> (N, T, H, W)."""
+    slices = stack.shape[1]
+    indices, _ = neighbour_indices(positions, slices)
+    rows = torch.arange(stack.shape[0], device=stack.device)[:, None, None]
+    near = stack[rows, indices.clamp(0, slices - 1)]
+    return torch.einsum("ntj,ntjhw->nthw", cubic_weights(positions, slices), near)
+
+
+def linear(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Linear interpolation of stack (N, S, ...) at positions (N, T) -> (N, T, ...); the end slices go on outwards."""
+    slices = stack.shape[1]
+    inside = positions.clamp(0, slices - 1)
+    lower = inside.floor().clamp(max=slices - 2).long()
+    rows = torch.arange(stack.shape[0], device=stack.device)[:, None]
+    step = (inside - lower)[(...,) + (None,) * (stack.dim() - 2)]
+    return torch.lerp(stack[rows, lower], stack[rows, lower + 1], step)
+
+
 def bspline_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
     """Weights of all acquired slices in cubic B-spline interpolation, mirrored at the ends.
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .config import NetworkConfig
 from .decoder import Decoder
 from .encoder import Encoder
-from .interpolation import bspline_weights, cubic_weights, neighbour_indices
+from .interpolation import bspline_weights, cubic_convolution, neighbour_indices
 from .sampling import LatentSampling
 
 
@@ -27,20 +27,18 @@ def pad_to_cells(stack: torch.Tensor, cell: int) -> torch.Tensor:
 class CycleINR(nn.Module):
     """I(z) for any through-plane position z of a stack of acquired slices."""
 
+    architecture = "cycleinr"
+    method = "CycleINR (CVPR 2024, arXiv 2404.04878); sizes and conditioning are this project's own"
+    sizes = NetworkConfig
+    memory_format = torch.channels_last
+    ratio = None
+
     def __init__(self, config: NetworkConfig | None = None):
         super().__init__()
         self.config = config or NetworkConfig()
         self.encoder = Encoder(self.config)
         self.sampling = LatentSampling(self.config)
         self.decoder = Decoder(self.config)
-
-    def interpolate(self, stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Cubic convolution of stack (N, S, H, W) at positions (N, T) -> (N, T, H, W)."""
-        slices = stack.shape[1]
-        indices, _ = neighbour_indices(positions, slices)
-        rows = torch.arange(stack.shape[0], device=stack.device)[:, None, None]
-        near = stack[rows, indices.clamp(0, slices - 1)]
-        return torch.einsum("ntj,ntjhw->nthw", cubic_weights(positions, slices), near)
 
     def correction(
         self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor
@@ -65,6 +63,6 @@ class CycleINR(nn.Module):
             (N, T, H, W) slices, normalised intensities.
         """
         residual, gate = self.correction(stack, positions, slicing)
-        smooth = self.interpolate(stack, positions)
+        smooth = cubic_convolution(stack, positions)
         spline = torch.einsum("nts,nshw->nthw", bspline_weights(positions, stack.shape[1]), stack)
         return smooth + residual + gate * (spline - smooth)

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from ..errors import ModelError
-from .config import NetworkConfig
+from .architectures import CYCLEINR, build_network, sizes_of
 
 CARD_FORMAT = 1
 
@@ -21,9 +21,10 @@ def save_network(model, path: Path, card: dict) -> None:
     """Write weights to ``path`` (.safetensors) and the card beside it, each atomically.
 
     Args:
-        model: A ``CycleINR``.
+        model: A network of ``architectures``.
         path: Where the weights go.
-        card: What is known of the weights; ``format``, ``network`` and ``sha256`` are filled in here.
+        card: What is known of the weights; ``format``, ``architecture``, ``network`` and ``sha256`` are filled
+            in here.
     """
     from safetensors.torch import save
 
@@ -31,6 +32,7 @@ def save_network(model, path: Path, card: dict) -> None:
     full = {
         "format": CARD_FORMAT,
         **card,
+        "architecture": model.architecture,
         "network": model.config.to_dict(),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
@@ -39,6 +41,11 @@ def save_network(model, path: Path, card: dict) -> None:
         temporary = target.with_name(target.name + ".partial")
         temporary.write_bytes(content)
         os.replace(temporary, target)
+
+
+def architecture(card: dict) -> str:
+    """The network that a card describes; cards that do not say are CycleINR's."""
+    return card.get("architecture", CYCLEINR)
 
 
 def card_path(weights: Path) -> Path:
@@ -75,8 +82,6 @@ def load_network(weights: Path):
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from .model import CycleINR
-
     card = read_card(weights)
     try:
         data = weights.read_bytes()
@@ -87,7 +92,8 @@ def load_network(weights: Path):
         raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
     if hashlib.sha256(data).hexdigest() != card.get("sha256"):
         raise ModelError(f"The weights {weights.name} are not those of their model card. Install both files again.")
-    model = CycleINR(NetworkConfig.from_dict(card["network"]))
+    name = architecture(card)
+    model = build_network(name, sizes_of(name, card["network"]))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

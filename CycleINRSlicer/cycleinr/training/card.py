@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..network.architectures import network_class
 from ..network.weights import read_card
 from .config import TrainingConfig
 from .loop import LOG
@@ -33,9 +34,9 @@ def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
         "cycleinr_version": __version__,
         "torch_version": torch.__version__,
         "intended_use": INTENDED_USE,
-        "method": "CycleINR (CVPR 2024, arXiv 2404.04878); sizes and conditioning are this project's own",
+        "method": network_class(config.architecture).method,
         "training": {
-            "steps": config.steps,
+            **_done(folder / LOG, config),
             "seed": config.seed,
             "batch": config.batch,
             "cycle_weight": config.cycle_weight,
@@ -46,6 +47,13 @@ def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
         },
         "validation_gain_over_linear_db": last_validation(folder / LOG),
     }
+
+
+def _done(log: Path, config: TrainingConfig) -> dict[str, float]:
+    """Steps and minutes that the run took, from its log; runs can end by the clock."""
+    found = [entry for entry in _entries(log) if "l1" in entry]
+    last = found[-1] if found else {"step": config.steps}
+    return {"steps": last["step"], **({"minutes": last["minutes"]} if "minutes" in last else {})}
 
 
 def _start(initial_weights: str) -> dict | None:
@@ -75,8 +83,9 @@ def training_data(folder: str, exclude: tuple[str, ...]) -> list[dict[str, str]]
 
 def last_validation(log: Path) -> dict[str, float]:
     """The newest validation entry of a training log; empty where there is none."""
-    if not log.exists():
-        return {}
-    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    found = [entry["gain_over_linear_db"] for entry in entries if "gain_over_linear_db" in entry]
+    found = [entry["gain_over_linear_db"] for entry in _entries(log) if "gain_over_linear_db" in entry]
     return found[-1] if found else {}
+
+
+def _entries(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []

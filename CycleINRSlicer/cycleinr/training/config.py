@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import RequestError
-from ..network.config import NetworkConfig
+from ..network.architectures import CYCLEINR, sizes_of
+from ..network.config import NetworkConfig, Sizes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -58,7 +59,10 @@ class TrainingConfig:
     Attributes:
         name: Names the run's folder.
         sources, validation: Volumes to learn from and to watch progress on; never the same.
-        steps, batch, learning_rate, warmup_steps, clip_norm, ema: The optimisation.
+        architecture, network: Which network (``network.architectures``) and its sizes.
+        steps, batch, learning_rate, warmup_steps, clip_norm, ema, weight_decay: The optimisation.
+        max_minutes: Ends the run, and brings the learning rate down, by the clock where that comes before ``steps``;
+            only training steps count, validation does not. 0 sets no limit.
         cycle_weight: Weight of the cycle-consistent loss beside L1; 0 trains without it.
         initial_weights: Weights file to start from, for fine-tuning.
         seed: Fixes initialisation and every patch.
@@ -67,7 +71,8 @@ class TrainingConfig:
     name: str
     sources: tuple[Source, ...]
     validation: tuple[Source, ...] = ()
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    architecture: str = CYCLEINR
+    network: Sizes = field(default_factory=NetworkConfig)
     patch: PatchConfig = field(default_factory=PatchConfig)
     steps: int = 10_000
     batch: int = 4
@@ -75,6 +80,8 @@ class TrainingConfig:
     warmup_steps: int = 200
     clip_norm: float = 1.0
     ema: float = 0.999
+    weight_decay: float = 0.0
+    max_minutes: float = 0.0
     cycle_weight: float = 0.0
     initial_weights: str = ""
     validate_every: int = 500
@@ -108,7 +115,7 @@ def config_from_dict(values: dict, base: Path) -> TrainingConfig:
     try:
         for key in ("sources", "validation"):
             values[key] = tuple(_source(entry, base) for entry in values.get(key, ()))
-        values["network"] = NetworkConfig.from_dict(values.get("network", {}))
+        values["network"] = sizes_of(values.get("architecture", CYCLEINR), values.get("network", {}))
         values["patch"] = PatchConfig(**values.get("patch", {}))
         if values.get("initial_weights"):
             values["initial_weights"] = str((base / values["initial_weights"]).resolve())

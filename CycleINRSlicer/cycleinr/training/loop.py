@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from ..errors import CycleinrError
-from ..network.model import CycleINR
+from ..errors import CycleinrError, RequestError
+from ..network.architectures import build_network
 from ..network.weights import load_network
 from .config import TrainingConfig
 from .losses import Losses, training_losses
@@ -29,6 +29,7 @@ _FINAL_RATE = 0.01
 _HOPELESS_GAIN_DB = -3.0
 _ADAM_BETAS = (0.9, 0.99)
 _ADAM_EPS = 1e-10
+_PARTS = ("model", "average", "optimizer")
 
 
 class DivergedError(CycleinrError):
@@ -41,29 +42,36 @@ class DivergedError(CycleinrError):
 class TrainingState:
     """All that a resumed run needs; batches follow from seed and step."""
 
-    model: CycleINR
-    average: CycleINR
+    model: torch.nn.Module
+    average: torch.nn.Module
     optimizer: torch.optim.Optimizer
     step: int = 0
+    seconds: float = 0.0
 
     def save(self, path: Path) -> None:
         """Write atomically, so that a run killed while writing keeps its former checkpoint."""
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        parts = {part: getattr(self, part).state_dict() for part in _PARTS}
         temporary = path.with_suffix(".partial")
-        torch.save({"step": self.step, **{k: v.state_dict() for k, v in parts.items()}}, temporary)
+        torch.save({"step": self.step, "seconds": self.seconds, **parts}, temporary)
         os.replace(temporary, path)
 
     def restore(self, path: Path) -> None:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        self.step = saved["step"]
-        for part in ("model", "average", "optimizer"):
+        self.step, self.seconds = saved["step"], saved.get("seconds", 0.0)
+        for part in _PARTS:
             getattr(self, part).load_state_dict(saved[part])
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
+def done_share(config: TrainingConfig, step: int, seconds: float) -> float:
+    """How much of the run's budget is used up, in steps or in time, whichever is more; 1 is all of it."""
+    of_time = seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
+    return max(step / config.steps, of_time)
+
+
+def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> float:
     """Linear warm-up, then a half cosine down to 1 % of the peak."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, done_share(config, step, seconds))))
     return config.learning_rate * warm * (_FINAL_RATE + (1 - _FINAL_RATE) * fall)
 
 
@@ -83,40 +91,48 @@ class Trainer:
         self.config, self.folder, self.fabric, self.report = config, folder, fabric, report
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        network = load_network(Path(config.initial_weights)) if config.initial_weights else CycleINR(config.network)
-        network = network.to(memory_format=torch.channels_last)
+        network = _first_network(config)
+        network = network.to(memory_format=network.memory_format)
         average = deepcopy(network).requires_grad_(False).to(fabric.device)
-        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=_ADAM_BETAS, eps=_ADAM_EPS)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, _ADAM_BETAS, _ADAM_EPS, weight_decay=config.weight_decay
+        )
         self.state = TrainingState(network, average, optimizer)
         if (folder / CHECKPOINT).exists():
             self.state.restore(folder / CHECKPOINT)
         self.parallel, self.optimizer = fabric.setup(network, optimizer)
 
-    def run(self) -> CycleINR:
-        """Train to the configured number of steps; returns the moving average of the weights.
+    def run(self) -> torch.nn.Module:
+        """Train until the budget is used up; returns the moving average of the weights.
 
         Raises:
             DivergedError: The loss is not finite, or validation falls far behind linear interpolation.
         """
-        config = self.config
+        config, state = self.config, self.state
         sampler = PatchSampler(load_sources(config.sources), config.patch, config.batch, config.seed)
-        cases = validation_cases(load_sources(config.validation)) if config.validation else []
-        started, first = time.monotonic(), self.state.step
-        while self.state.step < config.steps:
-            losses = self._step(sampler.draw(self.state.step, self.fabric.global_rank))
-            step = self.state.step
-            if step % _LOG_EVERY == 0:
-                self._log(losses, (time.monotonic() - started) / (step - first))
-            if step % config.validate_every == 0 or step == config.steps:
+        cases = validation_cases(load_sources(config.validation), state.model.ratio) if config.validation else []
+        while not self._finished():
+            started = time.monotonic()
+            losses = self._step(sampler.draw(state.step, self.fabric.global_rank))
+            state.seconds += time.monotonic() - started
+            step, last = state.step, self._finished()
+            if step % _LOG_EVERY == 0 or last:
+                self._log(losses)
+            if step % config.validate_every == 0 or last:
                 self._validate(cases)
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            if step % config.checkpoint_every == 0 or last:
                 self._save()
-        return self.state.average
+        return state.average
+
+    def _finished(self) -> bool:
+        """Whether the budget is used up; the first device's clock decides for all."""
+        share = done_share(self.config, self.state.step, self.state.seconds)
+        return bool(self.fabric.broadcast(share) >= 1) if self.config.max_minutes else share >= 1
 
     def _step(self, batch: Batch) -> Losses:
         config, state = self.config, self.state
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, state.step)
+            group["lr"] = learning_rate(config, state.step, state.seconds)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         tensors = self.fabric.to_device([batch.stack, batch.positions, batch.slicing, batch.truth])
         losses = training_losses(self.parallel, Batch(*tensors, batch.thin), config.cycle_weight > 0, generator)
@@ -140,7 +156,7 @@ class Trainer:
         new = list(self.state.model.parameters())
         torch._foreach_lerp_(list(self.state.average.parameters()), new, 1 - decay)
 
-    def _log(self, losses: Losses, seconds_per_step: float) -> None:
+    def _log(self, losses: Losses) -> None:
         self._write(
             {
                 "step": self.state.step,
@@ -148,7 +164,8 @@ class Trainer:
                 "cycle": None if losses.cycle is None else losses.cycle.item(),
                 "residual": losses.residual.item(),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "seconds_per_step": round(seconds_per_step, 4),
+                "seconds_per_step": round(self.state.seconds / self.state.step, 4),
+                "minutes": round(self.state.seconds / 60, 3),
             }
         )
 
@@ -172,3 +189,20 @@ class Trainer:
     def _save(self) -> None:
         if self.fabric.global_rank == 0:
             self.state.save(self.folder / CHECKPOINT)
+
+
+def _first_network(config: TrainingConfig) -> torch.nn.Module:
+    """The network that a run begins with.
+
+    Raises:
+        RequestError: The initial weights are of another architecture.
+    """
+    if not config.initial_weights:
+        return build_network(config.architecture, config.network)
+    network = load_network(Path(config.initial_weights))
+    if network.architecture != config.architecture:
+        raise RequestError(
+            f"The initial weights {Path(config.initial_weights).name} are of {network.architecture}, and the "
+            f"configuration asks for {config.architecture}. Give weights of the same architecture."
+        )
+    return network

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..network.conditioning import slicing_features
-from ..network.model import CycleINR
+from ..network.interpolation import linear
 from ..profile import SliceProfile, acquire
 from .patches import FineVolume
 
@@ -31,9 +32,15 @@ class ValidationCase:
     truth: torch.Tensor
 
 
-def validation_cases(volumes: list[FineVolume]) -> list[ValidationCase]:
-    """Every volume's central block under every condition, without one acquired interval at each end."""
-    return [_case(volume, ratio, tau) for volume in volumes for ratio, tau in CONDITIONS]
+def validation_cases(volumes: list[FineVolume], only_ratio: int | None = None) -> list[ValidationCase]:
+    """Every volume's central block under every condition, without one acquired interval at each end.
+
+    Args:
+        volumes: Fine volumes.
+        only_ratio: For a network that is made for one ratio; None takes all.
+    """
+    conditions = [c for c in CONDITIONS if only_ratio in (None, c[0])]
+    return [_case(volume, ratio, tau) for volume in volumes for ratio, tau in conditions]
 
 
 def _case(volume: FineVolume, ratio: int, tau: float) -> ValidationCase:
@@ -57,7 +64,7 @@ def _case(volume: FineVolume, ratio: int, tau: float) -> ValidationCase:
 
 
 @torch.no_grad()
-def validate(model: CycleINR, cases: list[ValidationCase]) -> dict[str, float]:
+def validate(model: nn.Module, cases: list[ValidationCase]) -> dict[str, float]:
     """Gain in PSNR over linear interpolation by case, in dB, and the mean over all cases under ``"mean"``."""
     device = next(model.parameters()).device
     gains = {}
@@ -66,13 +73,8 @@ def validate(model: CycleINR, cases: list[ValidationCase]) -> dict[str, float]:
             t.to(device) for t in (case.stack, case.positions, case.slicing, case.truth)
         )
         error = (model(stack, positions, slicing) - truth).square().mean()
-        plain = (_linear(stack, positions) - truth).square().mean()
+        plain = (linear(stack, positions) - truth).square().mean()
         gains[case.name] = float(10 * torch.log10(plain / error))
     gains["mean"] = sum(gains.values()) / len(gains)
     return gains
 
-
-def _linear(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    lower = positions[0].floor().clamp(0, stack.shape[1] - 2).long()
-    step = (positions[0] - lower)[None, :, None, None]
-    return torch.lerp(stack[:, lower], stack[:, lower + 1], step)
