@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 
 from . import installation
 from .device_box import DeviceBox
+from .display_link import DisplayLink
 from .engine import sharedEngine
 from .panel_state import BUSY, PanelState, View, show
 from .parameters import optionsOf
@@ -38,7 +39,7 @@ class Panel(VTKObservationMixin):
         self._parameters = self._run = self._observedInput = None
         self._state, self._summary, self._message = PanelState.IDLE, Summary(), ""
         self._canCancel, self._startedAt_s = True, 0.0
-        self._review = Review()
+        self._review, self._displayLink = Review(), DisplayLink()
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._timer = qt.QTimer()
         self._timer.singleShot = True
@@ -55,7 +56,7 @@ class Panel(VTKObservationMixin):
         if parameters is None:
             self._timer.stop()
             self._observeInput(None)
-            self._review.leave()
+            self._leaveReview()
             self._show()
         else:
             self._updateSummary()
@@ -71,6 +72,7 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
         self._observedInput = None
         self._timer.stop()
+        self._leaveReview()
         if self._run is not None:
             self._run.cancel()
         sharedEngine().stop()
@@ -168,7 +170,7 @@ class Panel(VTKObservationMixin):
             self._parameters.resultInput, self._parameters.resultVolume = inputNode, node
             self._parameters.differenceVolume = run.differenceNode
         if self._review.isShown:
-            self._review.show(inputNode, node)
+            self._enterReview()
         else:
             slicer.util.setSliceViewerLayers(background=node)
 
@@ -177,10 +179,19 @@ class Panel(VTKObservationMixin):
         parameters = self._parameters
         with slicer.util.tryWithErrorDisplay(_("The review could not be shown.")):
             if self._review.isShown:
-                self._review.leave()
+                self._leaveReview()
             elif parameters is not None and parameters.resultVolume is not None:
-                self._review.show(parameters.resultInput, parameters.resultVolume)
+                self._enterReview()
         self._show()
+
+    def _enterReview(self) -> None:
+        pair = self._parameters.resultInput, self._parameters.resultVolume
+        self._review.show(*pair)
+        self._displayLink.link(*pair)
+
+    def _leaveReview(self) -> None:
+        self._displayLink.unlink()
+        self._review.leave()
 
     # -- what is seen
     def _show(self) -> None:

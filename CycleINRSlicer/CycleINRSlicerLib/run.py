@@ -23,14 +23,18 @@ from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from . import result_node
+from . import known_problems, result_node
 from .difference import differenceSteps
 from .engine import Engine
-from .errors import EngineProcessError, NodeError
+from .errors import EngineProcessError, InstallationError, NodeError
+from .installation import installedVersion
 from .volume_node import volumeFromNode
 
 CANCEL_GRACE_MS = 600
 """A process that does not give up by then is killed."""
+
+IMPORT_FAILURES = ("ImportError", "ModuleNotFoundError", "OSError")
+"""What a broken PyTorch raises when the engine's process imports it."""
 
 _POLL_MS = 100
 _COPY_SHARE, _COMPUTE_SHARE = 0.02, 0.95
@@ -221,8 +225,7 @@ class Run(VTKObservationMixin):
         self._do(self._import())
 
     def _on_failed(self, event: dict) -> None:
-        kind = getattr(engineErrors, event["kind"], EngineProcessError)
-        self._finish(RunState.FAILED, kind(event["message"]))
+        self._finish(RunState.FAILED, _engineError(event["kind"], event["message"]))
 
     def _on_cancelled(self, event: dict) -> None:
         self._finish(RunState.CANCELLED, self.error)
@@ -258,6 +261,13 @@ class Run(VTKObservationMixin):
         if state is RunState.DONE:
             self.fraction, self.remaining_s = 1.0, 0.0
         self._onChanged(self)
+
+
+def _engineError(kind: str, message: str) -> CycleinrError:
+    """The engine's error as the class that it was there; a package that cannot be imported is explained."""
+    if kind in IMPORT_FAILURES:
+        return InstallationError(known_problems.explain(known_problems.thisComputer(installedVersion), message))
+    return getattr(engineErrors, kind, EngineProcessError)(message)
 
 
 def _diskError(error: OSError) -> CycleinrError:

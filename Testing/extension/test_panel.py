@@ -208,8 +208,14 @@ def test_review_and_back(host, ui, parameters, scan):
         for name in ("Red", "Red+")
     ]
     assert shown == [scan.GetID(), parameters.resultVolume.GetID()]
+    displays = scan.GetDisplayNode(), parameters.resultVolume.GetDisplayNode()
+    displays[0].SetAutoWindowLevel(False)
+    displays[0].SetWindowLevel(777, 33)
+    assert (displays[1].GetWindow(), displays[1].GetLevel()) == (777, 33)
     ui.reviewButton.click()
     assert slicer.app.layoutManager().layout == former
+    displays[0].SetWindowLevel(100, 50)
+    assert displays[1].GetWindow() == 777
 
 
 def test_difference_comes_when_asked_for(host, ui, parameters, scan):
