@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 import pydicom
 import pytest
@@ -149,6 +150,29 @@ def test_a_source_without_a_frame_of_reference_gets_a_new_one(tmp_path, write):
     assert len({data.FrameOfReferenceUID for data in headers(write(scan))}) == 1
 
 
+def patched(folder, old: bytes, new: bytes):
+    """Replace bytes of every header, to get what no library would write."""
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert content.count(old) == 1
+        file.write_bytes(content.replace(old, new))
+    return folder
+
+
+def test_a_value_that_cannot_be_decoded_is_left_out_and_the_rest_arrives(tmp_path, write):
+    folder = write_source(tmp_path / "series", RevolutionTime=0.5)
+    patched(folder, b"FD\x08\x00" + struct.pack("<d", 0.5), b"FD\x06\x00" + bytes(6))
+    data = headers(write(scan_of(folder)))[0]
+    assert "RevolutionTime" not in data
+    assert (data.KVP, data.PatientID) == (120, "4711")
+
+
+def test_text_in_place_of_a_number_is_no_obstacle(tmp_path, write):
+    folder = write_source(tmp_path / "series", SeriesNumber=1234)
+    data = headers(write(scan_of(patched(folder, b"IS\x04\x001234", b"IS\x04\x00n/a "))))[0]
+    assert data.SeriesNumber == 1000
+
+
 class TestDeterministicUids:
     def test_the_same_run_gives_the_same_files(self, ct, write):
         first = write(ct, DicomSettings(deterministic_uids=True), folder="first")
@@ -209,6 +233,12 @@ class TestRefused:
     def test_a_missing_file_by_its_name(self, ct, tmp_path):
         files = [*ct.files, tmp_path / "gone.dcm"]
         assert "gone.dcm" in self.refusal(InputError, ct.result.volume, files, tmp_path, ct.result.provenance)
+
+    def test_a_source_that_belongs_to_no_study(self, ct, tmp_path):
+        files = list(write_source(tmp_path / "homeless", StudyInstanceUID="").iterdir())
+        assert "StudyInstanceUID" in self.refusal(
+            InputError, ct.result.volume, files, tmp_path, ct.result.provenance
+        )
 
     def test_an_incomplete_provenance(self, ct, tmp_path):
         message = self.refusal(RequestError, ct.result.volume, ct.files, tmp_path, {"version": "1"})

@@ -42,6 +42,15 @@ def test_a_derived_series_has_no_errors_and_no_warnings_but_its_sources(name, se
         assert complaints(file) <= complaints(scan.files[0])
 
 
+@pytest.mark.parametrize("name", ["ct", "mr"])
+def test_source_and_result_agree_on_patient_study_and_frame_of_reference(name, write, request):
+    """dcentvfy compares the attributes of every entity over all files that belong to it."""
+    scan = request.getfixturevalue(name)
+    files = [str(file) for file in (*scan.files, *write(scan).files)]
+    done = subprocess.run(["dcentvfy", *files], capture_output=True, text=True, timeout=60)
+    assert "Error" not in done.stderr + done.stdout, done.stderr
+
+
 def test_rescaled_mr_values_and_padding_have_no_errors(mr, write):
     rescaled = mr.result.volume.with_array(np.sqrt(mr.result.volume.array.astype(np.float32)))
     series = write(mr, volume=rescaled)

@@ -11,7 +11,7 @@ from ..errors import RequestError
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
 from .folder import MANUFACTURER
-from .source import SourceSeries
+from .source import SourceSeries, whole_number
 from .stored import Storage
 from .uids import UidMaker
 
@@ -96,8 +96,7 @@ def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, uids: UidMa
     if "FrameOfReferenceUID" not in data:
         # It is mandatory; a new one claims no relation that the source does not state.
         data.FrameOfReferenceUID = uids.uid("frame of reference")
-    acquired = first.get("SeriesNumber")
-    beyond = (int(acquired) if acquired not in (None, "") else 0) + _SERIES_NUMBER_STEP
+    beyond = (whole_number(first, "SeriesNumber") or 0) + _SERIES_NUMBER_STEP
     if not first.get("BodyPartExamined") and "Laterality" not in data:
         # Mandatory for paired parts, and empty where the part is not known.
         data.Laterality = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from .attributes import ALL_READ
 if TYPE_CHECKING:
     import pydicom
 
+_LOG = logging.getLogger(__name__)
+_INDISPENSABLE = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 _NEAREST = 4
 """Source slices that each new slice names: as many as the network's attention gathers."""
 
@@ -50,8 +53,8 @@ class SourceSeries:
     @property
     def runs_downwards(self) -> bool:
         """Whether Instance Number falls as k rises, so that the new series can be scrolled the same way."""
-        first, last = (self.headers[n].get("InstanceNumber") for n in (0, -1))
-        return first is not None and last is not None and int(last) < int(first)
+        first, last = (whole_number(self.headers[n], "InstanceNumber") for n in (0, -1))
+        return first is not None and last is not None and last < first
 
     @property
     def timezone(self) -> tzinfo | None:
@@ -85,6 +88,12 @@ class SourceSeries:
             )
 
 
+def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
+    """An integer attribute; None if it is missing or holds anything else."""
+    text = str(header.get(keyword) or "").strip()
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
+
+
 def read_source(files: Sequence[Path]) -> SourceSeries:
     """Read the headers of a source series; scouts among the files are left out.
 
@@ -92,17 +101,36 @@ def read_source(files: Sequence[Path]) -> SourceSeries:
     :raises InputError: a file is missing or damaged, the files are of several series, or they are multi-frame.
     :raises GeometryError: the slices do not form one rectangular stack.
     """
+    ordered, ijk_to_ras = stack(slices_of_files(files))
+    return SourceSeries(ordered, [_read_header(s.path) for s in ordered], ijk_to_ras)
+
+
+def _read_header(path: Path) -> pydicom.Dataset:
+    """The attributes that a derived series needs, decoded.
+
+    :raises InputError: the file is damaged, or does not say which object of which study it is.
+    """
     import pydicom
 
-    ordered, ijk_to_ras = stack(slices_of_files(files))
-    headers = []
-    for piece in ordered:
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=ALL_READ)
+    # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
+    except Exception as error:
+        raise InputError(f"The header of {path.name} is damaged. Export the series again.") from error
+    for tag in list(header.keys()):
         try:
-            header = pydicom.dcmread(piece.path, stop_before_pixels=True, specific_tags=ALL_READ)
-            # Values are decoded on first use; a damaged one must show here, where its file is known.
-            header.walk(lambda _data, element: element.value)
-        # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
-        except Exception as error:
-            raise InputError(f"The header of {piece.path.name} is damaged. Export the series again.") from error
-        headers.append(header)
-    return SourceSeries(ordered, headers, ijk_to_ras)
+            element = header[tag]
+            if element.VR == "SQ":
+                for item in element.value:
+                    item.walk(lambda _data, inner: inner.value)
+        # Real headers hold values that no reader understands. One attribute less is better than no export.
+        except Exception:
+            _LOG.info("The attribute %s of %s cannot be decoded and is left out.", tag, path.name)
+            del header[tag]
+    missing = [keyword for keyword in _INDISPENSABLE if not header.get(keyword)]
+    if missing:
+        raise InputError(
+            f"The header of {path.name} lacks {', '.join(missing)}, so nothing can refer to it. "
+            "Export the series again."
+        )
+    return header
