@@ -11,7 +11,10 @@ from ..network.architectures import CYCLEINR
 from ..network.weights import architecture, read_card
 from ..volume import Volume
 
-MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+_PLACES = (Path(__file__).resolve().parents[2] / "Resources" / "Models", Path(__file__).resolve().parents[1] / "models")
+MODELS_FOLDER = next((folder for folder in _PLACES if folder.is_dir()), _PLACES[0])
+"""Bundled weights: beside the engine in a checkout and in Slicer, inside the package where pip installed it."""
+
 BUNDLED = ("ct", "mr")
 
 

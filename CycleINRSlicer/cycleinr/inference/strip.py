@@ -41,23 +41,33 @@ class StripNetwork:
         # A thin slice that was acquired is known; there is nothing to predict at its position.
         self.known = (self.tau == 0) & (self.positions == np.round(self.positions))
 
-    def run(self, slices_in: Callable[[int], torch.Tensor], out: torch.Tensor, tick: Callable[[int], None]) -> None:
+    @property
+    def ticks(self) -> int:
+        """How often ``run`` calls its ``tick``: for each acquired slice that goes in and each interval done."""
+        return 2 * self.slices - 1
+
+    def run(self, slices_in: Callable[[int], torch.Tensor], out: torch.Tensor, tick: Callable[[], None]) -> None:
         """Compute one strip.
 
         Args:
             slices_in: Gives acquired slice ``n`` as (rows, columns) network values.
             out: (n_out, rows, columns) takes the result in network units.
-            tick: Called with the number of output slices that each step finished.
+            tick: Called ``ticks`` times, at about equal intervals.
         """
         shape = out.shape[1:]
         queries = [self._queries(n) for n in range(self.slices - 1)]
-        codes = self.encoder.codes(pad_to_cells(slices_in(n)[None], self.cell)[0] for n in range(self.slices))
+        codes = self.encoder.codes(self._padded(slices_in, tick))
         cells = [-(-size // self.cell) for size in shape]
         for interval, window in enumerate(self.decoder.windows(codes)):
             predicted, wanted = queries[interval]
             corrections = dict(zip(predicted, self.decoder.corrections(window, wanted), strict=True))
             self._compose(interval, corrections, slices_in, out, cells)
-            tick(int(np.count_nonzero(self.first == interval)))
+            tick()
+
+    def _padded(self, slices_in: Callable[[int], torch.Tensor], tick: Callable[[], None]) -> Iterator[torch.Tensor]:
+        for n in range(self.slices):
+            tick()
+            yield pad_to_cells(slices_in(n)[None], self.cell)[0]
 
     def _queries(self, interval: int):
         predicted = [int(m) for m in np.flatnonzero((self.first == interval) & ~self.known)]

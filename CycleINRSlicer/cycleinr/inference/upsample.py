@@ -158,12 +158,12 @@ class _Run:
         integer = self.array.dtype.kind in "iu"
         consistency = Consistency(covering.profile, self.low, self.high, integer, network.device)
         parts = list(strips(self.acquired.shape[1], rows, model.config.receptive_pixels, model.config.cell))
-        total = sum(low.stop - low.start for low, _ in parts) * len(covering.positions)
+        total = sum(low.stop - low.start for low, _ in parts) * network.ticks
         self.done_rows, self.started = 0, time.monotonic()
         for computed, kept in parts:
             stack = self._load(computed, network.device)
             fine = torch.empty(len(covering.positions), *stack.shape[1:], device=network.device)
-            network.run(stack.__getitem__, fine, lambda n, size=stack.shape[1]: self._tick(n * size, total))
+            network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total))
             stack, fine = stack[:, kept], fine[:, kept]
             self._finish(fine, stack, consistency, computed.start + kept.start)
 
