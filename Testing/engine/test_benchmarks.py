@@ -36,7 +36,7 @@ def test_counted_operations_are_those_that_the_engine_does(benchmarks):
 
     unknown_to_pytorch = {torch.ops.aten.addmm_: in_place}
     with FlopCounterMode(display=False, custom_mapping=unknown_to_pytorch) as counter, torch.inference_mode():
-        network.run(stack.__getitem__, out, lambda *done: None)
+        network.run(stack.__getitem__, out, lambda: None)
 
     counted = sum(stage_flops(config, 64, 8, len(positions)).values())
     assert counter.get_total_flops() == pytest.approx(counted, rel=0.05)

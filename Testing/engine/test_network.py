@@ -38,7 +38,7 @@ def run_fast(model, stack, positions, slicing=SLICING):
     network = StripNetwork(model, slicing, np.asarray(positions, dtype=float), len(stack))
     out = torch.empty(len(positions), *stack.shape[1:])
     with torch.inference_mode():
-        network.run(stack.__getitem__, out, lambda done: None)
+        network.run(stack.__getitem__, out, lambda: None)
     return out
 
 

@@ -81,7 +81,7 @@ class StripNetwork:
             _weighted_sum(target, near, slices_in)
             if int(m) not in corrections:
                 continue
-            planes = corrections[int(m)].t().reshape(1, -1, *cells)
+            planes = corrections[int(m)].view(1, -1, *cells)
             residual, gate = F.pixel_shuffle(planes, self.cell)[0, :, : target.shape[0], : target.shape[1]]
             spline = {j: w for j, w in enumerate(self.spline[m].tolist()) if abs(w) > _NEGLIGIBLE_WEIGHT}
             towards = _weighted_sum(torch.empty_like(target), spline, slices_in).sub_(target)
