@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError, OutOfMemoryError
+from cycleinr.errors import InputError, OutOfMemoryError, RequestError
 from cycleinr.evaluation import table
 from cycleinr.evaluation.methods import METHODS, Method
 from cycleinr.evaluation.report import write_report
@@ -188,3 +188,20 @@ def test_built_in_segmenters_are_for_ct(noisy_ct, tmp_path):
     assert len(evaluate(scan, tmp_path, plan).rows) == 1
 
     assert not (tmp_path / SEGMENTS_FILE).exists()
+
+
+def test_a_crop_is_the_middle_of_the_volume_in_its_place(noisy_ct, tmp_path):
+    seen = []
+
+    def look(lowres, grid):
+        seen.append(lowres)
+        return METHODS["linear"].run(lowres, grid)
+
+    plan = plan_of(Method("look", "Look", look), ratios=(2,), conditions=("subsampled",), crop_pixels=16)
+    rows = evaluate(noisy_ct, tmp_path, plan).rows
+
+    assert [row.volume for row in rows] == ["synthetic_crop16"]
+    np.testing.assert_array_equal(seen[0].array, noisy_ct.array[::2, 4:20, 2:18])
+    np.testing.assert_allclose(seen[0].ras_of_ijk(np.zeros(3)), noisy_ct.ras_of_ijk(np.array([2.0, 4.0, 0.0])))
+    with pytest.raises(RequestError, match="at least"):
+        evaluate(noisy_ct, tmp_path, replace(plan, crop_pixels=3))

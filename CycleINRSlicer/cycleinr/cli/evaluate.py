@@ -45,6 +45,9 @@ def evaluate_command(
         list[str] | None,
         typer.Option(help="NAME=COMMAND: compare another program's segmentation; {input} and {output} become files."),
     ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Only the central square of this many pixels, for methods that take hours.")
+    ] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures into the output folder.")] = True,
     strip: Annotated[
         Path | None, typer.Option(help="A thick-slice scan to draw at ratios 1.5 to 6 with the last method.")
@@ -61,7 +64,8 @@ def evaluate_command(
 
     chosen = _methods(methods, weights or (), without_consistency or (), device)
     found = _segmenters(segment, segmenter or ())
-    plan = Plan([parse_ratio(text) for text in ratios.split(",")], conditions.split(","), chosen, lpips, found)
+    numbers = [parse_ratio(text) for text in ratios.split(",")]
+    plan = Plan(numbers, conditions.split(","), chosen, lpips, found, crop)
     evaluation = evaluate(folder, output, plan)
     for text in (*evaluation.failures, *evaluation.notes):
         print(text, file=sys.stderr)

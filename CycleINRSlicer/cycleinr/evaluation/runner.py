@@ -28,6 +28,7 @@ from .views import TRUTH, save_views, views_path
 
 ROWS_FILE = "rows.csv"
 SEGMENTS_FILE = "segments.csv"
+MIN_CROP_PIXELS = 16
 
 _log = logging.getLogger(__name__)
 Source = str | Path | Volume
@@ -41,6 +42,8 @@ class Plan:
     :param conditions: of "subsampled" and "slabs".
     :param methods: name -> method.
     :param lpips_folder: folder with the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
+    :param crop_pixels: measure only the central square of this many pixels of each slice, for methods that take hours
+        for a whole scan; the volumes' names say so. Pairs are never cropped.
     :param segmenters: structure -> segmenter, to compare its masks in the result and in the truth.
     """
 
@@ -49,6 +52,7 @@ class Plan:
     methods: Mapping[str, Method] = field(default_factory=lambda: dict(METHODS))
     lpips_folder: str | Path | None = None
     segmenters: Mapping[str, Segmenter] = field(default_factory=dict)
+    crop_pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan
     :raises OutputError: the output folder cannot be written to.
     """
     plan = plan or Plan()
-    loaders = [_Loader(source) for source in _listed(sources)]
+    if plan.crop_pixels is not None and plan.crop_pixels < MIN_CROP_PIXELS:
+        raise RequestError(f"The crop is {plan.crop_pixels} pixels; give at least {MIN_CROP_PIXELS}.")
+    loaders = [_Loader(source, plan.crop_pixels) for source in _listed(sources)]
     _check_names([loader.name for loader in loaders])
     for condition in plan.conditions:
         if condition not in CONDITIONS:
@@ -118,18 +124,29 @@ def find_volumes(folder: str | Path) -> list[Path]:
 class _Loader:
     """Reads a volume at most once, and only when it is needed."""
 
-    def __init__(self, source: Source):
-        self._source = source
-        self.name = source.name if isinstance(source, Volume) else _stem(Path(source))
+    def __init__(self, source: Source, crop_pixels: int | None = None):
+        self._source, self._crop_pixels = source, crop_pixels
+        name = source.name if isinstance(source, Volume) else _stem(Path(source))
+        self.name = f"{name}_crop{crop_pixels}" if crop_pixels else name
 
     @cached_property
     def volume(self) -> Volume:
         volume = self._source if isinstance(self._source, Volume) else read_volume(self._source)
-        return replace(volume, name=self.name, modality=volume.modality or guess_modality(volume)[0])
+        volume = replace(volume, name=self.name, modality=volume.modality or guess_modality(volume)[0])
+        return _central(volume, self._crop_pixels) if self._crop_pixels else volume
 
     def forget(self) -> None:
         """Give the memory back; the next use reads again."""
         self.__dict__.pop("volume", None)
+
+
+def _central(volume: Volume, pixels: int) -> Volume:
+    """The central square of every slice, in its place; a smaller side stays as it is."""
+    first = [max(0, (size - pixels) // 2) for size in volume.shape_kji[1:]]
+    array = volume.array[:, first[0] : first[0] + pixels, first[1] : first[1] + pixels]
+    affine = volume.ijk_to_ras.copy()
+    affine[:3, 3] = volume.ras_of_ijk(np.array([first[1], first[0], 0.0]))
+    return volume.with_array(np.ascontiguousarray(array), affine)
 
 
 def _listed(sources: Source | Sequence[Source]) -> list[Source]:
