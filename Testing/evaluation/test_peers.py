@@ -77,7 +77,7 @@ def test_an_untrained_network_is_close_to_linear_interpolation(name):
     with torch.no_grad():
         slices = network_type(sizes)(stack, positions, SLICING)
 
-    assert torch.allclose(slices, linear(stack, positions), atol=0.1)
+    assert torch.allclose(slices, linear(stack, positions), atol=0.06)
 
 
 def test_the_published_sizes_have_the_published_number_of_parameters():
@@ -140,7 +140,7 @@ def test_tvsrn_makes_16_slices_of_4_and_keeps_the_inner_ones():
         kept = network(stack, positions, SLICING) - linear(stack, positions)
 
     assert own.shape[1] == 16
-    assert torch.allclose(kept, RESIDUAL_SCALE * own[:, 3:13], atol=1e-4) and own.std() > 0.01
+    assert torch.allclose(kept, RESIDUAL_SCALE * own[:, 3:13], atol=1e-5) and own.std() > 1e-3
 
 
 def test_windows_attend_within_themselves_only():
@@ -158,16 +158,16 @@ def test_windows_attend_within_themselves_only():
     assert torch.equal(moved, expected)
 
 
-@pytest.mark.parametrize(("name", "left"), [("arssr", 0.5), ("saint", 0.5), ("tvsrn", 0.97)])
+@pytest.mark.parametrize(("name", "left"), [("arssr", 0.7), ("saint", 0.7), ("tvsrn", 0.9)])
 def test_it_learns_what_linear_interpolation_lacks(name, left):
-    """Cubic convolution of noise; TVSRN squeezes patches of noise into few channels, so it learns less of it."""
+    """Cubic convolution of slices that are flat in patches of 4 pixels, which small networks can take in."""
     torch.manual_seed(0)
     network = SMALL[name][0](SMALL[name][1])
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     positions, shares = torch.tensor([[4 / 3, 5 / 3]]).expand(2, -1), []
 
     for _ in range(60):
-        stack = torch.randn(2, 4, 8, 8)
+        stack = torch.nn.functional.interpolate(torch.randn(2, 4, 2, 2), scale_factor=4)
         truth = cubic_convolution(stack, positions)
         loss = (network(stack, positions, SLICING.expand(2, -1)) - truth).abs().mean()
         optimizer.zero_grad()

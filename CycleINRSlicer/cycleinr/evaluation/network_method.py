@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import RequestError
 from ..grid import SliceGrid, Target
 from ..inference.options import UpsampleOptions
-from ..network.architectures import CYCLEINR
+from ..network.architectures import CYCLEINR, network_class
 from ..network.weights import architecture, read_card
 from ..volume import Volume
 from .methods import Method
@@ -24,7 +24,8 @@ def method_of_weights(name: str, weights: Path, device: str = "auto") -> Method:
     kind = architecture(read_card(weights))
     if kind == CYCLEINR:
         return network_method(name, f"CycleINR {name}", weights, device)
-    return bare_method(name, f"{kind.upper()} {name}" if name != kind else kind.upper(), weights, device)
+    label = network_class(kind).__name__
+    return bare_method(name, label if name == kind else f"{label} {name}", weights, device)
 
 
 def network_method(name: str, label: str, model: str | Path = "auto", device: str = "auto") -> Method:

@@ -65,8 +65,8 @@ class PlaneNetwork(nn.Module):
             nn.ReLU(),
             nn.Linear(sizes.filter_hidden, sizes.width * _KERNEL**2),
         )
-        # Generated weights start as large as those of a convolution with as many inputs.
-        nn.init.normal_(self.filters[-1].weight, std=(sizes.filter_hidden * sizes.width * _KERNEL**2) ** -0.5)
+        # A tenth of what a convolution with as many inputs starts with: the first result is linear interpolation.
+        nn.init.normal_(self.filters[-1].weight, std=0.1 * (sizes.filter_hidden * sizes.width * _KERNEL**2) ** -0.5)
         nn.init.zeros_(self.filters[-1].bias)
 
     def forward(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
