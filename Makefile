@@ -24,7 +24,7 @@ lint: $(VENV)/engine.done
 $(VENV)/engine.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,batch,test]'
 	touch $@
 
 # Rendering and Qt without a display need a few system libraries; Debian's are installed where that is allowed.

@@ -10,12 +10,12 @@ import typer
 
 from ..errors import CycleinrError
 from ..memory import keep_freed_memory
-from . import demo, evaluate, info, train, upsample
+from . import batch, demo, evaluate, info, train, upsample
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
 5 output cannot be written; 6 model missing or damaged; 7 device does not work; 8 out of memory; 9 training diverged;
-130 cancelled.
+10 some scans of a batch failed; 11 no Dask cluster; 130 cancelled.
 """
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("upsample")(upsample.upsample_command)
+app.command("batch")(batch.batch_command)
 app.command("info")(info.info_command)
 app.command("train")(train.train_command)
 app.command("evaluate")(evaluate.evaluate_command)

@@ -7,6 +7,7 @@ it knows. Messages name files and series numbers, never anything about the patie
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,39 @@ def read_dicom(path: Path) -> Volume:
 def series_files(path: Path) -> list[Path]:
     """The files of one series, without the scouts; `path` and errors as in `read_dicom`."""
     return [s.path for s in _series_at(Path(path))]
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """Which files form one series, without the scouts; `uid` is its Series Instance UID (0020,000E)."""
+
+    uid: str
+    files: tuple[Path, ...]
+    is_ct_or_mr: bool
+    multi_frame: bool
+
+
+def series_by_uid(files: Sequence[Path]) -> tuple[list[SeriesFiles], list[Path]]:
+    """The series among some files, and the DICOM files that are damaged; for finding scans before they are read.
+
+    Files that are not DICOM, and objects without an image that has a place in the patient, are passed over.
+    """
+    headers: dict[str, list[SliceHeader]] = {}
+    damaged = []
+    for file in files:
+        try:
+            header = _header_of(file) if looks_like_dicom(file) else None
+        except (InputError, OSError):
+            damaged.append(file)
+            continue
+        if header is not None:
+            headers.setdefault(header.series_uid, []).append(header)
+    return [_series_of(uid, found) for uid, found in headers.items()], damaged
+
+
+def _series_of(uid: str, found: list[SliceHeader]) -> SeriesFiles:
+    multi_frame = any(header.frames > 1 for header in found)
+    return SeriesFiles(uid, tuple(h.path for h in found), found[0].modality in MODALITIES, multi_frame)
 
 
 def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:

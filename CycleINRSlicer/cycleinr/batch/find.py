@@ -1,0 +1,150 @@
+"""Which scans there are: image files and DICOM series in folders, globs and single paths.
+
+Only names and DICOM headers are read here. What is damaged becomes a scan all the same, so that it fails in its own
+process and is listed, instead of stopping the others.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import image_suffix
+from ..files.dicom import SeriesFiles, looks_like_dicom, series_by_uid
+from ..grid import MIN_SLICES
+from .names import STATE
+
+_DETACHED = (".nhdr", ".mhd")
+_NEUTRAL_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Found:
+    """One scan.
+
+    :param input: what `read_volume` reads: an image file, or one file of the DICOM series.
+    :param place: the file, or the series' folder.
+    :param series: neutral name of the DICOM series, "" for image files; see `neutral_name`.
+    :param stem: the result's name without its ending; holds nothing of a DICOM header.
+    :param files: everything that the scan is read from.
+    """
+
+    input: Path
+    place: Path
+    series: str
+    stem: str
+    files: tuple[Path, ...]
+
+    @property
+    def identity(self) -> str:
+        """What tells this scan from all others, run after run."""
+        return f"{self.place}#{self.series}" if self.series else str(self.place)
+
+    def fingerprint(self) -> str:
+        """Hash of the files' names, sizes and times of change; "" if one of them cannot be looked at."""
+        described = hashlib.sha256()
+        try:
+            for file in self.files:
+                status = file.stat()
+                described.update(os.fsencode(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+        except OSError:
+            return ""
+        return described.hexdigest()
+
+
+def neutral_name(series_uid: str) -> str:
+    """A name for a DICOM series that says nothing about the patient: a hash of its Series Instance UID (0020,000E)."""
+    return f"series-{hashlib.sha256(series_uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]}"
+
+
+def find_scans(source: str | Path, notes: list[str]) -> list[Found]:
+    """The scans that a path or a glob means, in the order of their places.
+
+    :param source: an image file; one file of a DICOM series; a folder, searched with its subfolders; or a glob such as
+        ``scans/**/*.nii.gz``. Hidden files and folders, and output folders of batches, are left out.
+    :param notes: gets a sentence about each DICOM series that is left out.
+    :raises InputError: a glob matches nothing, or the folder holds no scan.
+    """
+    # A name that really exists may hold brackets or stars.
+    if not os.path.exists(source) and glob.has_magic(str(source)):
+        matches = sorted(glob.glob(str(source), recursive=True))
+        if not matches:
+            raise InputError(f"Nothing matches {source}. Check the pattern; ** stands for any number of folders.")
+        return list(_unique(_at_each(matches, notes)))
+    path = Path(source)
+    scans = list(_unique(_at(path, notes)))
+    if not scans:
+        raise InputError(f"There is no CT or MR scan in {path}. Check the path, and the notes on what was left out.")
+    return scans
+
+
+def _unique(scans: Iterable[Found]) -> Iterator[Found]:
+    seen = set()
+    for scan in scans:
+        if scan.identity not in seen:
+            seen.add(scan.identity)
+            yield scan
+
+
+def _at_each(matches: list[str], notes: list[str]) -> Iterator[Found]:
+    covered: set[Path] = set()
+    for match in matches:
+        path = Path(os.path.abspath(match))
+        # Each file of a DICOM series stands for the whole series; reading its folder once is enough.
+        if path not in covered:
+            for scan in _at(path, notes):
+                covered.update(scan.files)
+                yield scan
+
+
+def _at(path: Path, notes: list[str]) -> Iterator[Found]:
+    path = Path(os.path.abspath(path))
+    if path.is_dir():
+        for folder, subfolders, names in os.walk(path):
+            here = Path(folder)
+            subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and not (here / n / STATE).is_dir())
+            yield from _in_folder(here, sorted(name for name in names if not name.startswith(".")), notes)
+    elif path.is_file() and not image_suffix(path) and looks_like_dicom(path):
+        yield _series_of_file(path)
+    else:
+        # Missing files and unknown formats fail when they are read, with the reason.
+        yield _image(path)
+
+
+def _in_folder(folder: Path, names: list[str], notes: list[str]) -> Iterator[Found]:
+    files = [folder / name for name in names]
+    yield from (_image(file) for file in files if image_suffix(file) and file.is_file())
+    series, damaged = series_by_uid([file for file in files if file.is_file() and not image_suffix(file)])
+    for number, one in enumerate(sorted(series, key=lambda s: s.uid), 1):
+        if one.is_ct_or_mr and (one.multi_frame or len(one.files) >= MIN_SLICES):
+            yield _series(folder, one.uid, one.files)
+        else:
+            why = f"fewer than {MIN_SLICES} slices" if one.is_ct_or_mr else "neither CT nor MR"
+            notes.append(f"Left out in {folder}: series {number} of {len(series)}, {len(one.files)} images, {why}.")
+    if damaged and not series:
+        # Read as a folder, it fails with a message that names the damaged file.
+        yield Found(folder, folder, "damaged", "series-damaged", tuple(damaged))
+
+
+def _image(path: Path) -> Found:
+    suffix = image_suffix(path)
+    stem = path.name[: -len(suffix)] if suffix else path.stem
+    detached = sorted(path.parent.glob(f"{glob.escape(stem)}.*")) if suffix in _DETACHED else [path]
+    return Found(path, path, "", stem, tuple(detached or [path]))
+
+
+def _series_of_file(path: Path) -> Found:
+    siblings = sorted(file for file in path.parent.iterdir() if file.is_file() and not file.name.startswith("."))
+    series, _ = series_by_uid(siblings)
+    own: SeriesFiles | None = next((one for one in series if path in one.files), None)
+    return _series(path.parent, own.uid, own.files) if own else Found(path, path, "damaged", "series-damaged", (path,))
+
+
+def _series(folder: Path, uid: str, files: tuple[Path, ...]) -> Found:
+    name = neutral_name(uid)
+    return Found(files[0], folder, name, name, files)

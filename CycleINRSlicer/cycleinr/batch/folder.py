@@ -1,0 +1,177 @@
+"""What a batch keeps in its output folder; a kill at any moment loses no more than the running cases.
+
+::
+
+    RESULT, RESULT.json            appear whole; published before they are recorded
+    manifest.csv, manifest.json    composed from the records; can always be made again
+    .cycleinr-batch/lock           held while a batch runs; the system releases it when its process ends, however
+    .cycleinr-batch/batch          id of the batch that runs; a computer that still works for an older one notices
+    .cycleinr-batch/cases/*.json   one record a result, each written whole
+    .cycleinr-batch/work/          everything unfinished; emptied when a batch starts
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import Cancelled, OutputError
+from ..files.atomic import publish
+from .names import STATE, path_inside
+from .record import Record
+from .settings import digest
+
+_LOG = logging.getLogger(__name__)
+
+
+class BatchFolder:
+    """The output folder of batches.
+
+    :param root: the folder.
+    :param batch: id of the batch that this process works for.
+    """
+
+    def __init__(self, root: Path, batch: str):
+        self.root, self.batch = Path(root), batch
+        state = self.root / STATE
+        self._lock, self._current = state / "lock", state / "batch"
+        self._cases, self._work = state / "cases", state / "work"
+
+    @classmethod
+    @contextmanager
+    def opened(cls, root: Path) -> Iterator[BatchFolder]:
+        """Take the folder for a new batch, as long as the block lasts, and clear away what a killed one left.
+
+        :raises OutputError: another batch has it, or it cannot be written to.
+        """
+        from filelock import FileLock, Timeout
+
+        folder = cls(Path(root), uuid.uuid4().hex)
+        try:
+            for path in (folder._cases, folder._work):
+                path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder._lock, timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise OutputError(
+                f"Another batch is writing to {root}. Wait until it ends, or choose another output folder."
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"The output folder {root} cannot be used ({error.strerror}). Check its permissions and the free space."
+            ) from error
+        with lock:
+            shutil.rmtree(folder._work, ignore_errors=True)
+            folder._work.mkdir(exist_ok=True)
+            folder.write(folder._current, folder.batch)
+            yield folder
+
+    def check_current(self) -> None:
+        """:raises Cancelled: a newer batch has the folder, so nothing may be written for this one any more."""
+        try:
+            current = self._current.read_text(encoding="utf-8")
+        except OSError:
+            current = ""
+        if current != self.batch:
+            raise Cancelled("The batch that this case belonged to has ended; nothing was written.")
+
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A fresh folder on the output folder's disk, gone when the block ends.
+
+        :raises OutputError: it cannot be made.
+        """
+        try:
+            place = Path(tempfile.mkdtemp(dir=self._work))
+        except OSError as error:
+            raise OutputError(
+                f"Nothing can be written to {self.root} ({error.strerror}). Check its permissions and the free space."
+            ) from error
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def result(self, name: str) -> Path:
+        """Path of a result.
+
+        :raises RequestError: a link leads out of the folder.
+        """
+        return path_inside(self.root, name)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a text file of the batch's own, whole.
+
+        :raises OutputError: it cannot be written.
+        """
+        with self.workplace() as place:
+            staged = place / path.name
+            try:
+                # Paths that are not UTF-8 keep their bytes.
+                staged.write_bytes(text.encode("utf-8", "surrogateescape"))
+                publish(staged, path, overwrite=True)
+            except OSError as error:
+                raise OutputError(f"{path} could not be written ({error.strerror}). Check the free space.") from error
+
+    def write_record(self, record: Record) -> None:
+        """Remember how a case stands.
+
+        :raises OutputError: it cannot be written.
+        """
+        self.write(self._record_path(record.output), json.dumps(record.to_json(), indent=1) + "\n")
+
+    def read_record(self, name: str) -> Record | None:
+        """What is known about a result; None if no batch ever had one of this name."""
+        return self._read(self._record_path(name))
+
+    def knows(self, name: str) -> bool:
+        """Whether a batch ever made, or began to make, a result of this name."""
+        return self._record_path(name).is_file()
+
+    def records(self) -> dict[str, Record]:
+        """All that is known, by the results' names."""
+        found = (self._read(path) for path in sorted(self._cases.glob("*.json")))
+        return {record.output: record for record in found if record is not None}
+
+    def is_there(self, record: Record) -> bool:
+        """Whether the result of a record is as it was when it was recorded."""
+        path = self.result(record.output)
+        return path.with_name(f"{path.name}.json").is_file() and size_of(path) == record.bytes
+
+    def _record_path(self, name: str) -> Path:
+        return self._cases / f"{digest(name)[:24]}.json"
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            return Record.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            # Only a failing disk can do this; the case is then done again.
+            _LOG.warning("The record %s cannot be read (%s); its case is done again.", path, type(error).__name__)
+            return None
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; -1 if there is neither."""
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in path.iterdir())
+    return path.stat().st_size if path.is_file() else -1
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut, where the system can be asked to (not on Windows)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

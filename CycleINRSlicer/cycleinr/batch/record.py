@@ -1,0 +1,90 @@
+"""What is known about one case: a line of the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timezone
+
+from .. import __version__
+from ..errors import CycleinrError
+from .cases import Case
+
+DONE, FAILED, STARTED, PENDING = "done", "failed", "started", "pending"
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a case stands. The columns of manifest.csv, in order; docs/batch.md explains them.
+
+    :param identity: what tells the scan from all others; see `Found`. Not in the CSV, nor are the fields below it.
+    """
+
+    output: str
+    status: str
+    input: str
+    series: str
+    seconds: float = 0.0
+    attempts: int = 0
+    finished: str = ""
+    version: str = ""
+    torch: str = ""
+    model: str = ""
+    weights_sha256: str = ""
+    settings_sha256: str = ""
+    device: str = ""
+    bytes: int = 0
+    error_kind: str = ""
+    error: str = ""
+    notes: str = ""
+    identity: str = ""
+    key: str = ""
+    fingerprint: str = ""
+    batch: str = ""
+    settings: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, case: Case, status: str, batch: str = "", attempts: int = 0) -> Record:
+        """A record of a case that has no result yet."""
+        return cls(
+            output=case.output,
+            status=status,
+            input=str(case.place),
+            series=case.series,
+            attempts=attempts,
+            version=__version__,
+            settings_sha256=case.settings.sha256,
+            identity=case.identity,
+            key=case.key,
+            fingerprint=case.fingerprint,
+            batch=batch,
+            settings=case.settings.content,
+        )
+
+    def is_about(self, case: Case) -> bool:
+        """Whether neither the scan's files nor its settings nor the weights have changed since."""
+        return (self.key, self.fingerprint) == (case.key, case.fingerprint) and bool(self.fingerprint)
+
+    def as_failed(self, kind: str, text: str, seconds: float = 0.0) -> Record:
+        """The same case, failed."""
+        return replace(
+            self, status=FAILED, error_kind=kind, error=text, seconds=round(seconds, 3), finished=timestamp()
+        )
+
+    def as_failed_by(self, error: CycleinrError, seconds: float = 0.0) -> Record:
+        """The same case, failed for a reason that its reader can act on."""
+        return self.as_failed(type(error).__name__, str(error), seconds)
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> Record:
+        """:raises TypeError: it is none, or lacks what every record has; unknown fields are passed over."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in dict(content).items() if name in known})
+
+
+def timestamp() -> str:
+    """Now, in UTC, as ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,98 @@
+"""What is wanted of one scan of a batch, and the hash by which a change of it is noticed. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..dicom_out.settings import DicomSettings
+from ..errors import ModelError, RequestError
+from ..files import image_suffix
+from ..grid import AXIS_OF_ARRAY, EXTENTS, Target
+from ..inference.models import BUNDLED, bundled_weights
+from ..inference.options import UpsampleOptions
+from ..network.weights import read_card
+
+FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom")
+_ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
+_DOES_NOT_CHANGE_THE_RESULT = ("device", "memory_limit_gb")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One scan's options.
+
+    :param options: as for a single scan.
+    :param format: "nii.gz", "nii", "nrrd", "mha", "dicom", or "auto" for the input's own format, .nii.gz for DICOM.
+    :param dicom: how DICOM series are written.
+    :raises RequestError: axis, extent, format or thickness are none that there are.
+    """
+
+    options: UpsampleOptions
+    format: str = "auto"
+    dicom: DicomSettings = DicomSettings()
+
+    def __post_init__(self) -> None:
+        _one_of("format", self.format, FORMATS)
+        _one_of("axis", self.options.axis, ("auto", *AXIS_OF_ARRAY))
+        _one_of("extent", self.options.extent, EXTENTS)
+        thickness = self.options.thickness_mm
+        if thickness is not None and not (math.isfinite(thickness) and thickness >= 0):
+            raise RequestError(f"The thickness is {thickness:g} mm. Give 0 or more, or auto.")
+
+    @property
+    def content(self) -> dict:
+        """Everything that decides the result, as JSON holds it; weights by their hash."""
+        options = {k: v for k, v in asdict(self.options).items() if k not in _DOES_NOT_CHANGE_THE_RESULT}
+        return {**options, "format": self.format, "dicom": asdict(self.dicom)}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of `content`."""
+        return digest(self.content)
+
+    def weights_sha256(self) -> dict[str, str]:
+        """Hashes of the weights that may be used, by name; for "auto" those of both modalities.
+
+        :raises ModelError: there are no such weights, or their card is damaged.
+        """
+        names = BUNDLED if self.options.model == "auto" else (self.options.model,)
+        return {name: _hash_of_weights(name) for name in names}
+
+    def ending(self, input: Path) -> str:
+        """How the result's name ends: ".nii.gz" and so on, "" for a DICOM series."""
+        if self.format == "auto":
+            suffix = image_suffix(input)
+            return _ONE_FILE.get(suffix, suffix) or ".nii.gz"
+        return "" if self.format == "dicom" else f".{self.format}"
+
+    def to_json(self) -> dict:
+        return {"options": asdict(self.options), "format": self.format, "dicom": asdict(self.dicom)}
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> Settings:
+        options = {**content["options"], "target": Target(**content["options"]["target"])}
+        return cls(UpsampleOptions(**options), content["format"], DicomSettings(**content["dicom"]))
+
+
+def digest(content: object) -> str:
+    """SHA-256 of anything that JSON can hold, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _hash_of_weights(name: str) -> str:
+    weights = bundled_weights(name) if name in BUNDLED else Path(name)
+    if not weights.is_file():
+        raise ModelError(f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file.")
+    return str(read_card(weights).get("sha256"))
+
+
+def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RequestError(f"The {what} is {value!r}. Choose one of {', '.join(choices)}.")

@@ -1,0 +1,150 @@
+"""``cycleinr batch``: many scans, resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..batch.cluster import Cluster
+from ..batch.events import Advanced, Event, Finished, Lost, Started
+from ..batch.record import DONE, Record
+from ..batch.run import BatchRequest, Outset, Summary, run_batch
+from ..batch.settings import FORMATS, Settings
+from ..dicom_out.settings import DicomSettings
+from ..inference.models import BUNDLED
+from . import arguments
+
+INCOMPLETE = 10
+"""Exit code of a batch in which scans failed."""
+
+
+def batch_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Scans, folders (searched with their subfolders), globs in quotes, or CSV tables with the columns "
+            "input, output, spacing, ratio, isotropic, axis, thickness, model, extent, format; only input is needed."
+        ),
+    ],
+    output_dir: Annotated[Path, typer.Argument(help="Folder for results and manifest; made if it is missing.")],
+    spacing: arguments.Spacing = None,
+    ratio: arguments.Ratio = None,
+    isotropic: arguments.Isotropic = False,
+    axis: arguments.Axis = "auto",
+    thickness: arguments.Thickness = "auto",
+    model: arguments.Model = "auto",
+    extent: arguments.Extent = "centres",
+    device: arguments.DeviceName = "auto",
+    memory_limit: arguments.MemoryLimit = None,
+    format: Annotated[
+        str,
+        typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: the scan's own format, .nii.gz for DICOM."),
+    ] = "auto",
+    deterministic_uids: arguments.DeterministicUids = False,
+    compress: arguments.Compress = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes on this computer.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", help="Run on this Dask cluster: the scheduler's address or its scheduler file."),
+    ] = None,
+    gpu_resource: Annotated[
+        str, typer.Option("--gpu-resource", help="With --cluster: the Dask resource that each scan takes one of.")
+    ] = "",
+) -> None:
+    """Make many scans finer. The same command goes on where it was interrupted.
+
+    Each scan runs in isolation; one that fails is listed in manifest.csv and manifest.json, and the others go on. Exit
+    code 0: all done; 10: all finished, but some scans failed.
+    """
+    named = spacing is not None or ratio is not None or isotropic
+    if not named:
+        # Each line of a CSV then has to bring its own.
+        ratio = 1.0
+    weights = model if model in ("auto", *BUNDLED) else os.path.abspath(model)
+    options = arguments.options(spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit)
+    request = BatchRequest(
+        inputs,
+        output_dir,
+        Settings(options, format, DicomSettings(deterministic_uids, compress)),
+        needs_target=not named,
+        workers=workers,
+        cluster=Cluster(cluster, gpu_resource) if cluster else None,
+    )
+    with _live_report() as tell:
+        summary = run_batch(request, tell)
+    print(_closing(summary, output_dir))
+    if summary.failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _closing(summary: Summary, output_dir: Path) -> str:
+    done = len(summary.ran) - len(summary.failed)
+    kept = f" {summary.kept} were done before." if summary.kept else ""
+    return (
+        f"{done} scans done, {len(summary.failed)} failed.{kept} See {output_dir / 'manifest.csv'}. "
+        "Results are derived by CycleINR, not acquired. Not for primary diagnosis."
+    )
+
+
+@contextmanager
+def _live_report() -> Iterator[Callable[[Outset | Event], None]]:
+    """Progress bars on a terminal's standard error; a line for each finished scan everywhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
+        yield _Report(bars)
+
+
+class _Report:
+    """Translates events into bars and lines."""
+
+    def __init__(self, bars):
+        self.bars, self.console = bars, bars.console
+        self.total, self.running, self.finished = None, {}, 0
+
+    def __call__(self, event: Outset | Event) -> None:
+        if isinstance(event, Outset):
+            self._begin(event)
+        elif isinstance(event, Started):
+            self._end_bar(event.output)
+            self.running[event.output] = self.bars.add_task(event.output, total=100)
+        elif isinstance(event, Advanced) and event.output in self.running:
+            self.bars.update(self.running[event.output], completed=round(100 * event.fraction))
+        elif isinstance(event, Lost):
+            self._end_bar(event.output)
+            self._say(f"{event.output}: its process {event.reason}; it is tried once more.")
+        elif isinstance(event, Finished):
+            self._end_bar(event.record.output)
+            self.finished += 1
+            self.bars.advance(self.total)
+            self._say(f"[{self.finished}/{self.open}] {_line(event.record)}")
+
+    def _begin(self, outset: Outset) -> None:
+        self.open = outset.total - outset.kept
+        self._say(f"{outset.total} scans; {outset.kept} were done before.")
+        for note in outset.notes:
+            self._say(note)
+        self.total = self.bars.add_task("All scans", total=self.open)
+
+    def _end_bar(self, output: str) -> None:
+        if output in self.running:
+            self.bars.remove_task(self.running.pop(output))
+
+    def _say(self, text: str) -> None:
+        # File names may hold bytes that no terminal can show.
+        self.console.print(text.encode("utf-8", "replace").decode())
+
+
+def _line(record: Record) -> str:
+    if record.status == DONE:
+        return f"{record.output}: done in {record.seconds:.1f} s."
+    return f"{record.output}: FAILED ({record.error_kind}): {record.error}"
