@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .dicom_out.settings import DicomSettings
 from .errors import OutputError, RequestError
 from .inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
+from .inference.stages import Stages
 from .volume import Volume
 
+if TYPE_CHECKING:
+    from .inference.upsample import Result
+
 FORMATS = ("auto", "image", "dicom")
+
+_CHECK_SHARE = 1.3
+"""Time that checking a result takes, compared with computing it; about half of the requests need a second pass."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Job:
         an image file.
     :param overwrite: replace an existing result.
     :param dicom: how a DICOM series is written.
+    :param report: a new folder for a report on the result (see `cycleinr.check`), None for no report.
     """
 
     input: Path
@@ -39,6 +49,7 @@ class Job:
     format: str = "auto"
     overwrite: bool = False
     dicom: DicomSettings = DicomSettings()
+    report: Path | None = None
 
     @property
     def writes_dicom(self) -> bool:
@@ -81,6 +92,8 @@ def check_job(job: Job) -> None:
     else:
         check_output(job.output, job.overwrite)
     check_target(Path(f"{job.output}.json"), job.overwrite)
+    if job.report is not None:
+        _check_report(job)
 
 
 def run_job(
@@ -88,12 +101,13 @@ def run_job(
 ) -> JobResult:
     """Read one scan, make it finer and write the result, whole or not at all.
 
-    A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made.
+    A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made. With a report, nothing is
+    written before the result has been checked too.
 
     :param report: called often, from this thread.
     :param cancelled: asked often; True ends the work at once.
-    :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `write_volume` and
-        `write_dicom_series` raise.
+    :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume`
+        and `write_dicom_series` raise.
     """
     from .files import read_volume, write_sidecar, write_volume
 
@@ -103,14 +117,16 @@ def run_job(
     volume = read_volume(job.input)
     from .inference.upsample import upsample
 
-    result = upsample(volume, job.options, report, cancelled)
-    report(Progress("Writing", 0.99))
-    notes = ()
-    if job.writes_dicom:
-        notes = _write_dicom(job, result.volume, result.provenance)
-    else:
-        write_volume(result.volume, job.output, result.provenance, job.overwrite)
-    write_sidecar(job.output, result.provenance, job.overwrite)
+    stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE))
+    result = upsample(volume, job.options, stages.next(), cancelled)
+    with _report(job, volume, result, stages.next(), cancelled):
+        report(Progress("Writing", 0.99))
+        notes = ()
+        if job.writes_dicom:
+            notes = _write_dicom(job, result.volume, result.provenance)
+        else:
+            write_volume(result.volume, job.output, result.provenance, job.overwrite)
+        write_sidecar(job.output, result.provenance, job.overwrite)
     return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
 
 
@@ -132,6 +148,33 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
+
+
+def _check_report(job: Job) -> None:
+    from .check import check_report_folder
+
+    folder, output = job.report.resolve(), job.output.resolve()
+    if folder == output or output in folder.parents:
+        raise OutputError(f"The report {job.report} would be where the result goes. Choose another folder for it.")
+    check_report_folder(job.report, job.overwrite)
+
+
+@contextmanager
+def _report(
+    job: Job, volume: Volume, result: Result, progress: ProgressCallback, cancelled: Callable[[], bool]
+) -> Iterator[None]:
+    """Check the result; the report appears when the block has ended, which writes the result."""
+    if job.report is None:
+        yield
+        return
+    from .check import Reported, check_result, write_report
+    from .files.atomic import new_folder
+
+    check = check_result(volume, result.volume, job.options, progress, cancelled)
+    run = Reported(volume, result.volume, job.input.name, job.output.name, result.provenance, check)
+    with new_folder(job.report, lambda: _check_report(job)) as folder:
+        write_report(run, folder)
+        yield
 
 
 def _check_dicom(job: Job) -> None:

@@ -60,6 +60,15 @@ DeterministicUids = Annotated[
 ]
 Compress = Annotated[bool, typer.Option("--compress", help="DICOM: RLE Lossless, about half the size.")]
 
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Also check the result without ground truth, into this new folder: report.html, report.json, and "
+        "self_check.nii.gz with the error of each voxel. Takes about as long again.",
+    ),
+]
+
 
 def target(spacing: float | None, ratio: float | None, isotropic: bool) -> Target:
     """Exactly one of the three, as ``Target`` demands."""

@@ -33,7 +33,8 @@ def upsample_command(
     format: arguments.Format = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
+    report: arguments.Report = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result or report.")] = False,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print progress as one JSON object per line.")
     ] = False,
@@ -43,11 +44,11 @@ def upsample_command(
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
     wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit)
-    job = Job(input, output, wanted, format, overwrite, DicomSettings(deterministic_uids, compress))
+    job = Job(input, output, wanted, format, overwrite, DicomSettings(deterministic_uids, compress), report)
     # Before the progress bar, so that a refusal stands alone.
     check_job(job)
-    with progress_report(json_progress) as report:
-        result = run_job(job, report)
+    with progress_report(json_progress) as progress:
+        result = run_job(job, progress)
     if not json_progress:
         slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
         print(
@@ -56,6 +57,8 @@ def upsample_command(
         )
         for note in result.notes:
             print(note)
+        if report is not None:
+            print(f"{report / 'report.html'}: how far the result can be trusted.")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
-from ..files.atomic import staging_folder
+from ..files.atomic import new_folder
 
 MANUFACTURER = "CycleINR"
 """Manufacturer (0008,0070) of all that is written here; also tells our own files from a scanner's."""
@@ -52,23 +52,8 @@ def new_series_folder(folder: Path, overwrite: bool, source_folder: Path) -> Ite
 
     :raises OutputError: as `check_series_folder`; or writing failed.
     """
-    folder = Path(folder).resolve()
-    check_series_folder(folder, overwrite, source_folder)
-    with staging_folder(folder) as staging:
-        series = staging / "series"
-        series.mkdir()
-        yield series
-        # Somebody may have put files there while the series was written.
-        check_series_folder(folder, overwrite, source_folder)
-        replaced = staging / "replaced"
-        if folder.exists():
-            os.rename(folder, replaced)
-        try:
-            os.rename(series, folder)
-        except BaseException:
-            if replaced.exists():
-                os.rename(replaced, folder)
-            raise
+    with new_folder(folder, lambda: check_series_folder(folder, overwrite, source_folder)) as staged:
+        yield staged
 
 
 def _is_our_series(folder: Path) -> bool:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +65,32 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
     with open(staged, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(staged, path)
+
+
+@contextmanager
+def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """A hidden folder to write into, which becomes `folder` with one rename when the block ends without an error.
+
+    :param check: raises an OutputError where `folder` holds something that may not be replaced; asked again at the end.
+    :raises OutputError: as `check`; or writing failed.
+    """
+    folder = Path(folder).resolve()
+    check()
+    with staging_folder(folder) as staging:
+        staged = staging / "new"
+        staged.mkdir()
+        yield staged
+        # Somebody may have put files there meanwhile.
+        check()
+        replaced = staging / "replaced"
+        if folder.exists():
+            os.rename(folder, replaced)
+        try:
+            os.rename(staged, folder)
+        except BaseException:
+            if replaced.exists():
+                os.rename(replaced, folder)
+            raise
 
 
 def write_sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Path:

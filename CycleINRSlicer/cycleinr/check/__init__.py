@@ -1,0 +1,13 @@
+"""Checks of a result that need no ground truth: self-check, re-slicing, noise; and the report with them.
+
+docs/check.md says what each number means and what it does not. Nothing here imports torch before a check runs.
+"""
+
+from __future__ import annotations
+
+from .folder import check_report_folder
+from .numbers import numbers
+from .report import Reported, write_report
+from .run import Check, check_result
+
+__all__ = ["Check", "Reported", "check_report_folder", "check_result", "numbers", "write_report"]

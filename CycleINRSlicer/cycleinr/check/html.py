@@ -1,0 +1,155 @@
+"""The report as one HTML page that needs nothing else: no scripts, no links, pictures inside.
+
+`string.Template` is enough for one page of fixed shape; every value goes through `html.escape` on its way in.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Mapping
+from string import Template
+
+_PAGE = Template(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff; }
+table { border-collapse: collapse; }
+td, th { border-bottom: 1px solid #ccc; padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
+td.number { font-variant-numeric: tabular-nums; }
+img { max-width: 100%; height: auto; }
+.notice { border: 1px solid #c0392b; padding: .5em 1em; }
+details { margin: 1em 0; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p class="notice">$derived</p>
+$body
+</body>
+</html>
+"""
+)
+
+_SELF_CHECK = (
+    "The acquired slices were dropped and predicted again from new slices between them, by the same network. The error "
+    "is the difference to the acquired slices. It shows where the network's new slices do not carry what was there. "
+    "Both steps add to it, so the error of the result itself is usually smaller; but a small error is no proof: "
+    "what no slice shows, the check cannot miss."
+)
+_RESIDUAL = (
+    "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. This says that "
+    "the result does not contradict the scan. It says nothing about the detail between the slices."
+)
+_NOISE = (
+    "Noise is estimated in each slice after Immerkaer; fine texture counts as noise too. SNLI is the standard "
+    "deviation of these values over the slices: it is large where slices flicker when you scroll."
+)
+
+
+def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
+    """The report's page.
+
+    :param content: what report.json holds.
+    :param pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and worst.
+    """
+    parts = [
+        _section("Pictures", _picture(pictures["planes"], "Axial, coronal and sagittal planes")),
+        _section("Self-check", *_self_check(content, pictures)),
+        _section("Agreement with the acquired slices", _text(_RESIDUAL), _table(_residual_rows(content))),
+        _section(
+            "Noise",
+            _text(_NOISE),
+            _table(_noise_rows(content)),
+            _picture(pictures["noise"], "Noise of each slice before and after"),
+        ),
+        _section("How the result was made", _table(_made_rows(content))),
+    ]
+    title = f"Check of {content['output']}"
+    return _PAGE.substitute(title=_escaped(title), derived=_escaped(content["derived"]), body="\n".join(parts))
+
+
+def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
+    found, unit = content["self_check"], content["unit"]
+    if "left_out" in found:
+        return [_text(f"Left out. {found['left_out']}")]
+    rows = [
+        ("Mean absolute error of all compared slices", f"{found['mean_absolute_of_all']:.4g} {unit}"),
+        ("Root mean square", f"{found['rms_of_all']:.4g} {unit}"),
+        ("Slice with the largest error", f"{found['worst_slice']} (counted from 0 along {content['axis']})"),
+        ("Left out, too near to an end", _slices(found["slices_left_out"])),
+    ]
+    each = zip(found["slices"], found["mean_absolute"], found["rms"], strict=True)
+    head = ("Slice", f"Mean absolute error, {unit}", f"Root mean square, {unit}")
+    listed = _table([(str(n), f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
+    return [
+        _text(_SELF_CHECK),
+        _table(rows),
+        _picture(pictures["curve"], "Self-check error of each acquired slice"),
+        _picture(pictures["worst"], "The slice with the largest error"),
+        f"<details><summary>All slices</summary>{listed}</details>",
+        _text("The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices."),
+    ]
+
+
+def _residual_rows(content: Mapping) -> list[tuple[str, str]]:
+    left, unit = content["residual"], content["unit"]
+    left_out = ("Left out, since they reach beyond the result", _slices(left["slices_left_out"]))
+    if left["largest"] is None:
+        return [left_out]
+    limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
+    return [
+        ("Largest difference", f"{left['largest']:.4g} {unit}"),
+        ("99.9 % of the voxels differ by at most", f"{left['percentile_99_9']:.4g} {unit}"),
+        (f"Voxels within {limit}", f"{100 * left['share_within_limit']:.4g} %"),
+        left_out,
+    ]
+
+
+def _noise_rows(content: Mapping) -> list[tuple[str, str]]:
+    levels, unit = content["noise"], content["unit"]
+    return [
+        ("Mean noise of the acquired slices", f"{levels['mean_sigma_before']:.4g} {unit}"),
+        ("Mean noise of the result's slices", f"{levels['mean_sigma_after']:.4g} {unit}"),
+        ("SNLI of the acquired slices", f"{levels['snli_before']:.4g} {unit}"),
+        ("SNLI of the result's slices", f"{levels['snli_after']:.4g} {unit}"),
+    ]
+
+
+def _made_rows(content: Mapping) -> list[tuple[str, str]]:
+    acquired = content["acquired"]
+    grid = f"{acquired['slices']} slices, {acquired['spacing_mm']:.4g} mm apart along {content['axis']}"
+    return [("Input", content["input"]), ("Acquired", grid), *content["made"].items()]
+
+
+def _slices(slices: list[int]) -> str:
+    return ", ".join(map(str, slices)) or "none"
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<h2>{_escaped(title)}</h2>\n" + "\n".join(parts)
+
+
+def _text(text: str) -> str:
+    return f"<p>{_escaped(text)}</p>"
+
+
+def _table(rows: Iterable[tuple], head: tuple = ()) -> str:
+    lines = ["".join(f"<th>{_escaped(cell)}</th>" for cell in head)] if head else []
+    lines += ["".join(f'<td class="number">{_escaped(cell)}</td>' for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
+
+
+def _picture(png: bytes, what: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<p><img alt="{_escaped(what)}" src="data:image/png;base64,{data}"></p>'
+
+
+def _escaped(value: object) -> str:
+    return html.escape(str(value), quote=True)

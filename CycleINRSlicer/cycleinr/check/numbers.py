@@ -1,0 +1,68 @@
+"""All numbers of a check in one form that JSON can hold: for the report, and for Slicer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .noise import Noise
+from .residual import Residual
+from .run import Check
+from .self_check import SelfCheck
+
+
+def numbers(check: Check) -> dict:
+    """A check as nested dicts and lists of plain numbers; docs/check.md has the meaning of each.
+
+    Slices are counted from 0 along the through-plane axis. Intensities are in ``unit``.
+    """
+    grid = check.work.grid
+    return {
+        "unit": check.unit,
+        "modality": check.work.modality,
+        "axis": grid.axis,
+        "tau": check.work.tau,
+        "acquired": {"slices": grid.n_in, "spacing_mm": grid.spacing_in_mm},
+        "result": {"slices": grid.n_out, "spacing_mm": grid.spacing_out_mm, "first_mm": grid.first_mm},
+        "self_check": _self_check(check.self_check, check) if check.self_check else {"left_out": check.left_out},
+        "residual": _residual(check.residual, grid.n_in),
+        "noise": _noise(check.noise),
+    }
+
+
+def _self_check(found: SelfCheck, check: Check) -> dict:
+    return {
+        "slices": found.slices.tolist(),
+        "slices_left_out": _others(found.slices, check.work.grid.n_in),
+        "mean_absolute": found.mean_absolute.tolist(),
+        "rms": found.rms.tolist(),
+        "mean_absolute_of_all": float(found.mean_absolute.mean()),
+        "rms_of_all": float(np.sqrt(np.square(found.rms).mean())),
+        "worst_slice": int(found.slices[found.rms.argmax()]),
+        "new_slices_offset": found.offset,
+        "new_slices_from": "result" if found.from_result else "second pass",
+    }
+
+
+def _residual(left: Residual, slices: int) -> dict:
+    return {
+        "slices_left_out": _others(left.slices, slices),
+        "largest": left.largest,
+        "percentile_99_9": left.percentile_99_9,
+        "limit": left.limit,
+        "share_within_limit": left.share_within_limit,
+    }
+
+
+def _noise(levels: Noise) -> dict:
+    return {
+        "sigma_before": levels.before.tolist(),
+        "sigma_after": levels.after.tolist(),
+        "mean_sigma_before": float(levels.before.mean()),
+        "mean_sigma_after": float(levels.after.mean()),
+        "snli_before": levels.snli_before,
+        "snli_after": levels.snli_after,
+    }
+
+
+def _others(slices: np.ndarray, count: int) -> list[int]:
+    return sorted(set(range(count)) - set(slices.tolist()))

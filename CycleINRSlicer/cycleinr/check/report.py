@@ -1,0 +1,55 @@
+"""The report's files: numbers, error map, and the page with pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import write_volume
+from ..volume import Volume
+from .figures import curve_png, noise_png, planes_png, worst_slice_png
+from .folder import ERROR_MAP, KIND, NUMBERS, PAGE
+from .html import page
+from .numbers import numbers
+from .run import Check
+
+
+@dataclass(frozen=True, eq=False)
+class Reported:
+    """One run to report on.
+
+    :param volume, result: its input and output.
+    :param input_name, output_name: names of their files, without folders.
+    :param provenance: how the result was made.
+    :param check: what was found out.
+    """
+
+    volume: Volume
+    result: Volume
+    input_name: str
+    output_name: str
+    provenance: Mapping[str, str]
+    check: Check
+
+
+def write_report(run: Reported, folder: Path) -> None:
+    """Write report.html, report.json and, unless there is no self-check, self_check.nii.gz into an empty folder.
+
+    The page refers to nothing outside itself.
+
+    :raises OutputError: a file cannot be written.
+    """
+    check, found = run.check, numbers(run.check)
+    about = {"input": run.input_name, "output": run.output_name, "made": dict(run.provenance)}
+    content = {"kind": KIND, "derived": run.provenance["derived"], **about, **found}
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / NUMBERS).write_text(text, encoding="utf-8")
+    pictures = {"planes": planes_png(run.volume, run.result, check.work), "noise": noise_png(found)}
+    if check.self_check is not None:
+        note = {"about": f"Self-check error map, {check.unit}", "derived": run.provenance["derived"]}
+        write_volume(check.self_check.error_map, folder / ERROR_MAP, note)
+        pictures["curve"] = curve_png(found)
+        pictures["worst"] = worst_slice_png(run.volume, check)
+    (folder / PAGE).write_text(page(content, pictures), encoding="utf-8")

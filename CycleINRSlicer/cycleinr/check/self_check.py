@@ -1,0 +1,198 @@
+"""The self-check: drop what was acquired, predict it from the new slices in between, and compare.
+
+It is the cycle of the network's loss (`cycleinr.training.losses`) at run time, for any slice thickness:
+
+1. Y: one slice between each two acquired ones, re-sliced from the result with the scan's own slice profile, so that Y
+   looks like a second scan of the same thickness and spacing, half a spacing on.
+2. Y alone is made finer, with the same model and settings.
+3. X^: slices at the acquired positions, re-sliced from that with the same profile, are compared with the acquired X.
+
+The first and the last acquired slice have one neighbour in Y only, so they are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import Cancelled
+from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
+from ..inference.options import ProgressCallback, UpsampleOptions
+from ..inference.plan import Plan
+from ..inference.stages import Stages
+from ..profile import SliceProfile
+from ..volume import Volume
+from .reslice import acquired_profile, resliced, whole_windows
+
+_FRESH_RATIO = 2.0
+_THICK_WINDOW = 2.0
+"""Fine slices under a window from which on a mean over it blurs nothing worth mentioning."""
+
+
+@dataclass(frozen=True, eq=False)
+class SelfCheck:
+    """How well the new slices alone lead back to the acquired ones.
+
+    :param slices: indices of the compared acquired slices along the through-plane axis, 0 is the first, (n,).
+    :param mean_absolute, rms: mean and root mean square of |X^ - X| over each slice, in the scan's units, (n,).
+    :param error_map: |X^ - X| as float32, on the grid of the compared acquired slices.
+    :param offset: how far Y lay behind each acquired slice, as a share of the slice spacing.
+    :param from_result: whether Y was taken from the result; False: from the same network, at half the spacing.
+    """
+
+    slices: np.ndarray
+    mean_absolute: np.ndarray
+    rms: np.ndarray
+    error_map: Volume
+    offset: float
+    from_result: bool
+
+
+def why_not(volume: Volume, work: Plan, options: UpsampleOptions) -> str:
+    """Why this result allows no self-check, in one sentence; empty where it does."""
+    if work.grid.is_identity:
+        return "The result has the scan's own slices, so there are no new ones to check."
+    available = len(_Between.of(volume, work, options).wanted)
+    if available < MIN_SLICES:
+        return (
+            f"The scan's {work.grid.n_in} slices leave {available} whole ones of its thickness between them; the "
+            f"self-check needs at least {MIN_SLICES}."
+        )
+    return ""
+
+
+def self_check(
+    volume: Volume,
+    result: Volume,
+    work: Plan,
+    options: UpsampleOptions,
+    progress: ProgressCallback,
+    cancelled: Callable[[], bool],
+) -> SelfCheck:
+    """Run the self-check; takes about as long as the result took, and twice its memory.
+
+    :param volume, result: input and output of one run, for which ``why_not`` is empty.
+    :param work, options: what `plan` made of that run's options, and these options.
+    :raises Cancelled: ``cancelled`` said so.
+    :raises CycleinrError: as `upsample`.
+    """
+    from ..inference.upsample import upsample
+
+    between = _Between.of(volume, work, options)
+    stages = Stages(progress, [1] if between.from_result else [1, 1], "Checking the result with itself")
+    scan, again = replace(volume, modality=work.modality), _options(work, options)
+    fine = result if between.from_result else upsample(scan, again, stages.next(), cancelled).volume
+    second_scan = between.scan(scan, fine, cancelled)
+    back = upsample(second_scan, again, stages.next(), cancelled).volume
+    return _compare(scan, back, between, between.way_back(_grid(second_scan, again)), cancelled)
+
+
+def has_slices_between(grid: SliceGrid, tau: float) -> bool:
+    """Whether a result can be re-sliced between the acquired positions without blurring it by interpolation.
+
+    Windows of two fine slices or more are means in any case; thinner ones need a fine slice just there, in every
+    interval at the same place.
+    """
+    if grid.ratio < _FRESH_RATIO - ROUNDING:
+        return False
+    whole = abs(grid.ratio - round(grid.ratio)) <= ROUNDING * grid.ratio and grid.first_mm == 0
+    return whole or _is_thick(grid, tau)
+
+
+def _is_thick(grid: SliceGrid, tau: float) -> bool:
+    return tau * grid.ratio >= _THICK_WINDOW - ROUNDING
+
+
+def _options(work: Plan, options: UpsampleOptions) -> UpsampleOptions:
+    """The run's own options with all that was found out automatically written down; the ratio is that of the check."""
+    grid = work.grid
+    own = has_slices_between(grid, work.tau)
+    target = Target(ratio=grid.ratio if own else _FRESH_RATIO)
+    extent = "edges" if own and grid.first_mm != 0 else "centres"
+    thickness_mm = work.tau * grid.spacing_in_mm
+    return replace(options, target=target, axis=grid.axis, extent=extent, thickness_mm=thickness_mm)
+
+
+def _grid(volume: Volume, options: UpsampleOptions) -> SliceGrid:
+    return plan_grid(volume, options.target, options.axis, options.extent)
+
+
+class _Between:
+    """Y: where its slices lie on a fine grid, and Y as a scan of its own.
+
+    Attributes:
+        axis: "i", "j" or "k".
+        from_result: Whether the fine grid is the result's, or that of a fresh pass.
+        offset: Distance of each Y behind an acquired slice, as a share of the slice spacing.
+        wanted: Indices of the acquired slices that a whole Y lies behind.
+    """
+
+    def __init__(self, grid: SliceGrid, tau: float, from_result: bool):
+        # Thin slices: a fine slice itself, the one before the middle where none lies on it
+        middle = grid.ratio / 2 if _is_thick(grid, tau) else round(grid.ratio) // 2
+        profile = acquired_profile(grid, tau)
+        self._profile = replace(profile, centres=profile.centres[:-1] + middle)
+        self.axis, self.from_result = grid.axis, from_result
+        self.offset, self.wanted = float(middle / grid.ratio), whole_windows(self._profile)
+
+    @classmethod
+    def of(cls, volume: Volume, work: Plan, options: UpsampleOptions) -> _Between:
+        if has_slices_between(work.grid, work.tau):
+            return cls(work.grid, work.tau, True)
+        return cls(_grid(volume, _options(work, options)), work.tau, False)
+
+    @property
+    def first(self) -> int:
+        """The acquired slice that the first Y lies behind."""
+        return int(self.wanted[0])
+
+    def scan(self, scan: Volume, fine: Volume, cancelled: Callable[[], bool]) -> Volume:
+        """Y, in the scan's own type."""
+        axis, shape = self.axis, list(scan.shape_kji)
+        shape[AXIS_OF_ARRAY[axis]] = len(self.wanted)
+        array = np.empty(shape, scan.array.dtype)
+        stack, integer = to_axis_first(array, axis), array.dtype.kind in "iu"
+        for n, slice_ in enumerate(resliced(to_axis_first(fine.array, axis), self._profile, self.wanted)):
+            _stop_if(cancelled)
+            stack[n] = np.rint(slice_, out=slice_) if integer else slice_
+        return scan.with_array(array, _moved(scan, axis, self.first + self.offset))
+
+    def way_back(self, grid: SliceGrid) -> SliceProfile:
+        """Where the acquired slices between Y's lie on the grid of what was made of Y."""
+        profile = acquired_profile(grid, self._profile.tau)
+        return replace(profile, centres=profile.centres[:-1] + grid.ratio * (1 - self.offset))
+
+
+def _compare(
+    scan: Volume, back: Volume, between: _Between, profile: SliceProfile, cancelled: Callable[[], bool]
+) -> SelfCheck:
+    """X^ against X for all acquired slices that can be re-sliced whole from what was made of Y."""
+    axis, wanted = between.axis, whole_windows(profile)
+    slices, acquired = wanted + between.first + 1, to_axis_first(scan.array, between.axis)
+    shape = list(scan.shape_kji)
+    shape[AXIS_OF_ARRAY[axis]] = len(slices)
+    error_map = np.empty(shape, np.float32)
+    stack = to_axis_first(error_map, axis)
+    mean_absolute, rms = np.empty(len(slices)), np.empty(len(slices))
+    for n, slice_ in enumerate(resliced(to_axis_first(back.array, axis), profile, wanted)):
+        _stop_if(cancelled)
+        slice_ -= acquired[slices[n]]
+        stack[n] = np.abs(slice_, out=slice_)
+        mean_absolute[n] = slice_.mean(dtype=np.float64)
+        rms[n] = np.sqrt(np.square(slice_, dtype=np.float64).mean())
+    placed = scan.with_array(error_map, _moved(scan, axis, int(slices[0])))
+    return SelfCheck(slices, mean_absolute, rms, placed, between.offset, between.from_result)
+
+
+def _moved(scan: Volume, axis: str, slices: float) -> np.ndarray:
+    """The scan's ijk_to_ras, begun some slices later."""
+    affine = scan.ijk_to_ras.copy()
+    affine[:3, 3] += affine[:3, COLUMN_OF_AXIS[axis]] * slices
+    return affine
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("Cancelled; nothing was written.")
