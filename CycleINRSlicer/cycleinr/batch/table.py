@@ -47,9 +47,9 @@ def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Row]:
     first = lines[0] if lines else ""
     # Spreadsheets write semicolons where the comma is the decimal mark.
     reader = csv.DictReader(lines, delimiter=";" if ";" in first and "," not in first else ",", strict=True)
-    _check_columns(path, reader.fieldnames or ())
     rows = []
     try:
+        _check_columns(path, reader.fieldnames or ())
         for cells in reader:
             where = f"{path.name}, line {reader.line_num}"
             if None in cells or None in cells.values():

@@ -1,0 +1,172 @@
+"""Which scans a batch finds, and what their results are called."""
+
+import pytest
+from batch.conftest import settings
+from cycleinr.batch.cases import Wanted, make_cases
+from cycleinr.batch.find import find_scans
+from cycleinr.errors import InputError, RequestError
+from engine.dicom_maker import OTHER_SERIES, PATIENT, SERIES, pixels_of_slice, write_series, write_slice
+
+
+@pytest.fixture
+def tree(tmp_path, small_scans):
+    """Image files and DICOM series, some of them in one folder, with what lies about in such folders."""
+    root = tmp_path / "tree"
+    small_scans.write(root / "a" / "scan.nii.gz")
+    small_scans.write(root / "b" / "scan.nrrd")
+    small_scans.write(root / ".hidden" / "scan.nii.gz")
+    (root / "a" / "notes.txt").write_text("nothing")
+    write_series(root / PATIENT, prefix="one")
+    write_series(root / PATIENT, prefix="two", SeriesInstanceUID=OTHER_SERIES, SeriesNumber=4)
+    write_series(root / "b" / "deep", prefix="x")
+    return root
+
+
+def found(source, notes=None):
+    return find_scans(source, [] if notes is None else notes)
+
+
+def test_a_folder_tree_gives_each_image_and_each_series(tree):
+    scans = found(tree)
+
+    assert len(scans) == 5
+    assert sorted(scan.input.name for scan in scans if not scan.series) == ["scan.nii.gz", "scan.nrrd"]
+    assert sorted(len(scan.files) for scan in scans if scan.series) == [6, 6, 6]
+    in_one_folder = [scan for scan in scans if scan.place.name == PATIENT]
+    assert len({scan.series for scan in in_one_folder}) == 2
+
+
+def test_names_of_results_say_nothing_about_the_patient(tree):
+    cases = make_cases([Wanted(scan, settings()) for scan in found(tree)], tree, {})
+
+    for case in cases:
+        assert not any(secret in case.output for secret in ("Doe", "Jane", "4711", SERIES, OTHER_SERIES))
+    assert sum(case.output.startswith("series-") for case in cases) == 3
+
+
+@pytest.mark.parametrize("pattern", ["**/*.n*", "*/scan.nii.gz"])
+def test_globs_find_files_of_subfolders(tree, pattern):
+    assert {scan.input.name for scan in found(f"{tree}/{pattern}")} <= {"scan.nii.gz", "scan.nrrd"}
+    assert found(f"{tree}/{pattern}")
+
+
+def test_a_glob_of_slices_gives_each_series_once(tree):
+    scans = found(f"{tree}/{PATIENT}/*.dcm")
+
+    assert len(scans) == len({scan.identity for scan in scans}) == 2
+
+
+def test_one_file_of_a_series_means_the_same_scan_as_its_folder(tree):
+    by_folder = {scan.identity: scan.fingerprint() for scan in found(tree / "b" / "deep")}
+    by_file = found(tree / "b" / "deep" / "x001.dcm")
+
+    assert {scan.identity: scan.fingerprint() for scan in by_file} == by_folder
+
+
+def test_a_path_with_glob_characters_that_exists_is_a_path(tmp_path, small_scans):
+    path = small_scans.write(tmp_path / "a[1].nii.gz")
+
+    assert [scan.input for scan in found(path)] == [path]
+
+
+def test_series_that_cannot_be_made_finer_are_left_out_with_a_note(tmp_path):
+    write_series(tmp_path / "s", slices=6, prefix="whole")
+    write_series(tmp_path / "s", slices=2, prefix="short", SeriesInstanceUID=OTHER_SERIES)
+    write_series(tmp_path / "pet", slices=5, Modality="PT")
+    notes = []
+
+    scans = found(tmp_path, notes)
+
+    assert len(scans) == 1
+    assert len(notes) == 2
+    assert any("fewer than 4" in note for note in notes) and any("neither CT nor MR" in note for note in notes)
+    assert not any("Doe" in note for note in notes)
+
+
+def test_a_folder_of_damaged_dicom_files_is_a_scan_that_will_fail(tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(b"no DICOM")
+
+    assert [scan.input for scan in found(folder)] == [folder]
+
+
+def test_nothing_to_do_is_said(tmp_path):
+    with pytest.raises(InputError, match="no CT or MR scan"):
+        found(tmp_path)
+    with pytest.raises(InputError, match="Nothing matches"):
+        found(f"{tmp_path}/*.nii.gz")
+
+
+def test_the_fingerprint_changes_with_any_slice(tree):
+    (scan,) = found(tree / "b" / "deep")
+    before = scan.fingerprint()
+    write_slice(scan.files[3], (-10, -20, 45), pixels_of_slice(2, rows=7))
+
+    assert found(tree / "b" / "deep")[0].fingerprint() != before
+
+
+def scans_of_one_name(tmp_path, small_scans):
+    return [found(small_scans.write(tmp_path / folder / "scan.nii.gz"))[0] for folder in ("a", "b")]
+
+
+def test_one_name_for_two_scans_is_completed_and_stays_in_every_run(tmp_path, small_scans):
+    first, second = scans_of_one_name(tmp_path, small_scans)
+
+    together = make_cases([Wanted(first, settings()), Wanted(second, settings())], tmp_path, {})
+    owners = {case.output: case.identity for case in together}
+    alone = make_cases([Wanted(second, settings())], tmp_path, owners)
+    without_knowledge = make_cases([Wanted(second, settings())], tmp_path, {})
+    later = make_cases([Wanted(first, settings())], tmp_path, {"scan.nii.gz": second.identity})
+
+    plain, completed = (case.output for case in together)
+    assert plain == "scan.nii.gz"
+    assert completed.startswith("scan-") and completed.endswith(".nii.gz")
+    assert [case.output for case in alone] == [completed]
+    assert [case.output for case in without_knowledge] == ["scan.nii.gz"]
+    assert later[0].output not in (plain, completed) and later[0].output.startswith("scan-")
+
+
+def test_names_that_differ_in_case_only_are_kept_apart(tmp_path, small_scans):
+    scans = [found(small_scans.write(tmp_path / name / f"{name}.nii.gz"))[0] for name in ("Scan", "scan")]
+
+    outputs = [case.output.lower() for case in make_cases([Wanted(s, settings()) for s in scans], tmp_path, {})]
+
+    assert len(set(outputs)) == 2
+
+
+def test_the_same_scan_twice_is_one_case_and_with_other_settings_two(tmp_path, small_scans):
+    scan = found(small_scans.write(tmp_path / "scan.nii.gz"))[0]
+
+    once = make_cases([Wanted(scan, settings()), Wanted(scan, settings())], tmp_path, {})
+    twice = make_cases([Wanted(scan, settings(2)), Wanted(scan, settings(3))], tmp_path, {})
+
+    assert len(once) == 1
+    assert len({case.output for case in twice}) == 2 and len({case.key for case in twice}) == 2
+
+
+def test_keys_change_with_settings_and_weights_but_not_with_the_device(tmp_path, small_scans):
+    scan = found(small_scans.write(tmp_path / "scan.nii.gz"))[0]
+
+    def key(**options):
+        return make_cases([Wanted(scan, settings(**options))], tmp_path, {})[0].key
+
+    assert key() == key(memory_limit_gb=2.0)
+    assert len({key(), key(ratio=3.0), key(axis="k"), key(model="mr"), key(model="ct"), key(thickness_mm=0.0)}) == 6
+
+
+def test_a_name_given_to_two_scans_is_refused(tmp_path, small_scans):
+    first, second = scans_of_one_name(tmp_path, small_scans)
+
+    with pytest.raises(RequestError, match="two scans"):
+        make_cases([Wanted(first, settings(), "x.nii.gz"), Wanted(second, settings(), "X.nii.gz")], tmp_path, {})
+
+
+def test_a_link_out_of_the_output_folder_is_refused(tmp_path, small_scans):
+    scan = found(small_scans.write(tmp_path / "in" / "scan.nii.gz"))[0]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sub").symlink_to(tmp_path)
+
+    with pytest.raises(RequestError, match="leads out"):
+        make_cases([Wanted(scan, settings(), "sub/x.nii.gz")], out, {})
