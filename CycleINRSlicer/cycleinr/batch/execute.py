@@ -46,7 +46,7 @@ def run_case(order: Order, report: Callable[[Progress], None] = no_progress) -> 
 
     A case that is recorded as done already is not run again, so that a case may be handed out twice.
 
-    :raises Cancelled: a newer batch has the folder; nothing was written.
+    :raises Cancelled: the batch is over; nothing was written.
     :raises OutputError: the record itself cannot be written.
     """
     folder, case = BatchFolder(Path(order.out_dir), order.batch), order.case

@@ -5,9 +5,9 @@
     RESULT, RESULT.json            appear whole; published before they are recorded
     manifest.csv, manifest.json    composed from the records; can always be made again
     .cycleinr-batch/lock           held while a batch runs; the system releases it when its process ends, however
-    .cycleinr-batch/batch          id of the batch that runs; a computer that still works for an older one notices
+    .cycleinr-batch/batch          id of the batch that runs; a computer that still works for another one notices
     .cycleinr-batch/cases/*.json   one record a result, each written whole
-    .cycleinr-batch/work/          everything unfinished; emptied when a batch starts
+    .cycleinr-batch/work/          everything unfinished; emptied when a batch starts and ends
 """
 
 from __future__ import annotations
@@ -68,13 +68,21 @@ class BatchFolder:
                 f"The output folder {root} cannot be used ({error.strerror}). Check its permissions and the free space."
             ) from error
         with lock:
-            shutil.rmtree(folder._work, ignore_errors=True)
-            folder._work.mkdir(exist_ok=True)
+            folder._clear()
             folder.write(folder._current, folder.batch)
-            yield folder
+            try:
+                yield folder
+            finally:
+                # In this order: a computer of a cluster that still works on a case then notices that it is over.
+                folder._current.unlink(missing_ok=True)
+                folder._clear()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir(exist_ok=True)
 
     def check_current(self) -> None:
-        """:raises Cancelled: a newer batch has the folder, so nothing may be written for this one any more."""
+        """:raises Cancelled: the batch is over or another one has the folder, so nothing may be written for it."""
         try:
             current = self._current.read_text(encoding="utf-8")
         except OSError:

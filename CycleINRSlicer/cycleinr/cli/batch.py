@@ -28,11 +28,14 @@ def batch_command(
     inputs: Annotated[
         list[str],
         typer.Argument(
+            metavar="INPUT",
             help="Scans, folders (searched with their subfolders), globs in quotes, or CSV tables with the columns "
-            "input, output, spacing, ratio, isotropic, axis, thickness, model, extent, format; only input is needed."
+            "input, output, spacing, ratio, isotropic, axis, thickness, model, extent, format; only input is needed.",
         ),
     ],
-    output_dir: Annotated[Path, typer.Argument(help="Folder for results and manifest; made if it is missing.")],
+    output_dir: Annotated[
+        Path, typer.Argument(metavar="OUTPUT_DIR", help="Folder for results and manifest; made if missing.")
+    ],
     spacing: arguments.Spacing = None,
     ratio: arguments.Ratio = None,
     isotropic: arguments.Isotropic = False,
