@@ -1,13 +1,14 @@
 # make demo   sets everything up and super-resolves the bundled thick-slice scan
 # make test   sets everything up and runs all tests
 # make panel  opens the Slicer panel in the headless host and takes its picture
+# make benchmark  measures speed and memory on an idle machine; QUICK=1 takes small crops and only prints
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SCAN := CycleINRSlicer/Resources/SampleData/ct_head_5mm.nii.gz
 
-.PHONY: demo test panel lint clean
+.PHONY: demo test panel benchmark lint clean
 demo: $(VENV)/engine.done
 	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite
 
@@ -17,6 +18,9 @@ test: $(VENV)/host.done
 
 panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output
+
+benchmark: $(VENV)/engine.done
+	$(BIN)/python Testing/Benchmarks/benchmark.py $(if $(QUICK),--quick,--output docs/benchmarks.md)
 
 lint: $(VENV)/engine.done
 	$(BIN)/ruff check .
