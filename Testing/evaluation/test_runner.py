@@ -205,3 +205,10 @@ def test_a_crop_is_the_middle_of_the_volume_in_its_place(noisy_ct, tmp_path):
     np.testing.assert_allclose(seen[0].ras_of_ijk(np.zeros(3)), noisy_ct.ras_of_ijk(np.array([2.0, 4.0, 0.0])))
     with pytest.raises(RequestError, match="at least"):
         evaluate(noisy_ct, tmp_path, replace(plan, crop_pixels=3))
+
+
+def test_missing_views_are_an_error_that_says_what_to_do(tmp_path):
+    from cycleinr.evaluation.views import load_views
+
+    with pytest.raises(InputError, match="Move the whole output folder away"):
+        load_views(tmp_path / "views" / "gone.npz")

@@ -37,9 +37,16 @@ def save_views(path: Path, views: Views) -> None:
 def load_views(path: Path) -> Views:
     """Views from a file of `save_views`.
 
-    :raises InputError: another version wrote the file.
+    :raises InputError: the file is missing, though its row was measured, or another version wrote it.
     """
+    if not path.exists():
+        raise InputError(
+            f"The views {path} are missing. Move the whole output folder away to measure everything again, or bring "
+            "its folder views back."
+        )
     with np.load(path) as stored:
         if {field.name for field in fields(Views)} - set(stored.files):
-            raise InputError(f"{path.name} is of another version. Move its folder away to measure everything again.")
+            raise InputError(
+                f"{path} is of another version. Move the whole output folder away to measure everything again."
+            )
         return Views(**{field.name: stored[field.name] for field in fields(Views)})
