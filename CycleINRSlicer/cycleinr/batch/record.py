@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 
 from .. import __version__
@@ -76,7 +76,7 @@ class Record:
         return self.as_failed(type(error).__name__, str(error), seconds)
 
     def to_json(self) -> dict:
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def from_json(cls, content: Mapping) -> Record:
