@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import qt
 import slicer
@@ -13,13 +15,17 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from . import installation
+from .check_run import CheckRun, CheckSettings
 from .device_box import DeviceBox
 from .display_link import DisplayLink
 from .engine import sharedEngine
+from .engine_task import EngineTask
+from .export_run import ExportRun, whyNoExport
 from .panel_state import BUSY, PanelState, View, show
 from .parameters import optionsOf
 from .review import Review
 from .run import Run, RunRequest
+from .self_check_display import CurveView, chartOf, showOverlay, summaryText
 from .summary import Summary, durationText, summaryOf
 from .volume_node import activeVolumeNode, volumeFromNode
 
@@ -39,7 +45,7 @@ class Panel(VTKObservationMixin):
         self._parameters = self._run = self._observedInput = None
         self._state, self._summary, self._message = PanelState.IDLE, Summary(), ""
         self._canCancel, self._startedAt_s = True, 0.0
-        self._review, self._displayLink = Review(), DisplayLink()
+        self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._timer = qt.QTimer()
         self._timer.singleShot = True
@@ -47,6 +53,9 @@ class Panel(VTKObservationMixin):
         self._timer.connect("timeout()", self._updateSummary)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
         ui.reviewButton.connect("clicked(bool)", self._onReview)
+        ui.checkButton.connect("clicked(bool)", self._onCheck)
+        ui.curveButton.connect("clicked(bool)", self._onCurve)
+        ui.exportButton.connect("clicked(bool)", self._onExport)
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self._onSomethingModified)
 
@@ -57,6 +66,7 @@ class Panel(VTKObservationMixin):
             self._timer.stop()
             self._observeInput(None)
             self._leaveReview()
+            self._curve.leave()
             self._show()
         else:
             self._updateSummary()
@@ -73,6 +83,7 @@ class Panel(VTKObservationMixin):
         self._observedInput = None
         self._timer.stop()
         self._leaveReview()
+        self._curve.leave()
         if self._run is not None:
             self._run.cancel()
         sharedEngine().stop()
@@ -130,15 +141,24 @@ class Panel(VTKObservationMixin):
                 self._apply()
 
     def _apply(self) -> None:
+        parameters, node = self._parameters, self._inputNode()
+
+        def run() -> Run:
+            request = RunRequest(node, parameters.outputVolume, optionsOf(parameters), parameters.makeDifference)
+            return Run(sharedEngine(), request, self._onRunChanged)
+
+        self._start(run)
+        self._inputID = node.GetID() if node else None
+
+    def _start(self, makeTask: Callable[[], EngineTask]) -> None:
+        """Start what the engine is to do; Apply becomes Cancel meanwhile."""
         self._message, self._startedAt_s = "", time.monotonic()
         try:
             installation.ensureInstalled(askUser=True)
-            parameters, node = self._parameters, self._inputNode()
-            request = RunRequest(node, parameters.outputVolume, optionsOf(parameters), parameters.makeDifference)
             self._canCancel = False
             qt.QTimer.singleShot(CANCEL_DELAY_MS, self._allowCancel)
-            self._run = Run(sharedEngine(), request, self._onRunChanged)
-            self._inputID, self._state = node.GetID(), PanelState.PREPARING
+            self._run = makeTask()
+            self._state = PanelState.PREPARING
         except CycleinrError as error:
             self._state, self._message = PanelState.FAILED, str(error)
         self._show()
@@ -147,13 +167,13 @@ class Panel(VTKObservationMixin):
         self._canCancel = True
         self._show()
 
-    def _onRunChanged(self, run: Run) -> None:
+    def _onRunChanged(self, run: EngineTask) -> None:
         self._state = PanelState(run.state.value)
         if run.isFinished:
             self._run, self._canCancel = None, True
             self._message = str(run.error) if run.error else ""
             if self._state is PanelState.DONE:
-                self._showResult(run)
+                {Run: self._showResult, CheckRun: self._showCheck, ExportRun: self._showExport}[type(run)](run)
             self.update()
         else:
             self._run = run
@@ -168,7 +188,7 @@ class Panel(VTKObservationMixin):
         )
         with slicer.util.NodeModify(self._parameters):
             self._parameters.resultInput, self._parameters.resultVolume = inputNode, node
-            self._parameters.differenceVolume = run.differenceNode
+            self._parameters.differenceVolume, self._parameters.checkVolume = run.differenceNode, None
         if self._review.isShown:
             self._enterReview()
         else:
@@ -193,6 +213,52 @@ class Panel(VTKObservationMixin):
         self._displayLink.unlink()
         self._review.leave()
 
+    # -- check and export
+    def _onCheck(self, _checked=False) -> None:
+        parameters = self._parameters
+        if parameters is None or self._state in BUSY:
+            return
+        settings = CheckSettings(parameters.device, parameters.memoryLimitGb or None)
+        pair = parameters.resultInput, parameters.resultVolume
+        with slicer.util.tryWithErrorDisplay(_("The check could not be started.")):
+            self._start(lambda: CheckRun(sharedEngine(), *pair, settings, self._onRunChanged))
+
+    def _showCheck(self, run: CheckRun) -> None:
+        """The error map over the slice views; the curve waits until it is asked for."""
+        self._message = "" if run.mapNode else summaryText(run.numbers)
+        self._parameters.checkVolume = run.mapNode
+        if run.mapNode is not None:
+            showOverlay(run.mapNode)
+
+    def _onCurve(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
+            chart = chartOf(self._parameters.checkVolume) if self._parameters else None
+            if self._curve.isShown:
+                self._curve.leave()
+            elif chart is not None:
+                self._leaveReview()
+                self._curve.show(chart)
+        self._show()
+
+    def _onExport(self, _checked=False) -> None:
+        parameters = self._parameters
+        if parameters is None or self._state in BUSY:
+            return
+        pair = parameters.resultInput, parameters.resultVolume
+        title = _("Folder that gets the new series, in a folder of its own")
+        parent = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
+        if not parent:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The series could not be written.")):
+            self._start(lambda: ExportRun(sharedEngine(), *pair, Path(parent), self._onRunChanged))
+
+    def _showExport(self, run: ExportRun) -> None:
+        self._message = _("{count} files are in {folder}. Import them with the DICOM module to see them there.").format(
+            count=run.fileCount, folder=run.folder
+        )
+        if run.maxError:
+            self._message += " " + _("The largest rounding error is {error:.3g}.").format(error=run.maxError)
+
     # -- what is seen
     def _show(self) -> None:
         parameters, run = self._parameters, self._run
@@ -215,5 +281,15 @@ class Panel(VTKObservationMixin):
             canCancel=self._canCancel,
             canReview=parameters.resultVolume is not None and parameters.resultInput is not None,
             isReviewShown=self._review.isShown,
+            canCheck=parameters.resultVolume is not None and parameters.resultInput is not None,
+            checkText=_checkText(parameters.checkVolume),
+            canShowCurve=chartOf(parameters.checkVolume) is not None,
+            isCurveShown=self._curve.isShown,
+            exportProblem="" if run else whyNoExport(parameters.resultInput, parameters.resultVolume),
         )
         show(self._ui, view)
+
+
+def _checkText(mapNode) -> str:
+    """What the last check found out; the map keeps it, so that it comes back with a saved scene."""
+    return mapNode.GetDescription().partition("\n")[2] if mapNode is not None else ""

@@ -40,6 +40,9 @@ class View:
         message: How the last run ended.
         canCancel: False for a moment after Apply.
         canReview, isReviewShown: State of the review button.
+        canCheck, checkText: Whether there is a result to check, and what its check found out.
+        canShowCurve, isCurveShown: State of the curve button.
+        exportProblem: Why the result cannot become a DICOM series; empty where it can.
     """
 
     state: PanelState
@@ -55,6 +58,11 @@ class View:
     canCancel: bool = True
     canReview: bool = False
     isReviewShown: bool = False
+    canCheck: bool = False
+    checkText: str = ""
+    canShowCurve: bool = False
+    isCurveShown: bool = False
+    exportProblem: str = ""
 
 
 def show(ui, view: View) -> None:
@@ -83,6 +91,13 @@ def show(ui, view: View) -> None:
     ui.reviewButton.enabled = view.canReview and not isBusy
     ui.reviewButton.checked = view.isReviewShown
     ui.reviewButton.text = _("Back to the former layout") if view.isReviewShown else _("Review original and result")
+    ui.checkButton.enabled = view.canCheck and not isBusy
+    _showText(ui.checkLabel, view.checkText)
+    ui.curveButton.enabled = view.canShowCurve and not isBusy
+    ui.curveButton.checked = view.isCurveShown
+    ui.curveButton.text = _("Back to the former layout") if view.isCurveShown else _("Show the curve")
+    ui.exportButton.enabled = not view.exportProblem and not isBusy
+    ui.exportButton.toolTip = view.exportProblem or _("Write the result as a new DICOM series of the scan's study.")
 
 
 def _applyToolTip(isBusy: bool, summary: Summary) -> str:

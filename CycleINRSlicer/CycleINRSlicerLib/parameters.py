@@ -62,6 +62,7 @@ class CycleINRSlicerParameterNode:
     device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
     memoryLimitGb: memory beside the volumes; 0 stands for half of what is free.
     resultInput, resultVolume, differenceVolume: the last run's scan and what came of it, for the review.
+    checkVolume: the error map of the last check of resultVolume.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -80,6 +81,7 @@ class CycleINRSlicerParameterNode:
     resultInput: vtkMRMLScalarVolumeNode
     resultVolume: vtkMRMLScalarVolumeNode
     differenceVolume: vtkMRMLScalarVolumeNode
+    checkVolume: vtkMRMLScalarVolumeNode
 
 
 def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:

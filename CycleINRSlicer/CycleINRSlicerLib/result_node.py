@@ -13,6 +13,7 @@ from vtk.util import numpy_support
 from .errors import NodeError
 
 ATTRIBUTE_PREFIX = "CycleINR."
+INPUT_NAME = ATTRIBUTE_PREFIX + "input"
 CHUNK_BYTES = 4_000_000
 """Copied between two turns of the event loop; takes a few milliseconds."""
 
@@ -95,11 +96,18 @@ def copyDisplay(inputNode, node) -> None:
 def _describe(node, inputNode, provenance: dict[str, str]) -> None:
     for key, value in provenance.items():
         node.SetAttribute(ATTRIBUTE_PREFIX + key, str(value))
-    node.SetAttribute(ATTRIBUTE_PREFIX + "input", inputNode.GetName())
+    node.SetAttribute(INPUT_NAME, inputNode.GetName())
     node.SetDescription(
         f"{provenance['derived']} {provenance['software']} {provenance['version']}, model {provenance['model']}, "
         f"{float(provenance['spacing_mm']):.4g} mm slices; {provenance['slice_profile']}"
     )
+
+
+def provenanceOf(node) -> dict[str, str]:
+    """How a result was made, as it was written into its node; empty for other volumes."""
+    # The input's name is no part of it and may hold a patient's
+    names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX) and name != INPUT_NAME]
+    return {name[len(ATTRIBUTE_PREFIX) :]: node.GetAttribute(name) for name in names}
 
 
 def placeBeside(inputNode, node) -> None:

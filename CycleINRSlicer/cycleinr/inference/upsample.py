@@ -87,7 +87,7 @@ def provenance(work: Plan, device: Device) -> dict[str, str]:
         "spacing_mm": f"{work.grid.spacing_out_mm:.6g}",
         "axis": work.grid.axis,
         "extent": "centres" if work.grid.first_mm == 0 else "edges",
-        "tau": f"{work.tau:.4g}",
+        "tau": f"{work.tau:.6g}",
         "slice_profile": work.tau_reason,
         "device": device.label,
         "derived": DERIVED,

@@ -4,6 +4,8 @@ Requests, on the worker's standard input::
 
     {"id": 1, "do": "prepare"}                          import PyTorch and try the devices, before anyone waits for it
     {"id": 2, "do": "upsample", "input": {...}, "options": {...}, "output": "result.npy"}
+    {"id": 3, "do": "check", "input": {...}, "result": {...}, "options": {...}, "output": "error.npy"}
+    {"id": 4, "do": "export", "result": {...}, "sources": [...], "folder": "...", "provenance": {...}}
     {"id": 2, "do": "cancel"}
 
 Events, on its standard output; every request but cancel ends with exactly one of done, failed, cancelled::
@@ -15,6 +17,7 @@ Events, on its standard output; every request but cancel ends with exactly one o
     {"event": "cancelled", "id": 2}
 
 Volumes travel as uncompressed ``.npy`` files inside one private folder; a message names a file in it, never a path.
+Only export names paths: the DICOM files that the scan came from, and the new folder that the user chose.
 The worker ends when its standard input closes, so it cannot outlive the application that started it.
 """
 
@@ -74,6 +77,40 @@ class UpsampleRequest:
         return {"do": "upsample", **asdict(self)}
 
 
+@dataclass(frozen=True)
+class CheckRequest:
+    """One result to check; ``output`` names the file that receives the error map, which some results do not have."""
+
+    id: int
+    input: VolumeMessage
+    result: VolumeMessage
+    options: UpsampleOptions
+    output: str
+
+    def to_message(self) -> dict:
+        return {"do": "check", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """One result to write as a DICOM series.
+
+    Attributes:
+        sources: Paths of the series that the result was computed from.
+        folder: Path of the new folder for the series.
+        provenance: How the result was made.
+    """
+
+    id: int
+    result: VolumeMessage
+    sources: list[str]
+    folder: str
+    provenance: dict[str, str]
+
+    def to_message(self) -> dict:
+        return {"do": "export", **asdict(self)}
+
+
 def parse_line(line: str | bytes) -> dict:
     """One line as a message.
 
@@ -113,11 +150,31 @@ def parse_upsample(message: dict) -> UpsampleRequest:
         RequestError: The target contradicts itself.
     """
     _expect_keys(message, {"id", "do", "input", "options", "output"})
-    number = request_id(message)
-    if number is None:
-        raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
+    number = _required_id(message)
     volume, options = _volume(message["input"]), _options(message["options"])
     return UpsampleRequest(number, volume, options, file_name(message["output"]))
+
+
+def parse_check(message: dict) -> CheckRequest:
+    """Read a check request; raises as ``parse_upsample``."""
+    _expect_keys(message, {"id", "do", "input", "result", "options", "output"})
+    number = _required_id(message)
+    volumes = _volume(message["input"]), _volume(message["result"])
+    return CheckRequest(number, *volumes, _options(message["options"]), file_name(message["output"]))
+
+
+def parse_export(message: dict) -> ExportRequest:
+    """Read an export request; raises ``ProtocolError`` as ``parse_upsample``."""
+    _expect_keys(message, {"id", "do", "result", "sources", "folder", "provenance"})
+    number = _required_id(message)
+    sources, folder, provenance = message["sources"], message["folder"], message["provenance"]
+    if not (isinstance(sources, list) and sources and all(map(_is_text, sources))):
+        raise ProtocolError("sources must be a list of paths.")
+    if not (isinstance(provenance, dict) and all(map(_is_text, provenance.values()))):
+        raise ProtocolError("provenance must be an object of texts.")
+    if not _is_text(folder):
+        raise ProtocolError(f"folder is {folder!r:.80}; a path is needed.")
+    return ExportRequest(number, _volume(message["result"]), sources, folder, provenance)
 
 
 def file_name(name: object) -> str:
@@ -134,6 +191,13 @@ def file_name(name: object) -> str:
 def file_in(folder: Path, name: str) -> Path:
     """The path of a file that a message names."""
     return folder / file_name(name)
+
+
+def _required_id(message: dict) -> int:
+    number = request_id(message)
+    if number is None:
+        raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
+    return number
 
 
 def _volume(message: object) -> VolumeMessage:
@@ -156,7 +220,7 @@ def _options(message: object) -> UpsampleOptions:
         raise ProtocolError(f"isotropic is {target['isotropic']!r}; true or false is needed.")
     texts = {name: message[name] for name in ("axis", "extent", "model", "device")}
     for name, value in texts.items():
-        if not isinstance(value, str) or "\0" in value:
+        if not _is_text(value):
             raise ProtocolError(f"{name} is {value!r}; a text is needed.")
     return UpsampleOptions(
         target=Target(
@@ -176,6 +240,10 @@ def _expect_keys(message: object, names: set[str]) -> None:
     if set(message) != names:
         wrong = sorted(map(str, set(message) ^ names))
         raise ProtocolError(f"Missing or unknown in a message: {', '.join(wrong):.200}.")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
 def _is_row(row: object) -> bool:

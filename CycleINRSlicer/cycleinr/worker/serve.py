@@ -25,9 +25,11 @@ from .protocol import (
     FOLDER_PREFIX,
     PROTOCOL,
     ProtocolError,
-    UpsampleRequest,
+    VolumeMessage,
     file_in,
     format_line,
+    parse_check,
+    parse_export,
     parse_line,
     parse_upsample,
     request_id,
@@ -63,7 +65,12 @@ class Worker:
         self._requests: queue.Queue[dict] = queue.Queue()
         self._write_lock = threading.Lock()
         self._cancelled_ids: set[int] = set()
-        self._handlers: dict[str, Callable[[dict], dict]] = {"prepare": self._prepare, "upsample": self._upsample}
+        self._handlers: dict[str, Callable[[dict], dict]] = {
+            "prepare": self._prepare,
+            "upsample": self._upsample,
+            "check": self._check,
+            "export": self._export,
+        }
 
     def run(self) -> None:
         """Never returns: the process ends when the input closes."""
@@ -139,7 +146,7 @@ class Worker:
         request = parse_upsample(message)
         report = _Reporter(self._send, request.id)
         report(Progress("Starting the engine", 0.0))
-        volume = load_volume(self._folder, request)
+        volume = load_volume(self._folder, request.input)
         self._stop_if_cancelled(request.id)
         from ..inference.upsample import upsample
 
@@ -156,18 +163,47 @@ class Worker:
             "seconds": time.monotonic() - started,
         }
 
+    def _check(self, message: dict) -> dict:
+        request = parse_check(message)
+        report = _Reporter(self._send, request.id)
+        report(Progress("Starting the engine", 0.0))
+        scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
+        self._stop_if_cancelled(request.id)
+        from ..check import check_result, numbers
+
+        check = check_result(scan, result, request.options, report, lambda: self._is_cancelled(request.id))
+        report(Progress("Handing over", 1.0, 0.0))
+        place = {"shape_kji": None, "ijk_to_ras": None}
+        if check.self_check is not None:
+            error_map = check.self_check.error_map
+            np.save(file_in(self._folder, request.output), error_map.array, allow_pickle=False)
+            place = {"shape_kji": list(error_map.shape_kji), "ijk_to_ras": error_map.ijk_to_ras.tolist()}
+        self._stop_if_cancelled(request.id)
+        return {"numbers": numbers(check), **place}
+
+    def _export(self, message: dict) -> dict:
+        request = parse_export(message)
+        report = _Reporter(self._send, request.id)
+        report(Progress("Writing the DICOM series", 0.0))
+        result = load_volume(self._folder, request.result)
+        self._stop_if_cancelled(request.id)
+        from ..dicom_out import write_dicom_series
+
+        sources = [Path(path) for path in request.sources]
+        series = write_dicom_series(result, sources, Path(request.folder), request.provenance)
+        return {"files": len(series.files), "max_error": series.max_error}
+
     def _stop_if_cancelled(self, number: int) -> None:
         if self._is_cancelled(number):
             raise Cancelled("Cancelled; nothing was written.")
 
 
-def load_volume(folder: Path, request: UpsampleRequest) -> Volume:
-    """The request's volume; its array is mapped from the file, not copied.
+def load_volume(folder: Path, message: VolumeMessage) -> Volume:
+    """The volume of a message; its array is mapped from the file, not copied.
 
     Raises:
         InputError: The file is missing or is no plain array.
     """
-    message = request.input
     try:
         array = np.load(file_in(folder, message.file), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -1,0 +1,133 @@
+"""Writing a result as a DICOM series of its scan's study, in the engine's process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import slicer
+from cycleinr.errors import CycleinrError
+from cycleinr.files.atomic import remove_leftovers
+from cycleinr.volume import Volume
+from cycleinr.worker.protocol import ExportRequest, VolumeMessage
+from slicer.i18n import tr as _
+
+from .engine import Engine
+from .engine_task import EngineTask, RunState
+from .errors import NodeError
+from .result_node import provenanceOf
+from .volume_node import volumeFromNode
+
+INSTANCES = "DICOM.instanceUIDs"
+
+
+class ExportRun(EngineTask):
+    """Starts at once; see ``EngineTask`` for progress and cancel.
+
+    Attributes:
+        folder: The new folder of the series; exists, whole, once the task is done.
+        fileCount: How many files it has.
+        maxError: Largest rounding error, in the result's units; 0 for integer scans.
+
+    Raises:
+        CycleinrError: The scan's files are not at hand, or the result does not say how it was made.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputNode,
+        resultNode,
+        parentFolder: Path,
+        onChanged: Callable[[ExportRun], None],
+        blocking: bool = False,
+    ):
+        super().__init__(engine, onChanged, blocking)
+        self._sources, self._writerPid = sourceFiles(inputNode), None
+        self._result, self._provenance = volumeFromNode(resultNode), provenanceOf(resultNode)
+        self.folder, self.fileCount, self.maxError = newFolder(Path(parentFolder), self._provenance), 0, 0.0
+        self._begin({resultNode.GetID(): _("result")})
+
+    def cancel(self) -> None:
+        """Give up; nothing stays but a series that is whole already."""
+        if self.state is not RunState.IMPORTING:
+            super().cancel()
+
+    def _volumes(self) -> list[Volume]:
+        return [self._result]
+
+    def _request(self, messages: list[VolumeMessage]) -> ExportRequest:
+        self._release()
+        self._writerPid = self._engine.workerPid
+        return ExportRequest(0, *messages, self._sources, str(self.folder), self._provenance)
+
+    def _import(self) -> Iterator[None]:
+        self.fileCount, self.maxError = self._answer["files"], self._answer["max_error"]
+        yield
+
+    def _on_progress(self, event: dict) -> None:
+        self._writerPid = self._engine.workerPid  # unknown at first, where the process had only just started
+        super()._on_progress(event)
+
+    def _on_done(self, event: dict) -> None:
+        self.error = None  # too late to cancel: the series is there
+        super()._on_done(event)
+
+    def _on_died(self, event: dict) -> None:
+        """A killed process cannot clear away what it had begun."""
+        if self._writerPid is not None:
+            remove_leftovers(self.folder.parent, self._writerPid)
+        super()._on_died(event)
+
+    def _release(self) -> None:
+        self._result = None
+
+
+def whyNoExport(inputNode, resultNode) -> str:
+    """Why a result cannot become a DICOM series, in one sentence; empty where it can. Quick: looks for one file."""
+    if inputNode is None or resultNode is None:
+        return _("Make a result first.")
+    try:
+        _sourceFile(inputNode, _instances(inputNode)[0])
+    except CycleinrError as error:
+        return str(error)
+    return ""
+
+
+def sourceFiles(inputNode) -> list[str]:
+    """Paths of all DICOM files that a volume was loaded from.
+
+    Raises:
+        NodeError: It does not come from the DICOM database, or files are missing there.
+    """
+    return [_sourceFile(inputNode, uid) for uid in _instances(inputNode)]
+
+
+def newFolder(parent: Path, provenance: dict[str, str]) -> Path:
+    """A folder that does not exist yet; its name says no patient's name, which the volume's name may hold."""
+    name = f"CycleINR {float(provenance.get('spacing_mm', 'nan')):.3g} mm"
+    names = (name if n == 1 else f"{name} {n}" for n in range(1, 1_000_000))
+    return next(parent / each for each in names if not (parent / each).exists())
+
+
+def _instances(inputNode) -> list[str]:
+    uids = (inputNode.GetAttribute(INSTANCES) or "").split()
+    if not uids or getattr(slicer, "dicomDatabase", None) is None:
+        raise NodeError(
+            _(
+                "{name} was not loaded from Slicer's DICOM database, so there is no study that the result could belong "
+                "to. Load the scan with the DICOM module."
+            ).format(name=inputNode.GetName())
+        )
+    return uids
+
+
+def _sourceFile(inputNode, uid: str) -> str:
+    path = slicer.dicomDatabase.fileForInstance(uid)
+    if not path or not Path(path).is_file():
+        raise NodeError(
+            _("A DICOM file of {name} is no longer in Slicer's DICOM database. Import the series again.").format(
+                name=inputNode.GetName()
+            )
+        )
+    return str(path)
