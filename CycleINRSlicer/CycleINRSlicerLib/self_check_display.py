@@ -20,6 +20,9 @@ CHART_ROLE = "CycleINR.chart"
 COLOURS_NAME = "CycleINR self-check error"
 DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
 OVERLAY_OPACITY = 0.7
+HIDDEN_SHARE = 0.15
+"""Errors below this share of the largest one shown are transparent; the volume's threshold can be moved."""
+
 CURVES = {"rms": (0.84, 0.19, 0.12), "mean_absolute": (0.12, 0.47, 0.71)}
 """Columns of the curve's table and their colours."""
 
@@ -143,7 +146,10 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: 
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(0.0, _shownMaximum(image))
+        top = _shownMaximum(image)
+        display.SetWindowLevelMinMax(0.0, top)
+        display.SetThreshold(HIDDEN_SHARE * top, max(top, float(image.GetScalarRange()[1])))
+        display.SetApplyThreshold(True)
         display.SetAndObserveColorNodeID(colours.GetID())
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
         node.SetAndObserveImageData(image)
@@ -157,14 +163,14 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: 
 
 
 def _addColours(added: list):
-    """From transparent over dark red and yellow to white, so that small errors hide nothing."""
+    """From black over red and yellow to white. Slice views know no half-transparent entries; a threshold hides some."""
     node = _addNode("vtkMRMLColorTableNode", COLOURS_NAME, added)
     node.SetTypeToUser()
     node.SetNumberOfColors(_COLOURS)
     for index in range(_COLOURS):
         share = index / (_COLOURS - 1)
         red, green, blue = np.clip((3 * share, 3 * share - 1, 3 * share - 2), 0, 1)
-        node.SetColor(index, f"{100 * share:.0f} %", red, green, blue, min(1.0, 2 * share))
+        node.SetColor(index, f"{100 * share:.0f} %", red, green, blue, 1.0)
     node.HideFromEditorsOn()
     return node
 

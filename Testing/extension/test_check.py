@@ -108,16 +108,21 @@ def _optionsOf(scan, result):
 
 
 def test_small_errors_are_transparent_and_large_ones_bright(host, ui, parameters, result):
+    import slicer
+
     ui.checkButton.click()
     finished(host, ui)
     display = parameters.checkVolume.GetDisplayNode()
-    colours, colour = display.GetColorNode(), [0.0] * 4
-    shown = []
+    colours, colour, shown = display.GetColorNode(), [0.0] * 4, []
     for index in (0, 255):
         colours.GetColor(index, colour)
         shown.append(tuple(colour))
-    assert shown == [(0, 0, 0, 0), (1, 1, 1, 1)]
-    assert display.GetWindowLevelMin() == 0 and display.GetWindowLevelMax() > 1
+    assert shown == [(0, 0, 0, 1), (1, 1, 1, 1)]
+    errors = slicer.util.arrayFromVolume(parameters.checkVolume)
+    assert display.GetApplyThreshold() and display.GetUpperThreshold() >= errors.max()
+    assert 0.3 < (errors < display.GetLowerThreshold()).mean() < 0.95
+    assert display.GetWindowLevelMin() == 0
+    assert 0 < (errors > display.GetWindowLevelMax()).mean() < 0.02
 
 
 def test_the_curve_comes_only_when_asked_for(host, ui, parameters, result):
