@@ -10,6 +10,7 @@ import typer
 
 from ..errors import CycleinrError
 from ..memory import keep_freed_memory
+from ..threads import wait_politely
 from . import batch, demo, evaluate, info, train, upsample
 
 EXIT_CODES = """
@@ -38,6 +39,7 @@ def run() -> int:
     """Run the command line and return its exit code; every intended error is one line on standard error."""
     logging.basicConfig(level=os.environ.get("CYCLEINR_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     keep_freed_memory()
+    wait_politely()
     try:
         return app(standalone_mode=False) or 0
     except CycleinrError as error:

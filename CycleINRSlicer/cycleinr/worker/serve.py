@@ -20,6 +20,7 @@ from .. import __version__
 from ..errors import Cancelled, CycleinrError, InputError
 from ..inference.options import Progress
 from ..memory import keep_freed_memory
+from ..threads import wait_politely
 from ..volume import Volume
 from .protocol import (
     FOLDER_PREFIX,
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("Usage: python -m cycleinr worker FOLDER, where FOLDER is private and exists.", file=sys.stderr)
         return 2
     keep_freed_memory()
+    wait_politely()
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
