@@ -22,6 +22,9 @@ from machine import cores, describe_machine
 from scans import FULL_CT, shape_for
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "CycleINRSlicer"))
+
+from cycleinr.threads import wait_politely  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Runner:
 
     def __call__(self, name: str, threads: int | None = None, **arguments) -> dict:
         threads = threads or self.threads
+        wait_politely()  # as the command line and the worker do; the measuring process inherits it
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         command = [sys.executable, str(HERE / "measurements.py"), name, json.dumps(arguments)]
         print(f"{time.strftime('%H:%M:%S')} {name} {arguments or ''} on {threads} threads", file=sys.stderr, flush=True)
