@@ -20,7 +20,7 @@ _BASE_BYTES = 450e6
 """Resident memory of Python and torch before any volume is loaded, measured on Linux."""
 
 _FLOAT = 4
-_GFLOPS_PER_CORE = 60.0
+_GFLOPS_PER_CORE = 40.0
 """A laptop core's rate on these convolutions; the measured rate replaces it as soon as a run has progress."""
 
 _ENCODER_WORKING_SLICES = 3.0
