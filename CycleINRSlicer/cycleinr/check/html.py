@@ -39,9 +39,9 @@ $body
 
 _SELF_CHECK = (
     "The acquired slices were dropped and predicted again from new slices between them, by the same network. The error "
-    "is the difference to the acquired slices. It shows where the network's new slices do not carry what was there. "
-    "Both steps add to it, so the error of the result itself is usually smaller; but a small error is no proof: "
-    "what no slice shows, the check cannot miss."
+    "is the difference to the acquired slices. It shows where the new slices are least to be trusted, not by how much: "
+    "the true error between the slices is usually larger. A small error is no proof either: what lies wholly between "
+    "two acquired slices is in none of them, so the check cannot miss it."
 )
 _RESIDUAL = (
     "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. This says that "
