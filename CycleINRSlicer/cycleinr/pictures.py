@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from .evaluation.methods import linear, nearest
+from .evaluation.methods import Reconstruction, linear, nearest
 from .files.atomic import publish, staging_folder
-from .grid import AXIS_OF_ARRAY, SliceGrid, from_axis_first, to_axis_first
+from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, from_axis_first, to_axis_first
 from .volume import Volume
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
@@ -40,16 +41,17 @@ def three_planes(
     from matplotlib.figure import Figure
 
     rows = {
-        f"Nearest slice ({grid.spacing_in_mm:g} mm)": _resampled(acquired, result, grid, nearest),
-        "Linear": _resampled(acquired, result, grid, linear),
-        f"CycleINR ({grid.spacing_out_mm:.3g} mm)": result,
+        f"Nearest slice ({grid.spacing_in_mm:g} mm)": nearest,
+        "Linear": linear,
+        f"CycleINR ({grid.spacing_out_mm:.3g} mm)": None,
     }
     figure = Figure(figsize=(13, 13), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(PLANES))
-    for line, (label, volume) in zip(axes, rows.items(), strict=True):
+    for line, (label, method) in zip(axes, rows.items(), strict=True):
         for axis, plane in zip(line, PLANES, strict=True):
-            _draw(axis, volume, plane, window_level)
+            shown = _resampled(acquired, result, grid, method, plane) if method else result
+            _draw(axis, shown, plane, window_level)
             axis.set_title(f"{label}, {plane}", color="white", fontsize=10)
     window, level = window_level
     figure.suptitle(
@@ -63,22 +65,38 @@ def three_planes(
         publish(folder / path.name, path, overwrite=True)
 
 
-def _resampled(acquired: Volume, result: Volume, grid: SliceGrid, method) -> Volume:
-    """A plain method's volume on the result's grid; the methods work along k."""
+def _resampled(acquired: Volume, result: Volume, grid: SliceGrid, method: Reconstruction, plane: str) -> Volume:
+    """A plain method's middle plane on the result's grid, as a volume of one plane; the methods work along k."""
+    letter = _letters(result)[PLANES[plane]]
+    middle = _middle(result, letter)
     stack = to_axis_first(acquired.array, grid.axis)
+    if letter == grid.axis:
+        grid = replace(grid, n_out=1, first_mm=grid.first_mm + middle * grid.spacing_out_mm)
+    else:
+        plane_only = np.take(acquired.array, [middle], axis=AXIS_OF_ARRAY[letter])
+        stack = to_axis_first(plane_only, grid.axis)
     along_k = Volume(stack, np.diag([1.0, 1.0, grid.spacing_in_mm, 1.0]))
-    return result.with_array(from_axis_first(method(along_k, grid), grid.axis))
+    # Where the plane lies does not matter for its picture
+    return result.with_array(from_axis_first(method(along_k, grid), grid.axis), result.ijk_to_ras)
+
+
+def _letters(volume: Volume) -> list[str]:
+    """The axis letter that runs most nearly along R, A and S."""
+    return ["ijk"[column] for column in np.abs(volume.directions).argmax(axis=1)]
+
+
+def _middle(volume: Volume, letter: str) -> int:
+    return volume.array.shape[AXIS_OF_ARRAY[letter]] // 2
 
 
 def _draw(axis, volume: Volume, plane: str, window_level: tuple[float, float]) -> None:
     """One middle plane, upright in the radiological view: patient's right on the left, front or head up."""
     normal = PLANES[plane]
-    columns = np.abs(volume.directions).argmax(axis=1)
-    letters = ["ijk"[c] for c in columns]
+    letters = _letters(volume)
+    columns = [COLUMN_OF_AXIS[letter] for letter in letters]
     across, up = [d for d in range(3) if d != normal]
     dimensions = [AXIS_OF_ARRAY[letters[d]] for d in (up, across)]
-    middle = volume.array.shape[AXIS_OF_ARRAY[letters[normal]]] // 2
-    image = np.take(volume.array, middle, axis=AXIS_OF_ARRAY[letters[normal]])
+    image = np.take(volume.array, _middle(volume, letters[normal]), axis=AXIS_OF_ARRAY[letters[normal]])
     image = image if dimensions[0] < dimensions[1] else image.T
     signs = [volume.directions[d, columns[d]] for d in (up, across)]
     image = image[::-1] if signs[0] > 0 else image
