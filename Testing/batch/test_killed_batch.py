@@ -77,7 +77,7 @@ def test_the_same_command_does_the_rest_and_only_that(killed):
     scans, out, *_ = killed
     made_ns = {name: (out / name).stat().st_mtime_ns for name in ("a.nii.gz", "b.nii.gz")}
 
-    rest = run(scans, out, "--ratio", 2, "--device", "cpu")
+    rest = run(scans, out, "--ratio", 2, "--device", "cpu", "--workers", 2)
     rows = manifest(out)
 
     assert rest.returncode == 10, rest.stderr
@@ -93,6 +93,28 @@ def test_the_same_command_does_the_rest_and_only_that(killed):
     nothing_left = run(scans, out, "--ratio", 2, "--device", "cpu")
     assert nothing_left.returncode == 0, nothing_left.stderr
     assert "5 scans; 5 were done before" in nothing_left.stderr
+
+
+def test_ctrl_c_ends_workers_too_and_says_that_the_same_command_goes_on(tmp_path, small_scans):
+    for number, name in enumerate("abc"):
+        small_scans.write(tmp_path / "in" / f"{name}.nii.gz", number, size=40)
+    process = subprocess.Popen(
+        command(tmp_path / "in", tmp_path / "out", "--ratio", 2, "--device", "cpu"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    for line in process.stderr:
+        if line.startswith("[1/"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "Finished scans are kept" in said and "Traceback" not in said
+    assert [row["status"] for row in manifest(tmp_path / "out").values()].count("done") in (1, 2)
+    assert unfinished(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(

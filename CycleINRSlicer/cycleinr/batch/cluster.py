@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import CycleinrError, OutputError
+from ..errors import CycleinrError
 from ..inference.options import Progress
 from .events import Advanced, Event, Finished, Lost, Started
 from .execute import Order, run_case
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TOPIC = "cycleinr-batch"
 _CONNECT_S = 30
 _WAITING_PER_THREAD = 2
+_SILENCE_S = 10
 _PROGRESS_INTERVAL_S = 1.0
 
 
@@ -57,10 +58,12 @@ def run_on_cluster(
     Dask hands the case of a lost worker to another one, up to its setting ``distributed.scheduler.allowed-failures``.
 
     :param tell: called from this thread only.
-    :raises ClusterError: distributed is not installed, the scheduler does not answer or was lost, or a worker has no
-        CycleINR.
+    :raises ClusterError: distributed is not installed, the scheduler does not answer or was lost, no worker offers the
+        resource, or a worker cannot run CycleINR.
+    :raises OutputError: not even records can be written to the folder.
     """
     with _connected(cluster) as client:
+        _check_resource(client, cluster.gpu_resource)
         _Run(folder, client, cluster, tell).run(iter(orders))
 
 
@@ -80,6 +83,16 @@ def _connected(cluster: Cluster) -> Client:
         ) from error
 
 
+def _check_resource(client: Client, wanted: str) -> None:
+    """Refuse what would wait for ever; a cluster that has no workers yet may still get the right ones."""
+    offered = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.resources))
+    if wanted and wanted not in offered and client.nthreads():
+        raise ClusterError(
+            f"No worker of the cluster offers the resource {wanted}; there is {', '.join(offered) or 'none'}. Start "
+            f'workers with --resources "{wanted}=1", or leave --gpu-resource away.'
+        )
+
+
 class _Run:
     def __init__(self, folder: BatchFolder, client: Client, cluster: Cluster, tell: Callable[[Event], None]):
         self.folder, self.client, self.cluster, self.tell = folder, client, cluster, tell
@@ -92,7 +105,11 @@ class _Run:
         try:
             self._refill(orders)
             while self.running:
-                self._hear(self.arrived.get())
+                try:
+                    self._hear(self.arrived.get(timeout=_SILENCE_S))
+                except queue.Empty:
+                    # Workers may have come since that do not offer what is asked for.
+                    _check_resource(self.client, self.cluster.gpu_resource)
                 self._refill(orders)
         finally:
             self.client.unsubscribe_topic(_TOPIC)
@@ -147,10 +164,14 @@ class _Run:
             if self.folder.knows(record.output):
                 self.folder.write_record(record)
             return record
-        except OutputError:
+        except CycleinrError:
+            # Not the scan's fault but the folder's, as a full disk; the other cases would fail too.
             raise
-        except CycleinrError as error:
-            return Record.of(order.case, "", order.batch).as_failed_by(error)
+        except Exception as error:
+            raise ClusterError(
+                f"A worker of the cluster could not take a case ({type(error).__name__}: {error}). Install the same "
+                "version of cycleinr and Dask on all of them."
+            ) from error
 
 
 def run_order(content: dict) -> dict:

@@ -73,8 +73,9 @@ class BatchFolder:
             try:
                 yield folder
             finally:
-                # In this order: a computer of a cluster that still works on a case then notices that it is over.
-                folder._current.unlink(missing_ok=True)
+                # In this order: a computer of a cluster that still works on a case then notices that it is over. The
+                # file stays, since network file systems remember for a while that a file was missing.
+                folder.write(folder._current, "none")
                 folder._clear()
 
     def _clear(self) -> None:

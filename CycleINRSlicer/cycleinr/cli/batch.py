@@ -17,11 +17,14 @@ from ..batch.record import DONE, Record
 from ..batch.run import BatchRequest, Outset, Summary, run_batch
 from ..batch.settings import FORMATS, Settings
 from ..dicom_out.settings import DicomSettings
+from ..errors import Cancelled
 from ..inference.models import BUNDLED
 from . import arguments
 
 INCOMPLETE = 10
 """Exit code of a batch in which scans failed."""
+
+_NOTES_SHOWN = 20
 
 
 def batch_command(
@@ -79,8 +82,11 @@ def batch_command(
         workers=workers,
         cluster=Cluster(cluster, gpu_resource) if cluster else None,
     )
-    with _live_report() as tell:
-        summary = run_batch(request, tell)
+    try:
+        with _live_report() as tell:
+            summary = run_batch(request, tell)
+    except KeyboardInterrupt:
+        raise Cancelled("Interrupted. Finished scans are kept; the same command goes on with the others.") from None
     print(_closing(summary, output_dir))
     if summary.failed:
         raise typer.Exit(INCOMPLETE)
@@ -134,8 +140,10 @@ class _Report:
     def _begin(self, outset: Outset) -> None:
         self.open = outset.total - outset.kept
         self._say(f"{outset.total} scans; {outset.kept} were done before.")
-        for note in outset.notes:
+        for note in outset.notes[:_NOTES_SHOWN]:
             self._say(note)
+        if len(outset.notes) > _NOTES_SHOWN:
+            self._say(f"... and {len(outset.notes) - _NOTES_SHOWN} more notes; manifest.json has them all.")
         self.total = self.bars.add_task("All scans", total=self.open)
 
     def _end_bar(self, output: str) -> None:
