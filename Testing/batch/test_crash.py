@@ -13,8 +13,8 @@ from cycleinr.batch.record import DONE, FAILED
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 
-RENAMES = 6
-"""Of a case: its record (started), image and .json finished, image and .json published, its record (done)."""
+RENAMES = 7
+"""Its record (started), image and .json finished, image and .json published, its record (done), the batch's end."""
 
 
 class Killed(BaseException):
