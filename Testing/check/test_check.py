@@ -1,10 +1,10 @@
 """The checks' numbers against literal recomputations on real volumes, and what the self-check finds."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from cycleinr.check import check_result, numbers
 from cycleinr.errors import Cancelled, RequestError
 from cycleinr.evaluation.metrics import snli
@@ -14,6 +14,7 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 EVERY, SPACING_MM = 4, 3.2
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from cycleinr.check import check_result
 from cycleinr.errors import Cancelled, OutputError
 from cycleinr.evaluation.metrics import slice_sigmas, snli
@@ -21,6 +20,7 @@ from cycleinr.jobs import Job, check_job, run_job
 from cycleinr.volume import Volume
 from engine.dicom_maker import PATIENT, write_series
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ["report.html", "report.json", "self_check.nii.gz"]
 NAME = 'scan <b>&amp; "more".nii.gz'
 
