@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import OutputError, RequestError
-from ..inference.plan import available_memory_bytes
+from ..inference.host_memory import available_memory_bytes, limit_bytes
 from .cases import Case, Wanted, make_cases, wanted_of_rows
 from .cluster import Cluster, run_on_cluster
 from .events import Event, Finished, Started
@@ -185,7 +185,7 @@ def _with_memory(cases: Sequence[Case], request: BatchRequest) -> list[Case]:
     shared = []
     for case in cases:
         options = case.settings.options
-        limit = share_gb if options.memory_limit_gb is None else options.memory_limit_gb
+        limit = min(share_gb, limit_bytes(None) / 1e9) if options.memory_limit_gb is None else options.memory_limit_gb
         settings = replace(case.settings, options=replace(options, memory_limit_gb=limit))
         shared.append(replace(case, settings=settings))
     return shared

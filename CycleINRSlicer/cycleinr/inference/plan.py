@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kj
 from ..network.config import NetworkConfig
 from ..profile import MAX_TAU
 from ..volume import Volume
+from .host_memory import limit_bytes
 from .models import choose_model
 from .options import UpsampleOptions
 
@@ -25,8 +27,6 @@ _GFLOPS_PER_CORE = 40.0
 
 _ENCODER_WORKING_SLICES = 3.0
 """Slices that each encoder block holds while it streams."""
-
-_DEFAULT_MEMORY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
     shape = output_shape_kji(volume, grid)
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
     cost = StripCost(config, grid, columns)
-    rows = cost.rows_within(_limit_bytes(options.memory_limit_gb), rows_in)
+    rows = cost.rows_within(limit_bytes(options.memory_limit_gb), rows_in)
     in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
     affine = output_ijk_to_ras(volume, grid)
     return Plan(
@@ -126,7 +126,7 @@ class StripCost:
         return self.bytes_per_row * (rows + 2 * self.config.receptive_pixels)
 
     def rows_within(self, limit_bytes: float, rows: int) -> int:
-        """Most rows, a whole number of cells, that stay within the limit.
+        """Rows at a time, a whole number of cells: strips of equal height, as few as stay within the limit.
 
         Raises:
             OutOfMemoryError: Not even one cell's rows do.
@@ -140,7 +140,8 @@ class StripCost:
                 f"The memory limit of {limit_bytes / 1e9:.2f} GB is below the {needed:.2f} GB that the smallest part "
                 "of this volume takes. Raise the limit, or crop the volume."
             )
-        return min(fit, rows + rows % self.config.cell)
+        strips = math.ceil(rows / fit)
+        return math.ceil(rows / strips / self.config.cell) * self.config.cell
 
     def flops(self, rows: int) -> float:
         """Multiply-adds times two of encoder, projections, sampling and decoder over the whole volume."""
@@ -181,23 +182,3 @@ def _check_values(array: np.ndarray) -> None:
         )
     if array.min() == array.max():
         raise InputError(f"Every voxel of the volume is {array.flat[0]}: there is nothing to sharpen. Check the input.")
-
-
-def _limit_bytes(memory_limit_gb: float | None) -> float:
-    if memory_limit_gb is None:
-        return _DEFAULT_MEMORY_SHARE * available_memory_bytes()
-    if not memory_limit_gb > 0:
-        raise RequestError(f"The memory limit is {memory_limit_gb} GB. Give a positive number of gigabytes.")
-    return memory_limit_gb * 1e9
-
-
-def available_memory_bytes() -> float:
-    """Memory that can be had without swapping: Linux's MemAvailable, elsewhere half of the installed memory."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
-    return 4e9

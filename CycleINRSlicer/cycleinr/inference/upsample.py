@@ -23,6 +23,7 @@ from ..network.weights import load_network
 from ..volume import Volume
 from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
+from .host_memory import empty_result
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
 from .strip import StripNetwork, strips
@@ -106,7 +107,7 @@ class _Run:
     def __init__(self, volume: Volume, work: Plan, progress: ProgressCallback, cancelled: Callable[[], bool]):
         self.work, self.progress, self.cancelled = work, progress, cancelled
         self.acquired = to_axis_first(volume.array, work.grid.axis)
-        self.array = np.empty(work.shape_kji, volume.array.dtype)
+        self.array = empty_result(work.shape_kji, volume.array.dtype)
         self.result = to_axis_first(self.array, work.grid.axis)
         self.low, self.high = float(volume.array.min()), float(volume.array.max())
         self.scale = intensity_scale(volume.array, work.modality)

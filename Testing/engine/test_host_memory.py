@@ -1,0 +1,66 @@
+"""Memory: what a run may take by default, the limits it knows of, and results that are larger than the memory."""
+
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from cycleinr.files import read_volume, write_volume
+from cycleinr.grid import Target
+from cycleinr.inference import host_memory
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.upsample import upsample
+from cycleinr.volume import Volume
+
+
+def test_the_default_limit_is_half_of_a_small_memory(monkeypatch):
+    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 0.8e9)
+    assert host_memory.limit_bytes(None) == 0.4e9
+    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 100e9)
+    assert host_memory.limit_bytes(None) == host_memory.DEFAULT_LIMIT_BYTES
+    assert host_memory.limit_bytes(3.5) == 3.5e9
+
+
+def test_a_containers_limit_counts(monkeypatch, tmp_path):
+    (tmp_path / "memory.max").write_text("3000000000\n")
+    (tmp_path / "memory.current").write_text("2900000000\n")
+    monkeypatch.setattr(host_memory, "_CGROUP", tmp_path)
+    assert host_memory.available_memory_bytes() == 0.1e9
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host_memory.available_memory_bytes() > 0.1e9
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_DATA, resource.RLIMIT_AS])
+def test_the_processs_own_limit_counts(kind):
+    script = (
+        "from cycleinr.inference.host_memory import available_memory_bytes as left; import resource;"
+        f"resource.setrlimit({int(kind)}, (2_000_000_000, 2_000_000_000)); print(left())"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0.5e9 < float(answer.stdout) < 2e9
+
+
+def test_a_result_larger_than_the_memory_goes_to_disk_and_is_the_same(monkeypatch, tmp_path):
+    scan = read_volume(REPOSITORY / "Testing" / "data" / "ct_chest_0p8mm.nii.gz")
+    thick_ct = Volume(scan.array[:12, 10:50, 20:60], scan.ijk_to_ras, "CT")
+    options = UpsampleOptions(Target(ratio=2.0), memory_limit_gb=0.2)
+    monkeypatch.setattr(host_memory.tempfile, "tempdir", str(tmp_path))
+    in_memory = upsample(thick_ct, options).volume
+    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 1.5 * in_memory.array.nbytes)
+
+    on_disk = upsample(thick_ct, options).volume
+
+    assert isinstance(on_disk.array.base, np.memmap) and not isinstance(in_memory.array.base, np.memmap)
+    assert list(tmp_path.iterdir()) == []
+    assert np.array_equal(on_disk.array, in_memory.array)
+    write_volume(on_disk, tmp_path / "result.nii.gz")
+    assert np.array_equal(read_volume(tmp_path / "result.nii.gz").array, in_memory.array)
+
+
+def test_a_full_temporary_folder_leaves_the_result_in_memory(monkeypatch):
+    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 1000.0)
+    monkeypatch.setattr(host_memory, "_DISK_RESERVE_BYTES", 1e18)
+    array = host_memory.empty_result((4, 30, 20), np.dtype(np.int16))
+    assert array.base is None and array.shape == (4, 30, 20)
