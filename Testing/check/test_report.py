@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from cycleinr.check import check_result
 from cycleinr.errors import Cancelled, OutputError
-from cycleinr.evaluation.metrics import slice_sigmas, snli
+from cycleinr.evaluation.metrics import snli
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, check_job, run_job
+from cycleinr.noise import slice_sigmas
 from cycleinr.volume import Volume
 from engine.dicom_maker import PATIENT, write_series
 

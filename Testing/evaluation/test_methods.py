@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from cycleinr.evaluation import methods
-from cycleinr.evaluation.metrics import slice_sigmas
 from cycleinr.grid import SliceGrid
+from cycleinr.noise import slice_sigmas
 from cycleinr.volume import Volume
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import map_coordinates

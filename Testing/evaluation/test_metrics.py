@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from cycleinr.evaluation import metrics
+from cycleinr.noise import slice_sigmas
 from scipy.ndimage import convolve
 
 RNG = np.random.default_rng(11)
@@ -66,7 +67,7 @@ def test_noise_of_known_sigma_is_recovered_on_a_tilted_plane():
     rows, columns = np.meshgrid(np.arange(200), np.arange(180), indexing="ij")
     sigmas = np.array([3.0, 10.0, 25.0])
     stack = 2.0 * rows - 3.0 * columns + RNG.normal(0, 1, (3, 200, 180)) * sigmas[:, None, None]
-    assert metrics.slice_sigmas(stack) == pytest.approx(sigmas, rel=0.03)
+    assert slice_sigmas(stack) == pytest.approx(sigmas, rel=0.03)
 
 
 def test_slice_sigma_is_the_mean_absolute_response_to_immerkaers_kernel():
@@ -74,14 +75,14 @@ def test_slice_sigma_is_the_mean_absolute_response_to_immerkaers_kernel():
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
     response = convolve(image[0].astype(np.float64), kernel)[1:-1, 1:-1]
     expected = math.sqrt(math.pi / 2) / 6 * np.abs(response).mean()
-    assert metrics.slice_sigmas(image)[0] == pytest.approx(expected, rel=1e-5)
+    assert slice_sigmas(image)[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_snli_is_the_spread_of_the_slice_sigmas():
     noise = RNG.normal(0, 1, (6, 60, 60))
     even = noise * 10
     flickering = even * np.array([1.0, 0.5] * 3)[:, None, None]
-    assert metrics.snli(flickering) == pytest.approx(np.std(metrics.slice_sigmas(flickering)))
+    assert metrics.snli(flickering) == pytest.approx(np.std(slice_sigmas(flickering)))
     assert metrics.snli(flickering) == pytest.approx(2.5, rel=0.1)
     assert metrics.snli(even) < 0.5
 

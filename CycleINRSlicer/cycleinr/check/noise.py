@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.metrics import slice_sigmas
 from ..grid import to_axis_first
+from ..noise import slice_sigmas
 from ..volume import Volume
 
 
@@ -34,5 +34,5 @@ class Noise:
 
 
 def noise(volume: Volume, result: Volume, axis: str) -> Noise:
-    """Measure both volumes along ``axis``; see `cycleinr.evaluation.metrics.slice_sigmas` for what is measured."""
+    """Measure both volumes along ``axis``; see `cycleinr.noise.slice_sigmas` for what is measured."""
     return Noise(*(slice_sigmas(to_axis_first(each.array, axis)) for each in (volume, result)))

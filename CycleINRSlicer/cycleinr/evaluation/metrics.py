@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..noise import slice_sigmas
+
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 
 CT_LOWEST_HU, CT_HIGHEST_HU = -1024.0, 3071.0
 MR_PERCENTILE = 99.9
 MR_NOISE_UNITS = 1000.0
-
-_PIXELS_AT_A_TIME = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -109,24 +109,6 @@ def ssim_axial(prediction: np.ndarray, truth: np.ndarray, data_range: float) -> 
 def ssim_coronal(prediction: np.ndarray, truth: np.ndarray, data_range: float) -> float:
     """Mean SSIM of the planes (K, I) across J, where gaps between slices show."""
     return float(np.mean(ssim_slices(prediction, truth, data_range, axis=1)))
-
-
-def slice_sigmas(volume: np.ndarray) -> np.ndarray:
-    """Noise sigma of every slice along K, in the volume's units, (K,).
-
-    sqrt(pi/2)/6 times the mean absolute response to [1 -2 1; -2 4 -2; 1 -2 1], which is blind to planes and to edges
-    along the axes. Source: Immerkaer, Computer Vision and Image Understanding 64(2), 1996.
-    """
-    per_block = max(1, _PIXELS_AT_A_TIME // (volume.shape[1] * volume.shape[2]))
-    blocks = (volume[start : start + per_block] for start in range(0, volume.shape[0], per_block))
-    return np.concatenate([_sigmas_of_block(np.asarray(block, dtype=np.float32)) for block in blocks])
-
-
-def _sigmas_of_block(block: np.ndarray) -> np.ndarray:
-    # The kernel is the outer product of two second differences.
-    along_rows = block[:, 2:] - 2 * block[:, 1:-1] + block[:, :-2]
-    response = along_rows[:, :, 2:] - 2 * along_rows[:, :, 1:-1] + along_rows[:, :, :-2]
-    return math.sqrt(math.pi / 2) / 6 * np.abs(response).mean(axis=(1, 2), dtype=np.float64)
 
 
 def snli(volume_hu: np.ndarray) -> float:

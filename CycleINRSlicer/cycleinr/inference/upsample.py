@@ -24,6 +24,7 @@ from ..volume import Volume
 from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
 from .host_memory import empty_result
+from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
 from .strip import StripNetwork, strips
@@ -124,6 +125,7 @@ class _Run:
             try:
                 with torch.inference_mode():
                     self._all_strips(device, rows)
+                match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel)
                 return self.array, device
             except torch.OutOfMemoryError as error:
                 self._free(device)

@@ -64,7 +64,6 @@ class TrainingConfig:
         max_minutes: Ends the run, and brings the learning rate down, by the clock where that comes before ``steps``;
             only training steps count, validation does not. 0 sets no limit.
         cycle_weight: Weight of the cycle-consistent loss beside L1; 0 trains without it.
-        noise_weight: Weight of the noise-level term; 0 trains without it.
         initial_weights: Weights file to start from, for fine-tuning.
         seed: Fixes initialisation and every patch.
     """
@@ -84,7 +83,6 @@ class TrainingConfig:
     weight_decay: float = 0.0
     max_minutes: float = 0.0
     cycle_weight: float = 0.0
-    noise_weight: float = 0.0
     initial_weights: str = ""
     validate_every: int = 500
     checkpoint_every: int = 250

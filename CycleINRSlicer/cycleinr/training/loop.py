@@ -136,7 +136,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         tensors = self.fabric.to_device([batch.stack, batch.positions, batch.slicing, batch.truth])
         losses = training_losses(self.parallel, Batch(*tensors, batch.thin), config.cycle_weight > 0, generator)
-        total = losses.total(config.cycle_weight, config.noise_weight)
+        total = losses.total(config.cycle_weight)
         if not torch.isfinite(total):
             raise DivergedError(
                 f"The loss is {total.item()} at step {state.step}: training diverged. Lower learning_rate "
@@ -161,7 +161,6 @@ class Trainer:
             {
                 "step": self.state.step,
                 "l1": losses.l1.item(),
-                "noise": losses.noise.item(),
                 "cycle": None if losses.cycle is None else losses.cycle.item(),
                 "residual": losses.residual.item(),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
