@@ -45,16 +45,18 @@ class StageClock:
         from cycleinr.inference.decode import IntervalDecoder
         from cycleinr.inference.encode import EncoderStream, FoldedBlock
         from cycleinr.inference.strip import StripNetwork
+        from cycleinr.inference.transfers import PlainTransfers
         from cycleinr.inference.upsample import _Run
 
         IntervalDecoder._decode = staticmethod(self.timed("decode", IntervalDecoder._decode))
         for stage, owner, names in (
             ("encode", FoldedBlock, ("_inplane", "_mix")),
-            ("encode", EncoderStream, ("_stem_slice",)),
-            ("sample", IntervalDecoder, ("project", "corrections", "query")),
-            ("compose", StripNetwork, ("_compose",)),
+            ("encode", EncoderStream, ("_stem_chunk",)),
+            ("sample", IntervalDecoder, ("project", "corrections", "queries")),
+            ("compose", StripNetwork, ("_smooth", "_correct")),
             ("consistency", Consistency, ("apply",)),
-            ("convert", _Run, ("_load", "_finish")),
+            ("convert", PlainTransfers, ("load",)),
+            ("convert", _Run, ("_finish",)),
         ):
             for name in names:
                 setattr(owner, name, self.timed(stage, getattr(owner, name)))

@@ -2,7 +2,7 @@
 
 Every query of an interval attends to the same four slices, so their projections and the products q . k are formed
 once; what is left per query is a lerp of those products, the offset embedding's part, and the decoder's layers with
-the query's modulation folded in.
+the query's modulation folded in. All queries of an interval are computed together.
 
 Channels come first, positions last: then heads, neighbours and channels are whole rows of numbers side by side, and
 every step but the matrix products runs along them at full speed (5 times faster than with the channels last).
@@ -21,9 +21,7 @@ from ..network.decoder import RESIDUAL_SCALE
 from ..network.encoder import NEGATIVE_SLOPE
 from ..network.interpolation import neighbour_indices
 from ..network.model import CycleINR
-
-_BLOCK = 4096
-"""Positions at a time: 64 channels of these are 1 MB, about a core's second-level cache."""
+from .execution import CPU, Execution
 
 
 @dataclass(frozen=True)
@@ -36,34 +34,39 @@ class Projections:
 
 
 @dataclass(frozen=True)
-class Query:
-    """One output slice's folded weights.
+class Queries:
+    """Folded weights of T output slices.
 
     Attributes:
-        step: Position within its interval, 0 to 1.
-        embedding: (4 * heads, C): row j * heads + h holds head h's part of slice j's offset embedding.
-        bias: (4 * heads, 1), the linear prior included.
-        layers: Weight (out, in) and bias (out, 1) of each decoder layer, the last one with the residual's scale.
+        steps: (T, 1, 1) positions within their interval, 0 to 1.
+        embedding: (T, 4 * heads, C): row j * heads + h holds head h's part of slice j's offset embedding.
+        bias: (T, 4 * heads, 1), the linear prior included.
+        layers: Weight (T, out, in) and bias (T, out, 1) of each decoder layer, the last one with the residual's scale.
     """
 
-    step: float
+    steps: torch.Tensor
     embedding: torch.Tensor
     bias: torch.Tensor
     layers: list[tuple[torch.Tensor, torch.Tensor]]
+
+    def part(self, which: slice) -> Queries:
+        """Some of the output slices."""
+        layers = [(weight[which], bias[which]) for weight, bias in self.layers]
+        return Queries(self.steps[which], self.embedding[which], self.bias[which], layers)
 
 
 class IntervalDecoder:
     """Sampling and decoding with one scan's slicing."""
 
-    def __init__(self, model: CycleINR, slicing: torch.Tensor):
-        self.model, self.slicing = model, slicing
+    def __init__(self, model: CycleINR, slicing: torch.Tensor, execution: Execution = CPU):
+        self.model, self.slicing, self.execution = model, slicing, execution
         self.heads, self.width = model.config.heads, model.config.width
         self.depth = self.width // self.heads
         project = model.sampling.project
         scale = torch.ones(3 * self.width, 1, device=slicing.device)
         scale[: self.width] = model.sampling.scale
-        self.project_weight = project.weight[:, :, 0, 0] * scale
-        self.project_bias = project.bias[:, None] * scale
+        self.project_weight = (project.weight[:, :, 0, 0] * scale).to(execution.dtype)
+        self.project_bias = (project.bias[:, None] * scale).to(execution.dtype)
         self.of_head = torch.eye(self.heads, device=slicing.device).repeat_interleave(self.depth, 1)
 
     def project(self, codes: torch.Tensor) -> Projections:
@@ -79,51 +82,60 @@ class IntervalDecoder:
                 yield window
         yield [*window[1:], None]
 
-    def query(self, position: float, slices: int) -> Query:
-        """Fold everything that depends on one output slice's position."""
-        positions = torch.tensor([[position]], dtype=torch.float64, device=self.slicing.device).float()
-        _, offsets = neighbour_indices(positions, slices)
+    def queries(self, positions: torch.Tensor, slices: int) -> Queries:
+        """Fold everything that depends on the output slices' positions (T,), in units of acquired slices."""
+        dtype = self.execution.dtype
+        _, offsets = neighbour_indices(positions[None], slices)
         embedding, bias = self.model.sampling.embeddings(offsets, self.slicing)
-        by_head = embedding[0, 0].unsqueeze(1) * self.of_head
+        by_head = embedding[0].unsqueeze(2) * self.of_head
         decoder = self.model.decoder
         layers = []
         modulations = decoder.modulations(offsets[..., 1], self.slicing)
         for layer, (scale, shift) in zip(decoder.hidden, modulations, strict=True):
-            gain = 1 + scale[0, 0, :, None]
-            layers.append((layer.weight[:, :, 0, 0] * gain, layer.bias[:, None] * gain + shift[0, 0, :, None]))
+            gain = 1 + scale[0, :, :, None]
+            layers.append((layer.weight[:, :, 0, 0] * gain, layer.bias[:, None] * gain + shift[0, :, :, None]))
         out, pixels = decoder.out, self.model.config.cell**2
         gain = torch.ones_like(out.bias)[:, None]
         gain[:pixels] = RESIDUAL_SCALE
-        layers.append((out.weight[:, :, 0, 0] * gain, out.bias[:, None] * gain))
-        return Query(float(offsets[0, 0, 1]), by_head.flatten(0, 1), bias[0, 0].reshape(-1, 1), layers)
+        last = (out.weight[:, :, 0, 0] * gain, out.bias[:, None] * gain)
+        layers.append(tuple(part.expand(len(positions), -1, -1) for part in last))
+        layers = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
+        steps, bias = offsets[0, :, 1, None, None], bias[0].flatten(1).unsqueeze(2)
+        return Queries(steps, by_head.flatten(1, 2).to(dtype), bias, layers)
 
-    def corrections(self, window: list[Projections | None], queries: list[Query]) -> list[torch.Tensor]:
-        """Residuals and gates of each query's slice, (2 * cell ** 2, positions) each."""
-        positions = window[1].query.shape[1]
-        channels = 2 * self.model.config.cell**2
-        outputs = [torch.empty(channels, positions, device=self.slicing.device) for _ in queries]
-        for start in range(0, positions, _BLOCK):
-            part = slice(start, min(start + _BLOCK, positions))
-            for output, values in zip(outputs, self._block(window, queries, part), strict=True):
-                output[:, part] = values
-        return outputs
+    def corrections(self, window: list[Projections | None], queries: Queries) -> torch.Tensor:
+        """Residuals and gates of each query's slice, (T, 2 * cell ** 2, positions), fp32; T >= 1."""
+        positions, count = window[1].query.shape[1], len(queries.steps)
+        output = torch.empty(count, 2 * self.model.config.cell**2, positions, device=self.slicing.device)
+        at_once = min(count, self.execution.queries_at_once)
+        block = self.execution.block // at_once
+        for first in range(0, count, at_once):
+            asked = slice(first, first + at_once)
+            for start in range(0, positions, block):
+                part = slice(start, min(start + block, positions))
+                output[asked, :, part] = self._block(window, queries.part(asked), part)
+        return output
 
-    def _block(self, window, queries: list[Query], part: slice) -> Iterator[torch.Tensor]:
+    def _block(self, window: list[Projections | None], queries: Queries, part: slice) -> torch.Tensor:
         there = [j for j, projections in enumerate(window) if projections is not None]
         left, right = window[1].query[:, part], window[2].query[:, part]
         keys = [window[j].key[:, part] for j in there]
         values = [self._heads(window[j].value[:, part]) for j in there]
-        left_scores = torch.cat([self._heads(left * key).sum(1) for key in keys])
-        right_scores = torch.cat([self._heads(right * key).sum(1) for key in keys])
-        rows = torch.tensor([j * self.heads + h for j in there for h in range(self.heads)], device=left.device)
-        for query in queries:
-            scores = torch.lerp(left_scores, right_scores, query.step).add_(query.bias[rows])
-            scores.addmm_(query.embedding[rows], torch.lerp(left, right, query.step))
-            weights = torch.softmax(scores.unflatten(0, (len(there), self.heads)), 0).unsqueeze(2)
-            sampled = values[0] * weights[0]
-            for j in range(1, len(there)):
-                sampled.addcmul_(values[j], weights[j])
-            yield self._decode(sampled.flatten(0, 1), query.layers)
+        left_scores = torch.cat([self._products(left, key) for key in keys])
+        right_scores = torch.cat([self._products(right, key) for key in keys])
+        rows = slice(there[0] * self.heads, (there[-1] + 1) * self.heads)
+        asked = torch.lerp(left, right, queries.steps.to(left.dtype))
+        scores = torch.lerp(left_scores, right_scores, queries.steps).add_(queries.bias[:, rows])
+        scores += torch.bmm(queries.embedding[:, rows], asked)
+        weights = torch.softmax(scores.unflatten(1, (len(there), self.heads)), 1).unsqueeze(3).to(left.dtype)
+        sampled = values[0] * weights[:, 0]
+        for j in range(1, len(there)):
+            sampled.addcmul_(values[j], weights[:, j])
+        return self._decode(sampled.flatten(1, 2), queries.layers)
+
+    def _products(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """Each head's q . k, (heads, positions), fp32."""
+        return self._heads(query * key).sum(1, dtype=torch.float32)
 
     def _heads(self, channels: torch.Tensor) -> torch.Tensor:
         """(C, positions) -> (heads, depth, positions)."""
@@ -132,6 +144,6 @@ class IntervalDecoder:
     @staticmethod
     def _decode(channels: torch.Tensor, layers: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         for weight, bias in layers[:-1]:
-            channels = F.leaky_relu_(torch.addmm(bias, weight, channels), NEGATIVE_SLOPE)
+            channels = F.leaky_relu_(torch.baddbmm(bias, weight, channels), NEGATIVE_SLOPE)
         weight, bias = layers[-1]
-        return torch.addmm(bias, weight, channels)
+        return torch.baddbmm(bias, weight, channels)

@@ -1,8 +1,8 @@
-"""The encoder as a stream of slices: each block holds three of them, however deep the scan is.
+"""The encoder as a stream of slices: each block holds three chunks of them, however deep the scan is.
 
 The result equals ``Encoder.forward`` on the whole stack. Nothing is computed twice, which tiles in depth with a
 receptive field of eight slices to each side would do several times over. The modulations by tau and anisotropy are
-folded into the convolutions once.
+folded into the convolutions once. A chunk is one slice on a CPU and several on a GPU.
 """
 
 from __future__ import annotations
@@ -28,46 +28,52 @@ class FoldedBlock:
     bias: torch.Tensor
 
     @classmethod
-    def fold(cls, block: EncoderBlock, scale: torch.Tensor, shift: torch.Tensor) -> FoldedBlock:
+    def fold(cls, block: EncoderBlock, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> FoldedBlock:
         """scale and shift (C,) of this scan's slicing."""
         weight = block.inplane.weight * (1 + scale)[:, None, None, None]
         before, centre, after = (w.t().contiguous() for w in block.through.weight[:, :, 0, 0].chunk(3, dim=1))
         return cls(
-            weight.contiguous(memory_format=torch.channels_last),
-            block.inplane.bias * (1 + scale) + shift,
-            before,
-            centre,
-            after,
-            block.through.bias,
+            weight.to(dtype, memory_format=torch.channels_last),
+            (block.inplane.bias * (1 + scale) + shift).to(dtype),
+            before.to(dtype),
+            centre.to(dtype),
+            after.to(dtype),
+            block.through.bias.to(dtype),
         )
 
-    def stream(self, slices: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """(1, C, h, w) slices in, the block's output slices out, one behind."""
-        current = next(slices)
+    def stream(self, chunks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Chunks of slices (n, C, h, w) in, the block's output for them out, one chunk behind."""
+        current = next(chunks)
         before, hidden = None, self._inplane(current)
-        for following in slices:
+        for following in chunks:
             after = self._inplane(following)
             yield self._mix(current, before, hidden, after)
             before, current, hidden = hidden, following, after
-        yield self._mix(current, before, hidden, None)
+        last = self._mix(current, before, hidden, None)
+        del before, current, hidden
+        yield last
 
     def _inplane(self, codes: torch.Tensor) -> torch.Tensor:
         hidden = F.conv2d(codes, self.inplane_weight, self.inplane_bias, padding=1)
         return rows_of(F.leaky_relu_(hidden, NEGATIVE_SLOPE))
 
     def _mix(self, codes, before, hidden, after) -> torch.Tensor:
+        slices, _, height, width = codes.shape
+        cells = height * width
         mixed = torch.addmm(self.bias, hidden, self.centre)
+        if slices > 1:
+            mixed[cells:].addmm_(hidden[:-cells], self.before)
+            mixed[:-cells].addmm_(hidden[cells:], self.after)
         if before is not None:
-            mixed.addmm_(before, self.before)
+            mixed[:cells].addmm_(before[-cells:], self.before)
         if after is not None:
-            mixed.addmm_(after, self.after)
+            mixed[-cells:].addmm_(after[:cells], self.after)
         mixed.add_(rows_of(codes))
-        height, width = codes.shape[-2:]
-        return mixed.view(1, height, width, -1).permute(0, 3, 1, 2)
+        return mixed.view(slices, height, width, -1).permute(0, 3, 1, 2)
 
 
 def rows_of(codes: torch.Tensor) -> torch.Tensor:
-    """(1, C, h, w) in channels-last memory -> (h * w, C), no copy."""
+    """(n, C, h, w) in channels-last memory -> (n * h * w, C), no copy."""
     return codes.permute(0, 2, 3, 1).reshape(-1, codes.shape[1])
 
 
@@ -77,33 +83,36 @@ class EncoderStream:
     Args:
         encoder: The trained encoder, on the device to compute on.
         slicing: (1, 3) features of tau, anisotropy and ratio.
+        dtype: Of codes and weights; the slices and their differences are formed in fp32.
     """
 
-    def __init__(self, encoder: Encoder, slicing: torch.Tensor):
-        self.cell = encoder.cell
-        self.stem_weight = encoder.stem.weight.contiguous(memory_format=torch.channels_last)
-        self.stem_bias = encoder.stem.bias
+    def __init__(self, encoder: Encoder, slicing: torch.Tensor, dtype: torch.dtype):
+        self.cell, self.dtype = encoder.cell, dtype
+        self.stem_weight = encoder.stem.weight.to(dtype, memory_format=torch.channels_last)
+        self.stem_bias = encoder.stem.bias.to(dtype)
         modulations = encoder.modulations(slicing)[:, :, 0]
-        self.blocks = [FoldedBlock.fold(b, *m) for b, m in zip(encoder.blocks, modulations, strict=True)]
+        self.blocks = [FoldedBlock.fold(b, *m, dtype) for b, m in zip(encoder.blocks, modulations, strict=True)]
 
-    def codes(self, slices: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """(H, W) slices of whole cells in, (h * w, C) codes out, in order."""
-        stream = self._stem(iter(slices))
+    def codes(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Chunks (n, H, W) of slices of whole cells in, each slice's (h * w, C) codes out, in order."""
+        stream = self._stem(iter(chunks))
         for block in self.blocks:
             stream = block.stream(stream)
-        return map(rows_of, stream)
+        for chunk in stream:
+            yield from rows_of(chunk).split(chunk.shape[2] * chunk.shape[3])
 
-    def _stem(self, slices: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        current = next(slices)
-        before = torch.zeros_like(current)
-        for following in slices:
-            after = DIFFERENCE_GAIN * (following - current)
-            yield self._stem_slice(current, before, after)
+    def _stem(self, chunks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        current = next(chunks)
+        before = torch.zeros_like(current[:1])
+        for following in chunks:
+            after = DIFFERENCE_GAIN * (following[:1] - current[-1:])
+            yield self._stem_chunk(current, before, after)
             current, before = following, -after
-        yield self._stem_slice(current, before, torch.zeros_like(current))
+        yield self._stem_chunk(current, before, torch.zeros_like(before))
 
-    def _stem_slice(self, *planes: torch.Tensor) -> torch.Tensor:
-        cells = F.pixel_unshuffle(torch.stack(planes).unsqueeze(0), self.cell)
-        return F.conv2d(
-            cells.contiguous(memory_format=torch.channels_last), self.stem_weight, self.stem_bias, padding=1
-        )
+    def _stem_chunk(self, slices: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """What ``with_differences`` shows the stem; the differences to the neighbouring chunks are given."""
+        within = DIFFERENCE_GAIN * slices.diff(dim=0)
+        planes = torch.stack([slices, torch.cat([before, -within]), torch.cat([within, after])], dim=1)
+        cells = F.pixel_unshuffle(planes, self.cell).to(self.dtype, memory_format=torch.channels_last)
+        return F.conv2d(cells, self.stem_weight, self.stem_bias, padding=1)

@@ -18,21 +18,24 @@ from ..errors import Cancelled, OutOfMemoryError
 from ..grid import to_axis_first
 from ..intensity import IntensityScale, intensity_scale
 from ..network.conditioning import Slicing
+from ..network.config import NetworkConfig
 from ..network.model import CycleINR
 from ..network.weights import load_network
 from ..volume import Volume
 from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
+from .execution import products
+from .gpu_memory import GpuCost, execution_within, limit_bytes
 from .host_memory import empty_result
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
 from .strip import StripNetwork, strips
+from .transfers import Transfers, transfers_for
 
 DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
 _LOG = logging.getLogger(__name__)
-_COLUMN_BYTES = 32e6
 _NETWORK_SHARE = 0.97
 
 
@@ -70,7 +73,7 @@ def upsample(
     work = plan(volume, options)
     choice = choose_device(options.device)
     _LOG.info("%s %s", choice.reason, work.model_reason)
-    run = _Run(volume, work, progress, cancelled)
+    run = _Run(volume, work, progress, cancelled, options.memory_limit_gb)
     array, device = run.compute(choice.device)
     progress(Progress("Done", 1.0, 0.0))
     result = volume.with_array(array, work.ijk_to_ras)
@@ -102,11 +105,28 @@ def _network(weights: Path, sha256: str, device: str) -> CycleINR:
     return load_network(weights).requires_grad_(False).to(device)
 
 
+@dataclass(frozen=True)
+class _Tools:
+    """What works on one strip after the other."""
+
+    network: StripNetwork
+    consistency: Consistency
+    transfers: Transfers
+
+
 class _Run:
     """One volume's computation, strip by strip, with progress, cancel and retreat from memory shortage."""
 
-    def __init__(self, volume: Volume, work: Plan, progress: ProgressCallback, cancelled: Callable[[], bool]):
+    def __init__(
+        self,
+        volume: Volume,
+        work: Plan,
+        progress: ProgressCallback,
+        cancelled: Callable[[], bool],
+        memory_limit_gb: float | None,
+    ):
         self.work, self.progress, self.cancelled = work, progress, cancelled
+        self.memory_limit_gb = memory_limit_gb
         self.acquired = to_axis_first(volume.array, work.grid.axis)
         self.array = empty_result(work.shape_kji, volume.array.dtype)
         self.result = to_axis_first(self.array, work.grid.axis)
@@ -120,7 +140,7 @@ class _Run:
         if self.work.grid.is_identity:
             self.result[:] = self.acquired
             return self.array, device
-        rows = self.work.rows
+        rows = self._rows(device)
         while True:
             try:
                 with torch.inference_mode():
@@ -141,6 +161,16 @@ class _Run:
                     "slices."
                 ) from error
 
+    def _rows(self, device: Device) -> int:
+        """Image rows at a time: the plan's, or on a GPU with memory of its own what fits there."""
+        limit = limit_bytes(device.name, self.memory_limit_gb)
+        if limit is None:
+            return self.work.rows
+        config = NetworkConfig.from_dict(self.work.card["network"])
+        execution = execution_within(device.name, self.memory_limit_gb)
+        n_in, rows, columns = self.acquired.shape
+        return GpuCost(config, n_in, len(self.covering.positions), columns, execution).rows_within(limit, rows)
+
     def _retreat(self, device: Device, error: Exception) -> tuple[Device, int]:
         if device.name == "cpu":
             raise OutOfMemoryError("The computer ran out of memory even for the smallest part.") from error
@@ -157,27 +187,28 @@ class _Run:
         work, covering = self.work, self.covering
         model = _network(work.weights, work.card["sha256"], device.name)
         slicing = Slicing(work.tau, work.anisotropy, work.grid.ratio)
-        network = StripNetwork(model, slicing, covering.positions, work.grid.n_in)
+        execution = execution_within(device.name, self.memory_limit_gb)
+        network = StripNetwork(model, slicing, covering.positions, work.grid.n_in, execution)
         integer = self.array.dtype.kind in "iu"
         consistency = Consistency(covering.profile, self.low, self.high, integer, network.device)
         parts = list(strips(self.acquired.shape[1], rows, model.config.receptive_pixels, model.config.cell))
         total = sum(low.stop - low.start for low, _ in parts) * network.ticks
         self.done_rows, self.started = 0, time.monotonic()
-        for computed, kept in parts:
-            stack = self._load(computed, network.device)
-            fine = torch.empty(len(covering.positions), *stack.shape[1:], device=network.device)
-            network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total))
-            stack, fine = stack[:, kept], fine[:, kept]
-            self._finish(fine, stack, consistency, computed.start + kept.start)
+        with products(execution), transfers_for(network.device, self.acquired, self.result, self.scale) as transfers:
+            tools = _Tools(network, consistency, transfers)
+            stacks = transfers.strips([computed for computed, _ in parts])
+            for (computed, kept), stack in zip(parts, stacks, strict=True):
+                fine = torch.empty(len(covering.positions), *stack.shape[1:], device=network.device)
+                network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total))
+                self._finish(tools, fine[:, kept], stack[:, kept], computed.start + kept.start)
+            transfers.finish()
 
-    def _load(self, rows: slice, device: torch.device) -> torch.Tensor:
-        return torch.from_numpy(self.scale.to_network(self.acquired[:, rows])).to(device)
-
-    def _finish(self, fine: torch.Tensor, stack: torch.Tensor, consistency: Consistency, first_row: int) -> None:
+    def _finish(self, tools: _Tools, fine: torch.Tensor, stack: torch.Tensor, first_row: int) -> None:
         """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
+        consistency, column_bytes = tools.consistency, tools.network.execution.column_bytes
         before = self.covering.before
         asked = slice(before, before + self.work.grid.n_out)
-        at_once = max(1, int(_COLUMN_BYTES / (4 * fine.shape[0] * fine.shape[2])))
+        at_once = max(1, int(column_bytes / (4 * fine.shape[0] * fine.shape[2])))
         for row in range(0, fine.shape[1], at_once):
             self._check_cancel()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
@@ -186,9 +217,8 @@ class _Run:
             shape = columns.shape
             columns = columns.flatten(1)
             consistency.apply(columns, acquired.flatten(1))
-            values = columns[asked].reshape(-1, *shape[1:]).cpu().numpy()
             rows = slice(first_row + row, first_row + row + shape[1])
-            self.result[:, rows] = values.astype(self.array.dtype)
+            tools.transfers.store(columns[asked].view(-1, *shape[1:]), rows)
 
     def _tick(self, amount: int, total: int) -> None:
         self._check_cancel()
