@@ -62,6 +62,33 @@ def interpolate(values, z):
 
 def query(model, stack, codes, slicing, z, row, column):
     """The intensity at slice position z of one pixel."""
+    taps, (rows, columns) = low_pass(model.config.smoothing_taps), stack.shape[1:]
+    reach = len(taps) // 2
+    residual = gate = 0.0
+    for a, along_rows in enumerate(taps):
+        for b, along_columns in enumerate(taps):
+            # Beyond the image its outermost pixels go on.
+            near = min(max(row + a - reach, 0), rows - 1), min(max(column + b - reach, 0), columns - 1)
+            parts = correction(model, codes, slicing, z, *near)
+            residual += along_rows * along_columns * parts[0]
+            gate += along_rows * along_columns * parts[1]
+    values = stack[:, row, column].tolist()
+    smooth, spline = interpolate(values, z), float(ndimage.map_coordinates(values, [[z]], order=3, mode="mirror")[0])
+    return float(smooth + residual + gate * (spline - smooth))
+
+
+def low_pass(taps):
+    """Sinc of 0.7 times the Nyquist frequency under a Hamming window."""
+    weights = []
+    for n in range(taps):
+        x = 0.7 * (n - (taps - 1) / 2)
+        window = 0.54 - 0.46 * math.cos(2 * math.pi * n / (taps - 1)) if taps > 1 else 1.0
+        weights.append(window * (math.sin(math.pi * x) / (math.pi * x) if x else 1.0))
+    return [w / sum(weights) for w in weights]
+
+
+def correction(model, codes, slicing, z, row, column):
+    """Residual and gate of one pixel, as the decoder gives them."""
     sampling, decoder, config = model.sampling, model.decoder, model.config
     slices, depth, cell = len(codes), config.width // config.heads, config.cell
     first = min(max(int(math.floor(z)), 0), slices - 2)
@@ -90,7 +117,4 @@ def query(model, stack, codes, slicing, z, row, column):
         code = leaky(layer(code[None, :, None, None])[0, :, 0, 0] * (1 + scale[0, 0]) + shift[0, 0])
     outputs = decoder.out(code[None, :, None, None])[0, :, 0, 0]
     pixel = (row % cell) * cell + column % cell
-    residual, gate = RESIDUAL_SCALE * outputs[pixel], outputs[cell**2 + pixel]
-    values = stack[:, row, column].tolist()
-    smooth, spline = interpolate(values, z), float(ndimage.map_coordinates(values, [[z]], order=3, mode="mirror")[0])
-    return float(smooth + residual + gate * (spline - smooth))
+    return RESIDUAL_SCALE * outputs[pixel], outputs[cell**2 + pixel]

@@ -1,5 +1,7 @@
 """The network: shapes, gradients, and agreement of all three ways to compute it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from cycleinr.network.conditioning import Slicing
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.interpolation import cubic_weights
 from cycleinr.network.model import CycleINR
+from cycleinr.network.smoothing import smooth_pixels
 from engine import reference_network
 
 SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)
@@ -24,9 +27,9 @@ def make_network(config: NetworkConfig = SMALL) -> CycleINR:
     return model
 
 
-@pytest.fixture(scope="module")
-def model() -> CycleINR:
-    return make_network()
+@pytest.fixture(scope="module", params=[1, 5], ids=["plain", "smoothed"])
+def model(request) -> CycleINR:
+    return make_network(replace(SMALL, smoothing_taps=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,18 @@ def test_outputs_do_not_depend_on_pixels_beyond_the_stated_receptive_field(model
     rows = torch.nonzero(moved.any(1)).flatten()
     assert rows.min() >= 20 - model.config.receptive_pixels
     assert rows.max() <= 20 + model.config.receptive_pixels
+
+
+def test_the_filter_keeps_what_varies_slowly_and_removes_the_grid_of_single_pixels():
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(30.0), indexing="ij")
+    slow = torch.sin(0.25 * rows) + torch.cos(0.3 * columns)
+    grid = (-1.0) ** (rows + columns)
+
+    inside = smooth_pixels(torch.stack([slow, grid])[None], 7)[0, :, 4:-4, 4:-4]
+
+    assert torch.allclose(inside[0], slow[4:-4, 4:-4], atol=0.03)
+    assert inside[1].abs().max() < 0.05
+    assert torch.allclose(smooth_pixels(torch.ones(1, 2, 9, 8), 7), torch.ones(1, 2, 9, 8))
 
 
 def test_cubic_weights_sum_to_one_and_reproduce_a_line():

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..network.conditioning import Slicing
 from ..network.interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.model import CycleINR, pad_to_cells
+from ..network.smoothing import smooth_pixels
 from .decode import IntervalDecoder, Queries
 from .encode import EncoderStream
 from .execution import CPU, Execution
@@ -122,7 +123,8 @@ class StripNetwork:
         """Residual and gated way to the B-spline, for the predicted slices of one interval."""
         target = out[interval.predicted]
         rows, columns = out.shape[1:]
-        residual, gate = F.pixel_shuffle(corrections, self.config.cell)[:, :, :rows, :columns].unbind(1)
+        pixels = F.pixel_shuffle(corrections, self.config.cell)[:, :, :rows, :columns]
+        residual, gate = smooth_pixels(pixels, self.config.smoothing_taps).unbind(1)
         towards = torch.mm(interval.towards, slices_in(interval.far).flatten(1)).view(target.shape)
         target.add_(residual).addcmul_(gate, towards)
 

@@ -9,6 +9,9 @@ from ..errors import ModelError
 NEIGHBOURS = 4
 """ALCGS attends to this many acquired slices, two on each side of the query."""
 
+MAX_SIZE = 4096
+"""Far beyond any network of ours; a damaged card must not ask for all memory."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -22,10 +25,12 @@ class Sizes:
         """Build from a model card's ``network`` entry.
 
         Raises:
-            ModelError: A size is unknown to this version or not a whole number.
+            ModelError: A size is unknown to this version, no whole number, or absurdly large.
         """
+        if not isinstance(values, dict):
+            raise ModelError(f"The model card's network sizes are {values!r:.80}. Use weights of this release.")
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown or not all(isinstance(v, int) and v > 0 for v in values.values()):
+        if unknown or not all(type(v) is int and 0 < v <= MAX_SIZE for v in values.values()):
             raise ModelError(
                 f"The model card's network sizes {values} are not of this version "
                 f"(unknown: {', '.join(unknown) or 'none'}). Use weights and CycleINR of the same release."
@@ -46,6 +51,7 @@ class NetworkConfig(Sizes):
         cell: In-plane pixels per side of the cell that one latent code stands for. The in-plane grid never moves, so
             a cell's pixels are the decoder's ``cell ** 2`` outputs rather than separate queries.
         conditioning_width: Units of the small networks that turn position, ratio and tau into modulations.
+        smoothing_taps: Length of the low-pass filter over the decoder's pixels (``network.smoothing``), odd; 1: none.
     """
 
     width: int = 64
@@ -55,8 +61,11 @@ class NetworkConfig(Sizes):
     decoder_layers: int = 2
     cell: int = 2
     conditioning_width: int = 32
+    smoothing_taps: int = 1
 
     def __post_init__(self):
+        if self.smoothing_taps % 2 == 0:
+            raise ModelError(f"The network's filter has {self.smoothing_taps} taps; the number must be odd.")
         if self.width % self.heads:
             raise ModelError(f"The network's width {self.width} is no multiple of its {self.heads} attention heads.")
 
@@ -67,5 +76,5 @@ class NetworkConfig(Sizes):
 
     @property
     def receptive_pixels(self) -> int:
-        """In-plane pixels to each side that an output pixel depends on (stem and one 3x3 convolution a block)."""
-        return self.cell * (self.blocks + 1) + self.cell - 1
+        """In-plane pixels to each side that an output pixel depends on (stem, one 3x3 convolution a block, filter)."""
+        return self.cell * (self.blocks + 1) + self.cell - 1 + self.smoothing_taps // 2

@@ -16,6 +16,7 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .interpolation import bspline_weights, cubic_convolution, neighbour_indices
 from .sampling import LatentSampling
+from .smoothing import smooth_pixels
 
 
 def pad_to_cells(stack: torch.Tensor, cell: int) -> torch.Tensor:
@@ -49,7 +50,8 @@ class CycleINR(nn.Module):
         _, offsets = neighbour_indices(positions, stack.shape[1])
         sampled = self.sampling(codes, positions, slicing)
         residual, gate = self.decoder(sampled, offsets[..., 1], slicing)
-        return residual[..., :height, :width], gate[..., :height, :width]
+        planes = torch.stack([residual, gate], dim=2)[..., :height, :width]
+        return smooth_pixels(planes.flatten(0, 1), self.config.smoothing_taps).unflatten(0, positions.shape).unbind(2)
 
     def forward(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
         """Slices at the asked positions.

@@ -1,0 +1,35 @@
+"""A low-pass filter over the decoder's pixels.
+
+The decoder gives each pixel of a cell its own output, and small differences between them repeat from cell to cell: a
+grid of one pixel's period, far stronger there than anything a smooth CT kernel leaves. The filter passes what lies
+below 0.7 of the Nyquist frequency.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch.nn import functional as F
+
+_CUTOFF = 0.7
+
+
+@lru_cache(maxsize=8)
+def low_pass(taps: int) -> tuple[float, ...]:
+    """Hamming-windowed sinc whose weights sum to 1; 1 tap filters nothing."""
+    steps = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
+    weights = torch.sinc(_CUTOFF * steps) * torch.hamming_window(taps, periodic=False, dtype=torch.float64)
+    return tuple((weights / weights.sum()).tolist())
+
+
+def smooth_pixels(planes: torch.Tensor, taps: int) -> torch.Tensor:
+    """Filter (N, C, H, W) along rows and columns; the outermost pixels are repeated outwards."""
+    if taps == 1:
+        return planes
+    channels, reach = planes.shape[1], taps // 2
+    weights = planes.new_tensor(low_pass(taps))
+    for shape, margins in (((1, taps), (reach, reach, 0, 0)), ((taps, 1), (0, 0, reach, reach))):
+        kernel = weights.view(1, 1, *shape).expand(channels, 1, *shape)
+        planes = F.conv2d(F.pad(planes, margins, mode="replicate"), kernel, groups=channels)
+    return planes
