@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from ..noise import matched, slice_sigmas
-from ..profile import profile_matrix
-from .consistency import CoveringGrid
+from ..profile import SliceProfile, profile_matrix
+from .consistency import Consistency, CoveringGrid
 from .plan import Plan
+
+_EPSILON = 1e-6
+_COLUMN_BYTES = 32e6
 
 
 def match_noise(
@@ -25,7 +29,7 @@ def match_noise(
     covering: CoveringGrid,
     check_cancel: Callable[[], None],
 ) -> None:
-    """Scale the fine detail of the new slices in place; what data consistency ties to an acquired slice stays.
+    """Scale the fine detail of the new slices in place; re-slicing still gives the acquired slices back.
 
     Args:
         result: (n_out, rows, columns), in the scan's units.
@@ -36,11 +40,32 @@ def match_noise(
     if work.modality != "CT" or work.tau > 0:
         return
     own = slice(covering.before, covering.before + work.grid.n_out)
-    tied = (profile_matrix(covering.profile) > 0).any(axis=0)[own]
-    wanted = np.interp(work.grid.positions(), np.arange(len(acquired)), slice_sigmas(acquired))
-    low, high = acquired.min(), acquired.max()
-    for index in np.flatnonzero(~tied):
+    shares = profile_matrix(covering.profile)[:, own]
+    inside = shares.sum(axis=1) > 1 - _EPSILON
+    positions = work.grid.positions()
+    new = positions != np.round(positions)
+    new &= ~(shares[~inside] > 0).any(axis=0)
+    wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired))
+    low, high = float(acquired.min()), float(acquired.max())
+    for index in np.flatnonzero(new):
         check_cancel()
         image = matched(result[index].astype(np.float32), wanted[index])
         np.clip(image, low, high, out=image)
         result[index] = image.round() if result.dtype.kind in "iu" else image
+    if (shares[:, new] > 0).any():
+        centres = covering.profile.centres[inside] - covering.before
+        profile = SliceProfile(len(result), centres, work.grid.ratio, work.tau)
+        integer = result.dtype.kind in "iu"
+        _restore(result, acquired[inside], Consistency(profile, low, high, integer, torch.device("cpu")))
+
+
+def _restore(result: np.ndarray, acquired: np.ndarray, consistency: Consistency) -> None:
+    """Data consistency once more, where acquired slices lie between two new ones."""
+    at_once = max(1, int(_COLUMN_BYTES / (4 * result.shape[0] * result.shape[2])))
+    for row in range(0, result.shape[1], at_once):
+        rows = slice(row, row + at_once)
+        fine, known = (torch.from_numpy(stack[:, rows].astype(np.float32)) for stack in (result, acquired))
+        shape = fine.shape
+        fine = fine.flatten(1)
+        consistency.apply(fine, known.flatten(1))
+        result[:, rows] = fine.view(shape).numpy()
