@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -88,7 +89,8 @@ def digest(content: object) -> str:
 @lru_cache(maxsize=64)
 def _hash_of_weights(name: str) -> str:
     weights = bundled_weights(name) if name in BUNDLED else Path(name)
-    if not weights.is_file():
+    # pathlib would raise for a name that is too long.
+    if not os.path.isfile(weights):
         raise ModelError(f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file.")
     return str(read_card(weights).get("sha256"))
 

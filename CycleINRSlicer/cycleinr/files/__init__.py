@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import InputError
@@ -30,9 +31,11 @@ def read_volume(path: str | Path) -> Volume:
     :returns: the volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only.
     :raises InputError: missing, damaged, of another format, or no single 3-D volume.
     :raises GeometryError: sheared, or DICOM slices that are not evenly stacked.
+    :raises OutOfMemoryError: it does not fit into the memory.
     """
     path = Path(path)
-    if not path.exists():
+    # pathlib would raise for a name that is too long.
+    if not os.path.exists(path):
         raise InputError(f"There is no file or folder {path}. Check the path.")
     try:
         return _read(path)

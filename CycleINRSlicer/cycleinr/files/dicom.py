@@ -15,7 +15,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import MODALITIES, Volume
+from .dicom_length import is_truncated
 from .dicom_slices import SliceHeader, stack, thickness_of
+from .room import check_room, out_of_memory
 
 if TYPE_CHECKING:
     import pydicom
@@ -65,6 +67,7 @@ def read_dicom(path: Path) -> Volume:
         whole numbers, and are float32 otherwise.
     :raises InputError: no series, several, a damaged file, or images that are no CT or MR slices.
     :raises GeometryError: the slices do not form one rectangular stack.
+    :raises OutOfMemoryError: the series does not fit into the memory.
     """
     slices = _series_at(Path(path))
     _check_kind(slices)
@@ -194,7 +197,12 @@ def _header_of(path: Path) -> SliceHeader | None:
     import pydicom
 
     try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        with open(path, "rb") as file:
+            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+            syntax = data.file_meta.TransferSyntaxUID
+            # A deflated file's elements have no places in it.
+            if not syntax.is_deflated and is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
+                raise _undecodable(path)
         sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
         if "LOCALIZER" in (data.get("ImageType") or []):
             return None
@@ -278,10 +286,13 @@ def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
     reader.SetFileNames([str(s.path) for s in ordered])
     # Left alone, the reader would cut the values of all slices to the type that the first one needs.
     reader.SetOutputPixelType(sitk.sitkInt32 if whole else sitk.sitkFloat32)
+    check_room("The series", (len(ordered), *ordered[0].rows_columns), "32-bit")
     try:
         array = sitk.GetArrayFromImage(reader.Execute())
+    except MemoryError as error:
+        raise out_of_memory("the series") from error
     except RuntimeError as error:
-        raise _first_undecodable(ordered) from error
+        raise (out_of_memory("the series") if "allocat" in str(error) else _first_undecodable(ordered)) from error
     return _smallest_integers(array) if whole else array
 
 
@@ -292,11 +303,15 @@ def _first_undecodable(ordered: list[SliceHeader]) -> InputError:
         try:
             sitk.ReadImage(str(s.path), imageIO=_DECODER)
         except RuntimeError:
-            return InputError(
-                f"The pixels of {s.path.name} cannot be decoded: the file is truncated or damaged, or its compression "
-                "is not supported. Export the series again, uncompressed if possible."
-            )
+            return _undecodable(s.path)
     return InputError("The pixels of the series cannot be decoded. Export the series again, uncompressed if possible.")
+
+
+def _undecodable(path: Path) -> InputError:
+    return InputError(
+        f"The pixels of {path.name} cannot be decoded: the file is truncated or damaged, or its compression is not "
+        "supported. Export the series again, uncompressed if possible."
+    )
 
 
 def _smallest_integers(array: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GeometryError, InputError, OutputError
+from ..errors import CycleinrError, GeometryError, InputError, OutputError
 from ..volume import Volume
-from . import nifti
+from . import headers, nifti
 from .atomic import check_target, publish, staging_folder
 from .lps import lps_from_ras, ras_from_lps
+from .room import check_room, out_of_memory
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -40,22 +41,26 @@ def read_image(path: Path) -> Volume:
 
     :raises InputError: the file is damaged, or is no 3-D image with one value per voxel.
     :raises GeometryError: the image is sheared or its axes are degenerate.
+    :raises OutOfMemoryError: it does not fit into the memory.
     """
     import SimpleITK as sitk
 
     path = Path(path)
     suffix = image_suffix(path)
-    if suffix in _NIFTI and (damage := nifti.find_damage(path)):
+    if damage := (nifti if suffix in _NIFTI else headers).find_damage(path):
         raise InputError(f"{path.name} is damaged: {damage}. Copy or export the file again.")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         _check_content(path, reader)
+        check_room(path.name, reader.GetSize(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
         image = reader.Execute()
+        array = sitk.GetArrayFromImage(image)
+    except MemoryError as error:
+        raise out_of_memory(path.name) from error
     except RuntimeError as error:
         raise _reading_error(path, str(error)) from error
-    array = sitk.GetArrayFromImage(image)
     return Volume(
         array.reshape(array.shape[-3:]),
         ras_from_lps(_affine_of(image)),
@@ -112,7 +117,9 @@ def _check_content(path: Path, reader: SimpleITK.ImageFileReader) -> None:
         )
 
 
-def _reading_error(path: Path, text: str) -> InputError:
+def _reading_error(path: Path, text: str) -> CycleinrError:
+    if "allocat" in text or "bad_alloc" in text:
+        return out_of_memory(path.name)
     if "orthonormal" in text or "determinant" in text.lower() or "direction" in text.lower():
         return GeometryError(
             f"{path.name} has axes that are not perpendicular, as a tilted CT gantry or an affine registration leaves "

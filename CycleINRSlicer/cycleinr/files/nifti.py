@@ -14,6 +14,16 @@ from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 540
+_BITS_OF_TYPE = {
+    **dict.fromkeys((2, 256), 8),
+    **dict.fromkeys((4, 512), 16),
+    128: 24,
+    **dict.fromkeys((8, 16, 768, 2304), 32),
+    **dict.fromkeys((32, 64, 1024, 1280), 64),
+    **dict.fromkeys((1536, 1792), 128),
+    2048: 256,
+}
+"""Bits of a voxel by the header's datatype, which is what the NIfTI library goes by; its bitpix may say otherwise."""
 
 
 def find_damage(path: Path) -> str | None:
@@ -52,15 +62,16 @@ def _promised_bytes(header: bytes) -> int | None:
         size = struct.unpack_from(f"{order}i", header)[0]
         if size == 348:
             dim = struct.unpack_from(f"{order}8h", header, 40)
-            bits = struct.unpack_from(f"{order}h", header, 72)[0]
+            kind, bits = struct.unpack_from(f"{order}2h", header, 70)
             offset = struct.unpack_from(f"{order}f", header, 108)[0]
         elif size == 540 and len(header) >= 540:
             dim = struct.unpack_from(f"{order}8q", header, 16)
-            bits = struct.unpack_from(f"{order}h", header, 14)[0]
+            kind, bits = struct.unpack_from(f"{order}2h", header, 12)
             offset = struct.unpack_from(f"{order}q", header, 168)[0]
         else:
             continue
         if not 1 <= dim[0] <= 7 or not math.isfinite(offset):
             return None
+        bits = max(bits, _BITS_OF_TYPE.get(kind, 0))
         return int(offset) + math.prod(max(n, 1) for n in dim[1 : dim[0] + 1]) * bits // 8
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def choose_model(volume: Volume, request: str) -> ModelChoice:
         weights, reason = bundled_weights(request), f"{request.upper()} model, as asked for."
     else:
         weights, reason = Path(request), f"The weights {Path(request).name}, as asked for."
-    if not weights.exists():
+    # pathlib would raise for a name that is too long.
+    if not os.path.exists(weights):
         raise ModelError(
             f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file that was "
             "trained with cycleinr train."

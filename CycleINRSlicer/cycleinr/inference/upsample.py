@@ -102,7 +102,7 @@ def provenance(work: Plan, device: Device) -> dict[str, str]:
 @lru_cache(maxsize=4)
 def _network(weights: Path, sha256: str, device: str) -> CycleINR:
     """A network stays loaded between runs; the hash makes changed weights a different entry."""
-    return load_network(weights).requires_grad_(False).to(device)
+    return load_network(weights, sha256).requires_grad_(False).to(device)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def network_class(name: str) -> type:
     Raises:
         ModelError: No architecture has this name.
     """
-    if name not in _PLACES:
+    if not isinstance(name, str) or name not in _PLACES:
         raise ModelError(f"There is no architecture {name!r}. Choose of {', '.join(_PLACES)}.")
     module, cls = _PLACES[name]
     return getattr(import_module(module), cls)

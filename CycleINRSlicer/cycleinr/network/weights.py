@@ -66,19 +66,29 @@ def read_card(weights: Path) -> dict:
             f"The model card {path.name} beside {weights.name} cannot be read ({error.strerror}). "
             "Weights and card belong together: copy both."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"The model card {path.name} is damaged ({error}). Install the weights again.") from error
-    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT or "network" not in card:
+    if not (
+        isinstance(card, dict)
+        and card.get("format") == CARD_FORMAT
+        and isinstance(card.get("network"), dict)
+        and isinstance(card.get("sha256"), str)
+    ):
         raise ModelError(f"The model card {path.name} is not of format {CARD_FORMAT}. Use weights of this release.")
     return card
 
 
-def load_network(weights: Path):
+def load_network(weights: Path, sha256: str | None = None):
     """Build the network that a weights file and its card describe, in evaluation mode on the CPU.
+
+    Args:
+        weights: The weights file.
+        sha256: Hash of the weights that are meant, where the card was read before.
 
     Raises:
         ModelError: The file is missing, damaged, changed since its card was written, or does not fit the card.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -90,12 +100,18 @@ def load_network(weights: Path):
         raise ModelError(f"The weights {weights.name} cannot be read: {error.strerror}.") from error
     except SafetensorError as error:
         raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
-    if hashlib.sha256(data).hexdigest() != card.get("sha256"):
+    found = hashlib.sha256(data).hexdigest()
+    if found != card["sha256"]:
         raise ModelError(f"The weights {weights.name} are not those of their model card. Install both files again.")
+    if sha256 is not None and found != sha256:
+        raise ModelError(f"The weights {weights.name} were replaced by others while they were in use. Start again.")
     name = architecture(card)
-    model = build_network(name, sizes_of(name, card["network"]))
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelError(f"The weights {weights.name} do not fit the network of their card.") from error
+    sizes = sizes_of(name, card["network"])
+    # Without numbers first: a card with wrong sizes must not take memory for a network that the weights do not fit.
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in build_network(name, sizes).state_dict().items()}
+    if {key: value.shape for key, value in tensors.items()} != shapes:
+        raise ModelError(f"The weights {weights.name} do not fit the network of their card.")
+    model = build_network(name, sizes)
+    model.load_state_dict(tensors)
     return model.eval()

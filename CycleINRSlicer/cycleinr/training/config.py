@@ -104,7 +104,7 @@ def load_config(path: Path) -> TrainingConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"The training configuration {path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"The training configuration {path} is not valid TOML: {error}.") from error
     return config_from_dict(values, path.parent)
 
