@@ -4,7 +4,7 @@ A CPU is fastest on pieces that stay in a core's cache; a GPU needs large pieces
 ones. The arithmetic is the same code for both.
 
 Every device computes in fp32. What half precision and TF32 would save on a GPU they lose in agreement with the CPU:
-on head, chest and abdomen CT the largest difference was 1.9 HU in fp16, 8 HU in bf16 and 1.2 HU with TF32
+on head, chest and abdomen CT the largest difference was 3.2 HU in fp16, 8 HU in bf16 and 1.2 HU with TF32
 convolutions, where 1 HU is the bound (docs/speed-log.md). They are kept for measuring.
 """
 

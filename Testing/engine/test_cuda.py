@@ -1,0 +1,135 @@
+"""The GPU's way of computing: what needs no GPU is proven here on the CPU, the rest is skipped without CUDA."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from cycleinr.errors import Cancelled
+from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference import upsample as upsample_module
+from cycleinr.inference.execution import CPU, CUDA
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.transfers import OverlappedTransfers, PlainTransfers
+from cycleinr.inference.upsample import upsample
+from cycleinr.intensity import IntensityScale
+from cycleinr.volume import Volume
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU and a PyTorch built for it")
+
+
+@pytest.fixture(scope="module")
+def thick() -> Volume:
+    """A small float CT with 12 slices, five times as far apart as acquired; not rounded."""
+    ct = read_volume(REPOSITORY / "Testing" / "data" / "ct_chest_0p8mm.nii.gz")
+    affine = ct.ijk_to_ras.copy()
+    affine[:3, 2] *= 5
+    return Volume(ct.array[::5][:12, 10:51, 20:57].astype(np.float32), affine, "CT")
+
+
+def fine(volume: Volume, device: str = "cpu") -> np.ndarray:
+    return upsample(volume, UpsampleOptions(Target(ratio=3), device=device)).volume.array
+
+
+def with_execution(monkeypatch, execution):
+    monkeypatch.setattr(upsample_module, "execution_within", lambda *_: execution)
+
+
+@pytest.mark.parametrize("chunk_slices", [1, 3, 5, 12])
+def test_large_pieces_give_the_result_of_small_ones(thick, chunk_slices, monkeypatch):
+    expected = fine(thick)
+    cells = 21 * 19
+    with_execution(monkeypatch, replace(CUDA, chunk_bytes=(chunk_slices + 0.5) * cells * 64 * 4))
+
+    assert np.abs(fine(thick) - expected).max() <= 0.01
+
+
+def test_half_precision_breaks_no_bound_by_much_but_is_not_exact(thick, monkeypatch):
+    expected = fine(thick)
+    with_execution(monkeypatch, replace(CPU, dtype=torch.float16))
+
+    error_hu = np.abs(fine(thick) - expected)
+
+    assert 0 < error_hu.max() <= 4
+    assert (error_hu <= 1).mean() >= 0.999
+
+
+class HostLanes:
+    """Copies on the host that happen only when they are waited for, as late as a device's may."""
+
+    def __init__(self):
+        self.log, self.pending = [], []
+
+    def buffer(self, shape, dtype):
+        return torch.empty(shape, dtype=dtype)
+
+    def upload(self, host):
+        copy = torch.empty_like(host)
+        self.pending.append(lambda: copy.copy_(host))
+        self.log.append("upload")
+        return lambda: (self.uploaded(), copy)[1]
+
+    def uploaded(self):
+        while self.pending:
+            self.pending.pop(0)()
+
+    def download(self, values, host):
+        self.log.append("download")
+        return lambda: host.copy_(values)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint8, np.float32])
+def test_overlapped_transfers_move_what_plain_ones_do(dtype):
+    acquired = np.random.default_rng(2).integers(0, 250, (5, 23, 7)).astype(dtype)
+    parts = [slice(n, min(n + 4, 23)) for n in range(0, 23, 4)]
+    scale, results = IntensityScale(40.0, 30.0), []
+    ways = [lambda r: PlainTransfers(acquired, r, scale, torch.device("cpu"))]
+    ways.append(lambda r: OverlappedTransfers(acquired, r, scale, HostLanes()))
+    for way in ways:
+        result = np.zeros_like(acquired)
+        with way(result) as transfers:
+            for rows, stack in zip(parts, transfers.strips(parts), strict=True):
+                transfers.store((stack * scale.scale + scale.centre).round(), rows)
+            transfers.finish()
+        results.append(result)
+
+    assert np.array_equal(results[0], acquired)
+    assert np.array_equal(results[1], acquired)
+
+
+def test_a_copy_that_fails_is_heard_of():
+    class Broken(HostLanes):
+        def upload(self, host):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    acquired = np.zeros((2, 4, 3), np.int16)
+    transfers = OverlappedTransfers(acquired, acquired.copy(), IntensityScale(0, 1), Broken())
+    with pytest.raises(torch.OutOfMemoryError), transfers:
+        list(transfers.strips([slice(0, 4)]))
+
+
+@needs_cuda
+def test_a_gpu_agrees_with_the_cpu_within_1_hu(thick):
+    assert np.abs(fine(thick, "cuda") - fine(thick)).max() <= 1
+
+
+@needs_cuda
+def test_several_strips_on_a_gpu_agree_with_one(thick, monkeypatch):
+    whole = fine(thick, "cuda")
+    monkeypatch.setattr(upsample_module._Run, "_rows", lambda *_: 8)
+
+    assert np.abs(fine(thick, "cuda") - whole).max() <= 0.05
+
+
+@needs_cuda
+def test_cancelling_ends_the_work_on_a_gpu(thick):
+    heard = []
+    with pytest.raises(Cancelled):
+        upsample(
+            thick,
+            UpsampleOptions(Target(ratio=3), device="cuda"),
+            heard.append,
+            cancelled=lambda: len(heard) >= 3,
+        )
