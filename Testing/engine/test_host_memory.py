@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import REPOSITORY
+from cycleinr.errors import OutOfMemoryError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference import host_memory
@@ -53,7 +54,7 @@ def test_a_result_larger_than_the_memory_goes_to_disk_and_is_the_same(monkeypatc
     on_disk = upsample(thick_ct, options).volume
 
     assert isinstance(on_disk.array.base, np.memmap) and not isinstance(in_memory.array.base, np.memmap)
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("cycleinr-*"))
     assert np.array_equal(on_disk.array, in_memory.array)
     write_volume(on_disk, tmp_path / "result.nii.gz")
     assert np.array_equal(read_volume(tmp_path / "result.nii.gz").array, in_memory.array)
@@ -64,3 +65,15 @@ def test_a_full_temporary_folder_leaves_the_result_in_memory(monkeypatch):
     monkeypatch.setattr(host_memory, "_DISK_RESERVE_BYTES", 1e18)
     array = host_memory.empty_result((4, 30, 20), np.dtype(np.int16))
     assert array.base is None and array.shape == (4, 30, 20)
+
+
+def test_a_missing_temporary_folder_leaves_the_result_in_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 1000.0)
+    monkeypatch.setattr(host_memory.tempfile, "tempdir", str(tmp_path / "gone"))
+    assert host_memory.empty_result((4, 30, 20), np.dtype(np.int16)).base is None
+
+
+def test_no_room_anywhere_is_a_clear_message(monkeypatch):
+    monkeypatch.setattr(host_memory, "_DISK_RESERVE_BYTES", 1e18)
+    with pytest.raises(OutOfMemoryError, match="8000000000.0 GB.*temporary folder"):
+        host_memory.empty_result((2_000_000, 1_000_000, 2_000_000), np.dtype(np.int16))

@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RequestError
+from ..errors import OutOfMemoryError, RequestError
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,24 +51,30 @@ def empty_result(shape_kji: tuple[int, int, int], dtype: np.dtype) -> np.ndarray
     """Room for a result: in memory, or in a temporary file where it would fill too much of the memory.
 
     The file has no name that outlives the process, and its pages are the system's to write out and read back.
+
+    Raises:
+        OutOfMemoryError: Neither has room.
     """
     size = int(np.prod(shape_kji)) * np.dtype(dtype).itemsize
     if size > _RESULT_SHARE * available_memory_bytes():
-        on_disk = _on_disk(shape_kji, dtype, size)
-        if on_disk is not None:
-            return on_disk
-    return np.empty(shape_kji, dtype)
+        try:
+            return _on_disk(shape_kji, dtype, size)
+        except OSError as error:
+            _LOG.warning("The result cannot be kept in a temporary file: %s", error.strerror or error)
+    try:
+        return np.empty(shape_kji, dtype)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"The result takes {size / 1e9:.1f} GB, and neither the memory nor the temporary folder has room for it. "
+            "Close other programs, ask for fewer slices, or crop the scan."
+        ) from error
 
 
-def _on_disk(shape_kji: tuple[int, int, int], dtype: np.dtype, size: int) -> np.ndarray | None:
+def _on_disk(shape_kji: tuple[int, int, int], dtype: np.dtype, size: int) -> np.ndarray:
+    """Room in a temporary file; OSError where the temporary folder is missing or has too little room."""
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < size + _DISK_RESERVE_BYTES:
-        _LOG.warning(
-            "The result takes %.1f GB, much of the free memory, and the temporary folder has only %.1f GB left for it.",
-            size / 1e9,
-            free / 1e9,
-        )
-        return None
+        raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free there")
     with tempfile.TemporaryFile(prefix="cycleinr-") as file:
         if hasattr(os, "posix_fallocate"):
             # A mapped file with holes on a disk that fills up later ends the process.
