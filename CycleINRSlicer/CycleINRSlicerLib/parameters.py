@@ -60,7 +60,7 @@ class CycleINRSlicerParameterNode:
     outputVolume: receives the result; None stands for a new node.
     thicknessMm: used unless thicknessIsAutomatic; 0 means thin slices with gaps.
     device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
-    memoryLimitGb: memory beside the volumes; 0 stands for half of what is free.
+    memoryLimitGb: memory beside the volumes; 0 leaves it to the engine.
     resultInput, resultVolume, differenceVolume: the last run's scan and what came of it, for the review.
     checkVolume: the error map of the last check of resultVolume.
     """

@@ -35,7 +35,7 @@ class Scope:
         shape: Slices, rows and columns of the scan that most figures are about.
         output_megavoxels: Sizes of results, to show how cost grows.
         threads: Numbers of threads; the last one is used for everything else.
-        memory_limits_gb: None is the default, half of what is free.
+        memory_limits_gb: None is the default.
         quick: Whether this is the cropped mode.
     """
 

@@ -126,7 +126,7 @@ def _runs(label: str, runs: list[tuple[str, dict]], found: Findings) -> str:
 
 
 def _limit(limit: float | None) -> str:
-    return "half of what is free" if limit is None else f"{limit:g} GB"
+    return "default" if limit is None else f"{limit:g} GB"
 
 
 def _devices(found: Findings) -> str:

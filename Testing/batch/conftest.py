@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from cycleinr.batch.run import BatchRequest, Summary, run_batch
 from cycleinr.batch.settings import Settings
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.volume import Volume
+from places import REPOSITORY
 
 
 class Scans:

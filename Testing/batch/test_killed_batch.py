@@ -7,10 +7,10 @@ import sys
 
 import pytest
 from batch.conftest import batch, manifest, unfinished, visible
-from conftest import REPOSITORY
 from cycleinr.cli import app
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
+from places import REPOSITORY
 from psutil import Process, wait_procs
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer")}

@@ -2,12 +2,12 @@
 
 import pytest
 from batch.conftest import settings
-from conftest import REPOSITORY
 from cycleinr.batch.names import safe_name
 from cycleinr.batch.table import read_table
 from cycleinr.errors import InputError, RequestError
 from hypothesis import given
 from hypothesis import strategies as st
+from places import REPOSITORY
 
 
 def table(tmp_path, text, **options):

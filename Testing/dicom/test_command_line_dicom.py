@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pydicom
 import pytest
-from conftest import REPOSITORY
 from cycleinr.dicom_out import write_dicom_series
 from cycleinr.errors import CycleinrError
 from cycleinr.files import read_volume, write_volume
@@ -19,6 +18,7 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
 from dicom.series_sources import write_source
 from engine.dicom_maker import PATIENT
+from places import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100", "CYCLEINR_LOG": "INFO"}
 TWICE = UpsampleOptions(Target(ratio=2), device="cpu")

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from cycleinr.inference.strip import StripNetwork
 from cycleinr.network.conditioning import Slicing
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.model import CycleINR
+from places import REPOSITORY
 from torch.utils.flop_counter import FlopCounterMode
 
 BENCHMARKS = REPOSITORY / "Testing" / "Benchmarks"

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
@@ -16,6 +15,7 @@ from cycleinr.inference.transfers import OverlappedTransfers, PlainTransfers
 from cycleinr.inference.upsample import upsample
 from cycleinr.intensity import IntensityScale
 from cycleinr.volume import Volume
+from places import REPOSITORY
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU and a PyTorch built for it")
 

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from cycleinr.errors import OutOfMemoryError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
@@ -14,6 +13,7 @@ from cycleinr.inference import host_memory
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
+from places import REPOSITORY
 
 
 def test_the_default_limit_is_half_of_a_small_memory(monkeypatch):

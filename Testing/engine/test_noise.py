@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
@@ -15,6 +14,7 @@ from cycleinr.inference.upsample import upsample
 from cycleinr.noise import matched, slice_sigmas
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
+from places import REPOSITORY
 
 
 @pytest.fixture(scope="module")

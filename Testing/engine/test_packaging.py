@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
 from PIL import Image
+from places import REPOSITORY
 from scripts.update_cmake_lists import read_list, resources_on_disk, scripts_on_disk, with_list
 
 MODULE_FOLDER = REPOSITORY / "CycleINRSlicer"

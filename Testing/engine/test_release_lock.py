@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 if sys.version_info < (3, 11):
     pytest.skip("reads pyproject.toml with tomllib", allow_module_level=True)

@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 PACKAGES = REPOSITORY / "CycleINRSlicer"
 FILES = [path for name in ("cycleinr", "CycleINRSlicerLib") for path in sorted((PACKAGES / name).rglob("*.py"))]

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's /proc")
 

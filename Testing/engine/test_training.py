@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from cycleinr.errors import InputError, RequestError
 from cycleinr.inference.models import choose_model
 from cycleinr.network.config import NetworkConfig
@@ -18,6 +17,7 @@ from cycleinr.training.loop import LOG, DivergedError, Trainer
 from cycleinr.training.losses import training_losses
 from cycleinr.training.patches import PatchSampler, load_sources
 from lightning_fabric import Fabric
+from places import REPOSITORY
 
 DATA = str(REPOSITORY / "Testing" / "data")
 CT_ONLY = Source(DATA, "CT", exclude=("mr_head_1mm",))

@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 FOLDERS = [REPOSITORY / "CycleINRSlicer" / name for name in ("cycleinr", "CycleINRSlicerLib")]

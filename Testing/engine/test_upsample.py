@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from cycleinr.errors import (
     Cancelled,
     DeviceError,
@@ -30,6 +29,7 @@ from cycleinr.inference.plan import plan
 from cycleinr.inference.upsample import upsample
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
+from places import REPOSITORY
 
 DATA = REPOSITORY / "Testing" / "data"
 THIN, SLAB = 0.0, None

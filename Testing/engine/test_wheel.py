@@ -4,7 +4,7 @@ import subprocess
 import sys
 import zipfile
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 
 def test_wheel_holds_the_engine_and_its_weights(tmp_path):

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from cycleinr.errors import CycleinrError
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
@@ -24,6 +23,7 @@ from cycleinr.worker.protocol import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import REPOSITORY
 
 AFFINE = np.diag([0.7, 0.7, 4.0, 1.0]).tolist()
 REQUEST = UpsampleRequest(

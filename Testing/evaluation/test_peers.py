@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from cycleinr.errors import ModelError, RequestError
 from cycleinr.evaluation.methods import METHODS
 from cycleinr.evaluation.network_method import method_of_weights
@@ -25,6 +24,7 @@ from cycleinr.training.card import model_card
 from cycleinr.training.config import PatchConfig, Source, TrainingConfig, load_config
 from cycleinr.training.loop import Trainer
 from lightning_fabric import Fabric
+from places import REPOSITORY
 
 SMALL = {
     "arssr": (ArSSR, ArssrSizes(blocks=2, layers=2, growth=4, width=8, code=8, hidden=16)),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from conftest import REPOSITORY
 from cycleinr.files import read_volume, write_volume
 from cycleinr.files.images import image_suffix
 from cycleinr.volume import Volume
+from places import REPOSITORY
 
 CROP = (slice(0, 40, 5), slice(30, 54), slice(30, 50))
 

@@ -44,7 +44,7 @@ DeviceName = Annotated[
 ]
 MemoryLimit = Annotated[
     float | None,
-    typer.Option("--memory-limit", help="Most memory in GB beside the volumes; by default half of what is free."),
+    typer.Option("--memory-limit", help="Most memory in GB beside the volumes; by default 0.6 (more on a GPU)."),
 ]
 Format = Annotated[
     str,
