@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "Testing"):
 
 # One definition for all folders: the host can be started once per process only
 from slicer_host.fixtures import host, running_host, scene  # noqa: E402, F401
+
+# A shell that starts the suite in the background has SIGINT ignored, and programs that tests start inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_data() -> Path:

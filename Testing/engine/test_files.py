@@ -319,3 +319,17 @@ def test_reading_a_gzip_made_of_several_members_works(tmp_path, volume):
     content = (tmp_path / "a.nii").read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content[:400]) + gzip.compress(content[400:]))
     np.testing.assert_array_equal(read_volume(tmp_path / "b.nii.gz").array, volume.array)
+
+
+@pytest.mark.parametrize("at, form", [(280 + 6 * 4, "<f"), (256, "<f"), (84, "<f")], ids=["sform", "qform", "spacing"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_transform_that_is_not_finite_is_refused(tmp_path, at, form, value):
+    """ITK's reader never ends on some of these."""
+    path = tmp_path / "scan.nii"
+    write_volume(Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 1.0, 3.0, 1.0])), path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(form, content, at, value)
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match="scan.nii is damaged: its header places it nowhere"):
+        read_volume(path)

@@ -14,6 +14,9 @@ from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 540
+_HEADER_SIZES = (348, 540)
+"""What the first number of a NIfTI-1 and of a NIfTI-2 header is."""
+
 _BITS_OF_TYPE = {
     **dict.fromkeys((2, 256), 8),
     **dict.fromkeys((4, 512), 16),
@@ -37,6 +40,8 @@ def find_damage(path: Path) -> str | None:
             needed = _promised_bytes(header)
             if needed is None:
                 return "it has no NIfTI header"
+            if not _is_placed(header):
+                return "its header places it nowhere: a number of its transform is infinite or not a number"
             found = len(header)
             while chunk := file.read(_CHUNK_BYTES):
                 found += len(chunk)
@@ -47,6 +52,17 @@ def find_damage(path: Path) -> str | None:
     if found < needed:
         return f"it ends after {found} of {needed} bytes"
     return None
+
+
+def _is_placed(header: bytes) -> bool:
+    """Whether the spacing and the transforms in use are finite; ITK's reader never ends on an infinite one."""
+    order = "<" if struct.unpack_from("<i", header)[0] in _HEADER_SIZES else ">"
+    if struct.unpack_from(f"{order}i", header)[0] == _HEADER_SIZES[0]:
+        number, codes, spacing, quaternion, rows = "f", struct.unpack_from(f"{order}2h", header, 252), 80, 256, 280
+    else:
+        number, codes, spacing, quaternion, rows = "d", struct.unpack_from(f"{order}2i", header, 344), 112, 352, 400
+    used = [(3, spacing)] + [(6, quaternion)] * (codes[0] > 0) + [(12, rows)] * (codes[1] > 0)
+    return all(map(math.isfinite, (x for n, at in used for x in struct.unpack_from(f"{order}{n}{number}", header, at))))
 
 
 def _is_gzip(path: Path) -> bool:
