@@ -5,7 +5,7 @@ from batch.conftest import settings
 from cycleinr.batch.cases import Wanted, make_cases
 from cycleinr.batch.find import find_scans
 from cycleinr.errors import InputError, RequestError
-from engine.dicom_maker import OTHER_SERIES, PATIENT, SERIES, pixels_of_slice, write_series, write_slice
+from engine.dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_names_of_results_say_nothing_about_the_patient(tree):
     cases = make_cases([Wanted(scan, settings()) for scan in found(tree)], tree, {})
 
     for case in cases:
-        assert not any(secret in case.output for secret in ("Doe", "Jane", "4711", SERIES, OTHER_SERIES))
+        assert not any(secret in case.output for secret in ("Doe", "Jane", PATIENT_ID, SERIES, OTHER_SERIES))
     assert sum(case.output.startswith("series-") for case in cases) == 3
 
 

@@ -13,7 +13,7 @@ from cycleinr.batch.run import Outset
 from cycleinr.errors import OutputError, RequestError
 from cycleinr.files import read_volume
 from cycleinr.inference.upsample import upsample
-from engine.dicom_maker import OTHER_SERIES, SERIES, write_series
+from engine.dicom_maker import OTHER_SERIES, PATIENT_ID, SERIES, write_series
 
 TABLE = """input,output,spacing,ratio,isotropic,axis,thickness,extent,format
 tree/one/a.nii.gz,,,3,,,0,,
@@ -84,7 +84,7 @@ def test_nothing_written_names_a_patient_or_a_series(first_run):
     names = " ".join(str(path.relative_to(out)) for path in out.rglob("*"))
 
     assert len(texts) > 6
-    for secret in ("Doe", "4711", SERIES, OTHER_SERIES):
+    for secret in ("Doe", PATIENT_ID, SERIES, OTHER_SERIES):
         assert secret not in names and not any(secret in text for text in texts)
 
 

@@ -17,7 +17,7 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
 from dicom.series_sources import write_source
-from engine.dicom_maker import PATIENT
+from engine.dicom_maker import PATIENT, PATIENT_ID
 from places import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100", "CYCLEINR_LOG": "INFO"}
@@ -39,7 +39,7 @@ def test_a_series_becomes_a_series_and_nothing_names_the_patient(ct, tmp_path):
     assert json.loads(sidecar)["spacing_mm"] == "1.5"
     assert "Not for primary diagnosis" in done.stdout
     said = done.stdout + done.stderr + sidecar + " ".join(os.listdir(tmp_path / "fine"))
-    for secret in (*PATIENT.split("^"), "4711", "ACC42", "19700101", "Roe", "Scanner Works"):
+    for secret in (*PATIENT.split("^"), PATIENT_ID, "ACC42", "19700101", "Roe", "Scanner Works"):
         assert secret not in said
 
 

@@ -10,7 +10,7 @@ import pytest
 from cycleinr.dicom_out import DicomSettings, write_dicom_series
 from cycleinr.errors import GeometryError, InputError, RequestError
 from dicom.series_sources import private_block, scan_of, write_source
-from engine.dicom_maker import OTHER_SERIES
+from engine.dicom_maker import OTHER_SERIES, PATIENT_ID
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -164,7 +164,7 @@ def test_a_value_that_cannot_be_decoded_is_left_out_and_the_rest_arrives(tmp_pat
     patched(folder, b"FD\x08\x00" + struct.pack("<d", 0.5), b"FD\x06\x00" + bytes(6))
     data = headers(write(scan_of(folder)))[0]
     assert "RevolutionTime" not in data
-    assert (data.KVP, data.PatientID) == (120, "4711")
+    assert (data.KVP, data.PatientID) == (120, PATIENT_ID)
 
 
 def test_text_in_place_of_a_number_is_no_obstacle(tmp_path, write):
@@ -211,7 +211,7 @@ class TestRefused:
         with pytest.raises(kind) as caught:
             write_dicom_series(volume, files, folder / "out", provenance)
         assert not (folder / "out").exists()
-        assert "Doe" not in str(caught.value) and "4711" not in str(caught.value)
+        assert "Doe" not in str(caught.value) and PATIENT_ID not in str(caught.value)
         return str(caught.value)
 
     def test_a_volume_that_lies_elsewhere(self, ct, tmp_path):
@@ -221,7 +221,7 @@ class TestRefused:
         assert "outside" in self.refusal(GeometryError, moved, ct.files, tmp_path, ct.result.provenance)
 
     def test_two_patients_in_one_series(self, ct, tmp_path):
-        folder = write_source(tmp_path / "mixed", PatientID=lambda n: "4711" if n else "4712")
+        folder = write_source(tmp_path / "mixed", PatientID=lambda n: PATIENT_ID if n else "MRN-4712-Y")
         files = list(folder.iterdir())
         assert "PatientID" in self.refusal(InputError, ct.result.volume, files, tmp_path, ct.result.provenance)
 

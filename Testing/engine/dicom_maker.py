@@ -13,6 +13,8 @@ SERIES = generate_uid()
 OTHER_SERIES = generate_uid()
 STUDY = generate_uid()
 PATIENT = "Doe^Jane"
+# Unlike any stretch of a hash or a number, which the searches for it would take for a leak.
+PATIENT_ID = "MRN-4711-X"
 
 
 def pixels_of_slice(n: int, rows: int = 6, columns: int = 5) -> np.ndarray:
@@ -32,7 +34,7 @@ def write_slice(path: Path, position, pixels: np.ndarray, **tags) -> Path:
     modality = tags.get("Modality", "CT")
     data.SOPClassUID = MRImageStorage if modality == "MR" else CTImageStorage
     data.SOPInstanceUID = generate_uid()
-    data.PatientName, data.PatientID = PATIENT, "4711"
+    data.PatientName, data.PatientID = PATIENT, PATIENT_ID
     data.StudyInstanceUID, data.SeriesInstanceUID = STUDY, SERIES
     data.ImageType, data.Modality, data.SeriesNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], modality, 3
     data.SliceThickness = 4.5
