@@ -29,7 +29,7 @@ def upsampleOptions(
         thickness: Slice thickness in mm; 0 for thin slices with gaps, None for DICOM's, else contiguous slabs.
         model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-        memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.6 GB).
+        memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.65 GB).
 
     Raises:
         RequestError: None or several of the three targets, or a number that makes no sense.

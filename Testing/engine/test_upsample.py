@@ -130,11 +130,11 @@ def test_the_tiled_result_equals_the_untiled_one(thick, rows, monkeypatch):
 
 
 def test_a_memory_limit_makes_smaller_parts_and_too_small_a_limit_is_refused(thick):
-    free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.006))
+    free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.0825))
 
     assert tight.rows < free.rows
-    with pytest.raises(OutOfMemoryError, match=r"0\.00 GB is below"):
-        plan(thick, request(3, memory_limit_gb=0.001))
+    with pytest.raises(OutOfMemoryError, match=r"0\.08 GB is below"):
+        plan(thick, request(3, memory_limit_gb=0.08))
 
 
 @pytest.mark.parametrize("axis", ["i", "j", "k"])

@@ -1,4 +1,4 @@
-"""The encoder as a stream of slices: each block holds three chunks of them, however deep the scan is.
+"""The encoder as a stream of slices: each block holds two chunks of them, however deep the scan is.
 
 The result equals ``Encoder.forward`` on the whole stack. Nothing is computed twice, which tiles in depth with a
 receptive field of eight slices to each side would do several times over. The modulations by tau and anisotropy are
@@ -42,33 +42,36 @@ class FoldedBlock:
         )
 
     def stream(self, chunks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Chunks of slices (n, C, h, w) in, the block's output for them out, one chunk behind."""
-        current = next(chunks)
-        before, hidden = None, self._inplane(current)
-        for following in chunks:
-            after = self._inplane(following)
-            yield self._mix(current, before, hidden, after)
-            before, current, hidden = hidden, following, after
-        last = self._mix(current, before, hidden, None)
-        del before, current, hidden
-        yield last
+        """Chunks of slices (n, C, h, w) in, the block's output for them out, one chunk behind; takes the chunks over.
+
+        What a chunk's output gets from the chunk after it is added when that one comes, so that no block holds more
+        than one unfinished output and one chunk of hidden values.
+        """
+        unfinished = before = None
+        for codes in chunks:
+            hidden = self._inplane(codes)
+            finished, unfinished = unfinished, self._mix(codes, hidden, before)
+            before = hidden
+            if finished is not None:
+                cells = codes.shape[2] * codes.shape[3]
+                rows_of(finished)[-cells:].addmm_(hidden[:cells], self.after)
+                yield finished
+        yield unfinished
 
     def _inplane(self, codes: torch.Tensor) -> torch.Tensor:
         hidden = F.conv2d(codes, self.inplane_weight, self.inplane_bias, padding=1)
         return rows_of(F.leaky_relu_(hidden, NEGATIVE_SLOPE))
 
-    def _mix(self, codes, before, hidden, after) -> torch.Tensor:
+    def _mix(self, codes: torch.Tensor, hidden: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
+        """The output but for the share of the slice after the chunk's last; in the memory of ``codes``."""
         slices, _, height, width = codes.shape
         cells = height * width
-        mixed = torch.addmm(self.bias, hidden, self.centre)
+        mixed = rows_of(codes).add_(self.bias).addmm_(hidden, self.centre)
         if slices > 1:
             mixed[cells:].addmm_(hidden[:-cells], self.before)
             mixed[:-cells].addmm_(hidden[cells:], self.after)
         if before is not None:
             mixed[:cells].addmm_(before[-cells:], self.before)
-        if after is not None:
-            mixed[-cells:].addmm_(after[:cells], self.after)
-        mixed.add_(rows_of(codes))
         return mixed.view(slices, height, width, -1).permute(0, 3, 1, 2)
 
 

@@ -13,7 +13,7 @@ _SHARE = 0.8
 """Of the free memory; the rest is for cuDNN's workspace and for what other programs take meanwhile."""
 
 _FLOAT = 4
-_STAGE_CHUNKS = 3
+_STAGE_CHUNKS = 2
 """Chunks of slices that each encoder block holds while it streams."""
 
 _WINDOW = 3 * 4 + 5

@@ -18,7 +18,7 @@ from ..errors import OutOfMemoryError, RequestError
 
 _LOG = logging.getLogger(__name__)
 
-DEFAULT_LIMIT_BYTES = 0.6e9
+DEFAULT_LIMIT_BYTES = 0.65e9
 """Beside the volumes. More makes no run faster: a strip's working set is far beyond every cache anyway."""
 
 _DEFAULT_SHARE = 0.5

@@ -20,7 +20,7 @@ class UpsampleOptions:
             contiguous slabs.
         model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-        memory_limit_gb: Bound on memory beside the input and output volumes; None for 0.6 GB,
+        memory_limit_gb: Bound on memory beside the input and output volumes; None for 0.65 GB,
             or half of what is free where that is less (on a GPU, a share of its own memory).
     """
 

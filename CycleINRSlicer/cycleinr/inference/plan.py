@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
-from ..network.config import NetworkConfig
+from ..network.config import NEIGHBOURS, NetworkConfig
 from ..profile import MAX_TAU
 from ..volume import Volume
 from .host_memory import limit_bytes
@@ -25,8 +25,14 @@ _FLOAT = 4
 _GFLOPS_PER_CORE = 40.0
 """A laptop core's rate on these convolutions; the measured rate replaces it as soon as a run has progress."""
 
-_ENCODER_WORKING_SLICES = 3.0
-"""Slices that each encoder block holds while it streams."""
+_ENCODER_SLICES = 2
+"""Slices that each encoder block holds while it streams: its unfinished output and its hidden values."""
+
+_WINDOW_SLICES = 3 * NEIGHBOURS
+"""Projections around an interval."""
+
+_FIXED_BYTES = 80e6
+"""Pieces of data consistency and blocks of the decoder, whose size does not depend on the strip's."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +120,29 @@ class StripCost:
     columns: int
 
     @property
-    def bytes_per_row(self) -> float:
-        """Encoder state, sampling window, and the input's and the result's float columns, for one image row."""
-        config = self.config
-        cells = self.columns / config.cell**2 * config.width * _FLOAT
-        held = _ENCODER_WORKING_SLICES * (config.blocks + 1) + 5 * 3 + 6
-        columns = self.columns * _FLOAT * (2 * self.grid.n_out + 3 * self.grid.n_in)
-        return cells * held + columns
+    def bytes_per_row_in(self) -> float:
+        """Encoder state and acquired slices, for one image row that goes in."""
+        slices = _ENCODER_SLICES * (self.config.blocks + 2)
+        return slices * self._codes_bytes + 2 * _FLOAT * self.columns * self.grid.n_in
+
+    @property
+    def bytes_per_row_out(self) -> float:
+        """Sampling window and result, for one image row that is kept."""
+        return _WINDOW_SLICES * self._codes_bytes + _FLOAT * self.columns * self.grid.n_out
+
+    @property
+    def _codes_bytes(self) -> float:
+        """One slice's codes for one image row."""
+        return self.columns / self.config.cell**2 * self.config.width * _FLOAT
+
+    @property
+    def overlap(self) -> int:
+        """Rows that go in beside those that are kept."""
+        return 2 * self.config.receptive_pixels
 
     def bytes_for(self, rows: int) -> float:
-        return self.bytes_per_row * (rows + 2 * self.config.receptive_pixels)
+        """Of a strip of which ``rows`` are kept."""
+        return _FIXED_BYTES + self.bytes_per_row_in * (rows + self.overlap) + self.bytes_per_row_out * rows
 
     def rows_within(self, limit_bytes: float, rows: int) -> int:
         """Rows at a time, a whole number of cells: strips of equal height, as few as stay within the limit.
@@ -131,8 +150,8 @@ class StripCost:
         Raises:
             OutOfMemoryError: Not even one cell's rows do.
         """
-        overlap = 2 * self.config.receptive_pixels
-        fit = int(limit_bytes / self.bytes_per_row) - overlap
+        per_row = self.bytes_per_row_in + self.bytes_per_row_out
+        fit = int((limit_bytes - self.bytes_for(0)) / per_row)
         fit -= fit % self.config.cell
         if fit < self.config.cell:
             needed = self.bytes_for(self.config.cell) / 1e9

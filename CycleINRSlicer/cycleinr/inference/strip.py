@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from ..network.conditioning import Slicing
+from ..network.config import NetworkConfig
 from ..network.interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.model import CycleINR, pad_to_cells
 from ..network.smoothing import smooth_pixels
@@ -44,6 +45,50 @@ class Interval:
     queries: Queries
 
 
+@dataclass(frozen=True)
+class Area:
+    """The in-plane cells that are decoded: those of the wanted rows, and what the filter over the pixels reaches.
+
+    Attributes:
+        cells_in: Cells of a whole acquired slice.
+        codes: Those that are decoded, of a slice's codes.
+        shape: (rows, columns) of cells that are decoded.
+        image: (rows, columns) of decoded pixels that lie in the image.
+        rows: Of these, the wanted ones.
+        config: Sizes of cell and filter.
+    """
+
+    cells_in: int
+    codes: slice
+    shape: tuple[int, int]
+    image: tuple[int, int]
+    rows: slice
+    config: NetworkConfig
+
+    @classmethod
+    def of_rows(cls, first: int, out_shape: tuple[int, ...], rows_in: int, config: NetworkConfig) -> Area:
+        """``out_shape`` (..., rows, columns) of the result, which begins at acquired row ``first`` of ``rows_in``."""
+        cell, reach = config.cell, config.smoothing_taps // 2
+        rows, columns = out_shape[-2:]
+        cell_rows, cell_columns = -(-rows_in // cell), -(-columns // cell)
+        low = max(first - reach, 0) // cell
+        high = min(-(-(first + rows + reach) // cell), cell_rows)
+        return cls(
+            cells_in=cell_rows * cell_columns,
+            codes=slice(low * cell_columns, high * cell_columns),
+            shape=(high - low, cell_columns),
+            image=(min(high * cell, rows_in) - low * cell, columns),
+            rows=slice(first - low * cell, first - low * cell + rows),
+            config=config,
+        )
+
+    def pixels(self, corrections: torch.Tensor) -> torch.Tensor:
+        """(T, 2 * cell ** 2, positions) -> (T, 2, rows, columns), filtered."""
+        pixels = F.pixel_shuffle(corrections.unflatten(2, self.shape), self.config.cell)
+        pixels = pixels[:, :, : self.image[0], : self.image[1]]
+        return smooth_pixels(pixels, self.config.smoothing_taps)[:, :, self.rows]
+
+
 class StripNetwork:
     """The network made ready for one scan: weights folded, queries grouped by the interval that they lie in.
 
@@ -69,22 +114,29 @@ class StripNetwork:
         """How often ``run`` calls its ``tick``: for each acquired slice that goes in and each interval done."""
         return 2 * self.slices - 1
 
-    def run(self, slices_in: SlicesIn, out: torch.Tensor, tick: Callable[[], None]) -> None:
+    def run(self, slices_in: SlicesIn, out: torch.Tensor, tick: Callable[[], None], first_row: int = 0) -> None:
         """Compute one strip.
 
         Args:
-            slices_in: Gives acquired slices as network values.
+            slices_in: Gives acquired slices as network values, with all rows that the wanted ones depend on.
             out: (n_out, rows, columns) takes the result in network units.
             tick: Called ``ticks`` times, at about equal intervals.
+            first_row: Which of the acquired slices' rows the result's first one is.
         """
-        cells = [-(-size // self.config.cell) for size in out.shape[1:]]
-        codes = self.encoder.codes(self._chunks(slices_in, cells[0] * cells[1], tick))
-        for interval, window in zip(self.intervals, self.decoder.windows(codes), strict=True):
+        area = Area.of_rows(first_row, out.shape, len(slices_in(0)), self.config)
+        codes = self.encoder.codes(self._chunks(slices_in, area.cells_in, tick))
+        windows = self.decoder.windows(each[area.codes] for each in codes)
+        wanted = slice(first_row, first_row + out.shape[1])
+
+        def rows_of_slices(which: slice) -> torch.Tensor:
+            return slices_in(which)[:, wanted].flatten(1)
+
+        for interval, window in zip(self.intervals, windows, strict=True):
             if _length(interval.outputs):
-                self._smooth(interval, slices_in, out)
+                self._smooth(interval, rows_of_slices, out)
             if _length(interval.predicted):
                 corrections = self.decoder.corrections(window, interval.queries)
-                self._correct(interval, corrections.unflatten(2, cells), slices_in, out)
+                self._correct(interval, area.pixels(corrections), rows_of_slices, out)
             tick()
 
     def _chunks(self, slices_in: SlicesIn, cells: int, tick: Callable[[], None]) -> Iterator[torch.Tensor]:
@@ -117,15 +169,13 @@ class StripNetwork:
     def _smooth(self, interval: Interval, slices_in: SlicesIn, out: torch.Tensor) -> None:
         """Cubic convolution, the start for every output slice of one interval."""
         target = out[interval.outputs]
-        torch.mm(interval.cubic, slices_in(interval.near).flatten(1), out=target.view(len(target), -1))
+        torch.mm(interval.cubic, slices_in(interval.near), out=target.view(len(target), -1))
 
-    def _correct(self, interval: Interval, corrections: torch.Tensor, slices_in: SlicesIn, out: torch.Tensor) -> None:
+    def _correct(self, interval: Interval, pixels: torch.Tensor, slices_in: SlicesIn, out: torch.Tensor) -> None:
         """Residual and gated way to the B-spline, for the predicted slices of one interval."""
         target = out[interval.predicted]
-        rows, columns = out.shape[1:]
-        pixels = F.pixel_shuffle(corrections, self.config.cell)[:, :, :rows, :columns]
-        residual, gate = smooth_pixels(pixels, self.config.smoothing_taps).unbind(1)
-        towards = torch.mm(interval.towards, slices_in(interval.far).flatten(1)).view(target.shape)
+        residual, gate = pixels.unbind(1)
+        towards = torch.mm(interval.towards, slices_in(interval.far)).view(target.shape)
         target.add_(residual).addcmul_(gate, towards)
 
 

@@ -198,9 +198,10 @@ class _Run:
             tools = _Tools(network, consistency, transfers)
             stacks = transfers.strips([computed for computed, _ in parts])
             for (computed, kept), stack in zip(parts, stacks, strict=True):
-                fine = torch.empty(len(covering.positions), *stack.shape[1:], device=network.device)
-                network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total))
-                self._finish(tools, fine[:, kept], stack[:, kept], computed.start + kept.start)
+                shape = len(covering.positions), kept.stop - kept.start, stack.shape[2]
+                fine = torch.empty(shape, device=network.device)
+                network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total), kept.start)
+                self._finish(tools, fine, stack[:, kept], computed.start + kept.start)
             transfers.finish()
 
     def _finish(self, tools: _Tools, fine: torch.Tensor, stack: torch.Tensor, first_row: int) -> None:
