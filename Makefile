@@ -14,7 +14,7 @@ demo: $(VENV)/engine.done
 
 test: $(VENV)/host.done
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output

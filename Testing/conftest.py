@@ -17,8 +17,13 @@ for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "Testing"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from cycleinr.threads import wait_politely  # noqa: E402
+
 # One definition for all folders: the host can be started once per process only
 from slicer_host.fixtures import host, running_host, scene  # noqa: E402, F401
+
+# Tests run two at a time, with the programs that they start beside them.
+wait_politely()
 
 # A shell that starts the suite in the background has SIGINT ignored, and programs that tests start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

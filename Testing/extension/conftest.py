@@ -8,8 +8,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture
 def engine(host):
-    """The application's engine, its process gone after the test."""
+    """The application's engine; a process that an earlier test left idle goes on serving, as it does for a user."""
     from CycleINRSlicerLib.engine import sharedEngine
+    from slicer_scans import filesIn
 
-    yield sharedEngine()
-    sharedEngine().stop()
+    engine = sharedEngine()
+    yield engine
+    if engine.isRunning and filesIn(engine.folder):
+        engine.stop()
+
+
+@pytest.fixture
+def coldEngine(engine):
+    """The application's engine before its process is started; the process is gone after the test."""
+    engine.stop()
+    yield engine
+    engine.stop()

@@ -118,12 +118,12 @@ def test_a_chosen_output_is_filled_and_keeps_its_name(engine, scan):
     assert run.outputNode is chosen and chosen.GetName() == "mine" and chosen.GetImageData() is not None
 
 
-def test_the_input_cannot_be_the_output(engine, scan):
+def test_the_input_cannot_be_the_output(coldEngine, scan):
     from CycleINRSlicerLib.errors import NodeError
 
     with pytest.raises(NodeError, match="may not replace the input"):
-        startRun(engine, scan, outputNode=scan)
-    assert not engine.isRunning
+        startRun(coldEngine, scan, outputNode=scan)
+    assert not coldEngine.isRunning
 
 
 def test_difference_to_bspline_comes_with_the_result(engine, scan):
@@ -183,7 +183,7 @@ def test_a_killed_process_is_a_clear_failure(host, engine, scan):
     assert again.outputNode is not None
 
 
-def test_a_crash_during_start_shows_its_last_words(host, engine, scan, monkeypatch, tmp_path):
+def test_a_crash_during_start_shows_its_last_words(host, coldEngine, scan, monkeypatch, tmp_path):
     """A Python that cannot run the engine: the reason reaches the reader, not just an exit code."""
     from CycleINRSlicerLib import engine_process
 
@@ -191,17 +191,17 @@ def test_a_crash_during_start_shows_its_last_words(host, engine, scan, monkeypat
     broken.write_text("#!/bin/sh\necho 'ImportError: DLL load failed' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(engine_process, "pythonExecutable", lambda: str(broken))
-    run = startRun(engine, scan)
+    run = startRun(coldEngine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=20)
     assert "exit code 1" in str(run.error) and "DLL load failed" in str(run.error)
     assert volumeNodes() == [scan]
 
 
-def test_a_missing_python_is_a_clear_failure(host, engine, scan, monkeypatch):
+def test_a_missing_python_is_a_clear_failure(host, coldEngine, scan, monkeypatch):
     from CycleINRSlicerLib import engine_process
 
     monkeypatch.setattr(engine_process, "pythonExecutable", lambda: "/nowhere/PythonSlicer")
-    run = startRun(engine, scan)
+    run = startRun(coldEngine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=20)
     assert run.state.value == "failed" and "could not be started" in str(run.error)
 
@@ -276,12 +276,12 @@ def test_two_runs_take_turns(host, engine, scan):
     assert volumeNodes() == [scan, first.outputNode, second.outputNode]
 
 
-def test_a_broken_pytorch_is_explained(host, engine, scan, monkeypatch, tmp_path):
+def test_a_broken_pytorch_is_explained(host, coldEngine, scan, monkeypatch, tmp_path):
     """The engine's process finds a torch that cannot be imported, as a half-finished installation leaves it."""
     from CycleINRSlicerLib.errors import InstallationError
 
     (tmp_path / "torch.py").write_text("raise ImportError('DLL load failed while importing _C')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    run = startRun(engine, scan)
+    run = startRun(coldEngine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=LIMIT_S)
     assert isinstance(run.error, InstallationError) and "DLL load failed" in str(run.error)
