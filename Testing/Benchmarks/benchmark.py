@@ -54,7 +54,7 @@ class Scope:
 def scope(quick: bool) -> Scope:
     threads = tuple(sorted({1, cores()}))
     if quick:
-        return Scope((20, 128, 128), (0.5, 2), threads, (None, 0.03), True)
+        return Scope((20, 128, 128), (0.5, 2), threads, (None, 0.12), True)
     return Scope(FULL_CT, (8, 24, 78, 150, 300), threads, (None, 0.5, 0.2), False)
 
 

@@ -9,6 +9,7 @@ from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
+from cycleinr.inference.devices import choose_device
 from cycleinr.inference.execution import CPU, CUDA
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.transfers import OverlappedTransfers, PlainTransfers
@@ -133,3 +134,35 @@ def test_cancelling_ends_the_work_on_a_gpu(thick):
             heard.append,
             cancelled=lambda: len(heard) >= 3,
         )
+
+
+@needs_cuda
+def test_a_gpu_agrees_with_the_cpu_on_mr_within_a_thousandth():
+    mr = read_volume(REPOSITORY / "Testing" / "data" / "mr_head_1mm.nii.gz")
+    affine = mr.ijk_to_ras.copy()
+    affine[:3, 2] *= 4
+    thick = Volume(mr.array[::4][:10].astype(np.float32), affine, "MR")
+
+    assert np.abs(fine(thick, "cuda") - fine(thick)).max() <= 0.001 * np.ptp(thick.array)
+
+
+@needs_cuda
+def test_a_gpu_with_little_memory_left_gives_the_same_result(thick):
+    """Real shortage: PyTorch is allowed a part of the card that the whole strip does not fit into."""
+    expected = fine(thick, "cuda")
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(48e6 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        scarce = fine(thick, "cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+    assert np.abs(scarce - expected).max() <= 1
+
+
+@needs_cuda
+def test_a_gpu_that_works_is_the_automatic_device():
+    choice = choose_device("auto")
+
+    assert choice.device.name == "cuda:0" and choice.device.memory_gb > 0
+    assert choice.device.label in choice.reason

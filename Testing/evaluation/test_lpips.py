@@ -5,7 +5,7 @@ import pytest
 import torch
 from cycleinr.errors import ModelError
 from cycleinr.evaluation import lpips_squeeze
-from cycleinr.evaluation.frechet import frechet_squeeze
+from cycleinr.evaluation.frechet import frechet_distance
 from scipy.linalg import sqrtm
 
 
@@ -57,7 +57,7 @@ def test_frechet_distance_of_gaussians_follows_the_definition():
     ours, true = rng.normal(size=(60, 6)) @ rng.normal(size=(6, 6)) + 2, rng.normal(size=(50, 6))
     c1, c2 = np.cov(ours.T), np.cov(true.T)
     expected = np.sum((ours.mean(0) - true.mean(0)) ** 2) + np.trace(c1 + c2 - 2 * np.real(sqrtm(c1 @ c2)))
-    assert frechet_squeeze(ours, true) == pytest.approx(expected, rel=1e-6)
-    assert frechet_squeeze(ours, ours + 3) == pytest.approx(6 * 9)
-    assert frechet_squeeze(ours[:, :2], ours[:, :2]) == pytest.approx(0, abs=1e-9)
-    assert np.isnan(frechet_squeeze(ours[:1], true))
+    assert frechet_distance(ours, true) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(ours, ours + 3) == pytest.approx(6 * 9)
+    assert frechet_distance(ours[:, :2], ours[:, :2]) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(frechet_distance(ours[:1], true))

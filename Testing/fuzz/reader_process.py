@@ -77,7 +77,7 @@ _KINDS = {
     # What must not happen, so that a test can see that it would be noticed
     "abort": lambda path: os.abort(),
     "terabyte": lambda path: bytearray(1 << 40),
-    "large": lambda path: bytearray(MOST_BYTES + (1 << 20)),
+    "large": lambda path: bytearray(MOST_BYTES + (1 << 28)),
 }
 
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def evaluate_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of fine volumes; k is their slice direction.")],
+    scans: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of fine volumes, whose slice direction is k; or a CSV file with the columns thick and thin: "
+            "real pairs of scans, which ratios and conditions do not apply to."
+        ),
+    ],
     output: Annotated[
         Path, typer.Argument(help="Folder for rows.csv, summary.md and summary.tex; resumed if it exists.")
     ],
@@ -53,20 +59,37 @@ def evaluate_command(
         Path | None, typer.Option(help="A thick-slice scan to draw at ratios 1.5 to 6 with the last method.")
     ] = None,
     lpips: Annotated[Path | None, typer.Option(help="Folder with the weights of LPIPS-squeeze.")] = None,
+    lpips_nets: Annotated[
+        str,
+        typer.Option(
+            help="Backbones of LPIPS, separated by commas: squeeze, alex, vgg. The last two need the lpips package, "
+            "which downloads their weights when first used."
+        ),
+    ] = "squeeze",
+    fid: Annotated[
+        bool,
+        typer.Option(
+            "--fid", help="Also FID; needs torchmetrics and torch-fidelity, which download weights when first used."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
 ) -> None:
     """Degrade fine volumes, restore them with every method, and measure; can be stopped and started again."""
     from ..evaluation.gallery import draw_all, draw_strip
+    from ..evaluation.pair_table import read_pairs
     from ..evaluation.protocol import parse_ratio
     from ..evaluation.report import write_report
-    from ..evaluation.runner import Plan, evaluate
+    from ..evaluation.runner import Plan, evaluate, evaluate_pairs
     from ..files import read_volume
 
     chosen = _methods(methods, weights or (), without_consistency or (), device)
     found = _segmenters(segment, segmenter or ())
     numbers = [parse_ratio(text) for text in ratios.split(",")]
-    plan = Plan(numbers, conditions.split(","), chosen, lpips, found, crop)
-    evaluation = evaluate(folder, output, plan)
+    plan = Plan(numbers, conditions.split(","), chosen, lpips, found, crop, _listed(lpips_nets), fid)
+    if scans.suffix.lower() == ".csv":
+        evaluation = evaluate_pairs(read_pairs(scans), output, plan)
+    else:
+        evaluation = evaluate(scans, output, plan)
     for text in (*evaluation.failures, *evaluation.notes):
         print(text, file=sys.stderr)
     print(write_report(output, chosen, evaluation)[0].read_text(encoding="utf-8"))
@@ -100,6 +123,10 @@ def _methods(text: str, weights: Iterable[Path], bare: Iterable[Path], device: s
         name = f"{path.stem}_bare"
         chosen[name] = bare_method(name, f"{path.stem} without consistency", path, device)
     return chosen
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _segmenters(text: str, commands: Iterable[str]) -> dict[str, Segmenter]:

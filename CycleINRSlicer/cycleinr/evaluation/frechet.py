@@ -1,4 +1,4 @@
-"""How far the results of a method, taken together, are from the truths, in the features of SqueezeNet."""
+"""How far the results of a method, taken together, are from the truths, in the features of a network."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .summary import Group
 from .views import TRUTH, load_views, views_path
 
 
-def frechet_squeeze(ours: np.ndarray, true: np.ndarray) -> float:
-    """Frechet distance of two sets of squeeze features as if Gaussian; not FID, which needs Inception's features.
+def frechet_distance(ours: np.ndarray, true: np.ndarray) -> float:
+    """Frechet distance of two sets of features as if Gaussian; FID on Inception's features, and on no others.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The last trace is the nuclear norm of the product of the two centred
     data matrices, which needs no matrix root and holds for fewer slices than features, where covariances are singular.
@@ -30,17 +30,18 @@ def frechet_squeeze(ours: np.ndarray, true: np.ndarray) -> float:
     return float(max(0.0, shift @ shift + np.square(a).sum() + np.square(b).sum() - 2 * cross))
 
 
-def frechet_of_group(out_dir: str | Path, group: Group, method: str) -> float:
+def frechet_of_group(out_dir: str | Path, group: Group, method: str, kind: str = "features") -> float:
     """Frechet distance of one method over all compared slices of all cases of a group.
 
     :param out_dir: the output folder that the group's rows come from.
-    :returns: the distance; nan where LPIPS-squeeze was not available for some case.
+    :param kind: which features of the views, "features" for squeeze or "inception".
+    :returns: the distance; nan where the network was not available for some case.
     """
     cases = [row.key[:3] for row in group.rows if row.method == method and row.volume in group.volumes]
     pooled = []
     for name in (method, TRUTH):
-        features = [load_views(views_path(out_dir, case, name)).features for case in cases]
+        features = [getattr(load_views(views_path(out_dir, case, name)), kind) for case in cases]
         if not features or any(part.size == 0 for part in features):
             return float("nan")
         pooled.append(np.concatenate(features))
-    return frechet_squeeze(*pooled)
+    return frechet_distance(*pooled)

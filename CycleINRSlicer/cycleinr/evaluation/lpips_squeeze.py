@@ -100,13 +100,13 @@ class LpipsSqueeze(nn.Module):
         :param prediction: (K, J, I) on the range [0, 1]; what lies outside is clipped.
         :param truth: the same shape and range.
         :returns: distance of each slice (K,), and 512 features of each slice of both, (K, 512), for
-            `frechet.frechet_squeeze`.
+            `frechet.frechet_distance`.
         """
         device = self.shift.device
         per_batch = max(1, _PIXELS_AT_A_TIME // (truth.shape[1] * truth.shape[2]))
         parts = []
         for start in range(0, truth.shape[0], per_batch):
-            images = (_as_images(stack[start : start + per_batch], device) for stack in (prediction, truth))
+            images = (as_images(stack[start : start + per_batch], device) for stack in (prediction, truth))
             parts.append([part.cpu().numpy() for part in self._distances_and_features(*images)])
         distances, ours, true = (np.concatenate(column) for column in zip(*parts, strict=True))
         return distances, ours, true
@@ -127,36 +127,14 @@ def find_lpips(folder: str | Path | None = None) -> tuple[LpipsSqueeze | None, s
         return None, f"LPIPS-squeeze is not available: {error}"
 
 
-def find_packaged_lpips(net: str) -> tuple[object | None, str]:
-    """LPIPS with the alex or vgg backbone, where the `lpips` package is installed and can load its weights.
-
-    :param net: "alex" or "vgg".
-    :returns: a function of two (K, J, I) stacks on [0, 1] that gives (K,) distances, and ""; or None and the reason.
-    """
-    try:
-        import lpips
-
-        network = lpips.LPIPS(net=net, verbose=False).eval()
-    except Exception as error:  # noqa: BLE001 - whatever a missing package, network or file raises, the answer is one.
-        return None, f"LPIPS-{net} is not available: {error}"
-
-    @torch.inference_mode()
-    def distances(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        device = next(network.parameters()).device
-        pairs = zip(prediction, truth, strict=True)
-        return np.array([float(network(*(_as_images(s[None], device) for s in pair))) for pair in pairs])
-
-    return distances, ""
+def as_images(stack: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(K, J, I) on [0, 1], what lies outside is clipped -> (K, 3, J, I) on [-1, 1]."""
+    grey = torch.from_numpy(np.clip(stack, 0, 1).astype(np.float32)).to(device) * 2 - 1
+    return grey[:, None].expand(-1, 3, -1, -1)
 
 
 def _unit_length(x: torch.Tensor) -> torch.Tensor:
     return x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
-
-
-def _as_images(stack: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(K, J, I) on [0, 1] -> (K, 3, J, I) on [-1, 1]."""
-    grey = torch.from_numpy(np.clip(stack, 0, 1).astype(np.float32)).to(device) * 2 - 1
-    return grey[:, None].expand(-1, 3, -1, -1)
 
 
 def _load(network: nn.Module, path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from .protocol import Case, ratio_text
 from .table import Row
 
 if TYPE_CHECKING:
-    from .lpips_squeeze import LpipsSqueeze
+    from .perceptual import Perceptual
 
 CONSISTENCY_QUANTILE = 0.999
 
@@ -27,6 +26,7 @@ class Views:
     :param sigmas: (K,) noise of each slice, in HU or thousandths of the range.
     :param features: (K, 512) squeeze features of each slice, (0, 512) where not available.
     :param spacing_kji_mm: (3,) distance between neighbouring samples, for the planes' proportions.
+    :param inception: (K, 2048) Inception features of each slice, (0, 0) where not available.
     """
 
     coronal: np.ndarray
@@ -34,16 +34,17 @@ class Views:
     sigmas: np.ndarray
     features: np.ndarray
     spacing_kji_mm: np.ndarray
+    inception: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 def measure(
-    case: Case, method: str, prediction: np.ndarray, seconds: float, lpips: LpipsSqueeze | None
+    case: Case, method: str, prediction: np.ndarray, seconds: float, perceptual: Perceptual
 ) -> tuple[Row, Views, Views]:
     """Measure one prediction.
 
     :param prediction: (n_out, J, I) in the volume's units.
     :param seconds: how long the method took.
-    :param lpips: None where it is not available.
+    :param perceptual: the networks that compare slices.
     :returns: the row, the prediction's views and the truth's.
     """
     ours, true = (case.range.to_unit(stack[case.compared]) for stack in (prediction, case.truth))
@@ -52,7 +53,8 @@ def measure(
     )
     generated = case.generated[case.compared]
     ssim = metrics.ssim_slices(ours, true, 1.0)
-    distance, features, features_truth = _perceptual(lpips, ours, true)
+    compared = perceptual.compare(ours, true)
+    squeeze = compared.distances["squeeze"]
     consistency_max, consistency_q999 = consistency_residual(case, prediction)
     row = Row(
         volume=case.name,
@@ -65,8 +67,10 @@ def measure(
         ssim_axial=float(ssim.mean()),
         ssim_axial_generated=float(ssim[generated].mean()),
         ssim_coronal=metrics.ssim_coronal(ours, true, 1.0),
-        lpips_squeeze=float(distance.mean()),
-        lpips_squeeze_generated=float(distance[generated].mean()),
+        lpips_squeeze=float(squeeze.mean()),
+        lpips_squeeze_generated=float(squeeze[generated].mean()),
+        lpips_alex=float(compared.distances["alex"].mean()),
+        lpips_vgg=float(compared.distances["vgg"].mean()),
         snli=float(np.std(noise)),
         snli_truth=float(np.std(noise_truth)),
         sigma_deviation=float(np.std(noise - noise_truth)),
@@ -78,7 +82,9 @@ def measure(
         compared_mm=case.compared_mm,
     )
     spacing = np.array(case.spacing_kji_mm)
-    return row, _views(ours, noise, features, spacing), _views(true, noise_truth, features_truth, spacing)
+    features = zip(compared.squeeze, compared.inception, strict=True)
+    stacks = (ours, noise), (true, noise_truth)
+    return row, *(_views(*stack, spacing, *both) for stack, both in zip(stacks, features, strict=True))
 
 
 def consistency_residual(case: Case, prediction: np.ndarray) -> tuple[float, float]:
@@ -92,13 +98,6 @@ def consistency_residual(case: Case, prediction: np.ndarray) -> tuple[float, flo
     return float(difference.max()) / case.range.noise_unit, float(quantile) / case.range.noise_unit
 
 
-def _perceptual(lpips: LpipsSqueeze | None, ours: np.ndarray, true: np.ndarray):
-    if lpips is None:
-        none = np.empty((0, 0), np.float32)
-        return np.full(len(true), math.nan), none, none
-    return lpips.compare(ours, true)
-
-
-def _views(stack: np.ndarray, sigmas: np.ndarray, features: np.ndarray, spacing_kji_mm: np.ndarray) -> Views:
+def _views(stack, sigmas, spacing_kji_mm, squeeze, inception) -> Views:
     coronal, sagittal = stack[:, stack.shape[1] // 2], stack[:, :, stack.shape[2] // 2]
-    return Views(coronal, sagittal, sigmas, features, spacing_kji_mm)
+    return Views(coronal, sagittal, sigmas, squeeze, spacing_kji_mm, inception)

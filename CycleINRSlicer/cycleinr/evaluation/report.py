@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ..files.atomic import publish, staging_folder
+from .fid import FID_SLICES, fid_of_groups
 from .frechet import frechet_of_group
 from .methods import Method
 from .runner import ROWS_FILE, SEGMENTS_FILE, Evaluation
@@ -20,6 +22,8 @@ COLUMNS = (
     ("ssim_axial", "SSIM axial", 4),
     ("ssim_coronal", "SSIM coronal", 4),
     ("lpips_squeeze", "LPIPS squeeze", 4),
+    ("lpips_alex", "LPIPS alex", 4),
+    ("lpips_vgg", "LPIPS vgg", 4),
     ("snli", "SNLI", 3),
     ("snli_truth", "SNLI truth", 3),
     ("sigma_deviation", "sigma deviation", 3),
@@ -28,6 +32,9 @@ COLUMNS = (
     ("seconds", "seconds", 1),
 )
 """Metric, heading, decimals."""
+
+_ON_REQUEST = ("lpips_alex", "lpips_vgg")
+"""Columns that a table has only where some value of them is there."""
 
 _UNITS = {"CT": "HU", "MR": "thousandths of the truth's 99.9th percentile"}
 _CONDITIONS = {
@@ -53,7 +60,7 @@ def write_report(
     frechet = {(g.key, name): frechet_of_group(out_dir, g, name) for g in found for name in g.methods}
     segments = read_rows(out_dir / SEGMENTS_FILE, SegmentRow)
     texts = {
-        "summary.md": markdown(found, labels, frechet, evaluation, segments),
+        "summary.md": markdown(found, labels, frechet, evaluation, segments, fid_of_groups(out_dir, found)),
         "summary.tex": latex(found, labels, segments),
     }
     for name, text in texts.items():
@@ -69,11 +76,13 @@ def markdown(
     frechet: Mapping[tuple[GroupKey, str], float],
     evaluation: Evaluation | None = None,
     segments: Sequence[SegmentRow] = (),
+    fid: Mapping[tuple[GroupKey, str], float] = MappingProxyType({}),
 ) -> str:
     """The whole summary; the best mean of a column is bold where the column can have a winner.
 
     :param frechet: Frechet distance on squeeze features by group and method.
     :param segments: adds one table of segmentation agreement per modality, condition and ratio.
+    :param fid: FID by group and method; a group where none is there has no line of it.
     """
     parts = ["# Evaluation\n\nMean ± standard deviation over cases.\n"]
     for group in found:
@@ -82,8 +91,11 @@ def markdown(
         if group.left_out:
             parts.append(f"Left out, since not every method has them: {', '.join(group.left_out)}.\n")
         parts.append("\n".join(f"- {_sentence(claim, labels)}" for claim in group.claims()) + "\n")
-        distances = (f"{labels.get(name, name)} {_frechet(frechet[group.key, name])}" for name in group.methods)
-        parts.append(f"Frechet distance on squeeze features, slices of all cases pooled: {', '.join(distances)}.\n")
+        parts.append(
+            _distances("Frechet distance on squeeze features, slices of all cases pooled", group, labels, frechet)
+        )
+        if any(math.isfinite(fid.get((group.key, name), math.nan)) for name in group.methods):
+            parts.append(_distances(_fid_title(group), group, labels, fid))
     for key, count, table in segment_tables(segments, labels, "±"):
         parts.append(_markdown_table(_segment_title(key, count), table))
     for title, lines in _remarks(evaluation):
@@ -136,11 +148,12 @@ def _table(
     escape: Callable[[str], str] = str,
 ) -> list[list[str]]:
     """Heading and one line per method."""
+    columns = [column for column in COLUMNS if column[0] not in _ON_REQUEST or _is_measured(group, column[0])]
     gains = [f"gain over {labels.get(name, name)} (dB)" for name in REFERENCES if name in group.methods]
-    lines = [[escape(text) for text in ("Method", *(heading for _, heading, _ in COLUMNS), *gains)]]
+    lines = [[escape(text) for text in ("Method", *(heading for _, heading, _ in columns), *gains)]]
     for method in group.methods:
         cells = [escape(labels.get(method, method))]
-        for metric, _, decimals in COLUMNS:
+        for metric, _, decimals in columns:
             text = group.statistic(method, metric).text(decimals, plus_minus)
             cells.append(bold(text) if group.best(metric) == method else text)
         for reference in (name for name in REFERENCES if name in group.methods):
@@ -148,6 +161,24 @@ def _table(
             cells.append(gain.text(2, plus_minus, sign=True) if method != reference else "-")
         lines.append(cells)
     return lines
+
+
+def _is_measured(group: Group, metric: str) -> bool:
+    return any(group.statistic(method, metric).n for method in group.methods)
+
+
+def _distances(
+    title: str, group: Group, labels: Mapping[str, str], distances: Mapping[tuple[GroupKey, str], float]
+) -> str:
+    of_method = (f"{labels.get(name, name)} {_frechet(distances[group.key, name])}" for name in group.methods)
+    return f"{title}: {', '.join(of_method)}.\n"
+
+
+def _fid_title(group: Group) -> str:
+    first = [row for row in group.rows if row.method == group.methods[0] and row.volume in group.volumes]
+    count = sum(row.n_compared for row in first)
+    text = f"FID, slices of all cases pooled ({count} slices"
+    return text + (f"; too high below {FID_SLICES}, so compare only within this line)" if count < FID_SLICES else ")")
 
 
 def _frechet(distance: float) -> str:

@@ -7,6 +7,7 @@ structure of these, where structures are asked for, and `views/`, what figures n
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,15 @@ import numpy as np
 from ..errors import CycleinrError, InputError, OutputError, RequestError
 from ..files import IMAGE_SUFFIXES, guess_modality, image_suffix, read_volume
 from ..volume import Volume
-from .measure import measure
+from .carry_over import keep_row, keep_views, same_prediction
+from .measure import Views, measure
 from .methods import METHODS, Method
 from .pairs import make_pair_case
+from .perceptual import Perceptual, find_perceptual
 from .protocol import CONDITIONS, PAIR, Case, make_case, parse_ratio, ratio_text
 from .segmentation import Segmenter, compare_masks, segmenters_for
 from .table import Row, SegmentRow, read_rows, write_rows
-from .views import TRUTH, save_views, views_path
+from .views import TRUTH, load_views, save_views, views_path
 
 ROWS_FILE = "rows.csv"
 SEGMENTS_FILE = "segments.csv"
@@ -45,6 +48,8 @@ class Plan:
     :param crop_pixels: measure only the central square of this many pixels of each slice, for methods that take hours
         for a whole scan; the volumes' names say so. Pairs are never cropped.
     :param segmenters: structure -> segmenter, to compare its masks in the result and in the truth.
+    :param lpips_nets: backbones of LPIPS, of "squeeze", "alex" and "vgg"; the last two are fetched when first used.
+    :param fid: whether to measure FID; its weights are fetched when first used.
     """
 
     ratios: Sequence[float] = (2, 3, 5)
@@ -53,6 +58,8 @@ class Plan:
     lpips_folder: str | Path | None = None
     segmenters: Mapping[str, Segmenter] = field(default_factory=dict)
     crop_pixels: int | None = None
+    lpips_nets: Sequence[str] = ("squeeze",)
+    fid: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,8 +197,8 @@ def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: Plan) -> Evaluation:
         (out_dir / "views").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {out_dir} cannot be made ({error.strerror}). Choose another.") from error
-    lpips, note = _lpips(plan)
-    results = _Results(out_dir, plan, lpips)
+    perceptual = find_perceptual(plan.lpips_folder, plan.lpips_nets, plan.fid)
+    results = _Results(out_dir, plan, perceptual)
     failures = []
     for recipe in recipes:
         missing = [method for method in plan.methods.values() if results.lacks(recipe, method)]
@@ -210,7 +217,7 @@ def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: Plan) -> Evaluation:
                 results.add(case, method, masks)
             except CycleinrError as error:
                 failures.append(f"{recipe.name}, {recipe.condition}, x{ratio_text(case.ratio)}, {method.name}: {error}")
-    return Evaluation(results.rows, failures, [note] if note else [])
+    return Evaluation(results.rows, failures, list(perceptual.notes))
 
 
 class _Masks:
@@ -238,8 +245,8 @@ class _Masks:
 class _Results:
     """The output folder's tables, and what is still missing in them."""
 
-    def __init__(self, out_dir: Path, plan: Plan, lpips):
-        self.out_dir, self.plan, self.lpips = out_dir, plan, lpips
+    def __init__(self, out_dir: Path, plan: Plan, perceptual: Perceptual):
+        self.out_dir, self.plan, self.perceptual = out_dir, plan, perceptual
         self.rows = read_rows(out_dir / ROWS_FILE)
         self.segments = read_rows(out_dir / SEGMENTS_FILE, SegmentRow)
 
@@ -248,10 +255,23 @@ class _Results:
         if recipe.ratio and not method.serves(parse_ratio(recipe.ratio)):
             return False
         found = [row for row in self.rows if _is_about(row, recipe, method.name)]
-        if not found:
+        if not found or any(self._lacks_perceptual(row) for row in found):
             return True
         wanted = segmenters_for(found[0].modality, self.plan.segmenters)
         return not set(wanted) <= {row.structure for row in self.segments if _is_about(row, recipe, method.name)}
+
+    def _lacks_perceptual(self, row: Row) -> bool:
+        """Whether a network that was asked for has not seen a result yet."""
+        if any(math.isnan(getattr(row, f"lpips_{net}")) for net in self.perceptual.packaged):
+            return True
+        if self.perceptual.inception is None:
+            return False
+        path = views_path(self.out_dir, row.key[:3], row.method)
+        return not path.exists() or load_views(path).inception.size == 0
+
+    def _save_views(self, row: Row, name: str, views: Views, keep: bool) -> None:
+        path = views_path(self.out_dir, row.key[:3], name)
+        save_views(path, keep_views(views, load_views(path)) if keep and path.exists() else views)
 
     def add(self, case: Case, method: Method, masks: _Masks) -> None:
         """Run a method on a case and write what was missing about it.
@@ -265,11 +285,13 @@ class _Results:
             raise InputError(f"It returned slices of shape {prediction.shape} instead of {case.truth.shape}.")
         if not np.isfinite(prediction).all():
             raise InputError("It returned values that are not finite.")
-        row, ours, true = measure(case, method.name, prediction, seconds, self.lpips)
+        row, ours, true = measure(case, method.name, prediction, seconds, self.perceptual)
         segments = list(masks.compare(prediction, method.name))
+        earlier = next((old for old in self.rows if old.key == row.key and same_prediction(row, old)), None)
         # Views first: a row says that everything about it is there.
-        save_views(views_path(self.out_dir, row.key[:3], method.name), ours)
-        save_views(views_path(self.out_dir, row.key[:3], TRUTH), true)
+        self._save_views(row, method.name, ours, keep=earlier is not None)
+        self._save_views(row, TRUTH, true, keep=True)
+        row = keep_row(row, earlier)
         self.segments = [old for old in self.segments if old.key != row.key] + segments
         if self.segments:
             write_rows(self.out_dir / SEGMENTS_FILE, self.segments)
@@ -281,11 +303,3 @@ class _Results:
 def _is_about(row: Row | SegmentRow, recipe: _Recipe, method: str) -> bool:
     same = (row.volume, row.condition, row.method) == (recipe.name, recipe.condition, method)
     return same and recipe.ratio in ("", row.ratio)
-
-
-def _lpips(plan: Plan):
-    try:
-        from .lpips_squeeze import find_lpips
-    except ImportError as error:
-        return None, f"LPIPS-squeeze is not available: {error}."
-    return find_lpips(plan.lpips_folder)

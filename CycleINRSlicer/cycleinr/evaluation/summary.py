@@ -18,6 +18,8 @@ HIGHER_IS_BETTER = {
     "ssim_axial": True,
     "ssim_coronal": True,
     "lpips_squeeze": False,
+    "lpips_alex": False,
+    "lpips_vgg": False,
     "sigma_deviation": False,
 }
 """Metrics that have a winner. SNLI has none: copying slices scores well on it, so it is read beside the truth's."""

@@ -7,7 +7,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ class Row:
     :param ssim_axial: mean over compared slices; `ssim_axial_generated` over the generated ones of them.
     :param ssim_coronal: mean over planes (K, I).
     :param lpips_squeeze: mean over compared slices, and over the generated ones of them.
+    :param lpips_alex, lpips_vgg: mean over compared slices.
     :param snli: spread of the slices' noise; `snli_truth` is the truth's own.
     :param sigma_deviation: spread of the difference between the slices' noise and the truth's.
     :param consistency_max: largest |re-acquired prediction - input|; `consistency_q999` the 0.999 quantile.
@@ -48,6 +49,8 @@ class Row:
     ssim_coronal: float
     lpips_squeeze: float
     lpips_squeeze_generated: float
+    lpips_alex: float = field(default=math.nan, kw_only=True)
+    lpips_vgg: float = field(default=math.nan, kw_only=True)
     snli: float
     snli_truth: float
     sigma_deviation: float
@@ -88,27 +91,31 @@ class SegmentRow:
 
 
 _KINDS = {"str": str, "int": int, "float": float}
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(column.name for column in fields(Row))
 AnyRow = TypeVar("AnyRow", Row, SegmentRow)
 
 
 def read_rows(path: str | Path, kind: type[AnyRow] = Row) -> list[AnyRow]:
     """All rows of a results file; none if there is no such file.
 
+    A column that earlier versions did not write may be missing; its values are then nan.
+
     :raises InputError: the file has other columns, or holds something that is no number.
     """
     path = Path(path)
     if not path.exists():
         return []
-    types = {field.name: _KINDS[field.type] for field in fields(kind)}
+    types = {column.name: _KINDS[column.type] for column in fields(kind)}
+    required = {column.name for column in fields(kind) if column.default is MISSING}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != tuple(types):
+        columns = list(reader.fieldnames or ())
+        if columns != [name for name in types if name in columns] or not required <= set(columns):
             raise InputError(
                 f"{path.name} has other columns than this version writes. Move it away to measure everything again."
             )
         try:
-            return [kind(**{name: _parse(record[name], as_) for name, as_ in types.items()}) for record in reader]
+            return [kind(**{name: _parse(record[name], types[name]) for name in columns}) for record in reader]
         except (TypeError, ValueError) as error:
             raise InputError(f"{path.name} is damaged ({error}). Move it away to measure everything again.") from error
 
@@ -120,7 +127,7 @@ def write_rows(path: str | Path, rows: Sequence[Row] | Sequence[SegmentRow]) -> 
     :raises OutputError: the folder cannot be written to.
     """
     path = Path(path)
-    columns = [field.name for field in fields(rows[0])]
+    columns = [column.name for column in fields(rows[0])]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

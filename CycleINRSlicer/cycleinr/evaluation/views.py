@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,8 @@ def load_views(path: Path) -> Views:
             "its folder views back."
         )
     with np.load(path) as stored:
-        if {field.name for field in fields(Views)} - set(stored.files):
+        if {field.name for field in fields(Views) if field.default_factory is MISSING} - set(stored.files):
             raise InputError(
                 f"{path} is of another version. Move the whole output folder away to measure everything again."
             )
-        return Views(**{field.name: stored[field.name] for field in fields(Views)})
+        return Views(**{field.name: stored[field.name] for field in fields(Views) if field.name in stored})
