@@ -1,6 +1,7 @@
 # make demo   sets everything up and super-resolves the bundled thick-slice scan
 # make test   sets everything up and runs all tests
 # make panel  opens the Slicer panel in the headless host and takes its picture
+# make audit  asks pip-audit's services about known holes in the packages of a release
 # make benchmark  measures speed and memory on an idle machine; QUICK=1 takes small crops and only prints
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SCAN := CycleINRSlicer/Resources/SampleData/ct_head_5mm.nii.gz
 
-.PHONY: demo test panel benchmark lint clean
+.PHONY: demo test panel benchmark audit lint clean
 demo: $(VENV)/engine.done
 	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite
 
@@ -21,6 +22,13 @@ panel: $(VENV)/host.done
 
 benchmark: $(VENV)/engine.done
 	$(BIN)/python Testing/Benchmarks/benchmark.py $(if $(QUICK),--quick,--output docs/benchmarks.md)
+
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements-release.txt
+	grep '^torch==' constraints.txt > build/audit/torch.txt
+	build/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement build/audit/torch.txt
 
 lint: $(VENV)/engine.done
 	$(BIN)/ruff check .

@@ -109,7 +109,7 @@ def run_job(
     :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume`
         and `write_dicom_series` raise.
     """
-    from .files import read_volume, write_sidecar, write_volume
+    from .files import read_volume, sidecar, write_volume
 
     started = time.monotonic()
     check_job(job)
@@ -119,14 +119,14 @@ def run_job(
 
     stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE))
     result = upsample(volume, job.options, stages.next(), cancelled)
-    with _report(job, volume, result, stages.next(), cancelled):
+    beside = sidecar(job.output, result.provenance, job.overwrite)
+    with _report(job, volume, result, stages.next(), cancelled), beside:
         report(Progress("Writing", 0.99))
         notes = ()
         if job.writes_dicom:
             notes = _write_dicom(job, result.volume, result.provenance)
         else:
             write_volume(result.volume, job.output, result.provenance, job.overwrite)
-        write_sidecar(job.output, result.provenance, job.overwrite)
     return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
 
 
@@ -172,9 +172,16 @@ def _report(
 
     check = check_result(volume, result.volume, job.options, progress, cancelled)
     run = Reported(volume, result.volume, job.input.name, job.output.name, result.provenance, check)
-    with new_folder(job.report, lambda: _check_report(job)) as folder:
-        write_report(run, folder)
-        yield
+    written = False
+    try:
+        with new_folder(job.report, lambda: _check_report(job)) as folder:
+            write_report(run, folder)
+            yield
+            written = True
+    except OutputError as error:
+        if written:
+            raise OutputError(f"{job.output} is written and complete, but its report is not: {error}") from error
+        raise
 
 
 def _check_dicom(job: Job) -> None:

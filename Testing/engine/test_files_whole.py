@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.errors import OutputError
-from cycleinr.files import IMAGE_SUFFIXES, read_volume, remove_leftovers, write_sidecar, write_volume
+from cycleinr.errors import InputError, OutputError
+from cycleinr.files import IMAGE_SUFFIXES, read_volume, remove_leftovers, sidecar, write_volume
 from cycleinr.volume import Volume
 
 ENGINE = Path(__file__).resolve().parents[2] / "CycleINRSlicer"
@@ -53,7 +54,7 @@ class TestFailingWrites:
         script = f"""
             import resource, signal, sys
             import numpy as np
-            from cycleinr.errors import OutputError
+            from cycleinr.errors import InputError, OutputError
             from cycleinr.files import write_volume
             from cycleinr.volume import Volume
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -73,17 +74,25 @@ class TestFailingWrites:
 
     @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
     def test_an_interrupt_before_the_last_step_leaves_nothing(self, tmp_path, volume, suffix, monkeypatch):
-        real = os.replace
+        real = os.link
 
         def interrupted(source, target):
             if str(target).endswith(suffix):
                 raise KeyboardInterrupt
             real(source, target)
 
-        monkeypatch.setattr(os, "replace", interrupted)
+        monkeypatch.setattr(os, "link", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write_volume(volume, tmp_path / f"a{suffix}")
         assert only_files(tmp_path) == set()
+
+    def test_a_disk_without_hard_links_is_written_to(self, tmp_path, volume, monkeypatch):
+        def unknown(source, target):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", unknown)
+        write_volume(volume, tmp_path / "a.mhd")
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array, volume.array)
 
     @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
     def test_a_kill_leaves_no_output_and_its_leftovers_can_be_removed(self, tmp_path):
@@ -112,22 +121,35 @@ class TestFailingWrites:
 
 class TestSidecar:
     def test_it_is_named_after_the_image_and_holds_everything(self, tmp_path):
-        path = write_sidecar(tmp_path / "a.nii.gz", {"derived": "yes", "spacing_mm": 1.5, "who": "Ärztin"})
-        assert path == tmp_path / "a.nii.gz.json"
+        with sidecar(tmp_path / "a.nii.gz", {"derived": "yes", "spacing_mm": 1.5, "who": "Ärztin"}):
+            assert not (tmp_path / "a.nii.gz.json").exists()
+        path = tmp_path / "a.nii.gz.json"
         assert json.loads(path.read_text("utf-8")) == {"derived": "yes", "spacing_mm": 1.5, "who": "Ärztin"}
         assert only_files(tmp_path) == {"a.nii.gz.json"}
 
     def test_it_is_replaced_only_on_request(self, tmp_path):
-        write_sidecar(tmp_path / "a.nii", {"n": 1})
-        with pytest.raises(OutputError, match="overwrite"):
-            write_sidecar(tmp_path / "a.nii", {"n": 2})
-        write_sidecar(tmp_path / "a.nii", {"n": 2}, overwrite=True)
+        with sidecar(tmp_path / "a.nii", {"n": 1}):
+            pass
+        with pytest.raises(OutputError, match="overwrite"), sidecar(tmp_path / "a.nii", {"n": 2}):
+            pytest.fail("refused before the result is written")
+        with sidecar(tmp_path / "a.nii", {"n": 2}, overwrite=True):
+            pass
         assert json.loads((tmp_path / "a.nii.json").read_text()) == {"n": 2}
 
     def test_content_that_json_cannot_hold_leaves_no_file(self, tmp_path):
-        with pytest.raises(TypeError):
-            write_sidecar(tmp_path / "a.nii", {"n": object()})
+        with pytest.raises(TypeError), sidecar(tmp_path / "a.nii", {"n": object()}):
+            pass
         assert only_files(tmp_path) == set()
+
+    def test_a_result_that_fails_has_none(self, tmp_path):
+        with pytest.raises(InputError), sidecar(tmp_path / "a.nii", {"n": 1}):
+            raise InputError("no result")
+        assert only_files(tmp_path) == set()
+
+    def test_one_that_appears_meanwhile_is_kept_and_said(self, tmp_path):
+        with pytest.raises(OutputError, match="written and complete, but a.nii.json"), sidecar(tmp_path / "a.nii", {}):
+            (tmp_path / "a.nii.json").write_text("another's")
+        assert (tmp_path / "a.nii.json").read_text() == "another's"
 
 
 def test_importing_the_package_loads_neither_simpleitk_nor_pydicom_nor_torch():

@@ -12,11 +12,13 @@ from ..errors import CycleinrError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
 from . import batch, demo, evaluate, info, train, upsample
+from .endings import EXIT_READER_GONE, end_on_signals, exit_code_of, forget_reader, open_missing_streams
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
 5 output cannot be written; 6 model missing or damaged; 7 device does not work; 8 out of memory; 9 training diverged;
-10 some scans of a batch failed; 11 no Dask cluster; 130 cancelled.
+10 some scans of a batch failed; 11 no Dask cluster; 130 cancelled (Ctrl-C); 143 and 129 ended by SIGTERM or SIGHUP;
+141 whoever read the output has gone.
 """
 
 app = typer.Typer(
@@ -37,17 +39,27 @@ app.command("demo")(demo.demo_command)
 
 def run() -> int:
     """Run the command line and return its exit code; every intended error is one line on standard error."""
+    open_missing_streams()
+    end_on_signals()
     logging.basicConfig(level=os.environ.get("CYCLEINR_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     keep_freed_memory()
     wait_politely()
     try:
-        return app(standalone_mode=False) or 0
+        # Not through the command's own main(), which answers interrupts and broken pipes in its own way
+        command = typer.main.get_command(app)
+        with command.make_context("cycleinr", sys.argv[1:]) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+        return 0
     except CycleinrError as error:
         print(f"cycleinr: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("cycleinr: Cancelled; nothing was written.", file=sys.stderr)
-        return 130
+        return exit_code_of(interrupt)
+    except BrokenPipeError:
+        forget_reader()
+        return EXIT_READER_GONE
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:

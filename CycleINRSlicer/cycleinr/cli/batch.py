@@ -17,9 +17,9 @@ from ..batch.record import DONE, Record
 from ..batch.run import BatchRequest, Outset, Summary, run_batch
 from ..batch.settings import FORMATS, Settings
 from ..dicom_out.settings import DicomSettings
-from ..errors import Cancelled
 from ..inference.models import BUNDLED
 from . import arguments
+from .endings import exit_code_of
 
 INCOMPLETE = 10
 """Exit code of a batch in which scans failed."""
@@ -85,8 +85,10 @@ def batch_command(
     try:
         with _live_report() as tell:
             summary = run_batch(request, tell)
-    except KeyboardInterrupt:
-        raise Cancelled("Interrupted. Finished scans are kept; the same command goes on with the others.") from None
+    except KeyboardInterrupt as interrupt:
+        text = "Interrupted. Finished scans are kept; the same command goes on with the others."
+        print(f"cycleinr: {text}", file=sys.stderr)
+        raise typer.Exit(exit_code_of(interrupt)) from None
     print(_closing(summary, output_dir))
     if summary.failed:
         raise typer.Exit(INCOMPLETE)

@@ -24,7 +24,7 @@ def demo_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
-    from ..files import image_suffix, read_volume, write_sidecar, write_volume
+    from ..files import image_suffix, read_volume, sidecar, write_volume
     from ..inference.plan import plan
     from ..pictures import display_window, three_planes
 
@@ -42,8 +42,8 @@ def demo_command(
 
         result = upsample(volume, wanted, report)
     seconds = time.monotonic() - started
-    write_volume(result.volume, output, result.provenance, overwrite)
-    write_sidecar(output, result.provenance, overwrite)
+    with sidecar(output, result.provenance, overwrite):
+        write_volume(result.volume, output, result.provenance, overwrite)
     picture = output.with_name(f"{name}_{spacing:g}mm.png")
     three_planes(volume, result.volume, work.grid, display_window(volume, work.modality), picture)
     print(f"\n{volume.shape_kji[0]} slices became {result.volume.shape_kji[0]} in {seconds:.0f} s.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..volume import Volume
-from .atomic import remove_leftovers, write_sidecar
+from .atomic import remove_leftovers, sidecar
 from .images import IMAGE_SUFFIXES, image_suffix, read_image, write_volume
 from .modality import guess_modality
 
@@ -18,7 +18,7 @@ __all__ = [
     "is_dicom",
     "read_volume",
     "remove_leftovers",
-    "write_sidecar",
+    "sidecar",
     "write_volume",
 ]
 

@@ -64,7 +64,24 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
     # Without this, a power cut after the rename could leave a complete name on an empty file.
     with open(staged, "rb+") as file:
         os.fsync(file.fileno())
-    os.replace(staged, path)
+    if overwrite or not _link(staged, path):
+        os.replace(staged, path)
+
+
+def _link(staged: Path, path: Path) -> bool:
+    """Give a file its second name, which fails where the name is taken, even since a moment ago.
+
+    :returns: False where the disk or the system knows no second names.
+    :raises OutputError: the name is taken.
+    """
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        check_target(path, overwrite=False)
+        raise
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -93,12 +110,15 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
             raise
 
 
-def write_sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Path:
-    """Write what is known about a result as `<path>.json` beside it.
+@contextmanager
+def sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Iterator[None]:
+    """What is known about a result, as `<path>.json` beside it; the block writes the result itself.
+
+    The file is complete on the disk before the block begins, and gets its name after it, so that a disk which is full
+    leaves neither of the two.
 
     :param path: the image file that is described, for example result.nii.gz; gives result.nii.gz.json.
     :param content: anything that JSON can hold.
-    :returns: the path that was written.
     :raises OutputError: the folder is missing or cannot be written, or the file exists and `overwrite` is False.
     """
     target = Path(f"{path}.json")
@@ -107,8 +127,14 @@ def write_sidecar(path: str | Path, content: dict, overwrite: bool = False) -> P
     with staging_folder(target) as folder:
         staged = folder / target.name
         staged.write_text(text, encoding="utf-8")
-        publish(staged, target, overwrite)
-    return target
+        yield
+        try:
+            publish(staged, target, overwrite)
+        except (OSError, OutputError) as error:
+            raise OutputError(
+                f"{path} is written and complete, but {target.name} beside it, which says how it was made, is not: "
+                f"{getattr(error, 'strerror', None) or error}. Check the folder, and run again with --overwrite."
+            ) from error
 
 
 def remove_leftovers(folder: str | Path, pid: int) -> None:

@@ -75,7 +75,7 @@ def write_volume(
 
     :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. The last two of each pair put their data beside the header.
     :param metadata: short texts about the result. NRRD and MetaImage carry each as a header field with the prefix
-        "CycleINR_"; NIfTI carries the first 79 characters of them in `descrip`. `write_sidecar` keeps all of it.
+        "CycleINR_"; NIfTI carries the first 79 characters of them in `descrip`. `sidecar` keeps all of it.
     :param overwrite: replace an existing file.
     :raises OutputError: the format is not supported, the folder is missing or full, or the file exists already.
     """

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -205,4 +205,8 @@ def _first_network(config: TrainingConfig) -> torch.nn.Module:
             f"The initial weights {Path(config.initial_weights).name} are of {network.architecture}, and the "
             f"configuration asks for {config.architecture}. Give weights of the same architecture."
         )
+    taps = getattr(config.network, "smoothing_taps", 1)
+    if taps > 1:
+        # The filter has no weights of its own, so that it can be added to weights trained without it
+        network.config = replace(network.config, smoothing_taps=taps)
     return network

@@ -1,0 +1,103 @@
+"""Processes that are killed, told to end, or have lost whoever reads what they say."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cycleinr.files import read_volume
+from faults.conftest import COMMAND, command_line, contents, said_clearly
+
+INJECTION = Path(__file__).with_name("injection.py")
+ENDED = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
+
+
+def with_fault(fault: str, step: int, scan, out, *arguments) -> subprocess.CompletedProcess:
+    """The command line, which meets a fault before its change number `step` in the output folder."""
+    told = [fault, step, out, "upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--device", "cpu", *arguments]
+    return subprocess.run(
+        [sys.executable, str(INJECTION), *map(str, told)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(("step", "published"), [(2, False), (5, False), (6, True)])
+def test_a_kill_while_writing_leaves_no_half_result_and_the_next_run_works(scan, out, step, published):
+    """Steps: folder, description, second folder, result made durable and named, the same for the description."""
+    before = contents(scan.parent)
+
+    done = with_fault("killed", step, scan, out)
+
+    assert done.returncode == -signal.SIGKILL
+    assert contents(scan.parent) == before
+    visible = [name for name in contents(out) if not name.startswith(".cycleinr-")]
+    assert visible == (["fine.nii.gz"] if published else [])
+    if published:
+        assert read_volume(out / "fine.nii.gz").shape_kji[0] == 15
+        again = command_line("upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--overwrite", "--device", "cpu")
+        assert again.returncode == 0 and (out / "fine.nii.gz.json").exists()
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_request_to_end_while_writing_leaves_nothing(scan, out, step):
+    done = with_fault("terminated", step, scan, out)
+
+    assert done.returncode == ENDED["SIGTERM"] and said_clearly(done, "nothing was written")
+    assert contents(out) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [("SIGTERM", "Reading"), ("SIGTERM", "Computing"), ("SIGHUP", "Computing"), ("SIGINT", "Preparing")],
+)
+def test_a_signal_in_any_phase_ends_the_run_cleanly(scan, out, name, phase):
+    command = [*COMMAND, "upsample", scan, out / "fine.nii.gz", "--ratio", "6", "--json-progress", "--device", "cpu"]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for line in process.stdout:
+        if phase in line:
+            process.send_signal(getattr(signal, name))
+            break
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == ENDED[name], said
+    assert said.count("cycleinr: ") == 1 and "Traceback" not in said
+    assert contents(out) == {}
+
+
+def test_a_hangup_that_is_to_be_ignored_is_ignored(scan, out):
+    """As `nohup` starts programs."""
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        "from cycleinr.cli.endings import end_on_signals; end_on_signals();"
+        "os.kill(os.getpid(), signal.SIGHUP); print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "alive\n", done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_traceback(scan, out):
+    """`cycleinr ... | head -1`: the pipe breaks while progress is printed."""
+    command = [*COMMAND, "upsample", scan, out / "fine.nii.gz", "--ratio", "6", "--json-progress", "--device", "cpu"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+
+    assert process.wait(timeout=60) == 141
+    assert said == "" and contents(out) == {}
+
+
+def test_closed_streams_harm_no_file(scan, out):
+    """`>&- 2>&-`: what is printed must not end up in the result."""
+    script = 'exec "$@" >&- 2>&- <&-'
+    command = [*COMMAND, "upsample", scan, out / "fine.nii.gz", "--ratio", "2", "--device", "cpu"]
+    done = subprocess.run(["sh", "-c", script, "sh", *map(str, command)], capture_output=True, check=False)
+
+    assert done.returncode == 0
+    assert read_volume(out / "fine.nii.gz").shape_kji[0] == 15
+    assert sorted(contents(out)) == ["fine.nii.gz", "fine.nii.gz.json"]
