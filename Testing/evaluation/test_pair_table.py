@@ -13,7 +13,7 @@ from cycleinr.volume import Volume
 from places import REPOSITORY
 
 
-def test_a_table_of_pairs_is_measured_and_resumed(tmp_path):
+def test_a_table_of_pairs_is_measured(tmp_path):
     thin = read_volume(REPOSITORY / "Testing/data/ct_chest_0p8mm.nii.gz")
     thin = Volume(np.ascontiguousarray(thin.array[:40, 20:60, 20:60]), thin.ijk_to_ras, "CT")
     affine = thin.ijk_to_ras.copy()

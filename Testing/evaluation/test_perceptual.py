@@ -121,13 +121,23 @@ def test_values_reach_rows_and_summaries(wide_ct, tmp_path, packages):
 
 
 def test_what_is_asked_for_later_is_added_and_nothing_is_lost(wide_ct, tmp_path, packages):
-    evaluate(wide_ct, tmp_path, plan_of(lpips_nets=("alex",), fid=True))
-    first = {row.method: row.lpips_alex for row in evaluate(wide_ct, tmp_path, plan_of(lpips_nets=("alex",))).rows}
+    calls = []
 
-    evaluation = evaluate(wide_ct, tmp_path, plan_of(lpips_nets=("vgg",)))
-    report = write_report(tmp_path, METHODS_USED, evaluation)[0].read_text()
+    def counted(lowres, grid):
+        calls.append(grid.ratio)
+        return METHODS["linear"].run(lowres, grid)
 
-    assert {row.method: row.lpips_alex for row in evaluation.rows} == first
+    methods = {"linear": replace(METHODS["linear"], run=counted), "bspline": METHODS["bspline"]}
+    evaluate(wide_ct, tmp_path, plan_of(methods=methods, lpips_nets=("alex",), fid=True))
+    first = evaluate(wide_ct, tmp_path, plan_of(methods=methods, lpips_nets=("alex",))).rows
+    assert len(calls) == 1
+
+    for _ in range(2):
+        evaluation = evaluate(wide_ct, tmp_path, plan_of(methods=methods, lpips_nets=("vgg",)))
+    report = write_report(tmp_path, methods, evaluation)[0].read_text()
+
+    assert len(calls) == 2
+    assert [(row.key, row.lpips_alex) for row in evaluation.rows] == [(row.key, row.lpips_alex) for row in first]
     assert all(row.lpips_vgg > 0 for row in evaluation.rows)
     assert "FID, slices" in report
 

@@ -138,6 +138,8 @@ def test_pairs_get_rows_and_are_resumed(noisy_ct, tmp_path):
             ("pair", "3", "bspline"),
         ]
     assert rows[0].n_compared == rows[0].n_generated == 31 and rows[0].compared_mm == pytest.approx(30)
+    cropped = evaluate_pairs([(thick, noisy_ct)], tmp_path, plan_of(METHODS["linear"], crop_pixels=16)).rows[-1]
+    assert cropped.volume == "thick_crop16" and cropped.psnr_all_db != rows[0].psnr_all_db
 
 
 def test_a_real_crop_is_measured_in_both_conditions(shared_folder, tmp_path):

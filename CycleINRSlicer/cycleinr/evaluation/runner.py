@@ -46,7 +46,7 @@ class Plan:
     :param methods: name -> method.
     :param lpips_folder: folder with the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
     :param crop_pixels: measure only the central square of this many pixels of each slice, for methods that take hours
-        for a whole scan; the volumes' names say so. Pairs are never cropped.
+        for a whole scan; the volumes' names say so.
     :param segmenters: structure -> segmenter, to compare its masks in the result and in the truth.
     :param lpips_nets: backbones of LPIPS, of "squeeze", "alex" and "vgg"; the last two are fetched when first used.
     :param fid: whether to measure FID; its weights are fetched when first used.
@@ -95,9 +95,7 @@ def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan
     :raises InputError: nothing to measure, or two volumes of one name.
     :raises OutputError: the output folder cannot be written to.
     """
-    plan = plan or Plan()
-    if plan.crop_pixels is not None and plan.crop_pixels < MIN_CROP_PIXELS:
-        raise RequestError(f"The crop is {plan.crop_pixels} pixels; give at least {MIN_CROP_PIXELS}.")
+    plan = _checked(plan or Plan())
     loaders = [_Loader(source, plan.crop_pixels) for source in _listed(sources)]
     _check_names([loader.name for loader in loaders])
     for condition in plan.conditions:
@@ -112,14 +110,21 @@ def evaluate_pairs(pairs: Sequence[tuple[Source, Source]], out_dir: str | Path, 
     :raises InputError: nothing to measure, or two thick scans of one name.
     :raises OutputError: the output folder cannot be written to.
     """
-    loaders = [(_Loader(thick), _Loader(thin)) for thick, thin in pairs]
+    plan = _checked(plan or Plan())
+    loaders = [tuple(_Loader(source, plan.crop_pixels) for source in pair) for pair in pairs]
     _check_names([thick.name for thick, _ in loaders])
     recipes = (
         # The ratio follows from the scans, so the name alone tells which rows are there.
         _Recipe(thick.name, PAIR, "", lambda thick=thick, thin=thin: make_pair_case(thick.volume, thin.volume))
         for thick, thin in loaders
     )
-    return _run(recipes, Path(out_dir), plan or Plan())
+    return _run(recipes, Path(out_dir), plan)
+
+
+def _checked(plan: Plan) -> Plan:
+    if plan.crop_pixels is not None and plan.crop_pixels < MIN_CROP_PIXELS:
+        raise RequestError(f"The crop is {plan.crop_pixels} pixels; give at least {MIN_CROP_PIXELS}.")
+    return plan
 
 
 def find_volumes(folder: str | Path) -> list[Path]:
