@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from cycleinr import host_memory
 from cycleinr.errors import OutOfMemoryError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference import host_memory
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
@@ -36,7 +36,7 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", [resource.RLIMIT_DATA, resource.RLIMIT_AS])
 def test_the_processs_own_limit_counts(kind):
     script = (
-        "from cycleinr.inference.host_memory import available_memory_bytes as left; import resource;"
+        "from cycleinr.host_memory import available_memory_bytes as left; import resource;"
         f"resource.setrlimit({int(kind)}, (2_000_000_000, 2_000_000_000)); print(left())"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

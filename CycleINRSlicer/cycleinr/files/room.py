@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from ..errors import OutOfMemoryError
+from ..host_memory import available_memory_bytes
 
 
 def check_room(name: str, size: Sequence[int], kind: str) -> None:
@@ -17,8 +18,6 @@ def check_room(name: str, size: Sequence[int], kind: str) -> None:
     :param kind: SimpleITK's name of the sample's type, for example "16-bit signed integer".
     :raises OutOfMemoryError: they do not.
     """
-    from ..inference.host_memory import available_memory_bytes
-
     bits = re.match(r"\d+", kind)
     needed, free = math.prod(size) * int(bits[0] if bits else 8) // 8, available_memory_bytes()
     if needed > free:

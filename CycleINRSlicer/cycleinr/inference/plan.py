@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
+from ..host_memory import limit_bytes
 from ..network.config import NEIGHBOURS, NetworkConfig
 from ..profile import MAX_TAU
 from ..volume import Volume
-from .host_memory import limit_bytes
 from .models import choose_model
 from .options import UpsampleOptions
 

@@ -16,6 +16,7 @@ import torch
 from .. import __version__
 from ..errors import Cancelled, OutOfMemoryError
 from ..grid import to_axis_first
+from ..host_memory import empty_result
 from ..intensity import IntensityScale, intensity_scale
 from ..network.conditioning import Slicing
 from ..network.config import NetworkConfig
@@ -26,7 +27,6 @@ from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
 from .execution import products
 from .gpu_memory import GpuCost, execution_within, limit_bytes
-from .host_memory import empty_result
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import OutOfMemoryError, RequestError
+from .errors import OutOfMemoryError, RequestError
 
 _LOG = logging.getLogger(__name__)
 
