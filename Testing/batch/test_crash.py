@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 
 import pytest
 from batch.conftest import settings, unfinished, visible
@@ -41,18 +42,19 @@ def run(order_of, out, ratio=2.0):
 def killed_at_rename(monkeypatch, number, action):
     """Run something and stop it before a rename; clearing away does not happen, as after SIGKILL."""
     count = 0
-    replace = os.replace
+    real = {name: getattr(os, name) for name in ("replace", "link")}
 
-    def counting(*paths):
+    def counting(name, *paths):
         nonlocal count
         # The first one is the batch's own id.
         if count == number:
             raise Killed
         count += 1
-        replace(*paths)
+        real[name](*paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", counting)
+        for name in real:
+            patch.setattr(os, name, partial(counting, name))
         patch.setattr(shutil, "rmtree", lambda *args, **options: None)
         with pytest.raises(Killed):
             action()

@@ -1,8 +1,10 @@
 """Batches with real worker processes on this computer."""
 
+import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,3 +201,18 @@ def test_an_output_folder_below_the_inputs_is_not_searched(first_run, tmp_path, 
 def _made(folder):
     folder.mkdir()
     return folder
+
+
+def test_each_result_is_checked_where_that_is_asked_for(tree, tmp_path):
+    scan, out = [tree / "three" / "a.nii.gz"], tmp_path / "out"
+    batch(scan, out)
+    assert not (out / "a.nii.gz.check").exists()
+
+    for _ in range(2):
+        summary = batch(scan, out, wanted=replace(settings(), report=True))
+
+    assert summary.kept == 1 and not summary.failed
+    numbers = json.loads((out / "a.nii.gz.check" / "report.json").read_text())
+    assert numbers and "<script" not in (out / "a.nii.gz.check" / "report.html").read_text()
+    assert unfinished(out) == []
+    assert not batch(scan, out).failed and not (out / "a.nii.gz.check").exists()

@@ -18,6 +18,9 @@ from .cases import Case
 from .folder import BatchFolder, size_of, sync_folder
 from .record import DONE, STARTED, Record, timestamp
 
+REPORT = ".check"
+"""Appended to a result's name: the folder of its report."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -82,10 +85,10 @@ def _claim(folder: BatchFolder, record: Record) -> None:
     :raises OutputError: something that no batch made has the name.
     """
     path = folder.result(record.output)
-    if not folder.knows(record.output) and (path.exists() or path.with_name(f"{path.name}.json").exists()):
+    if not folder.knows(record.output) and any(Path(f"{path}{end}").exists() for end in ("", ".json", REPORT)):
         raise OutputError(
-            f"{path.name} or its .json exists already in the output folder, and no batch made it. It was left as it "
-            "was. Move it away, or choose another output folder."
+            f"{path.name}, its .json or its report exists already in the output folder, and no batch made it. It was "
+            "left as it was. Move it away, or choose another output folder."
         )
     folder.check_current()
     folder.write_record(record)
@@ -97,11 +100,12 @@ def _compute(folder: BatchFolder, case: Case, report: Callable[[Progress], None]
     with folder.workplace() as place:
         staged = place / target.name
         format = "image" if image_suffix(target) else "dicom"
-        job = Job(case.input, staged, case.settings.options, format, dicom=case.settings.dicom)
+        check = Path(f"{staged}{REPORT}") if case.settings.report else None
+        job = Job(case.input, staged, case.settings.options, format, dicom=case.settings.dicom, report=check)
         result = run_job(job, report)
         folder.check_current()
         try:
-            _publish(staged, target, place / "replaced")
+            _publish(staged, target, place)
         except OSError as error:
             raise OutputError(
                 f"{target} could not be put into place ({error.strerror}). Check the permissions of the folder."
@@ -109,12 +113,15 @@ def _compute(folder: BatchFolder, case: Case, report: Callable[[Progress], None]
     return result
 
 
-def _publish(staged: Path, target: Path, replaced: Path) -> None:
+def _publish(staged: Path, target: Path, place: Path) -> None:
+    """Move result, description and report from their place to where they belong; former folders end in the place."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        os.rename(target, replaced)
-    os.replace(staged, target)
-    os.replace(f"{staged}.json", f"{target}.json")
+    for end in ("", ".json", REPORT):
+        made, wanted = Path(f"{staged}{end}"), Path(f"{target}{end}")
+        if wanted.is_dir():
+            os.rename(wanted, place / f"replaced{end}")
+        if made.exists():
+            os.replace(made, wanted)
     # A record on the disk must never be older than its result.
     sync_folder(target.parent)
 

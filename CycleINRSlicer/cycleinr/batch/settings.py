@@ -31,12 +31,14 @@ class Settings:
     :param options: as for a single scan.
     :param format: "nii.gz", "nii", "nrrd", "mha", "dicom", or "auto" for the input's own format, .nii.gz for DICOM.
     :param dicom: how DICOM series are written.
+    :param report: also check the result without ground truth, into a folder beside it.
     :raises RequestError: axis, extent, format or thickness are none that there are.
     """
 
     options: UpsampleOptions
     format: str = "auto"
     dicom: DicomSettings = DicomSettings()
+    report: bool = False
 
     def __post_init__(self) -> None:
         _one_of("format", self.format, FORMATS)
@@ -50,7 +52,9 @@ class Settings:
     def content(self) -> dict:
         """Everything that decides the result, as JSON holds it; weights by their hash."""
         options = {k: v for k, v in asdict(self.options).items() if k not in _DOES_NOT_CHANGE_THE_RESULT}
-        return {**options, "format": self.format, "dicom": asdict(self.dicom)}
+        wanted = {**options, "format": self.format, "dicom": asdict(self.dicom)}
+        # Without one nothing is said of it, so that batches from before there were reports are not done again
+        return {**wanted, "report": True} if self.report else wanted
 
     @property
     def sha256(self) -> str:
@@ -73,12 +77,13 @@ class Settings:
         return "" if self.format == "dicom" else f".{self.format}"
 
     def to_json(self) -> dict:
-        return {"options": asdict(self.options), "format": self.format, "dicom": asdict(self.dicom)}
+        made = {"options": asdict(self.options), "format": self.format, "dicom": asdict(self.dicom)}
+        return {**made, "report": self.report}
 
     @classmethod
     def from_json(cls, content: Mapping) -> Settings:
         options = {**content["options"], "target": Target(**content["options"]["target"])}
-        return cls(UpsampleOptions(**options), content["format"], DicomSettings(**content["dicom"]))
+        return cls(UpsampleOptions(**options), content["format"], DicomSettings(**content["dicom"]), content["report"])
 
 
 def digest(content: object) -> str:

@@ -110,7 +110,7 @@ def _settings(cells: Mapping[str, str], folder: Path, defaults: Settings, needs_
         model = os.path.join(os.path.abspath(folder), model)
     changed = {"axis": cells.get("axis", ""), "extent": cells.get("extent", ""), "model": model}
     options = replace(options, **{key: value for key, value in changed.items() if value})
-    return Settings(options, cells.get("format") or defaults.format, defaults.dicom)
+    return Settings(options, cells.get("format") or defaults.format, defaults.dicom, defaults.report)
 
 
 def _number(cells: Mapping[str, str], column: str) -> float | None:

@@ -54,6 +54,10 @@ def batch_command(
     ] = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also check each result without ground truth, into the folder RESULT.check."),
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes on this computer.")] = 1,
     cluster: Annotated[
         str | None,
@@ -77,7 +81,7 @@ def batch_command(
     request = BatchRequest(
         inputs,
         output_dir,
-        Settings(options, format, DicomSettings(deterministic_uids, compress)),
+        Settings(options, format, DicomSettings(deterministic_uids, compress), report),
         needs_target=not named,
         workers=workers,
         cluster=Cluster(cluster, gpu_resource) if cluster else None,
