@@ -1,5 +1,7 @@
 """Cases: geometry, which slices are compared, and that re-slicing the truth gives the input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cycleinr.errors import GeometryError, RequestError
@@ -150,5 +152,20 @@ def test_pairs_that_do_not_match_are_refused(noisy_ct):
         make_pair_case(thick, Volume(noisy_ct.array, aside))
     with pytest.raises(GeometryError, match="inside both"):
         make_pair_case(thick, Volume(noisy_ct.array, above))
-    with pytest.raises(GeometryError, match="in-plane"):
-        make_pair_case(thick, Volume(noisy_ct.array[:, 1:], np.eye(4)))
+    with pytest.raises(GeometryError, match=r"24, 20\) pixels .* in-plane"):
+        make_pair_case(thick, Volume(noisy_ct.array[:, 1:], aside))
+
+
+def test_a_pair_of_different_crops_is_compared_where_both_are(noisy_ct):
+    thick = protocol.make_case(noisy_ct, "slabs", 3).lowres
+    moved = np.eye(4)
+    moved[:2, 3] = 2.0, 5.0
+    whole = make_pair_case(thick, noisy_ct)
+    case = make_pair_case(
+        replace(thick, array=thick.array[:, :20]), Volume(noisy_ct.array[:, 5:, 2:17], moved, modality="CT")
+    )
+
+    assert case.lowres.shape_kji[1:] == (15, 15)
+    np.testing.assert_array_equal(case.truth, whole.truth[:, 5:20, 2:17])
+    np.testing.assert_array_equal(case.lowres.array, thick.array[:, 5:20, 2:17])
+    assert np.allclose(case.lowres.ras_of_ijk(np.zeros(3)), thick.ras_of_ijk(np.array([2.0, 5.0, 0.0])))

@@ -26,7 +26,8 @@ def make_pair_case(thick: Volume, thin: Volume) -> Case:
     count as generated. The thick slices are taken as contiguous slabs where their thickness is unknown.
 
     :param thick: the input, modality known; k is the through-plane axis of both.
-    :param thin: the truth, on the same in-plane grid; its slices may run the other way along the same axis.
+    :param thin: the truth, on the same in-plane grid, of which either may be a crop; its slices may run the other way
+        along the same axis.
     :raises GeometryError: the in-plane grids differ, the axes are not parallel, or the scans hardly overlap.
     :raises RequestError: the modality is unknown, or `thin` is not finer.
     """
@@ -34,6 +35,7 @@ def make_pair_case(thick: Volume, thin: Volume) -> Case:
         raise RequestError(
             f"The modality of {thick.name or 'the thick scan'} is unknown. Set it to 'CT' or 'MR' first."
         )
+    thick, thin = _common_pixels(thick, thin)
     _check_same_plane(thick, thin)
     grid = plan_grid(thick, Target(spacing_mm=thin.spacing_ijk_mm[2]), "k")
     along = thick.directions[:, 2]
@@ -50,6 +52,29 @@ def make_pair_case(thick: Volume, thin: Volume) -> Case:
         thick.name, thick.modality, PAIR, grid.ratio, thick, grid, truth, compared, np.ones(grid.n_out, bool),
         profile, acquired, metric_range(thin.array, thick.modality),
     )  # fmt: skip
+
+
+def _common_pixels(thick: Volume, thin: Volume) -> tuple[Volume, Volume]:
+    """Both scans' rows and columns that the other one has too, where their grids are shifted by whole pixels.
+
+    What does not fit together is left as it is; ``_check_same_plane`` says why.
+    """
+    shift = (np.linalg.inv(thin.ijk_to_ras) @ thick.ijk_to_ras[:, 3])[:2]
+    first = np.round(shift).astype(int)
+    if np.any(np.abs(shift - first) > IN_PLANE_TOLERANCE_PIXELS):
+        return thick, thin
+    sizes = np.array(thick.shape_kji[:0:-1]), np.array(thin.shape_kji[:0:-1])
+    low, high = np.maximum(first, 0), np.minimum(first + sizes[0], sizes[1])
+    if np.any(high <= low):
+        return thick, thin
+    return _cropped(thick, low - first, high - first), _cropped(thin, low, high)
+
+
+def _cropped(volume: Volume, low: np.ndarray, high: np.ndarray) -> Volume:
+    """Columns and rows (I, J) from ``low`` to before ``high``, in their place."""
+    affine = volume.ijk_to_ras.copy()
+    affine[:3, 3] = volume.ras_of_ijk(np.array([low[0], low[1], 0.0]))
+    return volume.with_array(np.ascontiguousarray(volume.array[:, low[1] : high[1], low[0] : high[0]]), affine)
 
 
 def _check_same_plane(thick: Volume, thin: Volume) -> None:
