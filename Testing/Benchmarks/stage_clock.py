@@ -50,7 +50,7 @@ class StageClock:
 
         IntervalDecoder._decode = staticmethod(self.timed("decode", IntervalDecoder._decode))
         for stage, owner, names in (
-            ("encode", FoldedBlock, ("_inplane", "_mix")),
+            ("encode", FoldedBlock, ("_inplane", "_mix_slice", "_mix_chunk")),
             ("encode", EncoderStream, ("_stem_chunk",)),
             ("sample", IntervalDecoder, ("project", "corrections", "queries")),
             ("compose", StripNetwork, ("_smooth", "_correct")),

@@ -14,11 +14,15 @@ import torch
 from torch.nn import functional as F
 
 from ..network.encoder import DIFFERENCE_GAIN, NEGATIVE_SLOPE, Encoder, EncoderBlock
+from .execution import CPU, Execution
 
 
 @dataclass(frozen=True)
 class FoldedBlock:
-    """An encoder block with its modulation folded in; the three ``through`` parts are (C in, C out)."""
+    """An encoder block with its modulation folded in; the three ``through`` parts are (C in, C out).
+
+    ``part`` is how many cells of a slice are mixed at a time.
+    """
 
     inplane_weight: torch.Tensor
     inplane_bias: torch.Tensor
@@ -26,10 +30,12 @@ class FoldedBlock:
     centre: torch.Tensor
     after: torch.Tensor
     bias: torch.Tensor
+    part: int
 
     @classmethod
-    def fold(cls, block: EncoderBlock, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> FoldedBlock:
+    def fold(cls, block: EncoderBlock, scale: torch.Tensor, shift: torch.Tensor, execution: Execution) -> FoldedBlock:
         """scale and shift (C,) of this scan's slicing."""
+        dtype = execution.dtype
         weight = block.inplane.weight * (1 + scale)[:, None, None, None]
         before, centre, after = (w.t().contiguous() for w in block.through.weight[:, :, 0, 0].chunk(3, dim=1))
         return cls(
@@ -39,6 +45,7 @@ class FoldedBlock:
             centre.to(dtype),
             after.to(dtype),
             block.through.bias.to(dtype),
+            execution.block,
         )
 
     def stream(self, chunks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -50,34 +57,59 @@ class FoldedBlock:
         unfinished = before = None
         for codes in chunks:
             hidden = self._inplane(codes)
-            finished, unfinished = unfinished, self._mix(codes, hidden, before)
+            mix = self._mix_slice if len(codes) == 1 else self._mix_chunk
+            finished, unfinished = unfinished, mix(codes, hidden, before, unfinished)
             before = hidden
             if finished is not None:
-                cells = codes.shape[2] * codes.shape[3]
-                rows_of(finished)[-cells:].addmm_(hidden[:cells], self.after)
                 yield finished
         yield unfinished
 
     def _inplane(self, codes: torch.Tensor) -> torch.Tensor:
-        hidden = F.conv2d(codes, self.inplane_weight, self.inplane_bias, padding=1)
-        return rows_of(F.leaky_relu_(hidden, NEGATIVE_SLOPE))
+        """Before the activation."""
+        return rows_of(F.conv2d(codes, self.inplane_weight, self.inplane_bias, padding=1))
 
-    def _mix(self, codes: torch.Tensor, hidden: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
-        """The output but for the share of the slice after the chunk's last; in the memory of ``codes``."""
-        slices, _, height, width = codes.shape
-        cells = height * width
+    def _mix_slice(
+        self, codes: torch.Tensor, hidden: torch.Tensor, before: torch.Tensor | None, unfinished: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Activate ``hidden``, finish the output before this slice, and begin this one's in the memory of ``codes``.
+
+        In parts that stay in a core's cache from the first step to the last: memory, not arithmetic, is what several
+        cores wait for.
+        """
+        rows = rows_of(codes)
+        for start in range(0, len(rows), self.part):
+            part = slice(start, start + self.part)
+            here = F.leaky_relu_(hidden[part], NEGATIVE_SLOPE)
+            mixed = rows[part].add_(self.bias).addmm_(here, self.centre)
+            if before is not None:
+                mixed.addmm_(before[-len(rows) :][part], self.before)
+                rows_of(unfinished)[-len(rows) :][part].addmm_(here, self.after)
+        return as_codes(rows, codes)
+
+    def _mix_chunk(
+        self, codes: torch.Tensor, hidden: torch.Tensor, before: torch.Tensor | None, unfinished: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The same for several slices at a time, as a GPU wants them."""
+        cells = codes.shape[2] * codes.shape[3]
+        F.leaky_relu_(hidden, NEGATIVE_SLOPE)
         mixed = rows_of(codes).add_(self.bias).addmm_(hidden, self.centre)
-        if slices > 1:
-            mixed[cells:].addmm_(hidden[:-cells], self.before)
-            mixed[:-cells].addmm_(hidden[cells:], self.after)
+        mixed[cells:].addmm_(hidden[:-cells], self.before)
+        mixed[:-cells].addmm_(hidden[cells:], self.after)
         if before is not None:
             mixed[:cells].addmm_(before[-cells:], self.before)
-        return mixed.view(slices, height, width, -1).permute(0, 3, 1, 2)
+            rows_of(unfinished)[-cells:].addmm_(hidden[:cells], self.after)
+        return as_codes(mixed, codes)
 
 
 def rows_of(codes: torch.Tensor) -> torch.Tensor:
     """(n, C, h, w) in channels-last memory -> (n * h * w, C), no copy."""
     return codes.permute(0, 2, 3, 1).reshape(-1, codes.shape[1])
+
+
+def as_codes(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The way back from ``rows_of``, to the shape of ``like``."""
+    slices, channels, height, width = like.shape
+    return rows.view(slices, height, width, channels).permute(0, 3, 1, 2)
 
 
 class EncoderStream:
@@ -86,15 +118,17 @@ class EncoderStream:
     Args:
         encoder: The trained encoder, on the device to compute on.
         slicing: (1, 3) features of tau, anisotropy and ratio.
-        dtype: Of codes and weights; the slices and their differences are formed in fp32.
+        execution: In which precision codes and weights are, and how many cells are mixed at a time; the slices and
+            their differences are formed in fp32.
     """
 
-    def __init__(self, encoder: Encoder, slicing: torch.Tensor, dtype: torch.dtype):
-        self.cell, self.dtype = encoder.cell, dtype
+    def __init__(self, encoder: Encoder, slicing: torch.Tensor, execution: Execution = CPU):
+        self.cell = encoder.cell
+        self.dtype = dtype = execution.dtype
         self.stem_weight = encoder.stem.weight.to(dtype, memory_format=torch.channels_last)
         self.stem_bias = encoder.stem.bias.to(dtype)
         modulations = encoder.modulations(slicing)[:, :, 0]
-        self.blocks = [FoldedBlock.fold(b, *m, dtype) for b, m in zip(encoder.blocks, modulations, strict=True)]
+        self.blocks = [FoldedBlock.fold(b, *m, execution) for b, m in zip(encoder.blocks, modulations, strict=True)]
 
     def codes(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Chunks (n, H, W) of slices of whole cells in, each slice's (h * w, C) codes out, in order."""

@@ -105,7 +105,7 @@ class StripNetwork:
     ):
         features = slicing.to_tensor(next(model.parameters()).device)
         self.config, self.slices, self.execution, self.device = model.config, slices, execution, features.device
-        self.encoder = EncoderStream(model.encoder, features, execution.dtype)
+        self.encoder = EncoderStream(model.encoder, features, execution)
         self.decoder = IntervalDecoder(model, features, execution)
         self.intervals = self._intervals(np.clip(positions, 0, slices - 1), thin=slicing.tau == 0)
 
