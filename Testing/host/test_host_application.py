@@ -124,7 +124,11 @@ def test_quitting_is_announced():
     import slicer
 
     calls = []
-    slicer.app.connect("aboutToQuit()", lambda: calls.append("quit"))
+
+    def told():
+        calls.append("quit")
+
+    slicer.app.connect("aboutToQuit()", told)
     slicer.app.aboutToQuit.emit()
-    assert slicer.app.disconnect("aboutToQuit()")
+    assert slicer.app.disconnect("aboutToQuit()", told)
     assert calls == ["quit"]
