@@ -1,15 +1,54 @@
-"""Threads that wait politely: a computation on all cores must not collapse because something else runs beside it.
+"""How many threads compute, and how PyTorch's own wait for each other. Imports no torch.
 
-PyTorch's threads (libgomp) wait for each other thousands of times a second, and by default they wait in a busy loop.
-When another program has one of the cores, the loop takes the time that the late thread needs: on two cores with one
-busy program beside it a scan took 23.7 s, 10.8 s with a short loop, and 6.6 s against 7.0 s on idle cores.
+PyTorch's threads (libgomp) share each operation and by default wait for each other in a busy loop. When another program
+has one of the cores, the loop takes the time that the late thread needs: a run can take three times as long. Asleep
+they lose up to a third on idle cores, which is why the network's steps have threads of their own
+(``inference.crew``); reading, data consistency and training use PyTorch's.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 _SPIN_COUNT = "1000"
+_MOST_THREADS = 8
+"""Beyond as many, PyTorch's own threads share what one of ours does."""
+
+
+@dataclass(frozen=True)
+class CrewSize:
+    """How many threads compute a strip.
+
+    Attributes:
+        blocks_each: Encoder blocks that one thread takes.
+        encoding: Threads with encoder blocks.
+        intervals: Threads that compute the slices of an interval.
+        own: PyTorch's own threads for each of these.
+    """
+
+    blocks_each: int
+    encoding: int
+    intervals: int
+    own: int
+
+    @classmethod
+    def of(cls, threads: int, blocks: int) -> CrewSize:
+        """For this many threads in all, and encoder blocks. More work than cores, so that no core has to wait."""
+        count = min(threads, _MOST_THREADS)
+        each = -(-blocks // count)
+        return cls(each, -(-blocks // each), -(-count // 2), max(1, threads // _MOST_THREADS))
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def computing_threads() -> int:
+    """Threads that a run will use: what ``OMP_NUM_THREADS`` says, as PyTorch does, or one for each core."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) > 0 else usable_cores()
 
 
 def wait_politely() -> None:

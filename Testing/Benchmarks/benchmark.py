@@ -89,6 +89,7 @@ def measure_all(what: Scope) -> Findings:
         threads=what.threads[-1],
         rates=rates,
         main=run("run", shape=shape),
+        stages=run("run", threads=1, shape=shape, stages=True),
         sizes=[run("run", shape=size) for size in sizes],
         by_threads={threads: run("run", threads, shape=middle) for threads in what.threads},
         by_limit={limit: run("run", shape=middle, memory_limit_gb=limit) for limit in what.memory_limits_gb},
@@ -99,7 +100,7 @@ def measure_all(what: Scope) -> Findings:
         module=run("module", **small),
         arssr=run("arssr", **small),
         worker=run("worker", shape=[20, 128, 128]),
-        profile=run("profile", shape=[20, 128, 128] if what.quick else [20, 256, 256]),
+        profile=run("profile", threads=1, shape=[20, 128, 128] if what.quick else [20, 256, 256]),
     )
 
 

@@ -16,6 +16,7 @@ class Findings:
     threads: int
     rates: dict[int, dict]
     main: dict
+    stages: dict
     sizes: list[dict]
     by_threads: dict[int, dict]
     by_limit: dict[float | None, dict]
@@ -52,6 +53,8 @@ def write_report(found: Findings) -> str:
         "**Quick mode: small crops, on which fixed costs weigh more.**\n" if found.quick else "",
         _table(["Machine", ""], [[name, text] for name, text in found.machine.items()]),
         _rates(found),
+        "## A whole run\n",
+        _whole(found),
         "## Stages\n",
         _stages(found),
         "## Growth of cost\n",
@@ -85,25 +88,37 @@ def _good(results: list[dict]) -> list[dict]:
     return [result for result in results if "failed" not in result]
 
 
-def _stages(found: Findings) -> str:
+def _whole(found: Findings) -> str:
     run = found.main
+    if "failed" in run:
+        return f"Failed: {run['failed']}\n"
+    gflops, speed = (amount / run["total_s"] for amount in (sum(run["flops"].values()) / 1e9, run["voxels_out"] / 1e6))
+    return (
+        f"{run['voxels_in'] / 1e6:.1f} million voxels in, {run['voxels_out'] / 1e6:.1f} million out (x5, slabs), file "
+        f"to file on {_threads(found.threads)}: **{run['total_s']:.1f} s**, {speed:.2f} million "
+        f"voxels per second, {gflops:.0f} GFLOP/s or **{gflops / found.rate():.0%}** of the machine's rate, "
+        f"{run['peak_gb']:.2f} GB at the peak (scan and result: {run['volumes_gb']:.2f} GB), {run['rows']} rows at a "
+        f"time. Importing the program took {run['import_s']:.1f} s more.\n"
+    )
+
+
+def _stages(found: Findings) -> str:
+    run, rate = found.stages, found.rate(1)
     if "failed" in run:
         return f"Failed: {run['failed']}\n"
     lines = []
     for stage in STAGES:
         seconds, flops = run["seconds"][stage], run["flops"].get(stage)
-        speed = [f"{flops / seconds / 1e9:.0f}", f"{flops / seconds / 1e9 / found.rate():.0%}"] if flops else ["", ""]
+        speed = [f"{flops / seconds / 1e9:.0f}", f"{flops / seconds / 1e9 / rate:.0%}"] if flops else ["", ""]
         lines.append([stage, f"{seconds:.2f}", f"{seconds / run['total_s']:.0%}", *speed])
     flops = sum(run["flops"].values())
     whole = flops / run["total_s"] / 1e9
-    lines.append(["**all**", f"**{run['total_s']:.2f}**", "100%", f"{whole:.0f}", f"{whole / found.rate():.0%}"])
-    head = (
-        f"{run['voxels_in'] / 1e6:.1f} million voxels in, {run['voxels_out'] / 1e6:.1f} million out (x5, slabs), file "
-        f"to file on {_threads(found.threads)}: {run['voxels_out'] / run['total_s'] / 1e6:.2f} million voxels per "
-        f"second, {run['peak_gb']:.2f} GB at the peak (scan and result: {run['volumes_gb']:.2f} GB), {run['rows']} "
-        f"rows at a time. Importing the program took {run['import_s']:.1f} s more.\n"
+    lines.append(["**all**", f"**{run['total_s']:.2f}**", "100%", f"{whole:.0f}", f"{whole / rate:.0%}"])
+    head = "The same run on one thread, where one stage comes after the other; several threads are at different ones.\n"
+    note = (
+        "\nCompose: interpolation, the filter over the decoder's pixels, residual and gate. Convert: between the "
+        "scan's units and the network's.\n"
     )
-    note = "\nCompose: interpolation, residual and gate. Convert: between the scan's units and the network's.\n"
     return head + "\n" + _table(["Stage", "s", "share", "GFLOP/s", "of the machine's rate"], lines) + note
 
 

@@ -10,7 +10,7 @@ STAGES = ("read", "encode", "sample", "decode", "compose", "consistency", "conve
 
 
 class StageClock:
-    """Adds up the time of each stage; time in a nested stage counts for the inner one only.
+    """Adds up the time of each stage; time in a nested stage counts for the inner one only. For one thread.
 
     Args:
         wait: Called before each look at the clock; waits for a GPU's work.
@@ -44,7 +44,7 @@ class StageClock:
         from cycleinr.inference.consistency import Consistency
         from cycleinr.inference.decode import IntervalDecoder
         from cycleinr.inference.encode import EncoderStream, FoldedBlock
-        from cycleinr.inference.strip import StripNetwork
+        from cycleinr.inference.strip import Area, StripNetwork
         from cycleinr.inference.transfers import PlainTransfers
         from cycleinr.inference.upsample import _Run
 
@@ -54,6 +54,7 @@ class StageClock:
             ("encode", EncoderStream, ("_stem_chunk",)),
             ("sample", IntervalDecoder, ("project", "corrections", "queries")),
             ("compose", StripNetwork, ("_smooth", "_correct")),
+            ("compose", Area, ("pixels",)),
             ("consistency", Consistency, ("apply",)),
             ("convert", PlainTransfers, ("load",)),
             ("convert", _Run, ("_finish",)),

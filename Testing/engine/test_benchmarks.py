@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic, and one of its measurements for real."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -21,7 +22,16 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def test_counted_operations_are_those_that_the_engine_does(benchmarks):
+@pytest.fixture
+def one_thread():
+    """PyTorch's counter sees the thread that it is in."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_counted_operations_are_those_that_the_engine_does(benchmarks, one_thread):
     """All but the element-wise ones, which the counter of PyTorch leaves out."""
     from stage_clock import stage_flops
 
@@ -60,9 +70,11 @@ def test_time_in_an_inner_stage_counts_once(benchmarks, monkeypatch):
 
 
 def test_a_run_is_measured_stage_by_stage():
-    command = [sys.executable, str(BENCHMARKS / "measurements.py"), "run", json.dumps({"shape": [8, 32, 40]})]
+    wanted = json.dumps({"shape": [8, 32, 40], "stages": True})
+    command = [sys.executable, str(BENCHMARKS / "measurements.py"), "run", wanted]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 
 from ..errors import CycleinrError, OutputError
 from ..inference.options import Progress
+from ..threads import usable_cores
 from .events import Advanced, Event, Finished, Lost, Started
 from .execute import Order, run_case
 from .folder import BatchFolder
@@ -39,17 +40,12 @@ def run_local(folder: BatchFolder, orders: Sequence[Order], workers: int, tell: 
     :raises OutputError: not even records can be written to the folder.
     """
     count = max(1, min(workers, len(orders)))
-    threads = max(1, cores() // count)
+    threads = max(1, usable_cores() // count)
     pool = _Pool(folder, deque((order, 1) for order in orders), tell)
     try:
         pool.run(count, threads)
     finally:
         pool.end()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:

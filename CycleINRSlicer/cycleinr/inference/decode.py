@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from ..network.config import NEIGHBOURS
 from ..network.decoder import RESIDUAL_SCALE
-from ..network.encoder import NEGATIVE_SLOPE
 from ..network.interpolation import neighbour_indices
+from ..network.layers import NEGATIVE_SLOPE
 from ..network.model import CycleINR
 from .execution import CPU, Execution
 
@@ -31,6 +31,10 @@ class Projections:
     query: torch.Tensor
     key: torch.Tensor
     value: torch.Tensor
+
+
+Window = list[Projections | None]
+"""The four slices around an interval; None beyond the stack's ends."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,9 @@ class IntervalDecoder:
         """(positions, C) codes -> their projections."""
         return Projections(*torch.addmm(self.project_bias, self.project_weight, codes.t()).split(self.width))
 
-    def windows(self, codes: Iterable[torch.Tensor]) -> Iterator[list[Projections | None]]:
-        """The four slices around each interval in turn; None beyond the stack's ends."""
-        window: list[Projections | None] = [None] * NEIGHBOURS
+    def windows(self, codes: Iterable[torch.Tensor]) -> Iterator[Window]:
+        """The slices around each interval in turn."""
+        window: Window = [None] * NEIGHBOURS
         for count, slice_codes in enumerate(codes, start=1):
             window = [*window[1:], self.project(slice_codes)]
             if count >= 3:
@@ -103,7 +107,7 @@ class IntervalDecoder:
         steps, bias = offsets[0, :, 1, None, None], bias[0].flatten(1).unsqueeze(2)
         return Queries(steps, by_head.flatten(1, 2).to(dtype), bias, layers)
 
-    def corrections(self, window: list[Projections | None], queries: Queries) -> torch.Tensor:
+    def corrections(self, window: Window, queries: Queries) -> torch.Tensor:
         """Residuals and gates of each query's slice, (T, 2 * cell ** 2, positions), fp32; T >= 1."""
         positions, count = window[1].query.shape[1], len(queries.steps)
         output = torch.empty(count, 2 * self.model.config.cell**2, positions, device=self.slicing.device)
@@ -116,7 +120,7 @@ class IntervalDecoder:
                 output[asked, :, part] = self._block(window, queries.part(asked), part)
         return output
 
-    def _block(self, window: list[Projections | None], queries: Queries, part: slice) -> torch.Tensor:
+    def _block(self, window: Window, queries: Queries, part: slice) -> torch.Tensor:
         there = [j for j, projections in enumerate(window) if projections is not None]
         left, right = window[1].query[:, part], window[2].query[:, part]
         keys = [window[j].key[:, part] for j in there]

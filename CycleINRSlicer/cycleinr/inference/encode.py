@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from ..network.encoder import DIFFERENCE_GAIN, NEGATIVE_SLOPE, Encoder, EncoderBlock
+from ..network.encoder import DIFFERENCE_GAIN, Encoder, EncoderBlock
+from ..network.layers import NEGATIVE_SLOPE
+from .crew import Crew
 from .execution import CPU, Execution
 
 
@@ -130,11 +132,13 @@ class EncoderStream:
         modulations = encoder.modulations(slicing)[:, :, 0]
         self.blocks = [FoldedBlock.fold(b, *m, execution) for b, m in zip(encoder.blocks, modulations, strict=True)]
 
-    def codes(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def codes(self, chunks: Iterable[torch.Tensor], crew: Crew) -> Iterator[torch.Tensor]:
         """Chunks (n, H, W) of slices of whole cells in, each slice's (h * w, C) codes out, in order."""
         stream = self._stem(iter(chunks))
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, start=1):
             stream = block.stream(stream)
+            if number % crew.blocks_each == 0 or number == len(self.blocks):
+                stream = crew.relay(stream)
         for chunk in stream:
             yield from rows_of(chunk).split(chunk.shape[2] * chunk.shape[3])
 

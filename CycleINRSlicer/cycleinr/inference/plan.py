@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kj
 from ..host_memory import limit_bytes
 from ..network.config import NEIGHBOURS, NetworkConfig
 from ..profile import MAX_TAU
+from ..threads import CrewSize, computing_threads
 from ..volume import Volume
 from .models import choose_model
 from .options import UpsampleOptions
@@ -28,8 +28,14 @@ _GFLOPS_PER_CORE = 40.0
 _ENCODER_SLICES = 2
 """Slices that each encoder block holds while it streams: its unfinished output and its hidden values."""
 
-_WINDOW_SLICES = 3 * NEIGHBOURS
+_PROJECTIONS = 3
+"""Query, key and value, each as large as a slice's codes."""
+
+_WINDOW_SLICES = _PROJECTIONS * NEIGHBOURS
 """Projections around an interval."""
+
+_PIXEL_COPIES = 8
+"""Arrays of residuals and gates that a thread holds for each output slice of its interval."""
 
 _FIXED_BYTES = 80e6
 """Pieces of data consistency and blocks of the decoder, whose size does not depend on the strip's."""
@@ -89,7 +95,7 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
     config = NetworkConfig.from_dict(model.card["network"])
     shape = output_shape_kji(volume, grid)
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
-    cost = StripCost(config, grid, columns)
+    cost = StripCost(config, grid, columns, computing_threads())
     rows = cost.rows_within(limit_bytes(options.memory_limit_gb), rows_in)
     in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
     affine = output_ijk_to_ras(volume, grid)
@@ -106,29 +112,42 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
         model_reason=model.reason,
         output_megabytes=out_bytes / 1e6,
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(rows, rows_in))) / 1e9,
-        seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)),
+        seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         rows=rows,
     )
 
 
 @dataclass(frozen=True)
 class StripCost:
-    """Memory and arithmetic of computing some rows of all slices."""
+    """Memory and arithmetic of computing some rows of all slices, by several threads."""
 
     config: NetworkConfig
     grid: SliceGrid
     columns: int
+    threads: int
 
     @property
     def bytes_per_row_in(self) -> float:
         """Encoder state and acquired slices, for one image row that goes in."""
-        slices = _ENCODER_SLICES * (self.config.blocks + 2)
+        slices = _ENCODER_SLICES * (self.config.blocks + 2 + self._crew.encoding * self._shared)
         return slices * self._codes_bytes + 2 * _FLOAT * self.columns * self.grid.n_in
 
     @property
     def bytes_per_row_out(self) -> float:
-        """Sampling window and result, for one image row that is kept."""
-        return _WINDOW_SLICES * self._codes_bytes + _FLOAT * self.columns * self.grid.n_out
+        """Sampling window, intervals under way and result, for one image row that is kept."""
+        queries = self.grid.n_out / max(1, self.grid.n_in - 1)
+        pixels = _PIXEL_COPIES * queries * self.columns
+        slices = _WINDOW_SLICES + _PROJECTIONS * (self._crew.intervals + 1) * self._shared
+        return slices * self._codes_bytes + _FLOAT * (self._crew.intervals * pixels + self.columns * self.grid.n_out)
+
+    @property
+    def _crew(self) -> CrewSize:
+        return CrewSize.of(self.threads, self.config.blocks)
+
+    @property
+    def _shared(self) -> bool:
+        """Whether several threads are at work, each with slices of its own."""
+        return self.threads > 1
 
     @property
     def _codes_bytes(self) -> float:

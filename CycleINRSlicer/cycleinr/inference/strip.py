@@ -14,7 +14,8 @@ from ..network.config import NetworkConfig
 from ..network.interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.model import CycleINR, pad_to_cells
 from ..network.smoothing import smooth_pixels
-from .decode import IntervalDecoder, Queries
+from .crew import crew
+from .decode import IntervalDecoder, Queries, Window
 from .encode import EncoderStream
 from .execution import CPU, Execution
 
@@ -124,20 +125,27 @@ class StripNetwork:
             first_row: Which of the acquired slices' rows the result's first one is.
         """
         area = Area.of_rows(first_row, out.shape, len(slices_in(0)), self.config)
-        codes = self.encoder.codes(self._chunks(slices_in, area.cells_in, tick))
-        windows = self.decoder.windows(each[area.codes] for each in codes)
         wanted = slice(first_row, first_row + out.shape[1])
 
         def rows_of_slices(which: slice) -> torch.Tensor:
             return slices_in(which)[:, wanted].flatten(1)
 
-        for interval, window in zip(self.intervals, windows, strict=True):
+        def finish(found: tuple[Interval, Window]) -> None:
+            interval, window = found
             if _length(interval.outputs):
                 self._smooth(interval, rows_of_slices, out)
             if _length(interval.predicted):
                 corrections = self.decoder.corrections(window, interval.queries)
                 self._correct(interval, area.pixels(corrections), rows_of_slices, out)
-            tick()
+            threads.tick()
+
+        with crew(self.device, self.config.blocks, tick) as threads:
+            codes = self.encoder.codes(self._chunks(slices_in, area.cells_in, threads.tick), threads)
+            threads.each(finish, self._found(each[area.codes] for each in codes))
+
+    def _found(self, codes: Iterator[torch.Tensor]) -> Iterator[tuple[Interval, Window]]:
+        """Each interval with the slices around it."""
+        yield from zip(self.intervals, self.decoder.windows(codes), strict=True)
 
     def _chunks(self, slices_in: SlicesIn, cells: int, tick: Callable[[], None]) -> Iterator[torch.Tensor]:
         at_once = self.execution.slices_at_once(cells, self.config.width)

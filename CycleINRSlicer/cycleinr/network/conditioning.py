@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .layers import normal_
+
 HARMONICS = 3
 
 
@@ -63,7 +65,7 @@ class Modulator(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(inputs, hidden)
         self.out = nn.Linear(hidden, outputs)
-        nn.init.normal_(self.out.weight, std=hidden**-0.5)
+        normal_(self.out.weight, std=hidden**-0.5)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

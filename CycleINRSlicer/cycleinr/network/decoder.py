@@ -14,7 +14,7 @@ from torch import nn
 
 from .conditioning import HARMONICS, Modulator, offset_features
 from .config import NetworkConfig
-from .encoder import NEGATIVE_SLOPE, leaky
+from .layers import kaiming_normal_, leaky, normal_
 
 RESIDUAL_SCALE = 0.05
 """Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
@@ -32,9 +32,9 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(self.sizes[-1], 2 * config.cell**2, 1)
         self.modulator = Modulator(2 * HARMONICS + 1 + 3, config.conditioning_width, 2 * sum(self.sizes))
         for layer in self.hidden:
-            nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
+            kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.out.weight, std=0.02)
+        normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
 
     def modulations(self, steps: torch.Tensor, slicing: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -12,16 +12,9 @@ from torch.nn import functional as F
 
 from .conditioning import Modulator
 from .config import NetworkConfig
-
-NEGATIVE_SLOPE = 0.1
-
+from .layers import kaiming_normal_, leaky, normal_
 
 DIFFERENCE_GAIN = 4.0
-
-
-def leaky(x: torch.Tensor) -> torch.Tensor:
-    """The network's activation: leaky, because plain ReLU units died in training."""
-    return F.leaky_relu(x, NEGATIVE_SLOPE)
 
 
 class EncoderBlock(nn.Module):
@@ -31,9 +24,9 @@ class EncoderBlock(nn.Module):
         super().__init__()
         self.inplane = nn.Conv2d(width, width, 3, padding=1)
         self.through = nn.Conv2d(3 * width, width, 1)
-        nn.init.kaiming_normal_(self.inplane.weight, a=NEGATIVE_SLOPE)
+        kaiming_normal_(self.inplane.weight)
         nn.init.zeros_(self.inplane.bias)
-        nn.init.normal_(self.through.weight, std=0.3 / (3 * width) ** 0.5)
+        normal_(self.through.weight, std=0.3 / (3 * width) ** 0.5)
         nn.init.zeros_(self.through.bias)
 
     def forward(self, codes: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, stacks: int) -> torch.Tensor:

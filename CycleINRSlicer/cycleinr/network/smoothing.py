@@ -27,9 +27,18 @@ def smooth_pixels(planes: torch.Tensor, taps: int) -> torch.Tensor:
     """Filter (N, C, H, W) along rows and columns; the outermost pixels are repeated outwards."""
     if taps == 1:
         return planes
-    channels, reach = planes.shape[1], taps // 2
-    weights = planes.new_tensor(low_pass(taps))
-    for shape, margins in (((1, taps), (reach, reach, 0, 0)), ((taps, 1), (0, 0, reach, reach))):
-        kernel = weights.view(1, 1, *shape).expand(channels, 1, *shape)
-        planes = F.conv2d(F.pad(planes, margins, mode="replicate"), kernel, groups=channels)
+    reach = taps // 2
+    for dim, margins in ((3, (reach, reach, 0, 0)), (2, (0, 0, reach, reach))):
+        planes = _filtered(F.pad(planes, margins, mode="replicate"), low_pass(taps), dim)
     return planes
+
+
+def _filtered(planes: torch.Tensor, weights: tuple[float, ...], dim: int) -> torch.Tensor:
+    """Sums of shifted planes: PyTorch's convolution of one channel by a 1x7 kernel takes 20 times as long on a CPU."""
+    reach = len(weights) // 2
+    size = planes.shape[dim] - 2 * reach
+    total = weights[reach] * planes.narrow(dim, reach, size)
+    for n in range(reach):
+        pair = planes.narrow(dim, n, size) + planes.narrow(dim, 2 * reach - n, size)
+        total.add_(pair, alpha=weights[n])
+    return total

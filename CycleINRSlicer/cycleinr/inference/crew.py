@@ -1,0 +1,158 @@
+"""Who computes a strip: the caller alone, or several threads, each with steps of its own.
+
+PyTorch's own threads share every single operation and wait for each other at its end, tens of thousands of times a run:
+on two cores a third of the time went into that, and far more when another program had one of them. Here the steps of a
+run are shared out instead. A thread computes its encoder blocks, or its interval between two slices, from beginning to
+end on one core, while the others are at other slices.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from typing import Protocol, TypeVar
+
+import torch
+
+from ..threads import CrewSize
+
+Item = TypeVar("Item")
+
+_PATIENCE_S = 0.05
+"""How often the thread that waits for the others tells progress and asks whether to go on."""
+
+_END = object()
+
+
+class Crew(Protocol):
+    """Threads for the steps of one strip."""
+
+    blocks_each: int
+    """Encoder blocks that one thread takes."""
+
+    def relay(self, stream: Iterator[Item]) -> Iterator[Item]:
+        """The items of a stream, which another thread may compute while the caller is at the item before."""
+
+    def each(self, work: Callable[[Item], None], items: Iterator[Item]) -> None:
+        """``work(item)`` for every item, several of them at once perhaps; returns when all are done."""
+
+    def tick(self) -> None:
+        """Tell, from any thread, that something is done."""
+
+
+class Alone:
+    """The caller's thread does everything: for one core, and for a GPU, which only has to be told."""
+
+    def __init__(self, blocks: int, tick: Callable[[], None]):
+        self.blocks_each, self.tick = blocks, tick
+
+    def relay(self, stream: Iterator[Item]) -> Iterator[Item]:
+        return stream
+
+    def each(self, work: Callable[[Item], None], items: Iterator[Item]) -> None:
+        for item in items:
+            work(item)
+
+
+class Threads:
+    """A thread for each part of the encoder, and several for the intervals.
+
+    Args:
+        size: How many of each.
+        tick: Called by the thread that calls ``each``, and only by it. What it raises ends the work.
+    """
+
+    def __init__(self, size: CrewSize, tick: Callable[[], None]):
+        self.blocks_each, self._intervals, self._told_by_caller = size.blocks_each, size.intervals, tick
+        self._ticks: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+
+    def tick(self) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
+        self._ticks.put(None)
+
+    def relay(self, stream: Generator[Item, None, None]) -> Iterator[Item]:
+        return self._relay(stream, Future.result)
+
+    def each(self, work: Callable[[Item], None], items: Generator[Item, None, None]) -> None:
+        under_way: deque[Future] = deque()
+        heard = self._relay(items, self._result)
+        with ThreadPoolExecutor(self._intervals, "cycleinr-interval") as pool, closing(heard) as found:
+            try:
+                for item in found:
+                    under_way.append(pool.submit(_inferring, work, item))
+                    if len(under_way) > self._intervals:
+                        self._result(under_way.popleft())
+                while under_way:
+                    self._result(under_way.popleft())
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _relay(self, stream: Generator, result: Callable[[Future], Item]) -> Iterator[Item]:
+        with closing(stream), ThreadPoolExecutor(1, "cycleinr-encoder") as pool:
+            coming = pool.submit(_inferring, next, stream, _END)
+            while (item := result(coming)) is not _END:
+                coming = pool.submit(_inferring, next, stream, _END)
+                yield item
+
+    def _result(self, future: Future) -> Item:
+        """Of a future, passing on ticks while it is not there."""
+        while not wait([future], _PATIENCE_S).done:
+            self._pass_on()
+        self._pass_on()
+        return future.result()
+
+    def _pass_on(self) -> None:
+        while not self._ticks.empty():
+            self._ticks.get()
+            self._told_by_caller()
+
+
+class _Stopped(Exception):
+    """Ends the threads of a strip that nobody wants any more."""
+
+
+@contextmanager
+def crew(device: torch.device, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
+    """As many threads as PyTorch may use on this device, for an encoder of ``blocks``."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield Alone(blocks, tick)
+        return
+    size = CrewSize.of(threads, blocks)
+    with _own_threads(size.own):
+        yield Threads(size, tick)
+
+
+def _inferring(function: Callable, *arguments) -> object:
+    """PyTorch's inference mode holds for one thread only."""
+    with torch.inference_mode():
+        return function(*arguments)
+
+
+_lock, _users, _usual = threading.Lock(), 0, 0
+
+
+@contextmanager
+def _own_threads(count: int) -> Iterator[None]:
+    """Limit PyTorch's own threads; as many as before are back when the last of several users is done."""
+    global _users, _usual
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _usual = torch.get_num_threads()
+            torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                torch.set_num_threads(_usual)

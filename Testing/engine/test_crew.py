@@ -1,0 +1,192 @@
+"""Several threads compute what one computes, and leave nothing behind, whatever happens."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from cycleinr.inference.crew import Alone, Threads, crew
+from cycleinr.inference.strip import StripNetwork
+from cycleinr.network.conditioning import Slicing
+from cycleinr.network.config import NetworkConfig
+from cycleinr.network.model import CycleINR
+from cycleinr.threads import CrewSize
+from hypothesis import given
+from hypothesis import strategies as st
+
+CONFIG = NetworkConfig(width=16, decoder_width=16, blocks=4, smoothing_taps=7)
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads PyTorch, and so a run, has."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(5)
+    model = CycleINR(CONFIG).eval().requires_grad_(False)
+    return StripNetwork(model, Slicing(1.0, 6.0, 2.5), np.arange(0, 11, 0.4), 12)
+
+
+STACK = torch.randn(12, 20, 24, generator=torch.Generator().manual_seed(1))
+
+
+def computed(network, tick=lambda: None):
+    out = torch.full((28, 20, 24), torch.nan)
+    network.run(STACK.__getitem__, out, tick)
+    return out
+
+
+def ours():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("cycleinr-")]
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 20])
+def test_the_result_is_that_of_one_thread(threads, network, count):
+    threads(1)
+    alone = computed(network)
+    threads(count)
+
+    together = computed(network)
+
+    assert torch.allclose(together, alone, rtol=0, atol=1e-6)
+    assert ours() == []
+
+
+def test_the_result_does_not_depend_on_who_is_first(threads, network):
+    threads(2)
+    assert torch.equal(computed(network), computed(network))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_ticks_reach_the_calling_thread_and_none_is_lost(threads, network, count):
+    threads(count)
+    callers = []
+
+    computed(network, lambda: callers.append(threading.current_thread()))
+
+    assert callers == [threading.current_thread()] * network.ticks
+
+
+@pytest.mark.parametrize("at", [1, 9, 22])
+def test_what_a_tick_raises_ends_the_work_and_the_threads(threads, network, at):
+    threads(2)
+    told = []
+
+    def cancel():
+        told.append(1)
+        if len(told) == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        computed(network, cancel)
+
+    assert len(told) == at
+    assert ours() == []
+
+
+def test_pytorch_has_as_many_threads_as_before(threads, network):
+    threads(3)
+    inside = []
+    computed(network, lambda: inside.append(torch.get_num_threads()))
+    assert set(inside) == {1}
+    assert torch.get_num_threads() == 3
+
+    with pytest.raises(ZeroDivisionError):
+        computed(network, lambda: 1 / 0)
+    assert torch.get_num_threads() == 3
+
+
+def test_two_runs_at_once_leave_as_many_threads_as_before(threads, network):
+    threads(2)
+    both = [threading.Thread(target=computed, args=(network,)) for _ in range(2)]
+    for run in both:
+        run.start()
+    for run in both:
+        run.join()
+    assert torch.get_num_threads() == 2
+
+
+def of(size, tick=lambda: None):
+    return Threads(CrewSize.of(size, 8), tick)
+
+
+def counting(stop, log):
+    for number in range(stop):
+        log.append(number)
+        yield number
+
+
+def test_an_error_in_a_stream_reaches_the_caller(threads):
+    def failing():
+        yield 1
+        raise MemoryError("no room")
+
+    many = of(4)
+    with pytest.raises(MemoryError, match="no room"):
+        many.each(lambda item: None, many.relay(many.relay(failing())))
+    assert ours() == []
+
+
+def test_an_error_in_the_work_reaches_the_caller_and_the_stream_is_closed():
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                many.tick()
+                yield 0
+        finally:
+            closed.append(True)
+
+    many = of(4)
+    with pytest.raises(ZeroDivisionError):
+        many.each(lambda item: 1 / item, many.relay(endless()))
+    assert closed == [True]
+    assert ours() == []
+
+
+def test_a_stream_runs_ahead_by_one_item():
+    begun, seen = [], []
+    items = of(2).relay(counting(10, begun))
+
+    for item in items:
+        seen.append(len(begun) - item)
+
+    assert begun == list(range(10))
+    assert max(seen) <= 2
+
+
+def test_waiting_work_is_bounded():
+    """However fast the stream is; what waits holds slices in memory."""
+    begun, most = [], []
+    many = of(4)
+
+    def work(item):
+        sum(range(20_000))
+        most.append(len(begun) - item)
+
+    many.each(work, counting(30, begun))
+
+    assert len(most) == 30
+    assert max(most) <= 2 * CrewSize.of(4, 8).intervals + 3
+
+
+def test_a_gpu_is_told_by_one_thread(threads):
+    threads(4)
+    with crew(torch.device("cuda"), 8, lambda: None) as found:
+        assert isinstance(found, Alone)
+        assert found.blocks_each == 8
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_every_block_has_a_thread(count, blocks):
+    size = CrewSize.of(count, blocks)
+    assert (size.encoding - 1) * size.blocks_each < blocks <= size.encoding * size.blocks_each
+    assert size.encoding <= max(1, count)
+    assert size.intervals >= 1
+    assert size.own * min(count, 8) <= max(count, 8)
