@@ -129,7 +129,8 @@ def test_the_tiled_result_equals_the_untiled_one(thick, rows, monkeypatch):
     assert np.abs(tiled - whole).max() <= 0.05
 
 
-def test_a_memory_limit_makes_smaller_parts_and_too_small_a_limit_is_refused(thick):
+def test_a_memory_limit_makes_smaller_parts_and_too_small_a_limit_is_refused(thick, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # each thread takes memory
     free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.0825))
 
     assert tight.rows < free.rows

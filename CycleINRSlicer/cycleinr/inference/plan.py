@@ -40,6 +40,9 @@ _PIXEL_COPIES = 8
 _FIXED_BYTES = 80e6
 """Pieces of data consistency and blocks of the decoder, whose size does not depend on the strip's."""
 
+_BLOCK_BYTES = 12e6
+"""Blocks of the decoder for each further thread."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -161,7 +164,8 @@ class StripCost:
 
     def bytes_for(self, rows: int) -> float:
         """Of a strip of which ``rows`` are kept."""
-        return _FIXED_BYTES + self.bytes_per_row_in * (rows + self.overlap) + self.bytes_per_row_out * rows
+        fixed = _FIXED_BYTES + _BLOCK_BYTES * (self._crew.intervals - 1)
+        return fixed + self.bytes_per_row_in * (rows + self.overlap) + self.bytes_per_row_out * rows
 
     def rows_within(self, limit_bytes: float, rows: int) -> int:
         """Rows at a time, a whole number of cells: strips of equal height, as few as stay within the limit.
@@ -175,7 +179,7 @@ class StripCost:
         if fit < self.config.cell:
             needed = self.bytes_for(self.config.cell) / 1e9
             raise OutOfMemoryError(
-                f"The memory limit of {limit_bytes / 1e9:.2f} GB is below the {needed:.2f} GB that the smallest part "
+                f"The memory limit of {limit_bytes / 1e9:.3g} GB is below the {needed:.3g} GB that the smallest part "
                 "of this volume takes. Raise the limit, or crop the volume."
             )
         strips = math.ceil(rows / fit)
