@@ -187,6 +187,7 @@ def _report(
 def _check_dicom(job: Job) -> None:
     from .dicom_out import check_series_folder
     from .files import image_suffix, is_dicom
+    from .files.dicom import series_files
 
     if image_suffix(job.output):
         raise RequestError(
@@ -200,6 +201,8 @@ def _check_dicom(job: Job) -> None:
             "the result could belong to. Give the DICOM series, or write .nii.gz, .nrrd or .mha."
         )
     check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
+    if job.input.exists():
+        series_files(job.input)
 
 
 def _write_dicom(job: Job, volume: Volume, provenance: dict[str, str]) -> tuple[str, ...]:

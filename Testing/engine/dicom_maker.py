@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
 
 SERIES = generate_uid()
 OTHER_SERIES = generate_uid()
@@ -48,7 +54,7 @@ def write_slice(path: Path, position, pixels: np.ndarray, **tags) -> Path:
     data.RescaleSlope, data.RescaleIntercept = 1, -1024
     for key, value in tags.items():
         if value is None:
-            delattr(data, key)
+            data.pop(key, None)
         else:
             setattr(data, key, value)
     data.PixelData = pixels.tobytes()
@@ -72,3 +78,53 @@ def write_series(folder: Path, slices: int = 6, step=(0, 0, 5), origin=(-10, -20
         pixels = own.pop("pixels", pixels_of_slice(n))
         write_slice(folder / f"{prefix}{slices - n:03d}.dcm", position, pixels, **own)
     return folder
+
+
+def write_enhanced(path: Path, frames: list[tuple], shared: dict | None = None, **tags) -> Path:
+    """Write an enhanced CT image.
+
+    :param frames: for each frame its stored values (rows, columns) and a dict of functional groups: sequence keyword to
+        a dict of the attributes of its one item.
+    :param shared: functional groups of all frames; a 5 mm axial geometry unless given.
+    """
+    shared = shared or {
+        "PlaneOrientationSequence": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+        "PixelMeasuresSequence": {"PixelSpacing": [0.7, 0.6], "SliceThickness": 4.5},
+        "PixelValueTransformationSequence": {"RescaleSlope": 1, "RescaleIntercept": -1024},
+    }
+    return write_slice(
+        path,
+        (0, 0, 0),
+        np.concatenate([pixels for pixels, _ in frames]),
+        **{
+            "SOPClassUID": EnhancedCTImageStorage,
+            "NumberOfFrames": len(frames),
+            "Rows": frames[0][0].shape[0],
+            "SharedFunctionalGroupsSequence": [_groups(shared)],
+            "PerFrameFunctionalGroupsSequence": [_groups(groups) for _, groups in frames],
+            **dict.fromkeys(_PER_SLICE),
+            **tags,
+        },
+    )
+
+
+_PER_SLICE = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope",
+    "RescaleIntercept",
+)  # fmt: skip
+
+
+def _groups(attributes: dict) -> Dataset:
+    groups = Dataset()
+    for sequence, values in attributes.items():
+        item = Dataset()
+        for key, value in values.items():
+            setattr(item, key, value)
+        setattr(groups, sequence, [item])
+    return groups
+
+
+def frame(n: int, step=(0, 0, 5), origin=(-10, -20, 30), **groups) -> tuple:
+    """Frame n of the series that ``write_series`` writes."""
+    position = [float(f"{value:.6g}") for value in np.array(origin, float) + n * np.array(step, float)]
+    return pixels_of_slice(n), {"PlanePositionSequence": {"ImagePositionPatient": position}, **groups}

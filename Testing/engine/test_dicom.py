@@ -281,16 +281,6 @@ class TestWhatIsRefused:
     def test_inverted_and_colour_pixels(self, tmp_path):
         assert "MONOCHROME1" in refusal(write_series(tmp_path, PhotometricInterpretation="MONOCHROME1"))
 
-    def test_enhanced_multi_frame_images_with_a_way_out(self, tmp_path):
-        write_slice(
-            tmp_path / "e.dcm", (0, 0, 0), np.concatenate([pixels_of_slice(n) for n in range(3)]),
-            SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1", NumberOfFrames=3, Rows=6, ImagePositionPatient=None,
-            ImageOrientationPatient=None, PixelSpacing=None,
-        )  # fmt: skip
-        message = refusal(tmp_path / "e.dcm")
-        assert "multi-frame" in message
-        assert "dcm2niix" in message
-
     @pytest.mark.parametrize("kept", [0, 50, 200, 600, 0.95])
     def test_a_truncated_file_by_its_name(self, tmp_path, kept):
         write_series(tmp_path)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import MODALITIES, Volume
+from .dicom_frames import ENHANCED_CLASSES, frames_of, read_frames
 from .dicom_length import is_truncated
 from .dicom_slices import SliceHeader, stack, thickness_of
 from .room import check_room, out_of_memory
@@ -45,12 +46,6 @@ _DECODER = "GDCMImageIO"
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
 _SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
-_ENHANCED_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
-)
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -62,7 +57,8 @@ def read_dicom(path: Path) -> Volume:
     """Read one DICOM series.
 
     :param path: a folder that holds one series of CT or MR slices, or one file, which stands for its series in its
-        folder. Subfolders are not searched; scout images and objects that are no images are left out.
+        folder. A file holds one slice or, as an enhanced image, several. Subfolders are not searched; scout images
+        and objects that are no images are left out.
     :returns: (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are
         whole numbers, and are float32 otherwise.
     :raises InputError: no series, several, a damaged file, or images that are no CT or MR slices.
@@ -71,7 +67,7 @@ def read_dicom(path: Path) -> Volume:
     """
     slices = _series_at(Path(path))
     _check_kind(slices)
-    ordered, ijk_to_ras = stack(slices)
+    ordered, ijk_to_ras = stack([frame for s in slices for frame in ([s] if s.frames is None else frames_of(s))])
     first = ordered[0]
     return Volume(
         _pixels_of(ordered),
@@ -84,8 +80,13 @@ def read_dicom(path: Path) -> Volume:
 
 
 def series_files(path: Path) -> list[Path]:
-    """The files of one series, without the scouts; `path` and errors as in `read_dicom`."""
-    return [s.path for s in _series_at(Path(path))]
+    """The files of one series of single slices, without the scouts; `path` and errors as in `read_dicom`.
+
+    :raises InputError: also for an enhanced image.
+    """
+    slices = _series_at(Path(path))
+    _check_single(slices)
+    return [s.path for s in slices]
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ def series_by_uid(files: Sequence[Path]) -> tuple[list[SeriesFiles], list[Path]]
 
 
 def _series_of(uid: str, found: list[SliceHeader]) -> SeriesFiles:
-    multi_frame = any(header.frames > 1 for header in found)
+    multi_frame = any(header.frames is not None for header in found)
     return SeriesFiles(uid, tuple(h.path for h in found), found[0].modality in MODALITIES, multi_frame)
 
 
 def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
-    """Headers of the slices among some files; scouts and objects that are no images are left out.
+    """Headers of the slices among some files of one slice each; scouts and objects that are no images are left out.
 
     :raises InputError: a file is missing, damaged or no DICOM file; no slice is left; or they are of several series,
         multi-frame, or no grey CT or MR images.
@@ -135,6 +136,7 @@ def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
         raise InputError(f"None of the {len(files)} files is a slice of a CT or MR series. Check the files.")
     slices = _only_series(slices, "The source")
     _check_kind(slices)
+    _check_single(slices)
     return slices
 
 
@@ -206,10 +208,10 @@ def _header_of(path: Path) -> SliceHeader | None:
         sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
         if "LOCALIZER" in (data.get("ImageType") or []):
             return None
-        if sop_class in _ENHANCED_CLASSES or int(data.get("NumberOfFrames") or 1) > 1:
-            frames = int(data.get("NumberOfFrames") or 1)
-            return _header(path, data, frames=max(frames, 2)) if data.get("Rows") else None
-        header = _header(path, data, frames=1)
+        frames = int(data.get("NumberOfFrames") or 1)
+        if sop_class in ENHANCED_CLASSES or frames > 1:
+            return _header(path, data, frames) if data.get("Rows") else None
+        header = _header(path, data)
     except (InputError, PermissionError):
         raise
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
@@ -221,7 +223,7 @@ def _header_of(path: Path) -> SliceHeader | None:
     return header if complete else None
 
 
-def _header(path: Path, data: pydicom.Dataset, frames: int) -> SliceHeader:
+def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> SliceHeader:
     def numbers(key: str, count: int) -> np.ndarray | None:
         value = data.get(key)
         if value is None or value == "":
@@ -260,15 +262,10 @@ def _header(path: Path, data: pydicom.Dataset, frames: int) -> SliceHeader:
 
 
 def _check_kind(slices: list[SliceHeader]) -> None:
-    """:raises InputError: the images are not single-frame grey CT or MR slices."""
+    """:raises InputError: the images are no grey CT or MR images."""
     for s in slices:
         if s.modality not in MODALITIES:
             raise InputError(f"The series is of modality {s.modality}. Only CT and MR can be processed.")
-        if s.frames > 1:
-            raise InputError(
-                f"{s.path.name} is an enhanced (multi-frame) DICOM image, which cannot be read directly. "
-                "Load it in 3D Slicer, or convert it to NIfTI with dcm2niix, and give the converted volume."
-            )
         if s.samples_per_pixel != 1 or s.photometric != "MONOCHROME2":
             raise InputError(
                 f"{s.path.name} holds pixels of kind {s.photometric or 'unknown'} with {s.samples_per_pixel} value(s) "
@@ -276,24 +273,42 @@ def _check_kind(slices: list[SliceHeader]) -> None:
             )
 
 
+def _check_single(slices: list[SliceHeader]) -> None:
+    """:raises InputError: the slices are frames of an enhanced image."""
+    for s in slices:
+        if s.frames is not None:
+            raise InputError(
+                f"{s.path.name} is an enhanced (multi-frame) DICOM image, to whose study a series of single slices "
+                "cannot be added. Write the result as NIfTI, NRRD or MetaImage instead."
+            )
+
+
 def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
     """Rescaled pixels (K, J, I) of slices in order."""
+    whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
+    read = _read_slices if ordered[0].frame is None else read_frames
+    check_room("The series", (len(ordered), *ordered[0].rows_columns), "32-bit")
+    try:
+        array = read(ordered, np.int32 if whole else np.float32)
+    except MemoryError as error:
+        raise out_of_memory("the series") from error
+    except InputError:
+        raise
+    # What pydicom and GDCM raise for pixels that they cannot decode is of every kind.
+    except Exception as error:
+        raise (out_of_memory("the series") if "allocat" in str(error) else _first_undecodable(ordered)) from error
+    return _smallest_integers(array) if whole else array
+
+
+def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
     import SimpleITK as sitk
 
-    whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO(_DECODER)
     reader.SetFileNames([str(s.path) for s in ordered])
     # Left alone, the reader would cut the values of all slices to the type that the first one needs.
-    reader.SetOutputPixelType(sitk.sitkInt32 if whole else sitk.sitkFloat32)
-    check_room("The series", (len(ordered), *ordered[0].rows_columns), "32-bit")
-    try:
-        array = sitk.GetArrayFromImage(reader.Execute())
-    except MemoryError as error:
-        raise out_of_memory("the series") from error
-    except RuntimeError as error:
-        raise (out_of_memory("the series") if "allocat" in str(error) else _first_undecodable(ordered)) from error
-    return _smallest_integers(array) if whole else array
+    reader.SetOutputPixelType(sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(reader.Execute())
 
 
 def _first_undecodable(ordered: list[SliceHeader]) -> InputError:

@@ -1,4 +1,4 @@
-"""Header of one DICOM slice, and whether a set of them stacks up to one rectangular volume.
+"""Header of one DICOM slice or frame, and whether a set of them stacks up to one rectangular volume.
 
 Positions and orientations here are in LPS mm, as DICOM gives them.
 """
@@ -36,6 +36,8 @@ class SliceHeader:
     :param slope: Rescale Slope (0028,1053).
     :param intercept: Rescale Intercept (0028,1052).
     :param allocated_bits: Bits Allocated (0028,0100).
+    :param frames: Number of Frames (0028,0008) of an enhanced image; None for a file that is one slice.
+    :param frame: which of them this is.
     """
 
     path: Path
@@ -53,7 +55,8 @@ class SliceHeader:
     allocated_bits: int
     samples_per_pixel: int
     photometric: str
-    frames: int
+    frames: int | None = None
+    frame: int | None = None
 
     @property
     def normal_lps(self) -> np.ndarray:
