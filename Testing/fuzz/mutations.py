@@ -44,7 +44,8 @@ DICOM_NUMBERS = {
 DICOM_TEXTS = (
     "RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "SliceThickness", "NumberOfFrames", "SeriesNumber", "PhotometricInterpretation", "Modality", "ImageType",
-    "SeriesInstanceUID", "SOPClassUID", "SpecificCharacterSet",
+    "SeriesInstanceUID", "SOPClassUID", "SpecificCharacterSet", "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence",
 )  # fmt: skip
 DICOM_VALUES = (
     b"", b"0", b"-1", b"1e400", b"nan", b"inf", b"abc", b"1\\2", b"1\\2\\3", b"nan\\nan\\nan", b"1e300\\1e300\\1e300",

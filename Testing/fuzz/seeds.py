@@ -37,6 +37,7 @@ def make_seeds(folder: Path) -> dict[str, Seed]:
     images = {suffix: _image(folder, suffix) for suffix in (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")}
     raw = {f"raw{suffix}": _raw_image(folder, suffix) for suffix in (".nrrd", ".nhdr", ".mha", ".mhd")}
     series = {name: _series(folder, name) for name in ("explicit", "implicit", "rle", "JPEG", "JPEG2000")}
+    series |= {name: _enhanced(folder, name) for name in ("enhanced", "enhanced rle")}
     one = {"dicom file": Seed("volume", series["explicit"].files, next(iter(series["explicit"].files)))}
     others = {"weights": _weights(folder), "table": _table(), "training": _training()}
     return {**images, **raw, **{f"dicom {name}": seed for name, seed in series.items()}, **one, **others}
@@ -105,6 +106,25 @@ def _series(folder: Path, encoding: str) -> Seed:
             whole.save_as(file)
             part.unlink()
     return _files_of(place, "volume", "")
+
+
+def _enhanced(folder: Path, encoding: str) -> Seed:
+    """All slices in one file; those of the compressed one have a rescale each."""
+    import pydicom
+    from engine.dicom_maker import frame, write_enhanced
+
+    place = folder / f"dicom-{encoding}"
+    place.mkdir()
+    frames = []
+    for n, pixels in enumerate(scan().array):
+        own = {"PixelValueTransformationSequence": {"RescaleSlope": n + 1, "RescaleIntercept": 0}}
+        frames.append((pixels.astype(np.uint16), frame(n, **(own if encoding == "enhanced rle" else {}))[1]))
+    file = write_enhanced(place / "enhanced.dcm", frames)
+    if encoding == "enhanced rle":
+        data = pydicom.dcmread(file)
+        data.compress(pydicom.uid.RLELossless)
+        data.save_as(file)
+    return _files_of(place, "volume", "enhanced.dcm")
 
 
 def _weights(folder: Path) -> Seed:
