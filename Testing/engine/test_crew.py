@@ -89,6 +89,23 @@ def test_what_a_tick_raises_ends_the_work_and_the_threads(threads, network, at):
     assert ours() == []
 
 
+def test_a_stream_that_is_left_is_closed_at_the_end(threads):
+    closed = []
+
+    def stream():
+        try:
+            yield from range(10)
+        finally:
+            closed.append(True)
+
+    with of(2) as many:
+        next(many.relay(many.relay(stream())))
+        assert closed == []
+
+    assert closed == [True]
+    assert ours() == []
+
+
 def test_pytorch_has_as_many_threads_as_before(threads, network):
     threads(3)
     inside = []
@@ -126,8 +143,7 @@ def test_an_error_in_a_stream_reaches_the_caller(threads):
         yield 1
         raise MemoryError("no room")
 
-    many = of(4)
-    with pytest.raises(MemoryError, match="no room"):
+    with pytest.raises(MemoryError, match="no room"), of(4) as many:
         many.each(lambda item: None, many.relay(many.relay(failing())))
     assert ours() == []
 
@@ -143,8 +159,7 @@ def test_an_error_in_the_work_reaches_the_caller_and_the_stream_is_closed():
         finally:
             closed.append(True)
 
-    many = of(4)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError), of(4) as many:
         many.each(lambda item: 1 / item, many.relay(endless()))
     assert closed == [True]
     assert ours() == []
@@ -152,10 +167,10 @@ def test_an_error_in_the_work_reaches_the_caller_and_the_stream_is_closed():
 
 def test_a_stream_runs_ahead_by_one_item():
     begun, seen = [], []
-    items = of(2).relay(counting(10, begun))
 
-    for item in items:
-        seen.append(len(begun) - item)
+    with of(2) as many:
+        for item in many.relay(counting(10, begun)):
+            seen.append(len(begun) - item)
 
     assert begun == list(range(10))
     assert max(seen) <= 2
@@ -164,13 +179,13 @@ def test_a_stream_runs_ahead_by_one_item():
 def test_waiting_work_is_bounded():
     """However fast the stream is; what waits holds slices in memory."""
     begun, most = [], []
-    many = of(4)
 
     def work(item):
         sum(range(20_000))
         most.append(len(begun) - item)
 
-    many.each(work, counting(30, begun))
+    with of(4) as many:
+        many.each(work, counting(30, begun))
 
     assert len(most) == 30
     assert max(most) <= 2 * CrewSize.of(4, 8).intervals + 3

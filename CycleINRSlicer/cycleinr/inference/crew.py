@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import torch
@@ -59,7 +59,7 @@ class Alone:
 
 
 class Threads:
-    """A thread for each part of the encoder, and several for the intervals.
+    """A thread for each part of the encoder, and several for the intervals; used as a context.
 
     Args:
         size: How many of each.
@@ -70,6 +70,21 @@ class Threads:
         self.blocks_each, self._intervals, self._told_by_caller = size.blocks_each, size.intervals, tick
         self._ticks: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopped = threading.Event()
+        self._pools: list[ThreadPoolExecutor] = []
+        self._streams: list[Generator] = []
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *raised) -> None:
+        """No thread is left, and no stream holds memory."""
+        self._stopped.set()
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown()
+        for stream in reversed(self._streams):
+            stream.close()
 
     def tick(self) -> None:
         if self._stopped.is_set():
@@ -80,27 +95,22 @@ class Threads:
         return self._relay(stream, Future.result)
 
     def each(self, work: Callable[[Item], None], items: Generator[Item, None, None]) -> None:
+        pool = self._pool(self._intervals, "interval")
         under_way: deque[Future] = deque()
-        heard = self._relay(items, self._result)
-        with ThreadPoolExecutor(self._intervals, "cycleinr-interval") as pool, closing(heard) as found:
-            try:
-                for item in found:
-                    under_way.append(pool.submit(_inferring, work, item))
-                    if len(under_way) > self._intervals:
-                        self._result(under_way.popleft())
-                while under_way:
-                    self._result(under_way.popleft())
-            except BaseException:
-                self._stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        for item in self._relay(items, self._result):
+            under_way.append(pool.submit(_inferring, work, item))
+            if len(under_way) > self._intervals:
+                self._result(under_way.popleft())
+        while under_way:
+            self._result(under_way.popleft())
+
+    def _pool(self, threads: int, name: str) -> ThreadPoolExecutor:
+        self._pools.append(ThreadPoolExecutor(threads, f"cycleinr-{name}"))
+        return self._pools[-1]
 
     def _relay(self, stream: Generator, result: Callable[[Future], Item]) -> Iterator[Item]:
-        with closing(stream), ThreadPoolExecutor(1, "cycleinr-encoder") as pool:
-            coming = pool.submit(_inferring, next, stream, _END)
-            while (item := result(coming)) is not _END:
-                coming = pool.submit(_inferring, next, stream, _END)
-                yield item
+        self._streams.append(stream)
+        return _ahead(stream, self._pool(1, "encoder"), result)
 
     def _result(self, future: Future) -> Item:
         """Of a future, passing on ticks while it is not there."""
@@ -119,6 +129,14 @@ class _Stopped(Exception):
     """Ends the threads of a strip that nobody wants any more."""
 
 
+def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future], Item]) -> Iterator[Item]:
+    """A stream's items, the next one on its way while the caller has the one before."""
+    coming = pool.submit(_inferring, next, stream, _END)
+    while (item := result(coming)) is not _END:
+        coming = pool.submit(_inferring, next, stream, _END)
+        yield item
+
+
 @contextmanager
 def crew(device: torch.device, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
     """As many threads as PyTorch may use on this device, for an encoder of ``blocks``."""
@@ -127,8 +145,8 @@ def crew(device: torch.device, blocks: int, tick: Callable[[], None]) -> Iterato
         yield Alone(blocks, tick)
         return
     size = CrewSize.of(threads, blocks)
-    with _own_threads(size.own):
-        yield Threads(size, tick)
+    with _own_threads(size.own), Threads(size, tick) as several:
+        yield several
 
 
 def _inferring(function: Callable, *arguments) -> object:
