@@ -1,6 +1,8 @@
 """Several threads compute what one computes, and leave nothing behind, whatever happens."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -163,6 +165,40 @@ def test_an_error_in_the_work_reaches_the_caller_and_the_stream_is_closed():
         many.each(lambda item: 1 / item, many.relay(endless()))
     assert closed == [True]
     assert ours() == []
+
+
+class Scan:
+    """Something that a run holds."""
+
+
+def failing(fails, scan, items):
+    for item in items:
+        if fails and item == 3:
+            raise ZeroDivisionError(f"Nothing works with {scan}.")
+        yield item
+
+
+@pytest.mark.parametrize("place", ["stream", "inner stream", "work"])
+def test_after_an_error_nothing_of_the_run_is_kept(place):
+    """Without waiting for the collector of cycles: a cancelled run's volumes may be half of the memory."""
+
+    def run(scan):
+        with of(4) as many:
+            inner = many.relay(failing(place == "inner stream", scan, range(9)))
+            outer = many.relay(failing(place == "stream", scan, inner))
+            many.each(lambda item: next(failing(place == "work", scan, [item])), outer)
+
+    scan = Scan()
+    alive = weakref.ref(scan)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            run(scan)
+        scan = None
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_stream_runs_ahead_by_one_item():

@@ -114,10 +114,14 @@ class Threads:
 
     def _result(self, future: Future) -> Item:
         """Of a future, passing on ticks while it is not there."""
-        while not wait([future], _PATIENCE_S).done:
+        try:
+            while not wait([future], _PATIENCE_S).done:
+                self._pass_on()
             self._pass_on()
-        self._pass_on()
-        return future.result()
+            return future.result()
+        finally:
+            # An error's traceback has this frame, the frame the future, and the future the error: the scan would stay
+            del future
 
     def _pass_on(self) -> None:
         while not self._ticks.empty():
@@ -131,9 +135,10 @@ class _Stopped(Exception):
 
 def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future], Item]) -> Iterator[Item]:
     """A stream's items, the next one on its way while the caller has the one before."""
-    coming = pool.submit(_inferring, next, stream, _END)
-    while (item := result(coming)) is not _END:
-        coming = pool.submit(_inferring, next, stream, _END)
+    # Taken out before it is asked, for the reason given in Threads._result
+    coming = deque([pool.submit(_inferring, next, stream, _END)])
+    while (item := result(coming.pop())) is not _END:
+        coming.append(pool.submit(_inferring, next, stream, _END))
         yield item
 
 
