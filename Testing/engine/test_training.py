@@ -14,7 +14,7 @@ from cycleinr.network.weights import load_network, save_network
 from cycleinr.training.card import model_card
 from cycleinr.training.config import PatchConfig, Source, TrainingConfig, load_config
 from cycleinr.training.loop import LOG, DivergedError, Trainer
-from cycleinr.training.losses import training_losses
+from cycleinr.training.losses import false_extremes, training_losses, window_l1
 from cycleinr.training.patches import PatchSampler, load_sources
 from lightning_fabric import Fabric
 from places import REPOSITORY
@@ -118,6 +118,37 @@ def test_a_thin_patch_holds_its_truth_at_whole_positions():
                     assert torch.allclose(batch.truth[n, t], batch.stack[n, round(position)], atol=1e-5)
 
     assert checked > 20
+
+
+def test_the_window_loss_sees_only_what_the_window_shows():
+    window = torch.tensor([[-0.5, 0.5], [-np.inf, np.inf]])
+    truth = torch.tensor([0.0, 0.9, -0.9]).view(1, 1, 1, 3).repeat(2, 1, 1, 1)
+
+    outside = window_l1(truth + torch.tensor([0.0, 0.3, -0.3]), truth, window)
+    inside = window_l1(truth + torch.tensor([0.3, 0.0, 0.0]), truth, window)
+
+    assert outside == 0
+    assert inside == pytest.approx(0.3 / 6)  # one voxel of three, in the one of two stacks that has a window
+
+
+def test_only_values_beyond_the_truths_neighbourhood_are_false_extremes():
+    batch = PatchSampler(load_sources(SMALL.sources), SMALL.patch, 2, seed=5).draw(0)
+    dark = batch.truth.clone()
+    dark[0, 0, 12, 12] = batch.truth.min() - 0.5
+
+    assert false_extremes(batch.truth, batch.truth) == 0
+    assert false_extremes(dark, batch.truth) >= (0.5 - 0.02) / dark.numel()
+
+
+def test_soft_profiles_and_uncertain_thickness_change_what_the_network_is_given_and_told():
+    boxes = PatchConfig(slices=5, pixels=24, queries=4, thin_share=0.0)
+    real = replace(boxes, softness_max=0.35, box_share=0.0, thickness_error=0.15)
+    box, soft = (PatchSampler(load_sources(SMALL.sources), patch, 2, seed=5) for patch in (boxes, real))
+
+    told = [(box.draw(step).slicing[:, 0], soft.draw(step).slicing[:, 0]) for step in range(4)]
+
+    assert all(not torch.equal(box.draw(step).stack, soft.draw(step).stack) for step in range(4))
+    assert len({float(t) for pair in told for t in pair[1]}) > len({float(t) for pair in told for t in pair[0]})
 
 
 def test_saved_weights_come_back_with_their_card(tmp_path):

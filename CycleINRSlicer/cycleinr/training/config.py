@@ -39,6 +39,9 @@ class PatchConfig:
         thin_share: Share of batches with thin slices and gaps (tau = 0); the cycle loss acts on these.
         native_axis_share: Chance to keep the scan's own slice direction where the spacing allows others.
         intensity_jitter: Largest relative change of contrast and of brightness.
+        softness_max: Largest softness of a slice profile (``profile.SliceProfile``); 0 draws exact boxes only.
+        box_share: Share of the thick examples whose profile is an exact box all the same.
+        thickness_error: Largest relative error of the thickness that the network is told.
     """
 
     slices: int = 9
@@ -50,6 +53,9 @@ class PatchConfig:
     thin_share: float = 0.5
     native_axis_share: float = 0.5
     intensity_jitter: float = 0.1
+    softness_max: float = 0.0
+    box_share: float = 0.3
+    thickness_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class TrainingConfig:
         max_minutes: Ends the run, and brings the learning rate down, by the clock where that comes before ``steps``;
             only training steps count, validation does not. 0 sets no limit.
         cycle_weight: Weight of the cycle-consistent loss beside L1; 0 trains without it.
+        window_weight: Weight of L1 inside the soft-tissue window (CT) beside L1 over the whole range.
+        extreme_weight: Weight of the loss on voxels beyond the truth's own neighbourhood (``losses.false_extremes``).
         initial_weights: Weights file to start from, for fine-tuning.
         seed: Fixes initialisation and every patch.
     """
@@ -83,6 +91,8 @@ class TrainingConfig:
     weight_decay: float = 0.0
     max_minutes: float = 0.0
     cycle_weight: float = 0.0
+    window_weight: float = 0.0
+    extreme_weight: float = 0.0
     initial_weights: str = ""
     validate_every: int = 500
     checkpoint_every: int = 250

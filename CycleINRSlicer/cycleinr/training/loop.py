@@ -134,9 +134,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step, state.seconds)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        tensors = self.fabric.to_device([batch.stack, batch.positions, batch.slicing, batch.truth])
+        tensors = self.fabric.to_device([batch.stack, batch.positions, batch.slicing, batch.truth, batch.window])
         losses = training_losses(self.parallel, Batch(*tensors, batch.thin), config.cycle_weight > 0, generator)
-        total = losses.total(config.cycle_weight)
+        total = losses.total(config)
         if not torch.isfinite(total):
             raise DivergedError(
                 f"The loss is {total.item()} at step {state.step}: training diverged. Lower learning_rate "
@@ -161,6 +161,8 @@ class Trainer:
             {
                 "step": self.state.step,
                 "l1": losses.l1.item(),
+                "window": losses.window.item(),
+                "extremes": losses.extremes.item(),
                 "cycle": None if losses.cycle is None else losses.cycle.item(),
                 "residual": losses.residual.item(),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],

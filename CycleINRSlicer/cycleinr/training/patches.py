@@ -18,17 +18,22 @@ from .config import PatchConfig, Source
 _MAX_SPACING_RATIO = 1.5
 _FLAT_DEVIATION = 0.02
 _FLAT_ATTEMPTS = 4
+_SOFT_TISSUE_HU = np.array([-160.0, 240.0])
 
 
 @dataclass(frozen=True)
 class FineVolume:
-    """A volume with fine slices: array (K, J, I), its map to network values, the axes' spacings (k, j, i) in mm."""
+    """A volume with fine slices: array (K, J, I), its map to network values, the axes' spacings (k, j, i) in mm.
+
+    ``window`` holds the ends of the display window in network values, (2,); infinite for MR.
+    """
 
     name: str
     array: np.ndarray
     scale: IntensityScale
     spacing_kji_mm: tuple[float, float, float]
     weight: float
+    window: np.ndarray
 
     def slicing_axes(self) -> list[int]:
         """Array axes along which slicing this volume is realistic: fine enough, with nearly square pixels across."""
@@ -43,12 +48,19 @@ class FineVolume:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples with the same number of slices; ``thin`` says that all have tau = 0."""
+    """Examples with the same number of slices.
+
+    Attributes:
+        stack, positions, slicing, truth: What the network is given, and what it should answer.
+        window: Lower and upper end of the display window in network values, (N, 2); infinite where there is none.
+        thin: Whether all examples have tau = 0.
+    """
 
     stack: torch.Tensor
     positions: torch.Tensor
     slicing: torch.Tensor
     truth: torch.Tensor
+    window: torch.Tensor
     thin: bool
 
 
@@ -74,7 +86,11 @@ def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
         for path, volume, share in zip(paths, found, source.weight * shares / shares.sum(), strict=True):
             scale = intensity_scale(volume.array, source.modality)
             spacing = tuple(float(s) for s in volume.spacing_ijk_mm[::-1])
-            volumes.append(FineVolume(path.name.split(".")[0], volume.array, scale, spacing, float(share)))
+            window = np.array([-np.inf, np.inf], np.float32)
+            if source.modality == "CT":
+                window = scale.to_network(_SOFT_TISSUE_HU)
+            name = path.name.split(".")[0]
+            volumes.append(FineVolume(name, volume.array, scale, spacing, float(share), window))
     return volumes
 
 
@@ -90,10 +106,10 @@ class PatchSampler:
         rng = np.random.default_rng([self.seed, step, rank])
         thin = bool(rng.random() < self.config.thin_share)
         examples = [self._example(rng, thin) for _ in range(self.batch)]
-        stack, positions, truth = (torch.from_numpy(np.stack(part)) for part in list(zip(*examples, strict=True))[:3])
-        numbers = zip(*[example[3] for example in examples], strict=True)
-        tau, anisotropy, ratio = (torch.tensor(part, dtype=torch.float32) for part in numbers)
-        return Batch(stack, positions, slicing_features(tau, anisotropy, ratio), truth, thin)
+        parts = list(zip(*examples, strict=True))
+        stack, positions, truth, window = (torch.from_numpy(np.stack(part)) for part in (*parts[:3], parts[4]))
+        tau, anisotropy, ratio = (torch.tensor(part, dtype=torch.float32) for part in zip(*parts[3], strict=True))
+        return Batch(stack, positions, slicing_features(tau, anisotropy, ratio), truth, window, thin)
 
     def _example(self, rng: np.random.Generator, thin: bool):
         for _ in range(_FLAT_ATTEMPTS):
@@ -115,9 +131,12 @@ class PatchSampler:
         asked = np.sort(rng.choice(np.arange(low, high + 1), config.queries, replace=high - low < config.queries))
         positions = ((asked - profile.centres[0]) / profile.spacing).astype(np.float32)
         gain, offset = 1 + config.intensity_jitter * rng.uniform(-1, 1, 2) * [1, 0.5]
-        stack, truth = (np.float32(gain) * part + np.float32(offset - 1) for part in (stack, block[asked]))
+        stack, truth, window = (
+            np.float32(gain) * part + np.float32(offset - 1) for part in (stack, block[asked], volume.window)
+        )
         anisotropy = profile.spacing * volume.spacing_kji_mm[axis] / (sum(across_mm) / 2)
-        return stack, positions, truth, (profile.tau, anisotropy, profile.spacing)
+        told_tau = profile.tau * (1 + config.thickness_error * rng.uniform(-1, 1))
+        return stack, positions, truth, (told_tau, anisotropy, profile.spacing), window
 
     def _slicing_axis(self, rng: np.random.Generator, volume: FineVolume) -> int:
         axes = volume.slicing_axes()
@@ -133,12 +152,19 @@ class PatchSampler:
         ratio = rng.uniform(config.ratio_min, min(config.ratio_max, (depth - 2) / spans))
         if rng.random() < config.whole_ratio_share:
             ratio = max(2.0, float(round(ratio))) if round(ratio) * spans <= depth - 2 else max(1.0, math.floor(ratio))
+        softness = self._softness(rng, tau)
         margin = max(tau * ratio - 1, 0) / 2
         # Half of the slabs begin on a fine slice's edge, as plain means of slices do; the rest begin anywhere.
         phase = 0.0 if tau == 0 or rng.random() < 0.5 else float(rng.random())
         centres = margin + phase + ratio * np.arange(config.slices)
         n_fine = min(depth, math.ceil(centres[-1] + margin + phase) + 1)
-        return SliceProfile(n_fine, centres, ratio, tau), int(rng.integers(0, depth - n_fine + 1))
+        return SliceProfile(n_fine, centres, ratio, tau, softness), int(rng.integers(0, depth - n_fine + 1))
+
+    def _softness(self, rng: np.random.Generator, tau: float) -> float:
+        """How far a thick slice's profile is from a box; no random number is drawn where it cannot matter."""
+        if tau == 0 or self.config.softness_max == 0 or rng.random() < self.config.box_share:
+            return 0.0
+        return float(rng.uniform(0, self.config.softness_max))
 
     def _cut(self, rng: np.random.Generator, fine: np.ndarray, first: int, depth: int) -> np.ndarray:
         """A random block in a random orientation, (depth, pixels, pixels)."""
