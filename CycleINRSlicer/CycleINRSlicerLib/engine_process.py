@@ -21,6 +21,7 @@ MODULE_FOLDER = Path(__file__).resolve().parents[1]
 KEPT_LOG_LINES = 400
 SHOWN_LOG_LINES = 3
 KILL_WAIT_MS = 2000
+LAUNCHER_SAYS_KILLED = "exit abnormally"
 
 
 class EngineProcess:
@@ -72,9 +73,10 @@ class EngineProcess:
         process, self._process = self._process, None
         if process is not None:
             process.blockSignals(True)
-            _killWorker(self.workerPid)
-            process.kill()
-            process.waitForFinished(KILL_WAIT_MS)
+            # The launcher ends once its interpreter has, so that nothing holds the folder's files any more
+            if not (_killWorker(self.workerPid) and process.waitForFinished(KILL_WAIT_MS)):
+                process.kill()
+                process.waitForFinished(KILL_WAIT_MS)
             self._formerProcess = process  # it may be in the middle of telling that it ended
         self._removeFolder()
 
@@ -117,7 +119,9 @@ class EngineProcess:
         if self._process is None:
             return
         self._onErrorOutput()
-        if exitStatus == qt.QProcess.CrashExit or exitCode < 0 or exitCode > 128:
+        # PythonSlicer is a parent process, which itself ends normally when the system kills the interpreter
+        killed = any(LAUNCHER_SAYS_KILLED in line for line in self._log)
+        if killed or exitStatus == qt.QProcess.CrashExit or exitCode < 0 or exitCode > 128:
             reason = _("The system stopped the engine, most likely because memory ran out.")
             remedy = _("Close other programs, set a lower memory limit under Advanced, or ask for fewer slices.")
             self._died(f"{reason} {remedy}")
@@ -145,14 +149,15 @@ def pythonExecutable() -> str:
     return os.path.join(slicer.app.slicerHome, "bin", name)
 
 
-def _killWorker(pid: int | None) -> None:
-    """PythonSlicer is a launcher; killing it leaves the interpreter behind for a moment."""
+def _killWorker(pid: int | None) -> bool:
+    """Kill the interpreter, which outlives its launcher; whether it was told to end."""
     if pid is None:
-        return
+        return False
     try:
         os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    except OSError:  # it has ended already; Windows calls that an access denied
+        return False
+    return True
 
 
 def _bytes(data) -> bytes:

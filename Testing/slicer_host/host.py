@@ -9,8 +9,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import windows_rules
+from .application import launcher
 from .dialogs import Dialogs
 from .errors import ErrorRecorder
+from .pythonqt import connections
 from .waiting import process_events
 
 _running = None
@@ -145,6 +148,53 @@ class Host:
             slicer.util.pip_install, slicer.util.pip_uninstall = own
             sys.modules["slicer.packaging"], slicer.packaging = packaging, packaging
 
+    @contextlib.contextmanager
+    def with_launcher(self, version):
+        """Within this context ``PythonSlicer`` is that version of CTK's launcher (see ``application.launcher``)."""
+        program = Path(self.application.slicerHome) / "bin" / "PythonSlicer"
+        launcher.write(program, version)
+        try:
+            yield
+        finally:
+            launcher.write(program)
+
+    @contextlib.contextmanager
+    def as_build_tree(self):
+        """Within this context ``PythonSlicer`` lies where a build of Slicer has it: on the PATH, not in the home."""
+        import slicer
+
+        program = Path(slicer.app.slicerHome) / "bin" / "PythonSlicer"
+        elsewhere = self._folder / "python-install" / "bin" / "PythonSlicer"
+        path = os.environ["PATH"]
+        program.unlink()
+        launcher.write(elsewhere)
+        os.environ["PATH"] = f"{elsewhere.parent}{os.pathsep}{path}"
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = path
+            launcher.write(program)
+
+    @contextlib.contextmanager
+    def windows_rules(self, *roots):
+        """Within this context files below the temporary path and ``roots`` are kept as Windows keeps them.
+
+        What a process has open or mapped is neither deleted nor renamed, ending a process that has ended is an
+        ``OSError``, and a program that cannot be started says so inside ``QProcess.start``.
+        """
+        with windows_rules.windows_rules(self.application.temporaryPath, *roots), connections.failing_inside_start():
+            yield
+
+    @contextlib.contextmanager
+    def temporary_path(self, path):
+        """Within this context ``slicer.app.temporaryPath`` is ``path``."""
+        former = self.application.temporaryPath
+        self.application.setTemporaryPath(str(path))
+        try:
+            yield
+        finally:
+            self.application.setTemporaryPath(former)
+
     # -- modules
     def load_module(self, path, enter=True):
         """Load a scripted module from its .py file as the application does at start-up.
@@ -209,6 +259,14 @@ class Host:
 
         slicer.mrmlScene.Clear(0)
 
+    def show_in_slice_view(self, node, view="Red"):
+        """Choose a volume in a slice view's own controller, which changes that view's composite node and no more.
+
+        ``ActiveVolumeID`` stays what the last loading made it, in Slicer as here.
+        """
+        node_id = node.GetID() if node is not None else None
+        self._layout_manager.sliceWidget(view).mrmlSliceCompositeNode().SetBackgroundVolumeID(node_id)
+
     process_events = staticmethod(process_events)
 
     def screenshot(self, path, size=None):
@@ -237,9 +295,20 @@ class Host:
         vars(slicer.modules).pop("sampleDataSources", None)
         self.pip.reset()
         self.opened_urls.clear()
+        self._forget_single_shots()
         self.application.processEvents()
         unused = [f"answer {answer!r} that no dialog asked for" for answer in self.dialogs.clear()]
         return unused + [f"{error!r} in a slot or observer" for error in self.errors.take()]
+
+    @staticmethod
+    def _forget_single_shots():
+        """A test begins as an application does, which has started no one-shot timer yet."""
+        import qt
+        import slicer
+
+        for timer in slicer.app.moduleManager().findChildren(qt.QTimer):
+            timer.disconnect("timeout()")
+            timer.deleteLater()
 
     def close(self):
         """End of the process's work with the host: it cannot be started again."""

@@ -8,6 +8,8 @@ import slicer
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
+from . import launcher
+
 VERSION = "5.12.0"
 OPERATING_SYSTEMS = {"linux": "linux", "darwin": "macosx", "win32": "win"}
 
@@ -58,21 +60,23 @@ class SlicerApplication(QtWidgets.QApplication):
     def _make_home(self):
         """A home folder with ``bin/PythonSlicer``, which is on the PATH as in Slicer."""
         programs = self._folder / "home" / "bin"
-        programs.mkdir(parents=True)
-        (self._folder / "temporary").mkdir()
-        launcher = programs / "PythonSlicer"
-        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        launcher.chmod(0o755)
+        self._temporary_path = str(self._folder / "temporary")
+        Path(self._temporary_path).mkdir(parents=True)
+        launcher.write(programs / "PythonSlicer")
         os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
 
     def _get_home(self):
         return str(self._folder / "home")
 
     def _get_temporary_path(self):
-        return str(self._folder / "temporary")
+        return self._temporary_path
+
+    def setTemporaryPath(self, path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        self._temporary_path = str(path)
 
     slicerHome = Property(str, _get_home)
-    temporaryPath = Property(str, _get_temporary_path)
+    temporaryPath = Property(str, _get_temporary_path, setTemporaryPath)
 
     def testingEnabled(self):
         return self._testing

@@ -1,5 +1,6 @@
 """``object.connect("signal(types)", slot)`` and its ``disconnect``; an unknown signature fails."""
 
+import contextlib
 import inspect
 import re
 import types
@@ -79,16 +80,29 @@ def _add_methods(native_class):
 
 
 def single_shot(msec, slot):
-    """``QTimer.singleShot``: PySide6's own calls ``connect`` in a form that PythonQt does not have."""
-    timer = QtCore.QTimer(QtCore.QCoreApplication.instance())
+    """``QTimer.singleShot`` as Slicer replaces it: a timer of the module manager that never lets go of the callable."""
+    import slicer
+
+    timer = QtCore.QTimer(slicer.app.moduleManager())
     timer.setSingleShot(True)
-
-    def fire():
-        timer.deleteLater()
-        slot()
-
-    timer.timeout.connect(fire)
+    timer.connect("timeout()", slot)
     timer.start(msec)
+
+
+@contextlib.contextmanager
+def failing_inside_start():
+    """Within this context a ``QProcess`` that cannot start says so before ``start`` returns, as on Windows."""
+    original = QtCore.QProcess.start
+
+    def start(process, *arguments):
+        original(process, *arguments)
+        process.waitForStarted()
+
+    QtCore.QProcess.start = start
+    try:
+        yield
+    finally:
+        QtCore.QProcess.start = original
 
 
 def install(native_classes):

@@ -1,6 +1,7 @@
 """``slicer.packaging`` (Slicer 5.12 and later) that checks packages for real and records instead of installing.
 
-The network is never touched. ``recorder`` holds what was asked for and what a test pretends.
+The network is never touched. ``recorder`` holds what was asked for and what a test pretends. As in Slicer, events are
+processed for each line that pip prints, so that whatever the user does meanwhile happens inside the call.
 """
 
 import tomllib
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import slicer
 from packaging.requirements import InvalidRequirement, Requirement
+
+PIP_LINES = 3
+"""Lines of pip's that an installation prints here."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,12 @@ class PipRecorder:
 
 
 recorder = PipRecorder()
+
+
+def print_lines(count=PIP_LINES):
+    """What ``slicer.util.logProcessOutput`` does while pip talks; whoever stands in for PyTorchUtils calls it too."""
+    for _line in range(count):
+        slicer.app.processEvents()
 
 
 def _to_requirements(requirements):
@@ -96,6 +106,7 @@ def pip_install(
     options = {name: value for name, value in locals().items() if name != "requirements"}
     entries = requirements.split() if isinstance(requirements, str) else list(requirements)
     recorder.record("pip_install", entries, options)
+    print_lines()
     if recorder.failure is not None:
         failure, recorder.failure = recorder.failure, None
         raise failure
