@@ -36,7 +36,7 @@ lint: $(VENV)/engine.done
 $(VENV)/engine.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,batch,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,batch,test,recipes]'
 	touch $@
 
 # Rendering and Qt without a display need a few system libraries; Debian's are installed where that is allowed.

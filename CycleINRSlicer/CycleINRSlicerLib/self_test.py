@@ -9,6 +9,7 @@ import slicer
 from cycleinr.grid import MIN_SLICES
 
 from .texts import SAMPLE_NAME
+from .volume_node import volumeFromNode
 
 RATIO = 2
 
@@ -18,13 +19,11 @@ def sampleCrop():
     import SampleData
 
     scan = SampleData.downloadSample(SAMPLE_NAME)
-    array = slicer.util.arrayFromVolume(scan)
-    k, j, i = (size // 2 for size in array.shape)
-    start = np.array((i - 48, j - 48, k - MIN_SLICES))
-    part = np.ascontiguousarray(array[start[2] :, start[1] :, start[0] :][: 2 * MIN_SLICES, :96, :96])
-    ijkToRas = slicer.util.arrayFromVTKMatrix(_matrixOf(scan))
-    ijkToRas[:3, 3] += ijkToRas[:3, :3] @ start
-    return slicer.util.addVolumeFromArray(part, ijkToRas, os.path.splitext(SAMPLE_NAME)[0])
+    volume = volumeFromNode(scan)
+    k, j, i = (size // 2 for size in volume.shape_kji)
+    part = volume[k - MIN_SLICES : k + MIN_SLICES, j - 48 : j + 48, i - 48 : i + 48]
+    name = os.path.splitext(SAMPLE_NAME)[0]
+    return slicer.util.addVolumeFromArray(np.ascontiguousarray(part.array), part.ijk_to_ras, name)
 
 
 def checkFinerVolume(test, logic) -> None:

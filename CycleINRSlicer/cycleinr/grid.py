@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .affine import subgrid_affine
 from .errors import GeometryError, RequestError
 from .volume import Volume
 
@@ -182,12 +183,10 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
 
 def output_ijk_to_ras(volume: Volume, grid: SliceGrid) -> np.ndarray:
     """4x4 ijk_to_ras of the result: the resampled axis has the new spacing, its origin the first output centre."""
-    affine = volume.ijk_to_ras.copy()
-    column = COLUMN_OF_AXIS[grid.axis]
-    along = volume.ijk_to_ras[:3, column]
-    affine[:3, 3] += along * (grid.first_mm / grid.spacing_in_mm)
-    affine[:3, column] = along * (grid.spacing_out_mm / grid.spacing_in_mm)
-    return affine
+    first, step, column = np.zeros(3), np.ones(3), COLUMN_OF_AXIS[grid.axis]
+    first[column] = grid.first_mm / grid.spacing_in_mm
+    step[column] = grid.spacing_out_mm / grid.spacing_in_mm
+    return subgrid_affine(volume.ijk_to_ras, first, step)
 
 
 def output_shape_kji(volume: Volume, grid: SliceGrid) -> tuple[int, int, int]:

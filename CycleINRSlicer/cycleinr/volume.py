@@ -6,29 +6,60 @@ Everything inside the engine is RAS millimetres; other conventions are converted
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from .errors import GeometryError, InputError
+from .affine import TOWARDS, check_affine, nearest_ras, row_and_sign, subgrid_affine
+from .errors import GeometryError, InputError, RequestError
 
-SHEAR_TOLERANCE = 1e-3
-"""Largest cosine between two axes that still counts as perpendicular (about 0.06 degrees)."""
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import nibabel
+    import SimpleITK
+
+PLACE_TOLERANCE_VOXELS = 1e-3
+"""How far apart two grids that are called the same may lie; headers are rounded."""
 
 MODALITIES = ("CT", "MR")
 
 
-@dataclass(frozen=True, eq=False)
+class Grid(Protocol):
+    """Anything that has samples in places: a volume, or the plan of one."""
+
+    @property
+    def shape_kji(self) -> tuple[int, int, int]: ...
+
+    @property
+    def ijk_to_ras(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """A CT or MR scan with its place in the patient.
 
-    :param array: samples of shape (K, J, I), any integer or floating type; HU for CT.
-    :param ijk_to_ras: 4x4 matrix that takes the column (i, j, k, 1) of a sample's centre to RAS millimetres.
-    :param modality: "CT", "MR", or None where it is unknown.
-    :param slice_thickness_mm: thickness of one acquired slice, None where it is unknown; 0 means infinitely thin.
-    :param name: a label for people; never holds a patient's identity.
-    :raises InputError: the array is no non-empty 3-D array of real numbers, or modality or thickness make no sense.
-    :raises GeometryError: the affine is not finite, is singular, or its axes are not perpendicular.
+    Indexing with slices, in the array's own order, gives a part of the scan in its place:
+
+    >>> import cycleinr as ci
+    >>> scan = ci.Volume.read("ct_head_5mm.nii.gz")
+    >>> scan
+    Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 3071, int16)
+    >>> scan[10:20, :, ::2]
+    Volume(179 x 422 x 10, 0.977 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 3071, int16)
+
+    Args:
+        array: Samples of shape (K, J, I), any integer or floating type; HU for CT.
+        ijk_to_ras: 4x4 matrix that takes the column (i, j, k, 1) of a sample's centre to RAS millimetres.
+        modality: "CT", "MR", or None where it is unknown.
+        slice_thickness_mm: Thickness of one acquired slice, None where it is unknown; 0 means infinitely thin.
+        name: A label for people; never holds a patient's identity.
+
+    Raises:
+        InputError: The array is no non-empty 3-D array of real numbers, or modality or thickness make no sense.
+        GeometryError: The affine is not finite, is singular, or its axes are not perpendicular.
     """
 
     array: np.ndarray
@@ -58,10 +89,42 @@ class Volume:
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "ijk_to_ras", affine)
 
+    def __repr__(self) -> str:
+        """Size and spacing along i, j, k, orientation, modality, range and type; never the name or the voxels."""
+        size = " x ".join(map(str, self.shape_kji[::-1]))
+        spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing_ijk_mm)
+        # fmin and fmax pass over NaN and, unlike nanmin, take no copy
+        low, high = np.fmin.reduce(self.array, axis=None), np.fmax.reduce(self.array, axis=None)
+        values = f"{self.modality or 'modality unknown'}, {low:g} to {high:g}, {self.array.dtype.name}"
+        return f"Volume({size}, {spacing} mm, {self.orientation}, {values})"
+
+    def __getitem__(self, key: slice | Any) -> Volume:
+        """The part ``[k, j, i]`` of the volume, in its place; a view of the same samples.
+
+        Args:
+            key: A slice for each of k, j and i, in this order; missing ones and ``...`` mean everything. A step above 1
+                takes every so-manieth sample, a negative step turns the axis around.
+
+        Raises:
+            RequestError: An index that is no slice, or a part that holds no samples.
+        """
+        starts, steps, slices = [], [], _slices_of(key)
+        for letter, part, size in zip("kji", slices, self.shape_kji, strict=True):
+            start, stop, step = part.indices(size)
+            if not range(start, stop, step):
+                raise RequestError(
+                    f"The part {_text_of(part)} along {letter} holds none of the volume's {size} samples. "
+                    f"Give a part of 0:{size}."
+                )
+            starts.append(start)
+            steps.append(step)
+        affine = subgrid_affine(self.ijk_to_ras, starts[::-1], steps[::-1])
+        return replace(self, array=self.array[tuple(slices)], ijk_to_ras=affine)
+
     @property
     def shape_kji(self) -> tuple[int, int, int]:
         """Number of samples along k, j and i."""
-        return self.array.shape
+        return cast("tuple[int, int, int]", self.array.shape)
 
     @property
     def spacing_ijk_mm(self) -> tuple[float, float, float]:
@@ -75,6 +138,12 @@ class Volume:
         return self.ijk_to_ras[:3, :3] / np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
 
     @property
+    def orientation(self) -> str:
+        """Where i, j and k point to, each to the nearest of Right, Left, Anterior, Posterior, Superior, Inferior."""
+        directions, rows = self.directions, nearest_ras(self.directions)
+        return "".join(TOWARDS[row][int(directions[row, column] < 0)] for column, row in enumerate(rows))
+
+    @property
     def is_left_handed(self) -> bool:
         """Whether i, j and k form a left-handed system in RAS (some scanners and NIfTI files do)."""
         return bool(np.linalg.det(self.ijk_to_ras[:3, :3]) < 0)
@@ -82,9 +151,12 @@ class Volume:
     def with_array(self, array: np.ndarray, ijk_to_ras: np.ndarray | None = None) -> Volume:
         """The same scan with other samples.
 
-        :param array: samples (K, J, I); without `ijk_to_ras` they must have this volume's shape.
-        :param ijk_to_ras: the affine that belongs to `array`, where it differs from this volume's.
-        :raises GeometryError: the shape changed and no affine came with it, so the place would be a guess.
+        Args:
+            array: Samples (K, J, I); without ``ijk_to_ras`` they must have this volume's shape.
+            ijk_to_ras: The affine that belongs to ``array``, where it differs from this volume's.
+
+        Raises:
+            GeometryError: The shape changed and no affine came with it, so the place would be a guess.
         """
         array = np.asarray(array)
         if ijk_to_ras is None:
@@ -96,14 +168,170 @@ class Volume:
             ijk_to_ras = self.ijk_to_ras
         return replace(self, array=array, ijk_to_ras=ijk_to_ras)
 
-    def ras_of_ijk(self, points: np.ndarray) -> np.ndarray:
+    def ras_of_ijk(self, points: np.ndarray | Sequence[float]) -> np.ndarray:
         """RAS millimetres of index positions.
 
-        :param points: (..., 3) positions in (i, j, k) order; fractions and positions outside the array are allowed.
-        :returns: (..., 3) float64 positions in RAS mm.
+        Args:
+            points: (..., 3) positions in (i, j, k) order; fractions and positions outside the array are allowed.
+
+        Returns:
+            (..., 3) float64 positions in RAS mm.
         """
         points = np.asarray(points, dtype=np.float64)
         return points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
+
+    def reorient(self, orientation: str = "RAS") -> Volume:
+        """The same samples in the same places, with other axes called i, j and k; nothing is interpolated.
+
+        >>> import cycleinr as ci
+        >>> scan = ci.read("ct_head_5mm.nii.gz")
+        >>> scan.orientation, scan.reorient("RAS").orientation
+        ('LPS', 'RAS')
+
+        Args:
+            orientation: Where i, j and k are to point to, for example "RAS" (nibabel, MONAI, TorchIO) or "LPS"
+                (ITK, DICOM). Oblique axes count as the direction that they are nearest to.
+
+        Returns:
+            A volume whose array is a view of this one's.
+
+        Raises:
+            RequestError: The letters do not name one direction along each of the patient's three axes.
+        """
+        wanted = [row_and_sign(letter) for letter in orientation.upper()]
+        if sorted(row for row, _ in wanted) != [0, 1, 2]:
+            raise RequestError(
+                f"The orientation is {orientation!r}. Give three letters for i, j and k, one each of R or L, A or P, "
+                "S or I, for example 'RAS' or 'LPS'."
+            )
+        rows, directions = nearest_ras(self.directions), self.directions
+        columns = [rows.index(row) for row, _ in wanted]
+        turned = [sign * directions[row, column] < 0 for (row, sign), column in zip(wanted, columns, strict=True)]
+        affine = self.ijk_to_ras.copy()
+        affine[:, :3] = self.ijk_to_ras[:, columns]
+        # Columns are i, j, k and array dimensions k, j, i
+        array = self.array.transpose([2 - column for column in reversed(columns)])
+        moved = replace(self, array=array, ijk_to_ras=affine)
+        return moved[tuple(slice(None, None, -1 if turn else 1) for turn in reversed(turned))]
+
+    def geometry_equal(self, other: Grid, tolerance_voxels: float = PLACE_TOLERANCE_VOXELS) -> bool:
+        """Whether another volume has as many samples as this one, each in the same place.
+
+        >>> import cycleinr as ci
+        >>> scan = ci.read("ct_head_5mm.nii.gz")
+        >>> scan.geometry_equal(scan.with_array(scan.array * 0)), scan.geometry_equal(scan[1:])
+        (True, False)
+
+        Args:
+            other: A ``Volume``, or anything with ``shape_kji`` and ``ijk_to_ras``.
+            tolerance_voxels: How far apart two samples may lie, as a share of the spacing.
+        """
+        if tuple(self.shape_kji) != tuple(other.shape_kji):
+            return False
+        to_voxels = np.linalg.inv(other.ijk_to_ras) @ self.ijk_to_ras - np.eye(4)
+        # No sample differs by more than the sum of what its index, the offset and the others' would
+        return bool((np.abs(to_voxels) @ np.append(self.shape_kji[::-1], 1.0)).max() <= tolerance_voxels)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Volume:
+        """Read an image file, a DICOM folder, or the series of one DICOM file; see ``cycleinr.read``."""
+        from .files import read_volume
+
+        return read_volume(path)
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write an image file, whole or not at all; see ``cycleinr.write``."""
+        from .files import write_volume
+
+        write_volume(self, path, overwrite=overwrite)
+
+    @classmethod
+    def from_simpleitk(cls, image: SimpleITK.Image, **known: Any) -> Volume:
+        """A SimpleITK image as a volume; its samples are copied.
+
+        >>> import cycleinr as ci, SimpleITK as sitk
+        >>> ci.Volume.from_simpleitk(sitk.ReadImage("ct_head_5mm.nii.gz"), modality="CT")
+        Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, CT, -1024 to 3071, int16)
+
+        Args:
+            image: 3-D, one value a voxel.
+            known: ``modality``, ``slice_thickness_mm`` and ``name``, which an image does not say.
+
+        Raises:
+            InputError: The image has another number of dimensions, or several values a voxel.
+            GeometryError: As for ``Volume``.
+        """
+        from .files.bridges import from_simpleitk
+
+        return replace(from_simpleitk(image), **known)
+
+    def to_simpleitk(self) -> SimpleITK.Image:
+        """The volume as a SimpleITK image, with a copy of the samples.
+
+        >>> import cycleinr as ci
+        >>> ci.read("ct_head_5mm.nii.gz").to_simpleitk().GetSize()
+        (358, 422, 34)
+        """
+        from .files.bridges import to_simpleitk
+
+        return to_simpleitk(self)
+
+    @classmethod
+    def from_nibabel(cls, image: nibabel.spatialimages.SpatialImage, **known: Any) -> Volume:
+        """A nibabel image as a volume; nibabel's (I, J, K) array becomes (K, J, I).
+
+        >>> import cycleinr as ci, nibabel
+        >>> ci.Volume.from_nibabel(nibabel.load("ct_head_5mm.nii.gz"), modality="CT")
+        Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, CT, -1024 to 3071, int16)
+
+        Args:
+            image: 3-D, or 4-D with one frame.
+            known: ``modality``, ``slice_thickness_mm`` and ``name``, which an image does not say.
+
+        Raises:
+            InputError: The image has another number of dimensions, or values that are no intensities.
+            GeometryError: As for ``Volume``.
+        """
+        from .files.bridges import from_nibabel
+
+        return replace(from_nibabel(image), **known)
+
+    def to_nibabel(self) -> nibabel.Nifti1Image:
+        """The volume as a NIfTI image of nibabel's, which shares the samples; its array is (I, J, K).
+
+        >>> import cycleinr as ci
+        >>> ci.read("ct_head_5mm.nii.gz").to_nibabel().shape
+        (358, 422, 34)
+
+        Raises:
+            RequestError: nibabel is not installed.
+        """
+        from .files.bridges import to_nibabel
+
+        return to_nibabel(self)
+
+
+def _slices_of(key: Any) -> list[slice]:
+    """A slice for each of k, j and i."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    dots = [n for n, part in enumerate(parts) if part is Ellipsis]
+    if dots:
+        at = dots[0]
+        parts[at : at + 1] = [slice(None)] * (4 - len(parts))
+    parts += [slice(None)] * (3 - len(parts))
+    if len(parts) != 3 or not all(isinstance(part, slice) for part in parts):
+        raise RequestError(
+            f"A volume cannot be indexed with {_text_of(key)}: a part of it needs a range along each of k, j and i, "
+            "for example scan[10:40, :, 100:200], or scan[7:8] for slice 7. Samples are in scan.array."
+        )
+    return parts
+
+
+def _text_of(key: Any) -> str:
+    if isinstance(key, slice):
+        ends = ["" if end is None else str(end) for end in (key.start, key.stop)]
+        return ":".join(ends if key.step is None else [*ends, str(key.step)])
+    return repr(key)
 
 
 def _check_array(array: np.ndarray) -> None:
@@ -119,40 +347,3 @@ def _check_array(array: np.ndarray) -> None:
         )
     if array.size == 0:
         raise InputError(f"The image is empty: its shape is {array.shape} (K, J, I). Check the file it comes from.")
-
-
-def check_affine(affine: np.ndarray) -> None:
-    """Check that a 4x4 matrix can be the ijk_to_ras of a volume.
-
-    :raises GeometryError: wrong shape, non-finite, singular, or axes that are not perpendicular.
-    """
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
-        raise GeometryError(
-            f"The ijk-to-RAS matrix is\n{affine}\nbut it must be 4 x 4, finite, with last row 0 0 0 1. "
-            "The file's geometry is damaged; export the volume again."
-        )
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if (lengths == 0).any():
-        raise GeometryError(
-            f"The spacing along i, j, k is {_mm(lengths)} mm: an axis has no length. "
-            "The file's geometry is damaged; export the volume again."
-        )
-    directions = affine[:3, :3] / lengths
-    if abs(np.linalg.det(directions)) < 1e-6:
-        raise GeometryError(
-            f"The axis directions\n{directions}\nlie in one plane, so they span no volume. "
-            "The file's geometry is damaged; export the volume again."
-        )
-    cosines = np.abs(directions.T @ directions - np.eye(3))
-    if cosines.max() > SHEAR_TOLERANCE:
-        a, b = np.unravel_index(int(cosines.argmax()), (3, 3))
-        degrees = math.degrees(math.acos(min(1.0, cosines.max())))
-        raise GeometryError(
-            f"Axes {'ijk'[a]} and {'ijk'[b]} meet at {degrees:.2f} degrees instead of 90: the volume is sheared, "
-            "as a tilted CT gantry or an affine registration leaves it. "
-            "Resample it to a rectangular grid first (in 3D Slicer: Resample Scalar/Vector/DWI Volume)."
-        )
-
-
-def _mm(values: np.ndarray) -> str:
-    return " x ".join(f"{value:g}" for value in values)

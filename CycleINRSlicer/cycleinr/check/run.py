@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import RequestError
 from ..inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from ..inference.plan import Plan, plan
@@ -15,9 +13,6 @@ from ..volume import Volume
 from .noise import Noise, noise
 from .residual import Residual, residual
 from .self_check import SelfCheck, self_check, why_not
-
-_PLACE_TOLERANCE = 1e-3
-"""How far, in voxels, a result may lie from where its options put it; headers are rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +64,9 @@ def check_result(
 
 
 def _check_place(result: Volume, work: Plan) -> None:
+    if result.geometry_equal(work):
+        return
     same_shape = result.shape_kji == work.shape_kji
-    if same_shape:
-        to_voxels = np.linalg.inv(work.ijk_to_ras) @ result.ijk_to_ras - np.eye(4)
-        corner = np.append(result.shape_kji[::-1], 1.0)
-        if (np.abs(to_voxels) @ corner).max() <= _PLACE_TOLERANCE:
-            return
     found, expected = (" x ".join(map(str, shape[::-1])) for shape in (result.shape_kji, work.shape_kji))
     raise RequestError(
         f"The volume of {found} voxels is no result of this scan with these settings, which gives {expected} voxels"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..affine import subgrid_affine
 from ..errors import Cancelled
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
 from ..inference.options import ProgressCallback, UpsampleOptions
@@ -188,9 +189,9 @@ def _compare(
 
 def _moved(scan: Volume, axis: str, slices: float) -> np.ndarray:
     """The scan's ijk_to_ras, begun some slices later."""
-    affine = scan.ijk_to_ras.copy()
-    affine[:3, 3] += affine[:3, COLUMN_OF_AXIS[axis]] * slices
-    return affine
+    first = np.zeros(3)
+    first[COLUMN_OF_AXIS[axis]] = slices
+    return subgrid_affine(scan.ijk_to_ras, first)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

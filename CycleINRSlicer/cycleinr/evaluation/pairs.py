@@ -72,9 +72,8 @@ def _common_pixels(thick: Volume, thin: Volume) -> tuple[Volume, Volume]:
 
 def _cropped(volume: Volume, low: np.ndarray, high: np.ndarray) -> Volume:
     """Columns and rows (I, J) from ``low`` to before ``high``, in their place."""
-    affine = volume.ijk_to_ras.copy()
-    affine[:3, 3] = volume.ras_of_ijk(np.array([low[0], low[1], 0.0]))
-    return volume.with_array(np.ascontiguousarray(volume.array[:, low[1] : high[1], low[0] : high[0]]), affine)
+    part = volume[:, low[1] : high[1], low[0] : high[0]]
+    return part.with_array(np.ascontiguousarray(part.array))
 
 
 def _check_same_plane(thick: Volume, thin: Volume) -> None:

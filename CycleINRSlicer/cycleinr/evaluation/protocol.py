@@ -18,6 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..affine import subgrid_affine
 from ..errors import GeometryError, RequestError
 from ..grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
 from ..profile import SliceProfile, acquire
@@ -80,8 +81,7 @@ class Case:
 
         :param stack: (n_out, J, I).
         """
-        affine = output_ijk_to_ras(self.lowres, self.grid)
-        affine[:3, 3] += affine[:3, 2] * self.compared.start
+        affine = subgrid_affine(output_ijk_to_ras(self.lowres, self.grid), (0, 0, self.compared.start))
         return replace(self.lowres, array=stack[self.compared], ijk_to_ras=affine)
 
 
@@ -157,9 +157,7 @@ def parse_ratio(text: str) -> float:
 
 
 def _lowres(fine: Volume, profile: SliceProfile) -> Volume:
-    affine = fine.ijk_to_ras.copy()
-    affine[:3, 3] = fine.ras_of_ijk(np.array([0.0, 0.0, profile.centres[0]]))
-    affine[:3, 2] *= profile.spacing
+    affine = subgrid_affine(fine.ijk_to_ras, (0, 0, profile.centres[0]), (1, 1, profile.spacing))
     thickness_mm = profile.tau * profile.spacing * fine.spacing_ijk_mm[2]
     volume = fine.with_array(acquire(fine.array, profile), affine)
     return replace(volume, slice_thickness_mm=thickness_mm)

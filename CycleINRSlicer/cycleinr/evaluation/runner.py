@@ -155,10 +155,9 @@ class _Loader:
 def _central(volume: Volume, pixels: int) -> Volume:
     """The central square of every slice, in its place; a smaller side stays as it is."""
     first = [max(0, (size - pixels) // 2) for size in volume.shape_kji[1:]]
-    array = volume.array[:, first[0] : first[0] + pixels, first[1] : first[1] + pixels]
-    affine = volume.ijk_to_ras.copy()
-    affine[:3, 3] = volume.ras_of_ijk(np.array([first[1], first[0], 0.0]))
-    return volume.with_array(np.ascontiguousarray(array), affine)
+    part = volume[:, first[0] : first[0] + pixels, first[1] : first[1] + pixels]
+    # A copy, so that the rest of the scan is let go
+    return part.with_array(np.ascontiguousarray(part.array))
 
 
 def _listed(sources: Source | Sequence[Source]) -> list[Source]:

@@ -12,8 +12,8 @@ from statistics import median
 
 import numpy as np
 
+from ..affine import SHEAR_TOLERANCE
 from ..errors import GeometryError, InputError
-from ..volume import SHEAR_TOLERANCE
 from .lps import ras_from_lps
 
 SPACING_TOLERANCE_SHARE = 0.01

@@ -12,7 +12,8 @@ from ..errors import CycleinrError, GeometryError, InputError, OutputError
 from ..volume import Volume
 from . import headers, nifti
 from .atomic import check_target, publish, staging_folder
-from .lps import lps_from_ras, ras_from_lps
+from .bridges import to_simpleitk
+from .lps import ras_from_lps
 from .room import check_room, out_of_memory
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def write_volume(
             f"{path.name} ends in no supported format. Give a name that ends in one of {', '.join(IMAGE_SUFFIXES)}."
         )
     check_target(path, overwrite)
-    image = _image_of(volume)
+    image = to_simpleitk(volume)
     for key, value in _header_fields(metadata or {}, suffix).items():
         image.SetMetaData(key, value)
     with staging_folder(path) as folder:
@@ -137,22 +138,6 @@ def _affine_of(image: SimpleITK.Image) -> np.ndarray:
     affine[:3, :3] = directions * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     return affine
-
-
-def _image_of(volume: Volume) -> SimpleITK.Image:
-    import SimpleITK as sitk
-
-    array = volume.array
-    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
-        # ITK knows no half or extended precision; each goes to the nearest type that holds it.
-        array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
-    lps = lps_from_ras(volume.ijk_to_ras)
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    return image
 
 
 def _header_fields(metadata: dict[str, str], suffix: str) -> dict[str, str]:

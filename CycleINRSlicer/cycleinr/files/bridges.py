@@ -1,0 +1,120 @@
+"""Volumes from and to the image objects of SimpleITK and nibabel; neither is imported before it is asked for.
+
+ITK places images in LPS and takes (i, j, k) sizes; nibabel is RAS like the engine, with arrays in (I, J, K) order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, RequestError
+from ..volume import Volume
+from .lps import lps_from_ras, ras_from_lps
+
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+
+
+def from_simpleitk(image: SimpleITK.Image) -> Volume:
+    """A SimpleITK image as a volume; further dimensions of one sample are dropped.
+
+    Raises:
+        InputError: No 3-D image, or several values a voxel.
+        GeometryError: Its axes are not perpendicular.
+    """
+    import SimpleITK as sitk
+
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"The image has {image.GetNumberOfComponentsPerPixel()} values per voxel (colour, vectors or a transform). "
+            "Extract one component as a scalar image first."
+        )
+    check_size("The image", image.GetSize())
+    array = sitk.GetArrayFromImage(image)
+    return Volume(array.reshape(array.shape[-3:]), ras_from_lps(index_to_lps(image)))
+
+
+def to_simpleitk(volume: Volume) -> SimpleITK.Image:
+    """A volume as a SimpleITK image with a copy of its samples."""
+    import SimpleITK as sitk
+
+    array = _storable(volume.array)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
+    lps = lps_from_ras(volume.ijk_to_ras)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
+def from_nibabel(image: nibabel.spatialimages.SpatialImage) -> Volume:
+    """A nibabel image as a volume; further dimensions of one sample are dropped.
+
+    Raises:
+        InputError: No 3-D image, or values that are no intensities.
+        GeometryError: Its axes are not perpendicular.
+    """
+    check_size("The image", image.shape)
+    array = np.asanyarray(image.dataobj)
+    return Volume(array.reshape(array.shape[:3]).T, np.asarray(image.affine))
+
+
+def to_nibabel(volume: Volume) -> nibabel.Nifti1Image:
+    """A volume as a NIfTI image that shares its samples.
+
+    Raises:
+        RequestError: nibabel is not installed.
+    """
+    try:
+        import nibabel
+    except ImportError as error:
+        raise RequestError(
+            "An image of nibabel's was asked for, and nibabel is not installed. Install it with: pip install nibabel"
+        ) from error
+    array = _storable(volume.array)
+    # Without a type, nibabel takes no 64-bit integers; the placement says "scanner", as the files that we write do
+    image = nibabel.Nifti1Image(array.T, volume.ijk_to_ras, dtype=array.dtype)
+    image.set_sform(volume.ijk_to_ras, code=1)
+    image.set_qform(volume.ijk_to_ras, code=1)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def check_size(name: str, size: tuple[int, ...]) -> None:
+    """Check that an image of this size, (i, j, k, ...), is one volume.
+
+    Raises:
+        InputError: It has fewer than three dimensions, or several volumes.
+    """
+    text = " x ".join(map(str, size))
+    if len(size) < 3:
+        raise InputError(
+            f"{name} is a {len(size)}-D image of {text} pixels. "
+            "Super-resolution between slices needs a 3-D volume; load the whole series."
+        )
+    if any(n != 1 for n in size[3:]):
+        raise InputError(
+            f"{name} is {len(size)}-dimensional with size {text}, perhaps a time series. "
+            "Extract one 3-D volume from it first."
+        )
+
+
+def index_to_lps(image: SimpleITK.Image) -> np.ndarray:
+    """4x4 index-to-LPS matrix of the first three axes of an image, or of a reader that knows its header."""
+    dimension = image.GetDimension()
+    affine = np.eye(4)
+    directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    affine[:3, :3] = directions * np.array(image.GetSpacing()[:3])
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return affine
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """Neither ITK nor NIfTI knows half precision, nor ITK extended; each goes to the nearest type that holds it."""
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    return array
