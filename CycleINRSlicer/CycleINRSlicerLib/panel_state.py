@@ -82,6 +82,7 @@ def show(ui, view: View) -> None:
     ui.resultSummaryLabel.text = summary.resultText or "–"
     failure = view.message if view.state is PanelState.FAILED else ""
     _showText(ui.problemLabel, "" if isBusy else failure or summary.problem)
+    _showText(ui.warningLabel, "" if isBusy else summary.warning)
     ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
     ui.applyButton.enabled = view.canCancel if isBusy else not summary.problem
     ui.applyButton.toolTip = _applyToolTip(isBusy, summary)

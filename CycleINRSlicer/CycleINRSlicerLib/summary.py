@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 @dataclass(frozen=True)
 class Summary:
-    """Texts for the panel; ``problem`` is empty when Apply is possible."""
+    """Texts for the panel; ``problem`` is empty when Apply is possible, ``warning`` when nothing speaks against it."""
 
     inputText: str = ""
     resultText: str = ""
@@ -21,6 +21,7 @@ class Summary:
     thicknessText: str = ""
     modelText: str = ""
     problem: str = ""
+    warning: str = ""
 
 
 def summaryOf(volume: Volume, work: Plan) -> Summary:
@@ -31,7 +32,14 @@ def summaryOf(volume: Volume, work: Plan) -> Summary:
         time=durationText(work.seconds), memory=work.peak_gigabytes
     )
     resultText = f"{_sizeText(work.shape_kji, work.spacing_ijk_mm, work.output_megabytes)}\n{cost}"
-    return Summary(inputText, resultText, axisText(volume, work.grid.axis), work.tau_reason, work.model_reason)
+    return Summary(
+        inputText,
+        resultText,
+        axisText(volume, work.grid.axis),
+        work.tau_reason,
+        work.model_reason,
+        warning="\n".join(work.warnings),
+    )
 
 
 def axisText(volume: Volume, axis: str) -> str:

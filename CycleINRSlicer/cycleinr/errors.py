@@ -3,6 +3,10 @@
 Every kind carries the exit code that the command line ends with, so that scripts can tell them apart.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CycleinrError(Exception):
     """Base of all errors that CycleINR raises on purpose; the text is written for the person who reads it."""
@@ -54,3 +58,15 @@ class Cancelled(CycleinrError):
     """The user cancelled; nothing was written."""
 
     exit_code = 130
+
+
+class RequestWarning(UserWarning):
+    """The request can be done, but its result deserves a second look; the text says why."""
+
+
+@contextmanager
+def warnings_told_elsewhere() -> Iterator[None]:
+    """No `RequestWarning` inside: whoever uses this shows the same sentences in a way of his own, or did so before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RequestWarning)
+        yield

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .dicom_out.settings import DicomSettings
-from .errors import OutputError, RequestError
+from .errors import OutputError, RequestError, warnings_told_elsewhere
 from .inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .inference.stages import Stages
 from .volume import Volume
@@ -118,13 +118,14 @@ def run_job(
     from .inference.upsample import upsample
 
     stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE))
-    result = upsample(volume, job.options, stages.next(), cancelled)
+    with warnings_told_elsewhere():
+        result = upsample(volume, job.options, stages.next(), cancelled)
     beside = sidecar(job.output, result.provenance, job.overwrite)
     with _report(job, volume, result, stages.next(), cancelled), beside:
         report(Progress("Writing", 0.99))
-        notes = ()
+        notes = result.warnings
         if job.writes_dicom:
-            notes = _write_dicom(job, result.volume, result.provenance)
+            notes += _write_dicom(job, result.volume, result.provenance)
         else:
             write_volume(result.volume, job.output, result.provenance, job.overwrite)
     return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)

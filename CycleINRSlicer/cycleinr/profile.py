@@ -23,6 +23,9 @@ from .errors import RequestError
 
 MAX_TAU = 2.0
 
+TRAINED_TAU_MAX = 1.2
+"""The thickest slices in training, in slice spacings; the thinnest have thickness 0."""
+
 
 @dataclass(frozen=True)
 class SliceProfile:

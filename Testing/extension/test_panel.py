@@ -132,6 +132,15 @@ def test_coarser_than_the_input_is_refused(host, ui, parameters, scan):
     assert not ui.applyButton.enabled
 
 
+def test_a_request_outside_the_training_is_told_in_a_line_of_its_own(host, ui, parameters, scan):
+    parameters.inputVolume = scan
+    ready(host, ui)
+    assert not ui.warningLabel.visible
+    ui.spacingSpinBox.value = 0.5
+    host.process_events(until=lambda: "1.5 to 6" in ui.warningLabel.text, timeout_s=LIMIT_S)
+    assert ui.warningLabel.visible and ui.applyButton.enabled and ui.problemLabel.text == ""
+
+
 def test_label_maps_and_colour_images_are_not_offered(ui, scene):
     for className in ("vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"):
         scene.AddNewNodeByClass(className)

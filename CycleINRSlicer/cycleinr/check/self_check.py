@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..affine import subgrid_affine
-from ..errors import Cancelled
+from ..errors import Cancelled, warnings_told_elsewhere
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
 from ..inference.options import ProgressCallback, UpsampleOptions
 from ..inference.plan import Plan
@@ -84,9 +84,10 @@ def self_check(
     between = _Between.of(volume, work, options)
     stages = Stages(progress, [1] if between.from_result else [1, 1], "Checking the result with itself")
     scan, again = replace(volume, modality=work.modality), _options(work, options)
-    fine = result if between.from_result else upsample(scan, again, stages.next(), cancelled).volume
-    second_scan = between.scan(scan, fine, cancelled)
-    back = upsample(second_scan, again, stages.next(), cancelled).volume
+    with warnings_told_elsewhere():
+        fine = result if between.from_result else upsample(scan, again, stages.next(), cancelled).volume
+        second_scan = between.scan(scan, fine, cancelled)
+        back = upsample(second_scan, again, stages.next(), cancelled).volume
     return _compare(scan, back, between, between.way_back(_grid(second_scan, again)), cancelled)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import warnings_told_elsewhere
 from ..jobs import check_output
 from . import arguments
 from .info import describe_plan, describe_volume
@@ -40,7 +41,8 @@ def demo_command(
     with progress_report(as_json=False) as report:
         from ..inference.upsample import upsample
 
-        result = upsample(volume, wanted, report)
+        with warnings_told_elsewhere():
+            result = upsample(volume, wanted, report)
     seconds = time.monotonic() - started
     with sidecar(output, result.provenance, overwrite):
         write_volume(result.volume, output, result.provenance, overwrite)

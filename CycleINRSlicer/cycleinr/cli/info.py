@@ -57,6 +57,7 @@ def describe_plan(work: Plan) -> list[str]:
         f"Model            {work.model_reason}",
         f"Peak memory      about {work.peak_gigabytes:.1f} GB",
         f"Time             about {max(1, round(work.seconds))} s on this machine's CPU",
+        *(f"Warning          {text}" for text in work.warnings),
     ]
 
 

@@ -56,7 +56,7 @@ def upsample_command(
             f"{result.provenance['derived']}"
         )
         for note in result.notes:
-            print(note)
+            typer.secho(note, fg=typer.colors.YELLOW)
         if report is not None:
             print(f"{report / 'report.html'}: how far the result can be trusted.")
 

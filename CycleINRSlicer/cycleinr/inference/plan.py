@@ -15,6 +15,7 @@ from ..network.config import NEIGHBOURS, NetworkConfig
 from ..profile import MAX_TAU
 from ..threads import CrewSize, computing_threads
 from ..volume import Volume
+from .limits import limit_warnings
 from .models import choose_model
 from .options import UpsampleOptions
 
@@ -57,6 +58,7 @@ class Plan:
         peak_gigabytes: Estimate of the whole process's peak.
         seconds: Estimate of the time on this machine's CPU.
         rows: Image rows that are computed at a time, without their overlap.
+        warnings: What the reader should know of the request before the result is trusted, a sentence each.
     """
 
     grid: SliceGrid
@@ -73,6 +75,7 @@ class Plan:
     peak_gigabytes: float
     seconds: float
     rows: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def anisotropy(self) -> float:
@@ -117,6 +120,7 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(rows, rows_in))) / 1e9,
         seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         rows=rows,
+        warnings=limit_warnings(grid, tau, model.card),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import Cancelled, OutOfMemoryError
+from ..errors import Cancelled, OutOfMemoryError, RequestWarning
 from ..grid import to_axis_first
 from ..host_memory import empty_result
 from ..intensity import IntensityScale, intensity_scale
@@ -41,10 +42,11 @@ _NETWORK_SHARE = 0.97
 
 @dataclass(frozen=True)
 class Result:
-    """The finer volume and, in words, how it was made."""
+    """The finer volume and, in words, how it was made; ``warnings`` are those of its plan."""
 
     volume: Volume
     provenance: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def upsample(
@@ -68,20 +70,26 @@ def upsample(
         Cancelled: ``cancelled`` said so.
         CycleinrError: Of the kind that ``plan`` and ``choose_device`` raise for what cannot be done.
         OutOfMemoryError: Even the smallest part does not fit into the CPU's memory.
+
+    Warns:
+        RequestWarning: The request is outside what the weights were trained for; ``Plan.warnings`` has the same texts.
     """
     progress(Progress("Preparing", 0.0))
     work = plan(volume, options)
+    for text in work.warnings:
+        warnings.warn(text, RequestWarning, stacklevel=2)
     choice = choose_device(options.device)
     _LOG.info("%s %s", choice.reason, work.model_reason)
     run = _Run(volume, work, progress, cancelled, options.memory_limit_gb)
     array, device = run.compute(choice.device)
     progress(Progress("Done", 1.0, 0.0))
     result = volume.with_array(array, work.ijk_to_ras)
-    return Result(result, provenance(work, device))
+    return Result(result, provenance(work, device), work.warnings)
 
 
 def provenance(work: Plan, device: Device) -> dict[str, str]:
-    """What travels with a result so that it can be judged and made again."""
+    """What travels with a result so that it can be judged and made again; ``warnings`` is there if there are any."""
+    said = {"warnings": " ".join(work.warnings)} if work.warnings else {}
     return {
         "software": "CycleINR",
         "version": __version__,
@@ -95,6 +103,7 @@ def provenance(work: Plan, device: Device) -> dict[str, str]:
         "tau": f"{work.tau:.6g}",
         "slice_profile": work.tau_reason,
         "device": device.label,
+        **said,
         "derived": DERIVED,
     }
 

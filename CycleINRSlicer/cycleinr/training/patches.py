@@ -12,7 +12,7 @@ import torch
 from ..errors import InputError
 from ..intensity import IntensityScale, intensity_scale
 from ..network.conditioning import slicing_features
-from ..profile import SliceProfile, acquire
+from ..profile import TRAINED_TAU_MAX, SliceProfile, acquire
 from .config import PatchConfig, Source
 
 _MAX_SPACING_RATIO = 1.5
@@ -147,7 +147,7 @@ class PatchSampler:
     def _profile(self, rng: np.random.Generator, thin: bool, depth: int) -> tuple[SliceProfile, int]:
         """A random profile that fits into ``depth`` fine slices, and the first fine slice of its block."""
         config = self.config
-        tau = 0.0 if thin else float(rng.choice([1.0, rng.uniform(0.1, 1.2)]))
+        tau = 0.0 if thin else float(rng.choice([1.0, rng.uniform(0.1, TRAINED_TAU_MAX)]))
         spans = config.slices - 1 + tau
         ratio = rng.uniform(config.ratio_min, min(config.ratio_max, (depth - 2) / spans))
         if rng.random() < config.whole_ratio_share:

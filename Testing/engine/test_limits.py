@@ -1,0 +1,81 @@
+"""What is said of requests that can be done but are outside what the weights were trained for."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cycleinr.errors import RequestWarning
+from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.plan import plan
+from cycleinr.inference.upsample import upsample
+from cycleinr.jobs import Job, run_job
+from cycleinr.volume import Volume
+from engine.test_command_line import cycleinr
+from places import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def scan() -> Volume:
+    """A small MR of 8 slices, 6 mm apart."""
+    fine = replace(read_volume(REPOSITORY / "Testing/data/mr_head_1mm.nii.gz"), modality="MR")
+    affine = fine.ijk_to_ras @ np.diag([1.0, 1.0, 6.0, 1.0])
+    return Volume(np.ascontiguousarray(fine.array[:48:6, :24, :24]), affine, "MR")
+
+
+def asked(thickness_mm: float | None = None, **target) -> UpsampleOptions:
+    return UpsampleOptions(Target(**target), thickness_mm=thickness_mm, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (asked(spacing_mm=0.6), ["10 times", "1.5 to 6", "invented", "1 mm or more"]),
+        (asked(spacing_mm=5), ["1.2 times", "1.5 to 6", "4 mm or less"]),
+        (asked(spacing_mm=2, thickness_mm=9), ["1.5 times as thick", "up to 1.2"]),
+        (asked(spacing_mm=6), ["Nothing to do", "6 mm"]),
+    ],
+)
+def test_requests_outside_the_training_are_told(scan, options, words):
+    (text,) = plan(scan, options).warnings
+
+    assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize("ratio", [1.5, 5 / 3, 3, 6])
+@pytest.mark.parametrize("thickness_mm", [0.0, 6.0, 7.2])
+def test_requests_within_the_training_are_not(scan, ratio, thickness_mm):
+    assert plan(scan, asked(thickness_mm, ratio=ratio)).warnings == ()
+
+
+def test_python_hears_a_warning_and_the_result_keeps_it(scan):
+    with pytest.warns(RequestWarning, match="1.5 to 6") as heard:
+        result = upsample(scan, asked(ratio=8))
+
+    assert result.warnings == tuple(str(each.message) for each in heard)
+    assert result.provenance["warnings"] == " ".join(result.warnings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "warnings" not in upsample(scan, asked(ratio=2)).provenance
+
+
+def test_the_command_line_says_it_once_before_and_after(tmp_path):
+    scan = REPOSITORY / "Testing/data/mr_head_1mm.nii.gz"
+
+    before = cycleinr("info", scan, "--ratio", "1", "--axis", "k")
+    after = cycleinr("upsample", scan, tmp_path / "same.nii.gz", "--ratio", "1", "--axis", "k", "--device", "cpu")
+
+    assert "Warning          Nothing to do" in before.stdout
+    assert after.returncode == 0 and (after.stdout + after.stderr).count("Nothing to do") == 1
+    assert "Nothing to do" in json.loads((tmp_path / "same.nii.gz.json").read_text())["warnings"]
+
+
+def test_a_job_passes_it_on_as_a_note_without_a_python_warning(tmp_path):
+    job = Job(REPOSITORY / "Testing/data/mr_head_1mm.nii.gz", tmp_path / "same.nii.gz", asked(ratio=1))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RequestWarning)
+        assert "Nothing to do" in run_job(job).notes[0]
