@@ -14,8 +14,8 @@ from cycleinr.batch.record import DONE, FAILED
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 
-RENAMES = 7
-"""Its record (started), image and .json finished, image and .json published, its record (done), the batch's end."""
+RENAMES = 8
+"""Its record (started), image and .json finished, its record (hashes), both published, its record (done), the end."""
 
 
 class Killed(BaseException):
@@ -90,6 +90,20 @@ def test_a_replaced_result_is_the_old_or_the_new_one_and_then_the_new_one(tmp_pa
     assert slices == 22 if believed else slices in (15, 22)
     assert run(order_of, out).status == DONE
     assert read_volume(out / "scan.nii.gz").shape_kji[0] == 15
+
+
+@pytest.mark.parametrize("number", range(1, RENAMES + 1))
+def test_a_result_that_somebody_edited_is_never_lost(tmp_path, monkeypatch, order_of, number):
+    out = tmp_path / "out"
+    out.mkdir()
+    run(order_of, out, ratio=3.0)
+    (out / "scan.nii.gz").write_bytes(b"edited")
+
+    killed_at_rename(monkeypatch, number, lambda: run(order_of, out))
+    run(order_of, out)
+
+    assert (out / "scan.nii.gz.kept").read_bytes() == b"edited"
+    assert visible(out) == ["scan.nii.gz", "scan.nii.gz.json", "scan.nii.gz.kept"]
 
 
 def test_all_renames_of_a_case_were_tried(tmp_path, monkeypatch, order_of):

@@ -1,9 +1,10 @@
 """Which scans a batch finds, and what their results are called."""
 
 import pytest
-from batch.conftest import settings
+from batch.conftest import batch, settings
 from cycleinr.batch.cases import Wanted, make_cases
 from cycleinr.batch.find import find_scans
+from cycleinr.batch.names import candidates, safe_name
 from cycleinr.errors import InputError, RequestError
 from engine.dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
 
@@ -170,3 +171,65 @@ def test_a_link_out_of_the_output_folder_is_refused(tmp_path, small_scans):
 
     with pytest.raises(RequestError, match="leads out"):
         make_cases([Wanted(scan, settings(), "sub/x.nii.gz")], out, {})
+
+
+IMPOSSIBLE = [
+    *(f"a{character}b" for character in ':<>"|?*\\'), "a\nb", "a\x1b[31mb", "a\x85b", "a\u2028b", "a\udcffb",
+    "CON", "lpt1.old", "x" * 201, "\u0434" * 120, "a.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ""])
+def test_a_name_that_is_impossible_elsewhere_becomes_possible(tmp_path, ending):
+    """Also where this system cannot have such a file."""
+    names = [next(candidates(stem, ending or ".nii", str(tmp_path / stem))) for stem in IMPOSSIBLE]
+
+    assert len(set(names)) == len(names)
+    for stem, name in zip(IMPOSSIBLE, names, strict=True):
+        assert safe_name(name) == name
+        assert name.startswith(f"{stem}-") or stem == "a." or stem not in name
+        assert len(f"{name}.check.kept-2".encode()) <= 255
+
+
+@pytest.mark.parametrize("stem", ["scan", "a b (1)", "k\u00f6rper", "=1+1", "-x", "a'b", "manifest"])
+def test_a_name_that_is_possible_stays(stem):
+    assert next(candidates(stem, ".nii.gz", "")) == f"{stem}.nii.gz"
+
+
+def test_a_scan_that_is_called_like_the_manifest_gets_another_name():
+    name = next(candidates("manifest", "", "a"))
+
+    assert name.startswith("manifest-") and safe_name(name) == name
+    assert next(candidates("manifest.json", "", "a")).startswith("manifest.json-")
+
+
+def test_no_name_stops_the_other_scans(tmp_path, small_scans):
+    for number, name in enumerate(["ok", "2024-01-01T10:11:12", "a?b", "a*b", "y" * 205, "<script>", "line\nbreak"]):
+        small_scans.write(tmp_path / "in" / f"{number}.nii.gz").rename(tmp_path / "in" / f"{name}.nii.gz")
+
+    cases = make_cases([Wanted(scan, settings()) for scan in found(tmp_path / "in")], tmp_path / "out", {})
+
+    names = {case.output for case in cases}
+    assert len(names) == 7 and "ok.nii.gz" in names
+    again = make_cases(
+        [Wanted(scan, settings()) for scan in found(tmp_path / "in")],
+        tmp_path / "out",
+        {case.output: case.identity for case in cases},
+    )
+    assert {case.output for case in again} == names
+
+
+def test_a_link_that_leads_out_fails_its_own_case_alone(tmp_path, small_scans):
+    for name in ("a", "b"):
+        small_scans.write(tmp_path / "in" / f"{name}.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nii.gz").symlink_to("/etc/hostname")
+
+    rows = {record.output: record for record in batch([tmp_path / "in"], tmp_path / "out").ran}
+
+    assert rows["b.nii.gz"].status == "done"
+    assert (rows["a.nii.gz"].status, rows["a.nii.gz"].error_kind) == ("failed", "RequestError")
+
+
+def test_a_path_that_is_too_long_for_the_system_fails_its_own_case_alone(tmp_path):
+    assert [scan.input.name for scan in found(tmp_path / ("x" * 300 + ".nii.gz"))] == ["x" * 300 + ".nii.gz"]

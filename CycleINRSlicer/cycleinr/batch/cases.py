@@ -100,7 +100,9 @@ def make_cases(wanted: Iterable[Wanted], out_dir: Path, owners: Mapping[str, str
     for one in sorted(once.values(), key=lambda one: one.scan.identity):
         name = one.output or _free_name(one, taken, owned)
         taken |= occupied(name)
-        path_inside(out_dir, name)
+        if one.output:
+            # A name that was found for a scan fails with its case alone.
+            path_inside(out_dir, name)
         cases.append(_case(one, name))
     return cases
 

@@ -161,9 +161,7 @@ class _Run:
         except KilledWorker:
             text = "The workers that had this case died, one after the other. Memory may have run out, or the scan may "
             record = Record.of(order.case, "", order.batch).as_failed("WorkerLost", text + "be damaged.")
-            if self.folder.knows(record.output):
-                self.folder.write_record(record)
-            return record
+            return self.folder.write_failure(record)
         except CycleinrError:
             # Not the scan's fault but the folder's, as a full disk; the other cases would fail too.
             raise

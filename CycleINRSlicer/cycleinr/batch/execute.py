@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from ..files import image_suffix
 from ..inference.options import Progress, no_progress
 from ..jobs import Job, JobResult, run_job
 from .cases import Case
-from .folder import BatchFolder, size_of, sync_folder
+from .folder import BatchFolder, sync_folder
+from .names import PARTS, REPORT
+from .ownership import is_ours, keep, marks_of, part, size_of
 from .record import DONE, STARTED, Record, timestamp
-
-REPORT = ".check"
-"""Appended to a result's name: the folder of its report."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,14 +53,14 @@ def run_case(order: Order, report: Callable[[Progress], None] = no_progress) -> 
     """
     folder, case = BatchFolder(Path(order.out_dir), order.batch), order.case
     before = folder.read_record(case.output)
-    if before is not None and before.is_about(case) and before.status == DONE and folder.is_there(before):
+    if folder.is_done(case, before):
         return before
     began = before is not None and before.batch == order.batch and before.status == STARTED
-    record = Record.of(case, STARTED, order.batch, attempts=1 + (before.attempts if began else 0))
+    record = Record.of(case, STARTED, order.batch, attempts=1 + (before.attempts if began else 0)).after(before)
     started = time.monotonic()
     try:
         _claim(folder, record)
-        record = _done(record, _compute(folder, case, report), folder)
+        record = _compute(folder, case, record, report)
     except Cancelled:
         raise
     except CycleinrError as error:
@@ -74,8 +73,9 @@ def run_case(order: Order, report: Callable[[Progress], None] = no_progress) -> 
         _LOG.debug("Unforeseen error in the case of %s", case.output, exc_info=True)
         record = record.as_failed(type(error).__name__, _unforeseen(error), time.monotonic() - started)
     folder.check_current()
-    if record.status == DONE or folder.knows(case.output):
-        folder.write_record(record)
+    if record.status != DONE:
+        return folder.write_failure(record)
+    folder.write_record(record)
     return record
 
 
@@ -85,7 +85,7 @@ def _claim(folder: BatchFolder, record: Record) -> None:
     :raises OutputError: something that no batch made has the name.
     """
     path = folder.result(record.output)
-    if not folder.knows(record.output) and any(Path(f"{path}{end}").exists() for end in ("", ".json", REPORT)):
+    if not folder.knows(record.output) and any(os.path.lexists(part(path, end)) for end in PARTS):
         raise OutputError(
             f"{path.name}, its .json or its report exists already in the output folder, and no batch made it. It was "
             "left as it was. Move it away, or choose another output folder."
@@ -94,52 +94,63 @@ def _claim(folder: BatchFolder, record: Record) -> None:
     folder.write_record(record)
 
 
-def _compute(folder: BatchFolder, case: Case, report: Callable[[Progress], None]) -> JobResult:
-    """Make the result in a folder of its own and move it into place."""
+def _compute(folder: BatchFolder, case: Case, record: Record, report: Callable[[Progress], None]) -> Record:
+    """Make the result in a folder of its own and move it into place; returns its record."""
     target = folder.result(case.output)
     with folder.workplace() as place:
         staged = place / target.name
         format = "image" if image_suffix(target) else "dicom"
-        check = Path(f"{staged}{REPORT}") if case.settings.report else None
+        check = part(staged, REPORT) if case.settings.report else None
         job = Job(case.input, staged, case.settings.options, format, dicom=case.settings.dicom, report=check)
         result = run_job(job, report)
+        record = replace(_made(record, result), marks=marks_of(staged))
         folder.check_current()
+        # Before anything has its name, so that after a kill in between it is known to be ours.
+        folder.write_record(record)
         try:
-            _publish(staged, target, place)
+            kept = _publish(staged, target, place, record.hashes)
         except OSError as error:
             raise OutputError(
                 f"{target} could not be put into place ({error.strerror}). Check the permissions of the folder."
             ) from error
-    return result
+    notes = [*result.notes, *(f"What was there before was kept as {one.name}: no batch made it." for one in kept)]
+    return replace(record, status=DONE, finished=timestamp(), earlier=(), notes=" ".join(notes))
 
 
-def _publish(staged: Path, target: Path, place: Path) -> None:
-    """Move result, description and report from their place to where they belong; former folders end in the place."""
+def _publish(staged: Path, target: Path, place: Path, hashes: Collection[str]) -> list[Path]:
+    """Move result, description and report from their place to where they belong.
+
+    What batches made before is replaced; anything else gets another name.
+
+    :param hashes: of all that batches made under this name.
+    :returns: the other names.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for end in ("", ".json", REPORT):
-        made, wanted = Path(f"{staged}{end}"), Path(f"{target}{end}")
+    kept = []
+    for end in PARTS:
+        made, wanted = part(staged, end), part(target, end)
+        if os.path.lexists(wanted) and not is_ours(target, end, hashes):
+            kept.append(keep(wanted))
         if wanted.is_dir():
             os.rename(wanted, place / f"replaced{end}")
         if made.exists():
             os.replace(made, wanted)
     # A record on the disk must never be older than its result.
     sync_folder(target.parent)
+    return kept
 
 
-def _done(record: Record, result: JobResult, folder: BatchFolder) -> Record:
+def _made(record: Record, result: JobResult) -> Record:
     made = result.provenance
     return replace(
         record,
-        status=DONE,
         seconds=round(result.seconds, 3),
-        finished=timestamp(),
         version=made["version"],
         torch=made["torch"],
         model=made["model"],
         weights_sha256=made["weights_sha256"],
         device=made["device"],
-        bytes=size_of(folder.result(record.output)),
-        notes=" ".join(result.notes),
+        bytes=size_of(result.output),
     )
 
 

@@ -52,7 +52,7 @@ class Found:
             for file in self.files:
                 status = file.stat()
                 described.update(os.fsencode(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
-        except OSError:
+        except (OSError, ValueError):
             return ""
         return described.hexdigest()
 
@@ -104,12 +104,13 @@ def _at_each(matches: list[str], notes: list[str]) -> Iterator[Found]:
 
 def _at(path: Path, notes: list[str]) -> Iterator[Found]:
     path = Path(os.path.abspath(path))
-    if path.is_dir():
+    # Unlike pathlib's, these say no to a path that is too long for the system.
+    if os.path.isdir(path):
         for folder, subfolders, names in os.walk(path):
             here = Path(folder)
             subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and not (here / n / STATE).is_dir())
             yield from _in_folder(here, sorted(name for name in names if not name.startswith(".")), notes)
-    elif path.is_file() and not image_suffix(path) and looks_like_dicom(path):
+    elif os.path.isfile(path) and not image_suffix(path) and looks_like_dicom(path):
         yield _series_of_file(path)
     else:
         # Missing files and unknown formats fail when they are read, with the reason.

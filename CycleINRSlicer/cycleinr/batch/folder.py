@@ -6,7 +6,7 @@
     manifest.csv, manifest.json    composed from the records; can always be made again
     .cycleinr-batch/lock           held while a batch runs; the system releases it when its process ends, however
     .cycleinr-batch/batch          id of the batch that runs; a computer that still works for another one notices
-    .cycleinr-batch/cases/*.json   one record a result, each written whole
+    .cycleinr-batch/cases/*.json   one record a result, each written whole; its hashes tell our files from the user's
     .cycleinr-batch/work/          everything unfinished; emptied when a batch starts and ends
 """
 
@@ -20,12 +20,15 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from ..errors import Cancelled, OutputError
+from ..errors import Cancelled, OutputError, RequestError
 from ..files.atomic import publish
+from .cases import Case
 from .names import STATE, path_inside
-from .record import Record
+from .ownership import current_marks
+from .record import DONE, Record
 from .settings import digest
 
 _LOG = logging.getLogger(__name__)
@@ -136,6 +139,19 @@ class BatchFolder:
         """
         self.write(self._record_path(record.output), json.dumps(record.to_json(), indent=1) + "\n")
 
+    def write_failure(self, record: Record) -> Record:
+        """Remember that a case has failed, and what still lies under its result's name that batches made.
+
+        :returns: the record as it is kept.
+        :raises OutputError: it cannot be written.
+        """
+        if not self.knows(record.output):
+            # The name is the user's: a record would make it ours.
+            return record
+        record = record.after(self.read_record(record.output))
+        self.write_record(record)
+        return record
+
     def read_record(self, name: str) -> Record | None:
         """What is known about a result; None if no batch ever had one of this name."""
         return self._read(self._record_path(name))
@@ -149,10 +165,19 @@ class BatchFolder:
         found = (self._read(path) for path in sorted(self._cases.glob("*.json")))
         return {record.output: record for record in found if record is not None}
 
-    def is_there(self, record: Record) -> bool:
-        """Whether the result of a record is as it was when it was recorded."""
-        path = self.result(record.output)
-        return path.with_name(f"{path.name}.json").is_file() and size_of(path) == record.bytes
+    def is_done(self, case: Case, record: Record | None) -> bool:
+        """Whether a case has its result already, whole and as it was recorded."""
+        if record is None or record.status != DONE or not record.is_about(case):
+            return False
+        try:
+            marks = current_marks(record, self.result(record.output))
+        except (RequestError, OSError):
+            # A link that leads elsewhere, or a file that may not be read: not what was recorded.
+            return False
+        if marks and marks != record.marks:
+            # Only times of change differ. Noted, so that not every run has to hash it all again.
+            self.write_record(replace(record, marks=marks))
+        return marks is not None
 
     def _record_path(self, name: str) -> Path:
         return self._cases / f"{digest(name)[:24]}.json"
@@ -162,17 +187,10 @@ class BatchFolder:
             return Record.from_json(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             # Only a failing disk can do this; the case is then done again.
             _LOG.warning("The record %s cannot be read (%s); its case is done again.", path, type(error).__name__)
             return None
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; -1 if there is neither."""
-    if path.is_dir():
-        return sum(entry.stat().st_size for entry in path.iterdir())
-    return path.stat().st_size if path.is_file() else -1
 
 
 def sync_folder(folder: Path) -> None:

@@ -154,9 +154,7 @@ class _Pool:
             f"The process of this case {reason}, {_ATTEMPTS} times. If memory ran out, run fewer workers or set a "
             "lower memory limit; else the scan may be damaged.",
         )
-        if self.folder.knows(record.output):
-            self.folder.write_record(record)
-        self.tell(Finished(record))
+        self.tell(Finished(self.folder.write_failure(record)))
 
 
 def _reason(exitcode: int | None) -> str:

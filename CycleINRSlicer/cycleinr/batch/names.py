@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,9 +15,23 @@ STATE = ".cycleinr-batch"
 """Hidden folder in a batch's output folder; see `folder`."""
 
 MANIFEST = "manifest"
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+REPORT = ".check"
+"""Appended to a result's name: the folder of its report."""
+
+PARTS = ("", ".json", REPORT)
+"""What is appended to a result's name for each of its parts."""
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff<>:"|?*\\]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names of devices in Windows, with whatever ending."""
+
 _MAX_PART = 200
+_MAX_PART_BYTES = 240
+"""File systems take 255 bytes; the rest is for what is appended to a result's name."""
+
 _HASH_DIGITS = 8
+_OWN_PART = 1 + _HASH_DIGITS + 20
+"""Room for a hash, a number and an ending."""
 
 
 def safe_name(text: str) -> str:
@@ -26,12 +41,12 @@ def safe_name(text: str) -> str:
         that some file system forbids.
     """
     parts = text.split("/")
-    if _FORBIDDEN.search(text) or any(not p or p.startswith(".") or p[-1] in " ." or len(p) > _MAX_PART for p in parts):
+    if not all(map(_is_possible, parts)):
         raise RequestError(
             f"The output name {text!r} is not allowed: it must be a name inside the output folder, such as "
             'ct/case1.nii.gz, without "..", a leading "/" or ".", and without any of < > : " | ? * \\.'
         )
-    if parts[0].casefold() in {MANIFEST, f"{MANIFEST}.json", f"{MANIFEST}.csv"}:
+    if _is_manifest(parts[0]):
         raise RequestError(f"The output name {text!r} is the manifest's. Choose another one.")
     return str(PurePosixPath(*parts))
 
@@ -67,9 +82,17 @@ def with_ending(name: str, ending: str, given: str) -> str:
 
 
 def candidates(stem: str, ending: str, identity: str) -> Iterator[str]:
-    """Names to try for a scan, the plainest first; the later ones belong to this scan alone."""
-    own = f"{stem}-{digest(identity)[:_HASH_DIGITS]}"
-    yield stem + ending
+    """Names to try for a scan, the plainest first; the later ones belong to this scan alone.
+
+    A scan's own name may be impossible on other systems, or the manifest's: the later ones replace what is wrong in it.
+    """
+    plain = stem + ending
+    if _is_possible(plain) and not _DEVICE.fullmatch(stem) and not _is_manifest(plain):
+        yield plain
+    possible = _FORBIDDEN.sub("_", stem).lstrip(".")
+    while len(possible) + _OWN_PART > _MAX_PART or len(os.fsencode(possible)) + _OWN_PART > _MAX_PART_BYTES:
+        possible = possible[:-1]
+    own = f"{possible}-{digest(identity)[:_HASH_DIGITS]}"
     yield own + ending
     number = 2
     while True:
@@ -78,5 +101,16 @@ def candidates(stem: str, ending: str, identity: str) -> Iterator[str]:
 
 
 def occupied(name: str) -> set[str]:
-    """What a result takes in the folder, its .json included, as file systems compare names that ignore case."""
-    return {name.casefold(), f"{name}.json".casefold()}
+    """What a result and its parts take in the folder, as file systems compare names that ignore case."""
+    return {f"{name}{end}".casefold() for end in PARTS}
+
+
+def _is_possible(part: str) -> bool:
+    """Whether a file or folder may have this name, here and on other systems."""
+    if not part or part.startswith(".") or part[-1] in " ." or _FORBIDDEN.search(part):
+        return False
+    return len(part) <= _MAX_PART and len(os.fsencode(part)) <= _MAX_PART_BYTES
+
+
+def _is_manifest(part: str) -> bool:
+    return part.casefold() in {MANIFEST, f"{MANIFEST}.json", f"{MANIFEST}.csv"}

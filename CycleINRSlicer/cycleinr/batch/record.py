@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 
 from .. import __version__
@@ -14,10 +14,24 @@ DONE, FAILED, STARTED, PENDING = "done", "failed", "started", "pending"
 
 
 @dataclass(frozen=True)
+class Mark:
+    """What tells a part of a result from anything else that has its name; see `ownership`.
+
+    :param sha256: hash of its contents.
+    :param stamp: hash of its files' sizes and times of change, which is cheap to compare.
+    """
+
+    sha256: str
+    stamp: str
+
+
+@dataclass(frozen=True)
 class Record:
     """How a case stands. The columns of manifest.csv, in order; docs/batch.md explains them.
 
     :param identity: what tells the scan from all others; see `Found`. Not in the CSV, nor are the fields below it.
+    :param marks: of each part of the result that is published, or about to be.
+    :param earlier: hashes of what earlier runs published under this name and this one has not replaced yet.
     """
 
     output: str
@@ -42,6 +56,8 @@ class Record:
     fingerprint: str = ""
     batch: str = ""
     settings: dict = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, case: Case, status: str, batch: str = "", attempts: int = 0) -> Record:
@@ -61,6 +77,15 @@ class Record:
             settings=case.settings.content,
         )
 
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """Of all that may lie under this result's name and was made by a batch."""
+        return tuple(sorted({*self.earlier, *(mark.sha256 for mark in self.marks.values())}))
+
+    def after(self, before: Record | None) -> Record:
+        """The same, knowing what an earlier run left under this name."""
+        return replace(self, earlier=before.hashes) if before else self
+
     def is_about(self, case: Case) -> bool:
         """Whether neither the scan's files nor its settings nor the weights have changed since."""
         return (self.key, self.fingerprint) == (case.key, case.fingerprint) and bool(self.fingerprint)
@@ -76,13 +101,15 @@ class Record:
         return self.as_failed(type(error).__name__, str(error), seconds)
 
     def to_json(self) -> dict:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping) -> Record:
         """:raises TypeError: it is none, or lacks what every record has; unknown fields are passed over."""
         known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in dict(content).items() if name in known})
+        values = {name: value for name, value in dict(content).items() if name in known}
+        marks = {end: Mark(**mark) for end, mark in values.get("marks", {}).items()}
+        return cls(**{**values, "marks": marks, "earlier": tuple(values.get("earlier", ()))})
 
 
 def timestamp() -> str:

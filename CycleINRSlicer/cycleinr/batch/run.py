@@ -17,7 +17,7 @@ from .find import find_scans
 from .folder import BatchFolder
 from .local import run_local
 from .manifest import write_manifest
-from .record import DONE, FAILED, PENDING, STARTED, Record
+from .record import FAILED, PENDING, STARTED, Record
 from .settings import Settings
 from .table import read_table
 
@@ -117,7 +117,7 @@ class _Ledger:
         tell: Callable[[Event], None],
     ):
         self.folder, self.notes, self.tell = folder, notes, tell
-        self.open_cases = [case for case in cases if not _is_done(folder, case, records.get(case.output))]
+        self.open_cases = [case for case in cases if not folder.is_done(case, records.get(case.output))]
         still_open = {case.output for case in self.open_cases}
         self.rows = {
             case.output: Record.of(case, PENDING) if case.output in still_open else records[case.output]
@@ -144,10 +144,6 @@ class _Ledger:
         write_manifest(self.folder, list(self.rows.values()), self.notes)
         took = time.monotonic() - started
         self._due_s = time.monotonic() + max(_MANIFEST_EVERY_S, took / _MANIFEST_SHARE)
-
-
-def _is_done(folder: BatchFolder, case: Case, record: Record | None) -> bool:
-    return record is not None and record.status == DONE and record.is_about(case) and folder.is_there(record)
 
 
 def _made(out_dir: Path) -> Path:

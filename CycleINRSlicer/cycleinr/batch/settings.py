@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from ..network.weights import read_card
 
 FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom")
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
+_ALWAYS_SAID = ("target", "axis", "extent", "thickness_mm", "model")
+"""Options that the key of every case holds; a newer one is said only where it is used, so that results stay valid."""
+
 _DOES_NOT_CHANGE_THE_RESULT = ("device", "memory_limit_gb")
 
 
@@ -51,8 +54,7 @@ class Settings:
     @property
     def content(self) -> dict:
         """Everything that decides the result, as JSON holds it; weights by their hash."""
-        options = {k: v for k, v in asdict(self.options).items() if k not in _DOES_NOT_CHANGE_THE_RESULT}
-        wanted = {**options, "format": self.format, "dicom": asdict(self.dicom)}
+        wanted = {**_telling(self.options), "format": self.format, "dicom": asdict(self.dicom)}
         # Without one nothing is said of it, so that batches from before there were reports are not done again
         return {**wanted, "report": True} if self.report else wanted
 
@@ -84,6 +86,16 @@ class Settings:
     def from_json(cls, content: Mapping) -> Settings:
         options = {**content["options"], "target": Target(**content["options"]["target"])}
         return cls(UpsampleOptions(**options), content["format"], DicomSettings(**content["dicom"]), content["report"])
+
+
+def _telling(options: UpsampleOptions) -> dict:
+    """The options that decide the result."""
+    default = {one.name: one.default for one in fields(options)}
+    return {
+        name: value
+        for name, value in asdict(options).items()
+        if name in _ALWAYS_SAID or (name not in _DOES_NOT_CHANGE_THE_RESULT and value != default[name])
+    }
 
 
 def digest(content: object) -> str:

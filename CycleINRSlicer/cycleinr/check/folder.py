@@ -14,6 +14,11 @@ KIND = "CycleINR report"
 """What the JSON says that it is; also tells our own folders from others."""
 
 
+def is_report_file(name: str) -> bool:
+    """Whether a report has a file of this name; whatever else lies in its folder is the user's."""
+    return name in FILES
+
+
 def check_report_folder(folder: Path, overwrite: bool) -> None:
     """Check that a report may be written as ``folder``, before any work is spent on it.
 
@@ -41,7 +46,7 @@ def check_report_folder(folder: Path, overwrite: bool) -> None:
 
 
 def _is_our_report(folder: Path) -> bool:
-    if not all(entry.name in FILES for entry in folder.iterdir()):
+    if not all(is_report_file(entry.name) for entry in folder.iterdir()):
         return False
     try:
         return json.loads((folder / NUMBERS).read_text(encoding="utf-8")).get("kind") == KIND

@@ -17,6 +17,11 @@ MANUFACTURER = "CycleINR"
 _OUR_NAME = re.compile(r"IM\d{4,}\.dcm")
 
 
+def is_slice_name(name: str) -> bool:
+    """Whether a slice that is written here may have this name."""
+    return _OUR_NAME.fullmatch(name) is not None
+
+
 def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | None = None) -> None:
     """Check that a series may be written as `folder`, before any work is spent on it.
 
@@ -57,7 +62,7 @@ def new_series_folder(folder: Path, overwrite: bool, source_folder: Path) -> Ite
 
 
 def _is_our_series(folder: Path) -> bool:
-    return all(_OUR_NAME.fullmatch(entry.name) and _is_our_file(entry) for entry in folder.iterdir())
+    return all(is_slice_name(entry.name) and _is_our_file(entry) for entry in folder.iterdir())
 
 
 def _is_our_file(path: Path) -> bool:
