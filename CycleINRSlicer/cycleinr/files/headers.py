@@ -1,6 +1,7 @@
 """Whether the header of an NRRD or MetaImage file makes sense, and whether its data can be as long as it promises.
 
-ITK's readers of these formats trust the header: some senseless values end the process, others allocate terabytes.
+ITK's readers of these formats trust the header: some senseless values end the process, others allocate terabytes, and
+a data file may be any file of the computer.
 Formats: https://teem.sourceforge.net/nrrd/format.html and https://itk.org/Wiki/MetaIO/Documentation.
 """
 
@@ -25,6 +26,11 @@ _ZLIB_OR_GZIP = 32
 """Added to zlib's window size: accept either header, as MetaIO does."""
 
 _PIECE_BYTES = 1 << 20
+
+_NRRD_DATA, _META_DATA = ("data file", "datafile"), ("elementdatafile",)
+"""Fields that name the file of the data, or the pattern of several, or announce a list of them."""
+
+_LIST = re.compile(rb"^\s*(?:data ?file|ElementDataFile)\s*[:=]\s*LIST.*$", re.IGNORECASE | re.MULTILINE)
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
 _VECTOR = rf"(?:none|\(\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\))"
@@ -84,7 +90,8 @@ def _nrrd_damage(path: Path, start: bytes) -> str | None:
     if wrong is None and any(len(_directions(value)) != int(axes[0]) for value in header.values("space directions")):
         wrong = "its header does not have one space direction for each axis"
     compressed = any(value != "raw" for value in header.values("encoding"))
-    return wrong or _length_damage(path, header, ("data file", "datafile"), compressed)
+    wrong = wrong or _data_damage(path, header, start, _NRRD_DATA)
+    return wrong or _length_damage(path, header, _NRRD_DATA, compressed)
 
 
 def _meta_damage(path: Path, start: bytes) -> str | None:
@@ -99,7 +106,8 @@ def _meta_damage(path: Path, start: bytes) -> str | None:
         if any(not _NUMBERS.fullmatch(value) or len(value.split()) not in counts for value in values):
             wrong = "its header places it nowhere: a number is damaged or missing"
     compressed = any(value.lower() in ("true", "t", "1") for value in header.values("compresseddata"))
-    wrong = wrong or _length_damage(path, header, ("elementdatafile",), compressed)
+    wrong = wrong or _data_damage(path, header, start, _META_DATA)
+    wrong = wrong or _length_damage(path, header, _META_DATA, compressed)
     return _inflating_damage(path, header) if wrong is None and compressed else wrong
 
 
@@ -124,6 +132,24 @@ def _axes_damage(axes: list[str], sizes: list[str]) -> str | None:
     if any(int(size) == 0 for size in sizes[0].split()):
         return "its header gives an axis no length"
     return None
+
+
+def _data_damage(path: Path, header: _Header, start: bytes, fields: tuple[str, ...]) -> str | None:
+    """Data belong to the header's own folder: a header from elsewhere must not make any file of this computer voxels."""
+    names = header.values(*fields)
+    if listed := _LIST.search(start):
+        if len(start) == _MAX_HEADER_BYTES:
+            return "its list of data files has no end"
+        names = names + [line.strip() for line in start[listed.end() :].decode("utf-8", "replace").splitlines()]
+    outside = next((name for name in names if _is_outside(name)), None)
+    if outside is not None:
+        return f"its header names data outside its own folder ({outside[:80]})"
+    data, _ = _data_of(path, header, fields)
+    return f"its data file {data.name[:80]} is no plain file" if data.exists() and not data.is_file() else None
+
+
+def _is_outside(name: str) -> bool:
+    return name[:1] in ("/", "\\", "~") or ".." in re.split(r"[\\/]", name) or bool(re.match(r"[A-Za-z]:", name))
 
 
 def _length_damage(path: Path, header: _Header, names: tuple[str, ...], compressed: bool) -> str | None:
@@ -153,7 +179,7 @@ def _data_of(path: Path, header: _Header, names: tuple[str, ...]) -> tuple[Path,
 
 def _inflating_damage(path: Path, header: _Header) -> str | None:
     """Inflates a MetaImage's data, a piece at a time: on damaged ones ITK's own loop never ends."""
-    data, start = _data_of(path, header, ("elementdatafile",))
+    data, start = _data_of(path, header, _META_DATA)
     if not data.is_file():
         return None
     inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | _ZLIB_OR_GZIP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NIFTI = (".nii.gz", ".nii")
 _DETACHED = {".nhdr": ".raw.gz", ".mhd": ".zraw"}
 """Header suffix -> suffix that ITK gives to the compressed data file beside it."""
+
+_READERS = {
+    **dict.fromkeys((".nii.gz", ".nii"), "NiftiImageIO"),
+    **dict.fromkeys((".nrrd", ".nhdr"), "NrrdImageIO"),
+    **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
+}
+"""Left to choose, ITK asks each reader in turn, and the NIfTI one takes scan.nrrd.nii for a scan.nrrd."""
 
 _NIFTI_NOTE_BYTES = 79
 _FIELD_CHARACTERS = 1000
@@ -51,22 +59,20 @@ def read_image(path: Path) -> Volume:
     if damage := (nifti if suffix in _NIFTI else headers).find_damage(path):
         raise InputError(f"{path.name} is damaged: {damage}. Copy or export the file again.")
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        _check_content(path, reader)
-        check_room(path.name, reader.GetSize(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-        image = reader.Execute()
-        array = sitk.GetArrayFromImage(image)
-    except MemoryError as error:
-        raise out_of_memory(path.name) from error
-    except RuntimeError as error:
-        raise _reading_error(path, str(error)) from error
-    return Volume(
-        array.reshape(array.shape[-3:]),
-        ras_from_lps(_affine_of(image)),
-        name=path.name[: -len(suffix)] if suffix else path.stem,
-    )
+    reader.SetImageIO(_READERS[suffix])
+    with nifti.alone(path) if suffix in _NIFTI else nullcontext(path) as named:
+        reader.SetFileName(str(named))
+        try:
+            reader.ReadImageInformation()
+            _check_content(path, reader)
+            check_room(path.name, reader.GetSize(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+            image = reader.Execute()
+            array = sitk.GetArrayFromImage(image)
+        except MemoryError as error:
+            raise out_of_memory(path.name) from error
+        except RuntimeError as error:
+            raise _reading_error(path, str(error).replace(str(named), path.name)) from error
+    return Volume(array.reshape(array.shape[-3:]), ras_from_lps(_affine_of(image)), name=path.name[: -len(suffix)])
 
 
 def write_volume(
@@ -121,12 +127,12 @@ def _check_content(path: Path, reader: SimpleITK.ImageFileReader) -> None:
 def _reading_error(path: Path, text: str) -> CycleinrError:
     if "allocat" in text or "bad_alloc" in text:
         return out_of_memory(path.name)
-    if "orthonormal" in text or "determinant" in text.lower() or "direction" in text.lower():
+    if "orthonormal direction" in text or "determinant is 0" in text.lower():
         return GeometryError(
             f"{path.name} has axes that are not perpendicular, as a tilted CT gantry or an affine registration leaves "
             "them. Resample it to a rectangular grid first (in 3D Slicer: Resample Scalar/Vector/DWI Volume)."
         )
-    reason = text.strip().splitlines()[-1].replace(str(path), path.name)
+    reason = text.strip().splitlines()[-1]
     return InputError(f"{path.name} cannot be read: {reason} Check that the file is complete, or export it again.")
 
 

@@ -1,16 +1,23 @@
-"""Whether a NIfTI file holds all the bytes that its header promises.
+"""What ITK's NIfTI library does not do by itself: read the file that was named, and notice one that is cut off.
 
-The NIfTI library fills what is missing with zeros, and reports a full disk on the console only. So neither reading
-nor writing would notice a truncated file.
+It makes up the name of the file that holds the voxels: asked for scan.nii.gz, it takes those of a scan.nii that lies
+beside it. It fills what is missing with zeros, and reports a full disk on the console only.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
+import os
+import shutil
 import struct
+import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ..errors import InputError
 
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 540
@@ -29,6 +36,47 @@ _BITS_OF_TYPE = {
 """Bits of a voxel by the header's datatype, which is what the NIfTI library goes by; its bitpix may say otherwise."""
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[Path]:
+    """A second name of a .nii or .nii.gz file in a temporary folder, where the NIfTI library finds no other file.
+
+    The ending is that of the content: ".nii.gz" where it is compressed.
+
+    :raises InputError: no temporary folder can be made, or the file does not fit into it where it has to be copied.
+    :raises OSError: the file cannot be opened.
+    """
+    name = "image.nii.gz" if _is_gzip(path) else "image.nii"
+    try:
+        private = tempfile.TemporaryDirectory(prefix="cycleinr-nifti-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_room(path, error) from error
+    with private as folder:
+        second = Path(folder) / name
+        try:
+            _name_again(Path(os.path.abspath(path)), second)
+        except OSError as error:
+            raise _no_room(path, error) from error
+        yield second
+
+
+def _name_again(path: Path, second: Path) -> None:
+    """By a link where the system allows one, else by a copy."""
+    for link in (os.symlink, os.link):
+        try:
+            link(path, second)
+        except OSError:
+            continue
+        return
+    shutil.copyfile(path, second)
+
+
+def _no_room(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path.name} cannot be read: NIfTI files are read through a temporary folder, and none can be made or filled "
+        f"({error.strerror}). Free space for temporary files, or set TMPDIR to another folder."
+    )
+
+
 def find_damage(path: Path) -> str | None:
     """Say what is wrong with a .nii or .nii.gz file, None if it is complete.
 
@@ -40,6 +88,8 @@ def find_damage(path: Path) -> str | None:
             needed = _promised_bytes(header)
             if needed is None:
                 return "it has no NIfTI header"
+            if _is_half_of_a_pair(header):
+                return "its header says that it is one of a pair of files (.hdr and .img), and has no voxels of its own"
             if not _is_placed(header):
                 return "its header places it nowhere: a number of its transform is infinite or not a number"
             found = len(header)
@@ -63,6 +113,12 @@ def _is_placed(header: bytes) -> bool:
         number, codes, spacing, quaternion, rows = "d", struct.unpack_from(f"{order}2i", header, 344), 112, 352, 400
     used = [(3, spacing)] + [(6, quaternion)] * (codes[0] > 0) + [(12, rows)] * (codes[1] > 0)
     return all(map(math.isfinite, (x for n, at in used for x in struct.unpack_from(f"{order}{n}{number}", header, at))))
+
+
+def _is_half_of_a_pair(header: bytes) -> bool:
+    """By the magic: "ni1" or "ni2" instead of "n+1" or "n+2"."""
+    second = struct.unpack_from("<i", header)[0] in (540, 0x1C020000)
+    return header[4:7] == b"ni2" if second else header[344:347] == b"ni1"
 
 
 def _is_gzip(path: Path) -> bool:
