@@ -54,6 +54,12 @@ class OutOfMemoryError(CycleinrError):
     exit_code = 8
 
 
+class NonFiniteError(CycleinrError):
+    """The network gave NaN or infinity, from broken weights or a device that computes wrongly; nothing was written."""
+
+    exit_code = 12
+
+
 class Cancelled(CycleinrError):
     """The user cancelled; nothing was written."""
 

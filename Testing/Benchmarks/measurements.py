@@ -74,7 +74,7 @@ def run(shape: list[int], memory_limit_gb: float | None = None, device: str = "c
         "voxels_out": result.volume.array.size,
         "peak_gb": _peak_gb(),
         "volumes_gb": (volume.array.nbytes + result.volume.array.nbytes) / 1e9,
-        "rows": min(work.rows, shape[1]),
+        "rows": min(work.tiling.rows, shape[1]),
     }
 
 

@@ -17,8 +17,8 @@ from .endings import EXIT_READER_GONE, end_on_signals, exit_code_of, forget_read
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
 5 output cannot be written; 6 model missing or damaged; 7 device does not work; 8 out of memory; 9 training diverged;
-10 some scans of a batch failed; 11 no Dask cluster; 130 cancelled (Ctrl-C); 143 and 129 ended by SIGTERM or SIGHUP;
-141 whoever read the output has gone.
+10 some scans of a batch failed; 11 no Dask cluster; 12 the network gave no finite numbers; 130 cancelled (Ctrl-C);
+143 and 129 ended by SIGTERM or SIGHUP; 141 whoever read the output has gone.
 """
 
 app = typer.Typer(

@@ -135,7 +135,7 @@ def _axes_damage(axes: list[str], sizes: list[str]) -> str | None:
 
 
 def _data_damage(path: Path, header: _Header, start: bytes, fields: tuple[str, ...]) -> str | None:
-    """Data belong to the header's own folder: a header from elsewhere must not make any file of this computer voxels."""
+    """Data belong into the header's folder: a header must not make voxels of any other file of this computer."""
     names = header.values(*fields)
     if listed := _LIST.search(start):
         if len(start) == _MAX_HEADER_BYTES:

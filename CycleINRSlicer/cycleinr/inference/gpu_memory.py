@@ -8,6 +8,10 @@ import torch
 
 from ..network.config import NetworkConfig
 from .execution import Execution, execution_on
+from .tiling import Tiling
+
+SMALLEST_CELLS = 4
+"""Rows of cells at a time; with fewer, nearly all of the work would be done twice, and the CPU is faster."""
 
 _SHARE = 0.8
 """Of the free memory; the rest is for cuDNN's workspace and for what other programs take meanwhile."""
@@ -76,11 +80,10 @@ class GpuCost:
         per_interval = 6 * self.n_fine / max(1, self.n_in - 1)
         return self.columns * (code * slices + _FLOAT * (4 * self.n_in + self.n_fine + per_interval))
 
-    def rows_within(self, limit_bytes: float, rows: int) -> int:
-        """Rows at a time, a whole number of cells; the smallest strip where not even that fits by this estimate."""
-        cell = self.config.cell
-        fit = int((limit_bytes - self.fixed_bytes) / self.bytes_per_row) - 2 * self.config.receptive_pixels
-        return max(4 * cell, min(fit - fit % cell, rows + rows % cell))
+    def tiling_within(self, limit_bytes: float, rows: int) -> Tiling:
+        """Strips as high as the limit allows by this estimate; the smallest worth a try where not even that fits."""
+        fitting = (limit_bytes - self.fixed_bytes) / self.bytes_per_row - 2 * self.config.receptive_pixels
+        return Tiling.within(max(fitting, SMALLEST_CELLS * self.config.cell), rows, self.config)
 
 
 def execution_within(device: str, memory_limit_gb: float | None) -> Execution:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..volume import Volume
 from .limits import limit_warnings
 from .models import choose_model
 from .options import UpsampleOptions
+from .tiling import Tiling
 
 _BASE_BYTES = 450e6
 """Resident memory of Python and torch before any volume is loaded, measured on Linux."""
@@ -57,7 +57,7 @@ class Plan:
         output_megabytes: Size of the result in memory.
         peak_gigabytes: Estimate of the whole process's peak.
         seconds: Estimate of the time on this machine's CPU.
-        rows: Image rows that are computed at a time, without their overlap.
+        tiling: Image rows that are computed at a time.
         warnings: What the reader should know of the request before the result is trusted, a sentence each.
     """
 
@@ -74,7 +74,7 @@ class Plan:
     output_megabytes: float
     peak_gigabytes: float
     seconds: float
-    rows: int
+    tiling: Tiling
     warnings: tuple[str, ...] = ()
 
     @property
@@ -102,7 +102,7 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
     shape = output_shape_kji(volume, grid)
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
     cost = StripCost(config, grid, columns, computing_threads())
-    rows = cost.rows_within(limit_bytes(options.memory_limit_gb), rows_in)
+    tiling = cost.tiling_within(limit_bytes(options.memory_limit_gb), rows_in)
     in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
     affine = output_ijk_to_ras(volume, grid)
     return Plan(
@@ -117,9 +117,9 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
         card=model.card,
         model_reason=model.reason,
         output_megabytes=out_bytes / 1e6,
-        peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(rows, rows_in))) / 1e9,
+        peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
         seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
-        rows=rows,
+        tiling=tiling,
         warnings=limit_warnings(grid, tau, model.card),
     )
 
@@ -171,23 +171,21 @@ class StripCost:
         fixed = _FIXED_BYTES + _BLOCK_BYTES * (self._crew.intervals - 1)
         return fixed + self.bytes_per_row_in * (rows + self.overlap) + self.bytes_per_row_out * rows
 
-    def rows_within(self, limit_bytes: float, rows: int) -> int:
-        """Rows at a time, a whole number of cells: strips of equal height, as few as stay within the limit.
+    def tiling_within(self, limit_bytes: float, rows: int) -> Tiling:
+        """Strips of equal height, as few as stay within the limit.
 
         Raises:
             OutOfMemoryError: Not even one cell's rows do.
         """
-        per_row = self.bytes_per_row_in + self.bytes_per_row_out
-        fit = int((limit_bytes - self.bytes_for(0)) / per_row)
-        fit -= fit % self.config.cell
-        if fit < self.config.cell:
+        fitting = (limit_bytes - self.bytes_for(0)) / (self.bytes_per_row_in + self.bytes_per_row_out)
+        tiling = Tiling.within(fitting, rows, self.config)
+        if tiling is None:
             needed = self.bytes_for(self.config.cell) / 1e9
             raise OutOfMemoryError(
                 f"The memory limit of {limit_bytes / 1e9:.3g} GB is below the {needed:.3g} GB that the smallest part "
                 "of this volume takes. Raise the limit, or crop the volume."
             )
-        strips = math.ceil(rows / fit)
-        return math.ceil(rows / strips / self.config.cell) * self.config.cell
+        return tiling
 
     def flops(self, rows: int) -> float:
         """Multiply-adds times two of encoder, projections, sampling and decoder over the whole volume."""
@@ -226,5 +224,11 @@ def _check_values(array: np.ndarray) -> None:
             f"The volume has {bad} voxels that are no finite numbers. Replace them (for example by the value of air) "
             "before super-resolution."
         )
-    if array.min() == array.max():
+    low, high = array.min(), array.max()
+    if max(abs(float(low)), abs(float(high))) > float(np.finfo(np.float32).max):
+        raise InputError(
+            f"The volume holds values from {low:g} to {high:g}, which is more than 32-bit floating point, in which the "
+            "network computes, can hold. Scale the values first."
+        )
+    if low == high:
         raise InputError(f"Every voxel of the volume is {array.flat[0]}: there is nothing to sharpen. Check the input.")

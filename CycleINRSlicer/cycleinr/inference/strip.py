@@ -195,17 +195,3 @@ def _range(marks) -> slice:
     """The slice of the positions that are marked, which lie side by side."""
     places = np.flatnonzero(marks)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
-
-
-def strips(rows: int, at_a_time: int, overlap: int, cell: int) -> Iterator[tuple[slice, slice]]:
-    """Split image rows into strips.
-
-    Yields:
-        The rows to compute, with ``overlap`` on either side and beginning on a cell, and among them the rows to keep,
-        relative to the first one computed.
-    """
-    margin = overlap + -overlap % cell
-    for start in range(0, rows, at_a_time):
-        stop = min(start + at_a_time, rows)
-        low, high = max(start - margin, 0), min(stop + margin, rows)
-        yield slice(low, high), slice(start - low, stop - low)

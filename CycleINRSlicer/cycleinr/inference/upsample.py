@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import Cancelled, OutOfMemoryError, RequestWarning
+from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import to_axis_first
 from ..host_memory import empty_result
 from ..intensity import IntensityScale, intensity_scale
@@ -27,11 +27,12 @@ from ..volume import Volume
 from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
 from .execution import products
-from .gpu_memory import GpuCost, execution_within, limit_bytes
+from .gpu_memory import SMALLEST_CELLS, GpuCost, execution_within, limit_bytes
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
-from .strip import StripNetwork, strips
+from .strip import StripNetwork
+from .tiling import Tiling
 from .transfers import Transfers, transfers_for
 
 DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
@@ -69,6 +70,7 @@ def upsample(
     Raises:
         Cancelled: ``cancelled`` said so.
         CycleinrError: Of the kind that ``plan`` and ``choose_device`` raise for what cannot be done.
+        NonFiniteError: The network gave NaN or infinity: broken weights, or a device that computes wrongly.
         OutOfMemoryError: Even the smallest part does not fit into the CPU's memory.
 
     Warns:
@@ -149,19 +151,20 @@ class _Run:
         if self.work.grid.is_identity:
             self.result[:] = self.acquired
             return self.array, device
-        rows = self._rows(device)
+        tiling = self._tiling(device)
         while True:
             try:
                 with torch.inference_mode():
-                    self._all_strips(device, rows)
+                    self._all_strips(device, tiling)
                 match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel)
                 return self.array, device
-            except torch.OutOfMemoryError as error:
+            # Not torch.OutOfMemoryError, the same class, which older releases do not have
+            except torch.cuda.OutOfMemoryError as error:
                 self._free(device)
-                rows //= 2
-                _LOG.warning("%s is out of memory; trying again with %d rows at a time.", device.label, rows)
-                if rows < 8:
-                    device, rows = self._retreat(device, error)
+                tiling = tiling.halved()
+                if tiling.cells < SMALLEST_CELLS:
+                    device, tiling = self._retreat(device, error)
+                _LOG.warning("Out of memory; trying again with %d rows at a time on %s.", tiling.rows, device.label)
             except (MemoryError, RuntimeError) as error:
                 if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
                     raise
@@ -170,21 +173,21 @@ class _Run:
                     "slices."
                 ) from error
 
-    def _rows(self, device: Device) -> int:
-        """Image rows at a time: the plan's, or on a GPU with memory of its own what fits there."""
+    def _tiling(self, device: Device) -> Tiling:
+        """The plan's, or on a GPU with memory of its own what fits there."""
         limit = limit_bytes(device.name, self.memory_limit_gb)
         if limit is None:
-            return self.work.rows
+            return self.work.tiling
         config = NetworkConfig.from_dict(self.work.card["network"])
         execution = execution_within(device.name, self.memory_limit_gb)
         n_in, rows, columns = self.acquired.shape
-        return GpuCost(config, n_in, len(self.covering.positions), columns, execution).rows_within(limit, rows)
+        return GpuCost(config, n_in, len(self.covering.positions), columns, execution).tiling_within(limit, rows)
 
-    def _retreat(self, device: Device, error: Exception) -> tuple[Device, int]:
+    def _retreat(self, device: Device, error: Exception) -> tuple[Device, Tiling]:
         if device.name == "cpu":
             raise OutOfMemoryError("The computer ran out of memory even for the smallest part.") from error
         self.progress(Progress(f"{device.label} has too little memory; going on with the CPU", 0.0))
-        return cpu(), self.work.rows
+        return cpu(), self.work.tiling
 
     @staticmethod
     def _free(device: Device) -> None:
@@ -192,7 +195,7 @@ class _Run:
         if device.name.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def _all_strips(self, device: Device, rows: int) -> None:
+    def _all_strips(self, device: Device, tiling: Tiling) -> None:
         work, covering = self.work, self.covering
         model = _network(work.weights, work.card["sha256"], device.name)
         slicing = Slicing(work.tau, work.anisotropy, work.grid.ratio)
@@ -200,7 +203,7 @@ class _Run:
         network = StripNetwork(model, slicing, covering.positions, work.grid.n_in, execution)
         integer = self.array.dtype.kind in "iu"
         consistency = Consistency(covering.profile, self.low, self.high, integer, network.device)
-        parts = list(strips(self.acquired.shape[1], rows, model.config.receptive_pixels, model.config.cell))
+        parts = list(tiling.strips(self.acquired.shape[1]))
         total = sum(low.stop - low.start for low, _ in parts) * network.ticks
         self.done_rows, self.started = 0, time.monotonic()
         with products(execution), transfers_for(network.device, self.acquired, self.result, self.scale) as transfers:
@@ -222,11 +225,14 @@ class _Run:
         for row in range(0, fine.shape[1], at_once):
             self._check_cancel()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
+            # Before the clamp to the input's range, which would turn an infinite value into a plausible one
+            _check_finite(columns, first_row + row)
             acquired = _to_units(stack[:, row : row + at_once], self.scale)
             acquired = acquired.round_() if consistency.integer else acquired
             shape = columns.shape
             columns = columns.flatten(1)
             consistency.apply(columns, acquired.flatten(1))
+            _check_finite(columns, first_row + row)
             rows = slice(first_row + row, first_row + row + shape[1])
             tools.transfers.store(columns[asked].view(-1, *shape[1:]), rows)
 
@@ -241,6 +247,14 @@ class _Run:
     def _check_cancel(self) -> None:
         if self.cancelled():
             raise Cancelled("Cancelled; nothing was written.")
+
+
+def _check_finite(values: torch.Tensor, first_row: int) -> None:
+    if not torch.isfinite(values).all():
+        raise NonFiniteError(
+            f"The network gave values that are no finite numbers, from image row {first_row} on; nothing was written. "
+            "The weights are broken, or the device computes wrongly: compute on the CPU, or install the weights again."
+        )
 
 
 def _to_units(values: torch.Tensor, scale: IntensityScale) -> torch.Tensor:

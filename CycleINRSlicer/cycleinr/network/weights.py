@@ -86,7 +86,8 @@ def load_network(weights: Path, sha256: str | None = None):
         sha256: Hash of the weights that are meant, where the card was read before.
 
     Raises:
-        ModelError: The file is missing, damaged, changed since its card was written, or does not fit the card.
+        ModelError: The file is missing, damaged, changed since its card was written, does not fit the card, or holds
+            numbers that are not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -109,9 +110,17 @@ def load_network(weights: Path, sha256: str | None = None):
     sizes = sizes_of(name, card["network"])
     # Without numbers first: a card with wrong sizes must not take memory for a network that the weights do not fit.
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in build_network(name, sizes).state_dict().items()}
-    if {key: value.shape for key, value in tensors.items()} != shapes:
+        wanted = build_network(name, sizes).state_dict()
+    if {key: (value.shape, value.dtype) for key, value in tensors.items()} != {
+        key: (value.shape, value.dtype) for key, value in wanted.items()
+    }:
         raise ModelError(f"The weights {weights.name} do not fit the network of their card.")
+    broken = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ModelError(
+            f"The weights {weights.name} hold numbers that are not finite (in {broken[0]}). Install them again; if you "
+            "trained them, start again from an earlier checkpoint."
+        )
     model = build_network(name, sizes)
     model.load_state_dict(tensors)
     return model.eval()
