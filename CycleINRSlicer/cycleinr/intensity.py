@@ -1,4 +1,4 @@
-"""Intensities between the scanner's units and the network's, about [-1, 1.7].
+"""Intensities between the scanner's units and the network's, about [-1, 1.7], and back into the scan's own type.
 
 CT uses one fixed map for all scans, since HU are absolute. MR has no unit: its 99.9th percentile becomes the top of
 the range.
@@ -29,6 +29,38 @@ class IntensityScale:
 
     def from_network(self, values: np.ndarray) -> np.ndarray:
         return values * np.float32(self.scale) + np.float32(self.centre)
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Lowest and highest value of a scan, in its own type; no value of a result lies outside.
+
+    The network computes in float32, which rounds wide integers: the largest one of 32 bits becomes 2147483648, which
+    that type wraps round to its smallest.
+    """
+
+    low: np.generic
+    high: np.generic
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> ValueRange:
+        return cls(array.min(), array.max())
+
+    def write(self, values: np.ndarray, target: np.ndarray) -> None:
+        """Put float32 ``values``, rounded if ``target`` is of integers, into ``target`` of the scan's type."""
+        if np.can_cast(target.dtype, np.float32):
+            np.copyto(target, np.clip(values, np.float32(self.low), np.float32(self.high)), casting="unsafe")
+            return
+        if target.dtype.kind in "iu":
+            values = np.clip(values, *_float32_limits(target.dtype))
+        np.clip(values.astype(target.dtype), self.low, self.high, out=target)
+
+
+def _float32_limits(dtype: np.dtype) -> tuple[np.float32, np.float32]:
+    """The lowest and the highest float32 that an integer type holds."""
+    limits = np.iinfo(dtype)
+    high = np.float32(limits.max)
+    return np.float32(limits.min), np.nextafter(high, np.float32(0)) if int(high) > limits.max else high
 
 
 def robust_maximum(array: np.ndarray) -> float:

@@ -101,6 +101,23 @@ def test_overlapped_transfers_move_what_plain_ones_do(dtype):
     assert np.array_equal(results[1], acquired)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint32, np.int64, np.uint64, np.float64])
+def test_overlapped_transfers_stay_within_the_scans_own_values(dtype):
+    """Values from beyond the range, as an interpolation may give them, in types that float32 does not hold exactly."""
+    limits = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo(np.float32)
+    acquired = np.zeros((2, 6, 3), dtype)
+    acquired[0, 0], acquired[1, 5] = limits.min, limits.max
+    for way in (lambda *a: PlainTransfers(*a, torch.device("cpu")), lambda *a: OverlappedTransfers(*a, HostLanes())):
+        result = np.zeros_like(acquired)
+        with way(acquired, result, IntensityScale(0, 1)) as transfers:
+            transfers.store(torch.full((2, 3, 3), 3e38), slice(0, 3))
+            transfers.store(torch.full((2, 3, 3), -3e38), slice(3, 6))
+            transfers.finish()
+        upper, lower = result[:, :3].astype(float), result[:, 3:].astype(float)
+        assert (upper >= min(0.99 * float(limits.max), 2.9e38)).all()
+        assert (lower <= max(0.99 * float(limits.min), -2.9e38)).all()
+
+
 def test_a_copy_that_fails_is_heard_of():
     class Broken(HostLanes):
         def upload(self, host):

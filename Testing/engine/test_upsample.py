@@ -201,6 +201,47 @@ def test_any_axis_and_handedness_gives_the_same_slices(thick, axis):
     assert np.allclose(got.volume.ras_of_ijk(np.array(corner)), expected.ras_of_ijk(np.array(far)))
 
 
+@pytest.mark.parametrize("axis", ["i", "k"])
+@pytest.mark.parametrize("thickness", [0.0, None])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64]
+)
+def test_sentinels_at_the_types_maximum_stay_what_they_are(thick, dtype, thickness, axis):
+    """float32 rounds the maximum of wide integers up, beyond what the type holds."""
+    highest = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1e15
+    array = (np.clip(thick.array[:5, :11, :13] + 1000, 0, 2000) // 20).astype(dtype)
+    array[1:3, 4:7, 5:8] = highest
+    array[0, 0, 0] = np.iinfo(dtype).min if np.dtype(dtype).kind in "iu" else 0
+    order = {"k": (0, 1, 2), "i": (1, 2, 0)}[axis]
+    volume = Volume(np.ascontiguousarray(array.transpose(order)), np.eye(4), "CT")
+
+    result = upsample(volume, request(2, axis=axis, thickness_mm=thickness)).volume.array
+    result = result.transpose(np.argsort(order))
+
+    assert result.dtype == dtype
+    assert result.min() >= array.min() and result.max() <= array.max()
+    assert (result[2:5:2, 4:7, 5:8].astype(float) >= 0.999 * float(highest)).all()
+
+
+def test_wide_integers_close_to_the_maximum_stay_between_the_scans_own(thick):
+    """Only one float32 lies in the whole range, and it is beyond the type's maximum."""
+    top = np.iinfo(np.int32).max
+    array = top - np.clip(thick.array[:5, :11, :13] + 1000, 0, 2000).astype(np.int32) // 40
+
+    result = upsample(replace(thick, array=array, modality="MR"), request(2)).volume.array
+
+    assert result.min() >= array.min() and result.max() <= array.max()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_floats_do_not_leave_the_range_by_a_rounding_error(thick, dtype):
+    values = np.random.default_rng(3).choice([-1000.3, 2000.1, 17.7], (5, 23, 24)).astype(dtype)
+
+    for ratio in (1.5, 2.0, 2.7):
+        result = upsample(replace(thick, array=values), request(ratio)).volume.array
+        assert result.min() >= values.min() and result.max() <= values.max()
+
+
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32, np.uint8, np.float32])
 def test_the_type_stays_and_no_value_leaves_the_inputs_range(thick, dtype):
     array = np.clip(thick.array + 1024, 0, 3000) // (12 if dtype == np.uint8 else 1)

@@ -23,6 +23,7 @@ from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGri
 from ..inference.options import ProgressCallback, UpsampleOptions
 from ..inference.plan import Plan
 from ..inference.stages import Stages
+from ..intensity import ValueRange
 from ..profile import SliceProfile
 from ..volume import Volume
 from .reslice import acquired_profile, resliced, whole_windows
@@ -155,10 +156,10 @@ class _Between:
         axis, shape = self.axis, list(scan.shape_kji)
         shape[AXIS_OF_ARRAY[axis]] = len(self.wanted)
         array = np.empty(shape, scan.array.dtype)
-        stack, integer = to_axis_first(array, axis), array.dtype.kind in "iu"
+        stack, integer, values = to_axis_first(array, axis), array.dtype.kind in "iu", ValueRange.of(fine.array)
         for n, slice_ in enumerate(resliced(to_axis_first(fine.array, axis), self._profile, self.wanted)):
             _stop_if(cancelled)
-            stack[n] = np.rint(slice_, out=slice_) if integer else slice_
+            values.write(np.rint(slice_, out=slice_) if integer else slice_, stack[n])
         return scan.with_array(array, _moved(scan, axis, self.first + self.offset))
 
     def way_back(self, grid: SliceGrid) -> SliceProfile:

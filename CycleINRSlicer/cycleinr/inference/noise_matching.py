@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..intensity import ValueRange
 from ..noise import matched, slice_sigmas
 from ..profile import SliceProfile, profile_matrix
 from .consistency import Consistency, CoveringGrid
@@ -46,20 +47,21 @@ def match_noise(
     new = positions != np.round(positions)
     new &= ~(shares[~inside] > 0).any(axis=0)
     wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired))
-    low, high = float(acquired.min()), float(acquired.max())
+    values = ValueRange.of(acquired)
+    low, high = float(values.low), float(values.high)
     for index in np.flatnonzero(new):
         check_cancel()
         image = matched(result[index].astype(np.float32), wanted[index])
-        np.clip(image, low, high, out=image)
-        result[index] = image.round() if result.dtype.kind in "iu" else image
+        values.write(image.round() if result.dtype.kind in "iu" else image, result[index])
     if (shares[:, new] > 0).any():
         centres = covering.profile.centres[inside] - covering.before
         profile = SliceProfile(len(result), centres, work.grid.ratio, work.tau)
         integer = result.dtype.kind in "iu"
-        _restore(result, acquired[inside], Consistency(profile, low, high, integer, torch.device("cpu")))
+        consistency = Consistency(profile, low, high, integer, torch.device("cpu"))
+        _restore(result, acquired[inside], consistency, values)
 
 
-def _restore(result: np.ndarray, acquired: np.ndarray, consistency: Consistency) -> None:
+def _restore(result: np.ndarray, acquired: np.ndarray, consistency: Consistency, values: ValueRange) -> None:
     """Data consistency once more, where acquired slices lie between two new ones."""
     at_once = max(1, int(_COLUMN_BYTES / (4 * result.shape[0] * result.shape[2])))
     for row in range(0, result.shape[1], at_once):
@@ -68,4 +70,4 @@ def _restore(result: np.ndarray, acquired: np.ndarray, consistency: Consistency)
         shape = fine.shape
         fine = fine.flatten(1)
         consistency.apply(fine, known.flatten(1))
-        result[:, rows] = fine.view(shape).numpy()
+        values.write(fine.view(shape).numpy(), result[:, rows])

@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..intensity import IntensityScale
+from ..intensity import IntensityScale, ValueRange
 
-_CARRIED = {np.dtype(name): getattr(torch, name) for name in ("uint8", "int8", "int16", "int32", "float32")}
-"""Types that travel as they are; voxels of other types travel as float32."""
+_CARRIED = {np.dtype(name): getattr(torch, name) for name in ("uint8", "int8", "int16")}
+"""Types that travel as they are, with every value of theirs a float32; voxels of other types travel as float32."""
 
 
 class PlainTransfers:
@@ -33,6 +33,7 @@ class PlainTransfers:
 
     def __init__(self, acquired: np.ndarray, result: np.ndarray, scale: IntensityScale, device: torch.device):
         self.acquired, self.result, self.scale, self.device = acquired, result, scale, device
+        self.range = ValueRange.of(acquired)
 
     def __enter__(self) -> PlainTransfers:
         return self
@@ -49,8 +50,8 @@ class PlainTransfers:
         return torch.from_numpy(self.scale.to_network(self.acquired[:, rows])).to(self.device)
 
     def store(self, values: torch.Tensor, rows: slice) -> None:
-        """Write (n_out, rows, columns) values of the scan's own unit into the result."""
-        self.result[:, rows] = values.cpu().numpy().astype(self.result.dtype)
+        """Write (n_out, rows, columns) values of the scan's own unit into the result, within the scan's range."""
+        self.range.write(values.cpu().numpy(), self.result[:, rows])
 
     def finish(self) -> None:
         """Return when all of the result is written."""
@@ -80,6 +81,7 @@ class OverlappedTransfers:
 
     def __init__(self, acquired: np.ndarray, result: np.ndarray, scale: IntensityScale, lanes: Lanes):
         self.acquired, self.result, self.scale, self.lanes = acquired, result, scale, lanes
+        self.range = ValueRange.of(acquired)
         self._incoming, self._outgoing = (ThreadPoolExecutor(1, f"cycleinr-{way}") for way in ("in", "out"))
         self._sent: list[Future] = []
         self._buffers: dict[tuple[str, int], torch.Tensor] = {}
@@ -106,7 +108,9 @@ class OverlappedTransfers:
         number = len(self._sent)
         if number >= 2:
             self._sent[number - 2].result()
-        carried = values.to(_CARRIED.get(self.result.dtype, torch.float32))
+        carried = values.to(torch.float32)
+        if (dtype := _CARRIED.get(self.result.dtype)) is not None:
+            carried = carried.clamp(float(self.range.low), float(self.range.high)).to(dtype)
         host = self._buffer("out", number % 2, carried.shape, carried.dtype)
         arrived = self.lanes.download(carried, host)
         self._sent.append(self._outgoing.submit(self._write, arrived, host, rows))
@@ -126,7 +130,10 @@ class OverlappedTransfers:
 
     def _write(self, arrived: Callable[[], None], host: torch.Tensor, rows: slice) -> None:
         arrived()
-        np.copyto(self.result[:, rows], host.numpy(), casting="unsafe")
+        if self.result.dtype in _CARRIED:
+            self.result[:, rows] = host.numpy()
+        else:
+            self.range.write(host.numpy(), self.result[:, rows])
 
     def _buffer(self, way: str, number: int, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """A part of the way's buffer of this number, made anew where it is too small."""

@@ -226,15 +226,24 @@ class _Run:
             self._check_cancel()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
             # Before the clamp to the input's range, which would turn an infinite value into a plausible one
-            _check_finite(columns, first_row + row)
+            self._check_finite(columns, first_row + row)
             acquired = _to_units(stack[:, row : row + at_once], self.scale)
             acquired = acquired.round_() if consistency.integer else acquired
             shape = columns.shape
             columns = columns.flatten(1)
             consistency.apply(columns, acquired.flatten(1))
-            _check_finite(columns, first_row + row)
+            self._check_finite(columns, first_row + row)
             rows = slice(first_row + row, first_row + row + shape[1])
             tools.transfers.store(columns[asked].view(-1, *shape[1:]), rows)
+
+    def _check_finite(self, values: torch.Tensor, first_row: int) -> None:
+        if not torch.isfinite(values).all():
+            raise NonFiniteError(
+                f"The network gave values that are no finite numbers, from image row {first_row} on; nothing was "
+                f"written. The scan's values ({self.low:g} to {self.high:g}) are too large for it, the weights are "
+                "broken, or the device computes wrongly: look at the scan, compute on the CPU, or install the weights "
+                "again."
+            )
 
     def _tick(self, amount: int, total: int) -> None:
         self._check_cancel()
@@ -247,14 +256,6 @@ class _Run:
     def _check_cancel(self) -> None:
         if self.cancelled():
             raise Cancelled("Cancelled; nothing was written.")
-
-
-def _check_finite(values: torch.Tensor, first_row: int) -> None:
-    if not torch.isfinite(values).all():
-        raise NonFiniteError(
-            f"The network gave values that are no finite numbers, from image row {first_row} on; nothing was written. "
-            "The weights are broken, or the device computes wrongly: compute on the CPU, or install the weights again."
-        )
 
 
 def _to_units(values: torch.Tensor, scale: IntensityScale) -> torch.Tensor:
