@@ -5,6 +5,7 @@ Importing this imports neither torch nor SimpleITK; `run_job` does.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -87,6 +88,8 @@ def check_job(job: Job) -> None:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
     from .files.atomic import check_target
 
+    for path in (job.output, Path(f"{job.output}.json"), *([job.report] if job.report else [])):
+        _check_name(path)
     if job.writes_dicom:
         _check_dicom(job)
     else:
@@ -110,6 +113,7 @@ def run_job(
         and `write_dicom_series` raise.
     """
     from .files import read_volume, sidecar, write_volume
+    from .files.one_piece import in_one_piece
 
     started = time.monotonic()
     check_job(job)
@@ -121,7 +125,7 @@ def run_job(
     with warnings_told_elsewhere():
         result = upsample(volume, job.options, stages.next(), cancelled)
     beside = sidecar(job.output, result.provenance, job.overwrite)
-    with _report(job, volume, result, stages.next(), cancelled), beside:
+    with in_one_piece(), _report(job, volume, result, stages.next(), cancelled), beside:
         report(Progress("Writing", 0.99))
         notes = result.warnings
         if job.writes_dicom:
@@ -138,6 +142,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     """
     from .files import IMAGE_SUFFIXES, image_suffix
 
+    _check_name(output)
     if not image_suffix(output):
         raise OutputError(
             f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
@@ -149,6 +154,23 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
+
+
+def _check_name(path: Path) -> None:
+    """:raises OutputError: the system or the libraries that write files can have no such name."""
+    try:
+        os.fsencode(path).decode()
+        os.lstat(path)
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
+            raise OutputError(
+                f"{path.name[:40]}... cannot be the name of a result ({error.strerror}): it has {len(path.name)} "
+                "characters. Choose a shorter one."
+            ) from error
 
 
 def _check_report(job: Job) -> None:

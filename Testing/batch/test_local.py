@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from batch.conftest import batch, manifest, manifest_json, settings, unfinished, visible
+from cycleinr.batch import local
 from cycleinr.batch.events import Advanced, Finished, Lost, Started
 from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.run import Outset
@@ -161,6 +162,41 @@ def test_a_killed_worker_costs_its_case_one_attempt_and_the_others_nothing(tmp_p
     assert visible(out) == sorted(
         ["a.nii.gz", "a.nii.gz.json", "c.nii.gz", "c.nii.gz.json", "manifest.csv", "manifest.json"]
     )
+
+
+class Unlucky(local._Worker):
+    """Real processes, some of which are killed before they are ready."""
+
+    made = 0
+    killed = ()
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        Unlucky.made += 1
+        if Unlucky.made in self.killed:
+            self.process.kill()
+
+
+def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(tmp_path, small_scans, monkeypatch):
+    small_scans.write(tmp_path / "in" / "a.nii.gz")
+    monkeypatch.setattr(local, "_Worker", Unlucky)
+    monkeypatch.setattr(Unlucky, "made", 0)
+    monkeypatch.setattr(Unlucky, "killed", (1, 2))
+
+    summary = batch([tmp_path / "in"], tmp_path / "out")
+
+    assert [record.status for record in summary.ran] == ["done"] and Unlucky.made == 3
+
+
+def test_workers_that_never_get_ready_end_the_batch(tmp_path, small_scans, monkeypatch):
+    small_scans.write(tmp_path / "in" / "a.nii.gz")
+    monkeypatch.setattr(local, "_Worker", Unlucky)
+    monkeypatch.setattr(Unlucky, "made", 0)
+    monkeypatch.setattr(Unlucky, "killed", range(100))
+
+    with pytest.raises(local.WorkerError, match="in a row ended before they could start.*SIGKILL"):
+        batch([tmp_path / "in"], tmp_path / "out")
+    assert Unlucky.made == 3
 
 
 def test_a_second_batch_is_locked_out_while_the_first_one_runs(tmp_path, small_scans):

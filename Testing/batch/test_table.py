@@ -43,6 +43,20 @@ def test_semicolons_and_a_byte_order_mark_are_what_spreadsheets_write(tmp_path):
     assert row.settings.options.target.ratio == 3
 
 
+@pytest.mark.parametrize("name", ["a\nb.nii.gz", "a\r\nb.nii.gz", "a\u2028b.nii.gz", "a\x0bb.nii.gz", "a\x85b.nii.gz"])
+def test_a_line_break_in_quotes_belongs_to_the_name(tmp_path, name):
+    first, second = table(tmp_path, f'input,ratio\n"{name}",2\nb.nii.gz,3\n')
+
+    assert first.source.endswith(f"/{name}") and second.source.endswith("/b.nii.gz")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(tmp_path, end):
+    first, second = table(tmp_path, f"input,ratio{end}a.nii.gz,2{end}b.nii.gz,3{end}")
+
+    assert first.source.endswith("/a.nii.gz") and second.settings.options.target.ratio == 3
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

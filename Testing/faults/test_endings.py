@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cycleinr.files import read_volume
+from engine.dicom_maker import write_series
 from faults.conftest import COMMAND, command_line, contents, said_clearly
 
 INJECTION = Path(__file__).with_name("injection.py")
@@ -40,6 +41,34 @@ def test_a_kill_while_writing_leaves_no_half_result_and_the_next_run_works(scan,
         assert again.returncode == 0 and (out / "fine.nii.gz.json").exists()
 
 
+@pytest.mark.parametrize("step", [5, 6])
+def test_a_request_to_end_between_the_names_of_result_and_description_waits_for_both(scan, out, step):
+    """Steps as above: a result must not be there without its description, nor be denied."""
+    done = with_fault("terminated", step, scan, out)
+
+    assert done.returncode == ENDED["SIGTERM"]
+    assert said_clearly(done, "complete", "fine.nii.gz") and "nothing" not in done.stderr
+    assert sorted(contents(out)) == ["fine.nii.gz", "fine.nii.gz.json"]
+
+
+def test_a_request_to_end_between_a_series_and_its_description_waits_for_both(tmp_path, out):
+    code = (
+        "import os, signal, sys; series, *sys.argv[1:] = sys.argv[1:];"
+        "hook = lambda event, said: event == 'os.rename' and str(said[1]) == series and os.kill(os.getpid(), 15);"
+        "sys.addaudithook(hook); from cycleinr.cli.app import run; sys.exit(run())"
+    )
+    arguments = [out / "fine", "upsample", write_series(tmp_path / "series"), out / "fine", "--ratio", 2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == ENDED["SIGTERM"] and said_clearly(done, "complete"), done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["fine", "fine.json"]
+
+
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_request_to_end_while_writing_leaves_nothing(scan, out, step):
     done = with_fault("terminated", step, scan, out)
@@ -55,7 +84,13 @@ def test_a_request_to_end_while_writing_leaves_nothing(scan, out, step):
 def test_a_signal_in_any_phase_ends_the_run_cleanly(scan, out, name, phase):
     command = [*COMMAND, "upsample", scan, out / "fine.nii.gz", "--ratio", "6", "--json-progress", "--device", "cpu"]
     process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Under nohup, or in the background, the tests have signals ignored, and programs inherit that.
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
     )
     for line in process.stdout:
         if phase in line:
@@ -90,6 +125,53 @@ def test_a_reader_that_goes_away_is_no_traceback(scan, out):
 
     assert process.wait(timeout=60) == 141
     assert said == "" and contents(out) == {}
+
+
+FULL = Path("/dev/full")
+
+
+def with_full_disk(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) -> subprocess.CompletedProcess:
+    """The command line with one or both of its streams, given as "full", on a full disk."""
+    with open(FULL, "w") as full:
+        streams = {"stdout": full if stdout == "full" else stdout, "stderr": full if stderr == "full" else stderr}
+        return subprocess.run([*COMMAND, *map(str, arguments)], text=True, check=False, **streams)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, which Linux has")
+class TestFullDiskUnderTheLog:
+    @pytest.mark.parametrize("arguments", [[], ["--json-progress"]])
+    def test_a_result_is_made_all_the_same(self, scan, out, arguments):
+        wanted = ["upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--device", "cpu", *arguments]
+        done = with_full_disk(*wanted, stdout="full", stderr="full")
+
+        assert done.returncode == 0
+        assert sorted(contents(out)) == ["fine.nii.gz", "fine.nii.gz.json"]
+
+    def test_a_lost_message_is_no_error(self, scan, out):
+        done = with_full_disk("upsample", scan, out / "x.nii.gz", "--ratio", 2, "--device", "cpu", stdout="full")
+
+        assert done.returncode == 0 and "Traceback" not in done.stderr
+
+    def test_a_batch_runs_to_its_end(self, scan, out):
+        done = with_full_disk("batch", scan, out, "--ratio", 2, "--device", "cpu", stdout="full", stderr="full")
+
+        assert done.returncode == 0
+        assert {"scan.nii.gz", "manifest.csv"} <= set(contents(out))
+
+    @pytest.mark.parametrize(("name", "code"), [("none.nii.gz", 3), ("scan.nii.gz", 4)])
+    def test_an_error_keeps_its_exit_code(self, scan, out, name, code):
+        arguments = ["upsample", scan.with_name(name), out / "fine.nii.gz", "--ratio", 2, "--thickness", "thin"]
+        done = with_full_disk(*(arguments if code == 4 else arguments[:-2]), stderr="full")
+
+        assert done.returncode == code
+
+    def test_wrong_arguments_keep_theirs(self):
+        assert with_full_disk("upsample", "--none", stderr="full").returncode == 2
+
+    def test_a_command_that_only_prints_says_that_it_could_not(self, scan):
+        done = with_full_disk("info", scan, stdout="full")
+
+        assert done.returncode == 5 and said_clearly(done, "free space")
 
 
 def test_closed_streams_harm_no_file(scan, out):

@@ -22,6 +22,9 @@ from .folder import BatchFolder
 from .record import Record
 
 _ATTEMPTS = 2
+_STARTS = 3
+"""Processes in a row that may end before they are ready, as when memory runs out, before the batch gives up."""
+
 _PROGRESS_INTERVAL_S = 0.2
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ def run_local(folder: BatchFolder, orders: Sequence[Order], workers: int, tell: 
     A case whose process dies is tried once more in a fresh one, after all others.
 
     :param workers: most processes at a time; the processor's cores are shared out among them.
-    :raises WorkerError: a process dies before it is ready for work, as without PyTorch.
+    :raises WorkerError: several processes in a row die before they are ready for work, or there is no PyTorch.
     :raises OutputError: not even records can be written to the folder.
     """
     count = max(1, min(workers, len(orders)))
@@ -84,6 +87,7 @@ class _Pool:
     def __init__(self, folder: BatchFolder, orders: deque[tuple[Order, int]], tell: Callable[[Event], None]):
         self.folder, self.orders, self.tell = folder, orders, tell
         self.workers: list[_Worker] = []
+        self.failed_starts = 0
 
     def run(self, count: int, threads: int) -> None:
         while self.orders or any(worker.order for worker in self.workers):
@@ -124,7 +128,7 @@ class _Pool:
 
     def _hear(self, worker: _Worker, message: dict) -> None:
         if "ready" in message:
-            worker.ready = True
+            worker.ready, self.failed_starts = True, 0
         elif "broken" in message:
             raise WorkerError(message["broken"])
         elif "stop" in message:
@@ -140,7 +144,13 @@ class _Pool:
         self.workers.remove(worker)
         reason = _reason(worker.process.exitcode)
         if not worker.ready:
-            raise WorkerError(f"A worker process ended before it could start ({reason}). Try cycleinr upsample.")
+            self.failed_starts += 1
+            if self.failed_starts == _STARTS:
+                raise WorkerError(
+                    f"{_STARTS} worker processes in a row ended before they could start (the last one {reason}). "
+                    "Finished scans are kept. Try cycleinr upsample on one scan, and fewer workers."
+                )
+            _LOG.warning("A worker process %s before it was ready; another one is started.", reason)
         if worker.order is None:
             return
         order = worker.order

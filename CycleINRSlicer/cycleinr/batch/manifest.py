@@ -16,6 +16,7 @@ from .record import DONE, FAILED, PENDING, STARTED, Record, timestamp
 
 COLUMNS = tuple(field.name for field in fields(Record))[: [f.name for f in fields(Record)].index("identity")]
 _FORMAT = 1
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _DERIVED = "All results are derived by CycleINR, not acquired. Not for primary diagnosis."
 
 
@@ -28,7 +29,7 @@ def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequen
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    writer.writerows([getattr(record, column) for column in COLUMNS] for record in records)
+    writer.writerows([_cell(getattr(record, column)) for column in COLUMNS] for record in records)
     folder.write(folder.root / f"{MANIFEST}.csv", text.getvalue())
     counts = Counter(record.status for record in records)
     content = {
@@ -42,3 +43,8 @@ def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequen
         "cases": [record.to_json() for record in records],
     }
     folder.write(folder.root / f"{MANIFEST}.json", json.dumps(content, indent=1) + "\n")
+
+
+def _cell(value: object) -> object:
+    """A value as spreadsheets leave it alone: text that begins like a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from .names import safe_name, with_ending
 from .settings import Settings
 
 COLUMNS = ("input", "output", "spacing", "ratio", "isotropic", "axis", "thickness", "model", "extent", "format")
+_BLANKS = " \t"
 _YES, _NO = {"yes", "true", "1"}, {"no", "false", "0"}
 
 
@@ -40,11 +42,13 @@ def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Row]:
     :raises RequestError: an unknown or missing column, or a line that makes no sense; the text names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The table {path.name} cannot be read ({error}). Save it as CSV in UTF-8.") from error
-    lines = text.splitlines()
-    first = lines[0] if lines else ""
+    first = text.partition("\n")[0]
+    # Line breaks within quotes belong to their cell, so that csv has to find the lines itself.
+    lines = io.StringIO(text, newline="")
     # Spreadsheets write semicolons where the comma is the decimal mark.
     reader = csv.DictReader(lines, delimiter=";" if ";" in first and "," not in first else ",", strict=True)
     rows = []
@@ -54,7 +58,7 @@ def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Row]:
             where = f"{path.name}, line {reader.line_num}"
             if None in cells or None in cells.values():
                 raise RequestError(f"{where}: the number of cells is not that of the columns. Repair the line.")
-            clean = {key.strip(): value.strip() for key, value in cells.items()}
+            clean = {key.strip(_BLANKS): value.strip(_BLANKS) for key, value in cells.items()}
             if any(clean.values()):
                 rows.append(_row(clean, path.parent, defaults, needs_target, where))
     except csv.Error as error:
@@ -65,7 +69,7 @@ def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Row]:
 
 
 def _check_columns(path: Path, found) -> None:
-    names = [name.strip() for name in found]
+    names = [name.strip(_BLANKS) for name in found]
     unknown = [name for name in names if name not in COLUMNS]
     twice = sorted({name for name in names if names.count(name) > 1})
     wrong = ""

@@ -12,7 +12,8 @@ from ..errors import CycleinrError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
 from . import batch, demo, evaluate, info, train, upsample
-from .endings import EXIT_READER_GONE, end_on_signals, exit_code_of, forget_reader, open_missing_streams
+from .endings import end_on_signals, exit_code_of, state_of_result
+from .streams import EXIT_READER_GONE, forget_reader, open_missing_streams, survive_full_disks
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
@@ -40,6 +41,7 @@ app.command("demo")(demo.demo_command)
 def run() -> int:
     """Run the command line and return its exit code; every intended error is one line on standard error."""
     open_missing_streams()
+    survive_full_disks()
     end_on_signals()
     logging.basicConfig(level=os.environ.get("CYCLEINR_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     keep_freed_memory()
@@ -55,7 +57,7 @@ def run() -> int:
         print(f"cycleinr: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        print("cycleinr: Cancelled; nothing was written.", file=sys.stderr)
+        print(f"cycleinr: {state_of_result(sys.argv[1])}", file=sys.stderr)
         return exit_code_of(interrupt)
     except BrokenPipeError:
         forget_reader()

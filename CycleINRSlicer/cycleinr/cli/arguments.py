@@ -9,6 +9,7 @@ import typer
 
 from ..errors import RequestError
 from ..grid import Target
+from ..host_memory import DEFAULT_LIMIT_BYTES
 from ..inference.options import UpsampleOptions
 
 Input = Annotated[
@@ -44,7 +45,10 @@ DeviceName = Annotated[
 ]
 MemoryLimit = Annotated[
     float | None,
-    typer.Option("--memory-limit", help="Most memory in GB beside the volumes; by default 0.6 (more on a GPU)."),
+    typer.Option(
+        "--memory-limit",
+        help=f"Most memory in GB beside the volumes; by default {DEFAULT_LIMIT_BYTES / 1e9:g} (more on a GPU).",
+    ),
 ]
 Format = Annotated[
     str,

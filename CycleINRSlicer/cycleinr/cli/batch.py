@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ INCOMPLETE = 10
 """Exit code of a batch in which scans failed."""
 
 _NOTES_SHOWN = 20
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def batch_command(
@@ -113,7 +115,8 @@ def _live_report() -> Iterator[Callable[[Outset | Event], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # A name such as a[/b].nii.gz is no markup.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
         yield _Report(bars)
@@ -157,11 +160,11 @@ class _Report:
             self.bars.remove_task(self.running.pop(output))
 
     def _say(self, text: str) -> None:
-        # File names may hold bytes that no terminal can show.
-        self.console.print(text.encode("utf-8", "replace").decode())
+        # File names may hold bytes that no terminal can show, and sequences that it would obey.
+        self.console.print(_UNPRINTABLE.sub("?", text.encode("utf-8", "replace").decode()))
 
 
 def _line(record: Record) -> str:
     if record.status == DONE:
-        return f"{record.output}: done in {record.seconds:.1f} s."
+        return f"{record.output}: done in {record.seconds:.1f} s. {record.notes}".rstrip()
     return f"{record.output}: FAILED ({record.error_kind}): {record.error}"

@@ -1,19 +1,19 @@
-"""How the command line ends when somebody else decides: signals, readers that go away, streams that were closed."""
+"""How the command line ends when somebody else decides: signals."""
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 
-EXIT_READER_GONE = 141
-"""128 + SIGPIPE, which is what a shell shows for programs that the signal ends."""
+from ..files.one_piece import hold, names_given
 
-_SIGNALS = ("SIGTERM", "SIGHUP")
+_ENDING = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+"""Signals that end the work, and what they do as long as nobody wants something else."""
+
+_WRITE_AS_THEY_GO = ("train", "evaluate")
 
 
 class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP; ends the work as Ctrl-C does, so that nothing half-written stays."""
+    """SIGINT, SIGTERM or SIGHUP; ends the work as Ctrl-C does, so that nothing half-written stays."""
 
     def __init__(self, number: int):
         super().__init__(f"signal {number}")
@@ -21,40 +21,34 @@ class Ended(KeyboardInterrupt):
 
 
 def end_on_signals() -> None:
-    """Raise ``Ended`` on SIGTERM, and on SIGHUP unless it is ignored, as ``nohup`` wants it."""
-    for name in _SIGNALS:
+    """Raise ``Ended`` on Ctrl-C and SIGTERM, and on SIGHUP unless it is ignored, as ``nohup`` wants it."""
+    for name, usual in _ENDING.items():
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) is usual:
             signal.signal(number, _end)
 
 
 def _end(number: int, frame) -> None:
     # A second one must not interrupt the clearing up
     signal.signal(number, signal.SIG_IGN)
-    raise Ended(number)
+
+    def end() -> None:
+        raise Ended(number)
+
+    if not hold(end):
+        end()
+
+
+def state_of_result(command: str) -> str:
+    """What an interrupt left, for the last line that the user reads.
+
+    :param command: what was interrupted, such as "upsample".
+    """
+    if named := names_given():
+        return f"Ended, but the result was complete already: {', '.join(str(path) for path in named)}."
+    return "Cancelled." if command in _WRITE_AS_THEY_GO else "Cancelled; nothing was written."
 
 
 def exit_code_of(interrupt: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells count."""
     return 128 + getattr(interrupt, "number", signal.SIGINT)
-
-
-def open_missing_streams() -> None:
-    """Put the null device where standard input, output or error was closed (``>&-``).
-
-    Otherwise the next file that is opened takes the stream's number, and what a library prints goes into it.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
-
-
-def forget_reader() -> None:
-    """Send to nowhere what is still to be printed; else Python complains about it when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..inference.plan import Plan, plan
 from ..volume import Volume
 from . import arguments
+from .streams import check_all_was_printed
 
 
 def info_command(
@@ -23,10 +24,10 @@ def info_command(
 
     volume = read_volume(input)
     print("\n".join(describe_volume(volume)))
-    if spacing is None and ratio is None and not isotropic:
-        return
-    wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, memory=memory_limit)
-    print("\n".join(describe_plan(plan(volume, wanted))))
+    if spacing is not None or ratio is not None or isotropic:
+        wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, memory=memory_limit)
+        print("\n".join(describe_plan(plan(volume, wanted))))
+    check_all_was_printed()
 
 
 def describe_volume(volume: Volume) -> list[str]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
+from .one_piece import in_one_piece, naming
 
 STAGING_PREFIX = ".cycleinr-"
 
@@ -64,8 +65,9 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
     # Without this, a power cut after the rename could leave a complete name on an empty file.
     with open(staged, "rb+") as file:
         os.fsync(file.fileno())
-    if overwrite or not _link(staged, path):
-        os.replace(staged, path)
+    with naming(path):
+        if overwrite or not _link(staged, path):
+            os.replace(staged, path)
 
 
 def _link(staged: Path, path: Path) -> bool:
@@ -100,14 +102,15 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
         # Somebody may have put files there meanwhile.
         check()
         replaced = staging / "replaced"
-        if folder.exists():
-            os.rename(folder, replaced)
-        try:
-            os.rename(staged, folder)
-        except BaseException:
-            if replaced.exists():
-                os.rename(replaced, folder)
-            raise
+        with naming(folder):
+            if folder.exists():
+                os.rename(folder, replaced)
+            try:
+                os.rename(staged, folder)
+            except BaseException:
+                if replaced.exists():
+                    os.rename(replaced, folder)
+                raise
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Iterato
     target = Path(f"{path}.json")
     check_target(target, overwrite)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    with staging_folder(target) as folder:
+    with in_one_piece(), staging_folder(target) as folder:
         staged = folder / target.name
         staged.write_text(text, encoding="utf-8")
         yield

@@ -1,0 +1,36 @@
+"""Names that a result cannot have are refused before the work, with the reason and the exit code for outputs."""
+
+import sys
+
+import pytest
+from cycleinr.cli import app
+from faults.conftest import contents
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("output", "more"),
+    [
+        (f"{'x' * 246}.nii.gz", []),
+        (f"{LONG}.nii.gz", []),
+        (f"{LONG}.nii.gz", ["--overwrite"]),
+        # Its .json would be too long.
+        (f"{'x' * 245}.nii.gz", []),
+        (f"{LONG}/fine.nii.gz", []),
+        (LONG, ["--format", "dicom"]),
+        ("fine.nii.gz", ["--report", LONG]),
+        ("bad\udcff.nii.gz", []),
+        ("fine.nii.gz", ["--report", "bad\udcff"]),
+    ],
+    ids=range(9),
+)
+def test_a_name_that_no_result_can_have_is_refused_at_once(scan, out, monkeypatch, capsys, output, more):
+    more = [str(out / one) if one == LONG or "bad" in one else one for one in more]
+    command = ["cycleinr", "upsample", str(scan), str(out / output), "--ratio", "2", "--device", "cpu", *more]
+    monkeypatch.setattr(sys, "argv", command)
+
+    assert app.run() == 5
+    said = capsys.readouterr().err
+    assert said.count("cycleinr: ") == 1 and ("characters" in said or "UTF-8" in said)
+    assert contents(out) == {}
