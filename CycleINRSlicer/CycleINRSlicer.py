@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import unittest
+from pathlib import Path
 
 import slicer
 import vtk
@@ -38,14 +39,14 @@ def registerSampleData():
     """Offer the bundled scan in the module Sample Data; nothing is downloaded."""
     import SampleData
 
-    resources = os.path.join(os.path.dirname(__file__), "Resources")
-    scan = os.path.join(resources, "SampleData", texts.SAMPLE_FILE)
+    resources = Path(__file__).absolute().parent / "Resources"
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="CycleINR",
         sampleName=texts.SAMPLE_NAME,
-        thumbnailFileName=os.path.join(resources, "Icons", "CycleINRSlicer.png"),
-        uris="file://" + scan.replace(os.sep, "/"),
+        thumbnailFileName=str(resources / "Icons" / "CycleINRSlicer.png"),
+        uris=(resources / "SampleData" / texts.SAMPLE_FILE).as_uri(),
         fileNames=texts.SAMPLE_FILE,
+        checksums=texts.SAMPLE_CHECKSUM,
         nodeNames=texts.SAMPLE_NAME,
     )
 
@@ -57,7 +58,7 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.panel = None
-        self._parameters, self._guiTag = None, None
+        self._parameters = self._guiTag = self._observerTag = None
 
     def setup(self):
         from CycleINRSlicerLib.panel import Panel
@@ -76,9 +77,17 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._useParameters(self.logic.getParameterNode())
 
     def cleanup(self):
-        self.panel.close()
-        self._useParameters(None)
+        """Also of a panel whose ``setup`` failed, so that a developer can reload the module."""
         self.removeObservers()
+        if self.panel is not None:
+            self._useParameters(None)
+            self.panel.close()
+
+    def onReload(self):
+        """Slicer's reload executes this file alone; what it imports is to be the new code too."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("CycleINRSlicerLib", "cycleinr")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self):
         self._useParameters(self.logic.getParameterNode())
@@ -94,14 +103,18 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._useParameters(self.logic.getParameterNode())
 
     def _useParameters(self, parameters):
+        if parameters is not self._parameters:
+            self._disconnectParameters()
+            self._parameters = parameters
+            if parameters is not None:
+                self._guiTag = parameters.connectGui(self.ui)
+                self._observerTag = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self.panel.setParameters(parameters)
+
+    def _disconnectParameters(self):
         if self._parameters is not None:
             self._parameters.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
-        self._parameters = parameters
-        if parameters is not None:
-            self._guiTag = parameters.connectGui(self.ui)
-            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
-        self.panel.setParameters(parameters)
+            self._parameters.RemoveObserver(self._observerTag)
 
     def _onParametersModified(self, _caller, _event):
         self.panel.update()
@@ -110,8 +123,16 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
     """Makes volumes finer: ``process`` waits for the result, ``start`` does not."""
 
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self._parameters = None
+
     def getParameterNode(self):
-        return CycleINRSlicerParameterNode(super().getParameterNode())
+        """The scene's settings; the same object for the same node, since each one observes the node for good."""
+        node = super().getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = CycleINRSlicerParameterNode(node)
+        return self._parameters
 
     def process(self, inputVolume, outputVolume=None, **options):
         """Make a volume finer and return the node of the result. Waits; opens no window.
@@ -171,6 +192,7 @@ class CycleINRSlicerTest(ScriptedLoadableModuleTest):
         missing = missingPackages()
         if missing:
             self.skipTest(f"needs {', '.join(missing)}")
+        registerSampleData()  # a module that is added to a running Slicer has missed the start-up's end
         self.delayDisplay(_("Making the bundled scan's middle slices finer"))
         checkFinerVolume(self, CycleINRSlicerLogic())
         self.delayDisplay(_("Test passed"))

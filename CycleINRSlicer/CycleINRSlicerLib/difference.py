@@ -16,7 +16,7 @@ from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
 from .errors import NodeError
-from .result_node import ATTRIBUTE_PREFIX, copyInto, placeBeside
+from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, copyInto, placeBeside
 from .volume_node import volumeFromNode
 
 DIVERGING_COLOURS_ID = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
@@ -140,6 +140,7 @@ def _addNode(image: vtk.vtkImageData, difference: np.ndarray, inputNode, resultN
         node.SetAndObserveImageData(image)
         node.SetAndObserveTransformNodeID(resultNode.GetTransformNodeID())
         node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
+        node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
         node.SetAttribute(ATTRIBUTE_PREFIX + "derived", DERIVED)
         node.SetAttribute(ATTRIBUTE_PREFIX + "input", inputNode.GetName())
         node.SetAttribute(ATTRIBUTE_PREFIX + "result", resultNode.GetName())

@@ -12,7 +12,6 @@ import vtk
 from cycleinr.errors import CycleinrError
 from cycleinr.inference.plan import plan
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from . import installation
 from .check_run import CheckRun, CheckSettings
@@ -20,14 +19,17 @@ from .device_box import DeviceBox
 from .display_link import DisplayLink
 from .engine import sharedEngine
 from .engine_task import EngineTask
+from .errors import NodeError
 from .export_run import ExportRun, whyNoExport
+from .node_observers import NodeObservers
 from .panel_state import BUSY, PanelState, View, show
 from .parameters import optionsOf
 from .review import Review
 from .run import Run, RunRequest
 from .self_check_display import CurveView, chartOf, showOverlay, summaryText
+from .shown_volume import ShownVolume, scanBehind, shownVolumeNode
 from .summary import Summary, durationText, summaryOf
-from .volume_node import activeVolumeNode, volumeFromNode
+from .volume_node import volumeFromNode
 
 SUMMARY_DELAY_MS = 100
 """Settings change many times while somebody types; the summary follows the last change."""
@@ -36,35 +38,36 @@ CANCEL_DELAY_MS = 500
 """A double click on Apply must not cancel what its first half started."""
 
 
-class Panel(VTKObservationMixin):
+class Panel:
     """Behaviour of the widgets ``ui``; without parameters (a scene is closing) it shows nothing and does nothing."""
 
     def __init__(self, ui, logic):
-        super().__init__()
         self._ui, self._logic = ui, logic
-        self._parameters = self._run = self._observedInput = None
-        self._state, self._summary, self._message = PanelState.IDLE, Summary(), ""
-        self._canCancel, self._startedAt_s = True, 0.0
+        self._parameters = self._run = None
+        self._state, self._summary, self._message, self._step = PanelState.IDLE, Summary(), "", ""
+        self._canCancel, self._startedAt_s, self._closedScenes = True, 0.0, 0
         self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
-        self._timer = qt.QTimer()
-        self._timer.singleShot = True
-        self._timer.interval = SUMMARY_DELAY_MS
-        self._timer.connect("timeout()", self._updateSummary)
+        self._input = NodeObservers(
+            self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        )
+        self._shown = ShownVolume(self.update)
+        self._summaryTimer = _oneShot(SUMMARY_DELAY_MS, self._updateSummary)
+        self._cancelTimer = _oneShot(CANCEL_DELAY_MS, self._allowCancel)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
         ui.reviewButton.connect("clicked(bool)", self._onReview)
         ui.checkButton.connect("clicked(bool)", self._onCheck)
         ui.curveButton.connect("clicked(bool)", self._onCurve)
         ui.exportButton.connect("clicked(bool)", self._onExport)
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self._onSomethingModified)
 
     # -- what the widget calls
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
         if parameters is None:
-            self._timer.stop()
-            self._observeInput(None)
+            self._closedScenes += 1
+            self._summaryTimer.stop()
+            self._input.stop()
+            self._shown.stop()
             self._leaveReview()
             self._curve.leave()
             self._show()
@@ -79,11 +82,9 @@ class Panel(VTKObservationMixin):
 
     def close(self) -> None:
         """The application or the module ends: so does what was started here."""
-        self.removeObservers()
-        self._observedInput = None
-        self._timer.stop()
-        self._leaveReview()
-        self._curve.leave()
+        self.setParameters(None)
+        self._cancelTimer.stop()
+        self._ui = None  # an installation may come back to this panel when its widgets are gone
         if self._run is not None:
             self._run.cancel()
         sharedEngine().stop()
@@ -92,35 +93,24 @@ class Panel(VTKObservationMixin):
         """Show the settings at once, and what they come to soon."""
         self._show()
         if self._parameters is not None and self._state not in BUSY:
-            self._timer.start()
+            self._summaryTimer.start()
 
     # -- before Apply
     def _inputNode(self):
-        return self._parameters.inputVolume or activeVolumeNode()
+        return self._parameters.inputVolume or scanBehind(shownVolumeNode())
 
     def _updateSummary(self) -> None:
         if self._parameters is None:
             return
         node = self._inputNode()
-        self._observeInput(node)
+        self._input.follow(node)
+        self._shown.follow()
         try:
             volume = volumeFromNode(node)
             self._summary = summaryOf(volume, plan(volume, optionsOf(self._parameters)))
         except CycleinrError as error:
             self._summary = Summary(problem=str(error))
         self._show()
-
-    def _observeInput(self, node) -> None:
-        """The summary follows changes of the input's voxels and geometry."""
-        if node is not self._observedInput:
-            if self._observedInput is not None:
-                self.removeObserver(self._observedInput, vtk.vtkCommand.ModifiedEvent, self._onSomethingModified)
-            if node is not None:
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onSomethingModified)
-            self._observedInput = node
-
-    def _onSomethingModified(self, _caller, _event) -> None:
-        self.update()
 
     # -- devices
     def _onDevicesKnown(self) -> None:
@@ -141,26 +131,47 @@ class Panel(VTKObservationMixin):
                 self._apply()
 
     def _apply(self) -> None:
-        parameters, node = self._parameters, self._inputNode()
-
         def run() -> Run:
+            parameters, node = self._parameters, self._inputNode()
             request = RunRequest(node, parameters.outputVolume, optionsOf(parameters), parameters.makeDifference)
+            self._inputID = node.GetID() if node else None
             return Run(sharedEngine(), request, self._onRunChanged)
 
         self._start(run)
-        self._inputID = node.GetID() if node else None
 
     def _start(self, makeTask: Callable[[], EngineTask]) -> None:
         """Start what the engine is to do; Apply becomes Cancel meanwhile."""
-        self._message, self._startedAt_s = "", time.monotonic()
+        self._message = ""
         try:
-            installation.ensureInstalled(askUser=True)
-            self._canCancel = False
-            qt.QTimer.singleShot(CANCEL_DELAY_MS, self._allowCancel)
+            self._install()
+            self._startedAt_s, self._canCancel = time.monotonic(), False
+            self._cancelTimer.start()
             self._run = makeTask()
             self._state = PanelState.PREPARING
         except CycleinrError as error:
             self._state, self._message = PanelState.FAILED, str(error)
+        except Exception:
+            self._state = PanelState.IDLE
+            raise
+        finally:
+            self._show()
+
+    def _install(self) -> None:
+        """Get what is missing. That turns the event loop for minutes, so no button may start anything meanwhile.
+
+        Raises:
+            CycleinrError: It could not be installed, or the scene was closed meanwhile.
+        """
+        closedScenes = self._closedScenes
+        self._cancelTimer.stop()
+        self._state, self._canCancel = PanelState.INSTALLING, False
+        self._onInstalling("")
+        installation.ensureInstalled(askUser=True, progress=self._onInstalling)
+        if self._parameters is None or self._closedScenes != closedScenes:
+            raise NodeError(_("The scene was closed during the installation. All is installed now; press Apply again."))
+
+    def _onInstalling(self, step: str) -> None:
+        self._step = step
         self._show()
 
     def _allowCancel(self) -> None:
@@ -261,20 +272,22 @@ class Panel(VTKObservationMixin):
 
     # -- what is seen
     def _show(self) -> None:
+        if self._ui is None:
+            return
         parameters, run = self._parameters, self._run
         if parameters is None:
             show(self._ui, View(PanelState.IDLE, Summary(problem=_("No scene is open."))))
             return
-        active = None if parameters.inputVolume else activeVolumeNode()
+        shown = None if parameters.inputVolume else shownVolumeNode()
         self._devices.choose(parameters.device)
         view = View(
             state=self._state,
             summary=self._summary,
             targetKind=parameters.targetKind,
             thicknessIsAutomatic=parameters.thicknessIsAutomatic,
-            inputName=active.GetName() if active else "",
+            inputText=_inputText(shown),
             deviceText=self._devices.reason,
-            phase=run.phase if run else "",
+            phase=run.phase if run else self._step,
             fraction=run.fraction if run else 0.0,
             remaining_s=run.remaining_s if run else None,
             message=self._message,
@@ -293,3 +306,24 @@ class Panel(VTKObservationMixin):
 def _checkText(mapNode) -> str:
     """What the last check found out; the map keeps it, so that it comes back with a saved scene."""
     return mapNode.GetDescription().partition("\n")[2] if mapNode is not None else ""
+
+
+def _inputText(shownNode) -> str:
+    """Which scan is taken while none is chosen; empty for none."""
+    if shownNode is None:
+        return ""
+    scan = scanBehind(shownNode)
+    if scan is shownNode:
+        return _("On screen: {name}").format(name=scan.GetName())
+    return _("{scan}, from which {result} on the screen was made").format(
+        scan=scan.GetName(), result=shownNode.GetName()
+    )
+
+
+def _oneShot(delay_ms: int, slot: Callable[[], None]) -> qt.QTimer:
+    """A timer that calls ``slot`` once after each ``start()``."""
+    timer = qt.QTimer()
+    timer.singleShot = True
+    timer.interval = delay_ms
+    timer.connect("timeout()", slot)
+    return timer

@@ -15,6 +15,7 @@ PROGRESS_STEPS = 1000
 
 class PanelState(enum.Enum):
     IDLE = "idle"
+    INSTALLING = "installing"
     PREPARING = "preparing"
     RUNNING = "running"
     IMPORTING = "importing"
@@ -23,7 +24,7 @@ class PanelState(enum.Enum):
     FAILED = "failed"
 
 
-BUSY = (PanelState.PREPARING, PanelState.RUNNING, PanelState.IMPORTING)
+BUSY = (PanelState.INSTALLING, PanelState.PREPARING, PanelState.RUNNING, PanelState.IMPORTING)
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class View:
         state: Where the run is.
         summary: What the settings come to; ``summary.problem`` rules Apply out.
         targetKind, thicknessIsAutomatic: Settings that decide which fields can be edited.
-        inputName: Name of the active volume while no input is chosen, else empty.
+        inputText: Which scan is taken while no input is chosen, else empty.
         deviceText: Why which device is used.
-        phase, fraction, remaining_s: Progress of a run.
+        phase, fraction, remaining_s: Progress of a run, or of an installation.
         message: How the last run ended.
         canCancel: False for a moment after Apply.
         canReview, isReviewShown: State of the review button.
@@ -49,7 +50,7 @@ class View:
     summary: Summary
     targetKind: TargetKind = TargetKind.SPACING
     thicknessIsAutomatic: bool = True
-    inputName: str = ""
+    inputText: str = ""
     deviceText: str = ""
     phase: str = ""
     fraction: float = 0.0
@@ -73,7 +74,7 @@ def show(ui, view: View) -> None:
     _showField(ui.spacingSpinBoxCaption, ui.spacingSpinBox, view.targetKind is TargetKind.SPACING)
     _showField(ui.ratioSpinBoxCaption, ui.ratioSpinBox, view.targetKind is TargetKind.RATIO)
     ui.thicknessSpinBox.visible = not view.thicknessIsAutomatic
-    _showText(ui.inputLabel, _("Active volume: {name}").format(name=view.inputName) if view.inputName else "")
+    _showText(ui.inputLabel, view.inputText)
     _showText(ui.axisLabel, summary.axisText)
     _showText(ui.thicknessLabel, summary.thicknessText)
     _showText(ui.modelLabel, summary.modelText)
@@ -85,7 +86,7 @@ def show(ui, view: View) -> None:
     _showText(ui.warningLabel, "" if isBusy else summary.warning)
     ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
     ui.applyButton.enabled = view.canCancel if isBusy else not summary.problem
-    ui.applyButton.toolTip = _applyToolTip(isBusy, summary)
+    ui.applyButton.toolTip = _applyToolTip(view)
     ui.progressBar.visible = isBusy
     ui.progressBar.value = round(PROGRESS_STEPS * view.fraction)
     _showText(ui.statusLabel, _progressText(view) if isBusy else "" if failure else view.message)
@@ -101,10 +102,12 @@ def show(ui, view: View) -> None:
     ui.exportButton.toolTip = view.exportProblem or _("Write the result as a new DICOM series of the scan's study.")
 
 
-def _applyToolTip(isBusy: bool, summary: Summary) -> str:
-    if isBusy:
+def _applyToolTip(view: View) -> str:
+    if view.state is PanelState.INSTALLING:
+        return _("The installation cannot be interrupted; the run starts after it.")
+    if view.state in BUSY:
         return _("End the run; the scene stays as it was.")
-    return summary.problem or _("Compute the result as a new volume.")
+    return view.summary.problem or _("Compute the result as a new volume.")
 
 
 def _progressText(view: View) -> str:

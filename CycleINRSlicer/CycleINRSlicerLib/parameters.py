@@ -56,7 +56,7 @@ class ExtentChoice(enum.Enum):
 class CycleINRSlicerParameterNode:
     """The panel's settings; saved with the scene.
 
-    inputVolume: the scan; None stands for the active volume of the slice views.
+    inputVolume: the scan; None stands for the one that the slice views show.
     outputVolume: receives the result; None stands for a new node.
     thicknessMm: used unless thicknessIsAutomatic; 0 means thin slices with gaps.
     device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.

@@ -14,6 +14,9 @@ from .errors import NodeError
 
 ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"
+INPUT_REFERENCE = ATTRIBUTE_PREFIX + "input"
+"""Role of the node reference from a result, and from what was made of it, to the scan."""
+
 CHUNK_BYTES = 4_000_000
 """Copied between two turns of the event loop; takes a few milliseconds."""
 
@@ -72,6 +75,7 @@ def _fill(node, image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, proven
         node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
         node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
         node.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
+        node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
         _describe(node, inputNode, provenance)
     placeBeside(inputNode, node)
 

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .errors import NodeError
-from .result_node import ATTRIBUTE_PREFIX, placeBeside
+from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside
 
 CHART_ROLE = "CycleINR.chart"
 """Reference from the error map to its chart."""
@@ -155,6 +155,7 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: 
         node.SetAndObserveImageData(image)
         node.SetAndObserveTransformNodeID(resultNode.GetTransformNodeID())
         node.SetVoxelValueUnits(resultNode.GetVoxelValueUnits())
+        node.SetNodeReferenceID(INPUT_REFERENCE, resultNode.GetNodeReferenceID(INPUT_REFERENCE))
         node.SetAttribute(ATTRIBUTE_PREFIX + "derived", DERIVED)
         node.SetAttribute(ATTRIBUTE_PREFIX + "result", resultNode.GetName())
         node.SetDescription(f"{DERIVED}\n{summaryText(numbers)}")

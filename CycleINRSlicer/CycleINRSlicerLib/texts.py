@@ -3,6 +3,9 @@
 from slicer.i18n import tr as _
 
 SAMPLE_FILE = "ct_head_5mm.nii.gz"
+SAMPLE_CHECKSUM = "SHA256:8e520256a45329b06fd35aede5b4309d82cabfe8c0692838e3d26d84050f36fa"
+"""Without it Sample Data would go on with the copy that an older version left in its cache."""
+
 SAMPLE_NAME = "CycleINR head CT 5 mm"
 
 

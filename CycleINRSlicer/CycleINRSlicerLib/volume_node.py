@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
-from cycleinr.errors import CycleinrError
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
@@ -20,16 +19,17 @@ HOUNSFIELD_UNIT = "[hnsf'U]"
 def volumeFromNode(node) -> Volume:
     """The scan that a scalar volume node shows, without copying its voxels.
 
-    The geometry is the node's own: a parent transform is left to the result, which gets the same one.
+    The geometry is the node's own: a linear parent transform is left to the result, which gets the same one.
 
     Args:
         node: A ``vtkMRMLScalarVolumeNode``. The returned array is the displayed one and must not be written to.
 
     Raises:
-        NodeError: No node, a label map, a colour image, or a node without voxels.
+        NodeError: No node, a label map, a colour image, a node without voxels, or one that a transform bends.
         CycleinrError: The geometry or the values rule super-resolution out.
     """
     checkNode(node)
+    _checkTransform(node)
     array = slicer.util.arrayFromVolume(node)
     ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
     return Volume(array, ijkToRas, modalityOf(node), sliceThicknessOf(node), node.GetName() or "")
@@ -55,15 +55,18 @@ def checkNode(node) -> None:
         )
 
 
-def activeVolumeNode():
-    """The volume that the slice views show in the background, None where there is none or it is no scan."""
-    nodeID = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
-    node = slicer.mrmlScene.GetNodeByID(nodeID) if nodeID else None
-    try:
-        checkNode(node)
-    except CycleinrError:
-        return None
-    return node
+def _checkTransform(node) -> None:
+    """Raise a ``NodeError`` for a node under a transform that is not linear: its slices are not where they seem."""
+    transform = node.GetParentTransformNode()
+    if transform is None or transform.IsTransformToWorldLinear():
+        return
+    raise NodeError(
+        _(
+            "{name} lies under the transform {transform}, which moves its slices unevenly, so they are not where the "
+            "volume says; Slicer's DICOM module attaches such a transform to tilted and uneven series. Apply it to the "
+            "voxels first: in the module Data, right-click in the transform column of {name}, Harden transform."
+        ).format(name=node.GetName(), transform=transform.GetName())
+    )
 
 
 def modalityOf(node) -> str | None:

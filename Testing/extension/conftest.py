@@ -24,3 +24,31 @@ def coldEngine(engine):
     engine.stop()
     yield engine
     engine.stop()
+
+
+@pytest.fixture
+def widget(host, engine):
+    """The module's panel in the main window, entered."""
+    import slicer
+    from slicer_scans import MODULE_FILE
+
+    loaded = host.load_module(MODULE_FILE)
+    slicer.util.mainWindow().show()
+    return loaded.widget
+
+
+@pytest.fixture
+def ui(widget):
+    return widget.ui
+
+
+@pytest.fixture
+def parameters(widget):
+    return widget.logic.getParameterNode()
+
+
+@pytest.fixture
+def scan(scene):
+    from slicer_scans import thickNode
+
+    return thickNode(every=4)

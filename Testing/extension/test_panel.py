@@ -5,56 +5,14 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
+from panel_steps import apply, finished, ready, results
 from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, isAlive, thickNode, volumeNodes
 
 UI_FILE = MODULE_FILE.parent / "Resources" / "UI" / "CycleINRSlicer.ui"
-
-
-@pytest.fixture
-def widget(host, engine):
-    import slicer
-
-    loaded = host.load_module(MODULE_FILE)
-    slicer.util.mainWindow().show()
-    return loaded.widget
-
-
-@pytest.fixture
-def ui(widget):
-    return widget.ui
-
-
-@pytest.fixture
-def parameters(widget):
-    return widget.logic.getParameterNode()
-
-
-@pytest.fixture
-def scan(scene):
-    return thickNode(every=4)
-
-
-def ready(host, ui):
-    host.process_events(until=lambda: ui.applyButton.enabled and ui.applyButton.text == "Apply", timeout_s=LIMIT_S)
-
-
-def finished(host, ui):
-    host.process_events(until=lambda: not ui.progressBar.visible, timeout_s=LIMIT_S)
-
-
-def apply(host, ui, parameters, scan):
-    """Choose the scan and press Apply; returns once the engine computes."""
-    parameters.inputVolume = scan
-    ready(host, ui)
-    ui.applyButton.click()
-    host.process_events(until=lambda: ui.statusLabel.text.startswith("Computing"), timeout_s=LIMIT_S)
-
-
-def results(scan):
-    return [node for node in volumeNodes() if node is not scan]
 
 
 def test_apply_makes_a_new_volume(host, ui, parameters, scan):
@@ -93,20 +51,6 @@ def test_summary_follows_the_settings(host, ui, parameters, scan):
     ui.thicknessAutomaticBox.checked = False
     ui.thicknessSpinBox.value = 0
     host.process_events(until=lambda: "thin slices with gaps" in ui.thicknessLabel.text, timeout_s=LIMIT_S)
-
-
-def test_without_a_chosen_input_the_active_volume_is_taken(host, ui, parameters, scan):
-    import slicer
-
-    host.process_events(until=lambda: "No input volume" in ui.problemLabel.text, timeout_s=LIMIT_S)
-    assert not ui.applyButton.enabled
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveVolumeID(scan.GetID())
-    ready(host, ui)
-    assert ui.inputLabel.text == "Active volume: scan"
-    ui.applyButton.click()
-    finished(host, ui)
-    assert [node.GetName() for node in results(scan)] == ["scan 1 mm CycleINR"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +211,7 @@ def test_declined_installation_is_a_message(host, ui, parameters, scan, monkeypa
     from CycleINRSlicerLib import installation
     from CycleINRSlicerLib.errors import InstallationError
 
-    def decline(askUser):
+    def decline(askUser, progress=print):
         raise InstallationError("CycleINR does not work without torch.")
 
     parameters.inputVolume = scan
@@ -275,6 +219,84 @@ def test_declined_installation_is_a_message(host, ui, parameters, scan, monkeypa
     monkeypatch.setattr(installation, "ensureInstalled", decline)
     ui.applyButton.click()
     assert ui.problemLabel.text == "CycleINR does not work without torch." and ui.applyButton.enabled
+
+
+@pytest.fixture
+def installing(monkeypatch):
+    """PyTorch has to be installed; ``meanwhile`` runs while pip does and Slicer goes on handling events."""
+    import slicer
+    from CycleINRSlicerLib import installation
+
+    record = types.SimpleNamespace(count=0, meanwhile=lambda: None)
+
+    def install(askUser, progress=print):
+        record.count += 1
+        progress("Installing PyTorch; this takes some minutes")
+        slicer.app.processEvents()
+        record.meanwhile()
+        slicer.app.processEvents()
+
+    monkeypatch.setattr(installation, "ensureInstalled", install)
+    return record
+
+
+def test_apply_again_during_an_installation_does_nothing(host, ui, parameters, scan, installing):
+    seen = []
+
+    def impatient():
+        seen.append((ui.statusLabel.text, ui.applyButton.enabled, ui.inputSelector.enabled))
+        for button in (ui.applyButton, ui.checkButton, ui.exportButton, ui.applyButton):
+            button.click()
+            button.clicked.emit()  # as a click that was on its way before the button went grey
+
+    installing.meanwhile = impatient
+    parameters.inputVolume = scan
+    ready(host, ui)
+    ui.applyButton.click()
+    finished(host, ui)
+    assert installing.count == 1 and len(results(scan)) == 1
+    assert seen == [("Installing PyTorch; this takes some minutes", False, False)]
+
+
+def test_settings_of_the_scene_count_after_an_installation(host, ui, parameters, scan, installing):
+    """A script may change them meanwhile; what is computed is what the panel then shows."""
+    other = thickNode(every=5, name="other")
+
+    def choose():
+        parameters.inputVolume = other
+
+    installing.meanwhile = choose
+    parameters.inputVolume = scan
+    ready(host, ui)
+    ui.applyButton.click()
+    finished(host, ui)
+    assert {node.GetName() for node in results(scan)} == {"other", "other 1 mm CycleINR"}
+
+
+def test_scene_closed_during_an_installation(host, ui, widget, parameters, scan, installing):
+    import slicer
+
+    installing.meanwhile = lambda: slicer.mrmlScene.Clear(0)
+    parameters.inputVolume = scan
+    ready(host, ui)
+    ui.applyButton.click()
+    assert "scene was closed during the installation" in ui.problemLabel.text
+    assert ui.applyButton.text == "Apply" and not ui.progressBar.visible and volumeNodes() == []
+    installing.meanwhile = lambda: None
+    again = thickNode(every=4)
+    widget.logic.getParameterNode().inputVolume = again
+    ready(host, ui)
+    ui.applyButton.click()
+    finished(host, ui)
+    assert len(results(again)) == 1
+
+
+def test_module_unloaded_during_an_installation(host, ui, parameters, scan, engine, installing):
+    installing.meanwhile = lambda: host.unload_module("CycleINRSlicer")
+    parameters.inputVolume = scan
+    ready(host, ui)
+    ui.applyButton.click()
+    assert not engine.isRunning and results(scan) == []
 
 
 def test_panel_builds_without_main_window(host, engine, scene):

@@ -46,11 +46,3 @@ def test_generic_test_builds_the_panel_and_changes_scenes(host, engine):
             slicer.mrmlScene.Clear(0)
         host.unload_module("CycleINRSlicer")
     assert not engine.isRunning
-
-
-def test_sample_scan_is_offered_and_loads_without_network(module):
-    import SampleData
-    from CycleINRSlicerLib.texts import SAMPLE_NAME
-
-    node = SampleData.downloadSample(SAMPLE_NAME)
-    assert node.GetName() == SAMPLE_NAME and node.GetImageData().GetDimensions() == (358, 422, 34)

@@ -77,6 +77,8 @@ class LayoutManager(QtCore.QObject):
         self._description, self._shown_names = description, []
         self._clear()
         self._viewport.layout().addWidget(self._build(ElementTree.fromstring(description)))
+        for name, view in self._views.items():
+            view.slice_node.SetMappedInLayout(name in self._shown_names)
         self.layoutChanged.emit(self._layout_node.GetViewArrangement())
 
     def _clear(self):

@@ -1,7 +1,9 @@
-"""``SampleData``: sources are recorded, and loaded where their URI is a local file; nothing is downloaded."""
+"""``SampleData``: sources are recorded, and loaded through the cache where their URI is a local file."""
 
+import hashlib
+from pathlib import Path
 from urllib.parse import urlparse
-from urllib.request import url2pathname
+from urllib.request import urlretrieve
 
 import slicer
 
@@ -61,17 +63,43 @@ class SampleDataLogic:
         return self.downloadFromSource(self.sourceForSampleName(sampleName))
 
     def downloadFromSource(self, source):
-        """Load the files of ``source``; a URI that is no local file fails."""
+        """Load the files of ``source``."""
         if source.customDownloader is not None:
             return source.customDownloader(source)
         nodes = []
-        for uri, node_name in zip(source.uris, source.nodeNames, strict=True):
-            parts = urlparse(uri)
-            if parts.scheme != "file":
-                raise RuntimeError(f"the test host downloads nothing: {uri}")
+        for uri, name, node_name, checksum in zip(
+            source.uris, source.fileNames, source.nodeNames, source.checksums, strict=True
+        ):
+            path = self.downloadFileIntoCache(uri, name or Path(urlparse(uri).path).name, checksum)
             properties = {**source.loadFileProperties, **({"name": node_name} if node_name else {})}
-            nodes.append(slicer.util.loadVolume(url2pathname(parts.path), properties))
+            nodes.append(slicer.util.loadVolume(path, properties))
         return nodes
+
+    def downloadFileIntoCache(self, uri, name, checksum=None, forceDownload=False):
+        """Copy a ``file:`` URI into the scene's cache; a copy that is there stays, unless its checksum is another one.
+
+        :raises ValueError: the URI cannot be read. (Slicer's ``downloadFromSource`` logs it and loads nothing.)
+        """
+        if urlparse(uri).scheme != "file":
+            raise RuntimeError(f"the test host downloads nothing: {uri}")
+        path = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory(), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if forceDownload or not path.exists() or not _has_checksum(path, checksum):
+            try:
+                urlretrieve(uri, path)
+            except OSError as error:
+                raise ValueError(f"Failed to download {uri} to {path}") from error
+            if not _has_checksum(path, checksum):
+                path.unlink()
+        return str(path)
+
+
+def _has_checksum(path, checksum):
+    """Whether a file has a checksum such as ``SHA256:00ff...``; None fits every file."""
+    if checksum is None:
+        return True
+    algorithm, digest = checksum.split(":")
+    return hashlib.new(algorithm.lower(), path.read_bytes()).hexdigest() == digest
 
 
 def downloadSample(sampleName):
