@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..files.atomic import new_folder
+from ..files.dicom_header import quiet, read_header
 
 MANUFACTURER = "CycleINR"
 """Manufacturer (0008,0070) of all that is written here; also tells our own files from a scanner's."""
@@ -66,11 +67,9 @@ def _is_our_series(folder: Path) -> bool:
 
 
 def _is_our_file(path: Path) -> bool:
-    import pydicom
-
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])
-        return header.get("Manufacturer") == MANUFACTURER
+        with quiet():
+            return read_header(path, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
     # Whatever cannot be read is not known to be ours, so it stays.
     except Exception:
         return False

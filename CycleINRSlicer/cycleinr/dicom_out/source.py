@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import GeometryError, InputError
 from ..files.dicom import slices_of_files
+from ..files.dicom_header import quiet, read_header
 from ..files.dicom_slices import SliceHeader, stack
 from ..volume import Volume
 from .attributes import ALL_READ
@@ -102,7 +103,8 @@ def read_source(files: Sequence[Path]) -> SourceSeries:
     :raises GeometryError: the slices do not form one rectangular stack.
     """
     ordered, ijk_to_ras = stack(slices_of_files(files))
-    return SourceSeries(ordered, [_read_header(s.path) for s in ordered], ijk_to_ras)
+    with quiet():
+        return SourceSeries(ordered, [_read_header(s.path) for s in ordered], ijk_to_ras)
 
 
 def _read_header(path: Path) -> pydicom.Dataset:
@@ -110,10 +112,8 @@ def _read_header(path: Path) -> pydicom.Dataset:
 
     :raises InputError: the file is damaged, or does not say which object of which study it is.
     """
-    import pydicom
-
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=ALL_READ)
+        header = read_header(path, ALL_READ)
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
     except Exception as error:
         raise InputError(f"The header of {path.name} is damaged. Export the series again.") from error

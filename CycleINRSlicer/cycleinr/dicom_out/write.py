@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutputError
+from ..files.dicom_header import quiet
 from ..files.lps import lps_from_ras
 from ..volume import Volume
 from .folder import new_series_folder
@@ -70,10 +71,8 @@ def write_dicom_series(
     :raises RequestError: `provenance` is incomplete.
     :raises OutputError: the folder holds something else, or cannot be written.
     """
-    from pydicom.config import disable_value_validation
-
     # Values that break the standard stay as the source has them; pydicom's warnings would print them, names included.
-    with disable_value_validation():
+    with quiet():
         return _write(volume, source_files, Path(folder), provenance, settings or DicomSettings(), overwrite)
 
 

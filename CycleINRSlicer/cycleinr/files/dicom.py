@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..volume import MODALITIES, Volume
 from .dicom_frames import ENHANCED_CLASSES, frames_of, read_frames
+from .dicom_header import modality_of, opened, photometric_of, quiet
 from .dicom_length import is_truncated
 from .dicom_slices import SliceHeader, stack, thickness_of
 from .room import check_room, out_of_memory
@@ -196,27 +197,32 @@ def _header_of(path: Path) -> SliceHeader | None:
 
     :raises InputError: the file is damaged.
     """
-    import pydicom
-
     try:
-        with open(path, "rb") as file:
-            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-            syntax = data.file_meta.TransferSyntaxUID
-            # A deflated file's elements have no places in it.
-            if not syntax.is_deflated and is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
-                raise _undecodable(path)
-        sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
-        if "LOCALIZER" in (data.get("ImageType") or []):
-            return None
-        frames = int(data.get("NumberOfFrames") or 1)
-        if sop_class in ENHANCED_CLASSES or frames > 1:
-            return _header(path, data, frames) if data.get("Rows") else None
-        header = _header(path, data)
+        with quiet():
+            return _image_header(path)
     except (InputError, PermissionError):
         raise
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
     except Exception as error:
         raise _damaged(path) from error
+
+
+def _image_header(path: Path) -> SliceHeader | None:
+    import pydicom
+
+    with opened(path) as file:
+        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        syntax = data.file_meta.TransferSyntaxUID
+        # A deflated file's elements have no places in it.
+        if not syntax.is_deflated and is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
+            raise _undecodable(path)
+    sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+    if "LOCALIZER" in (data.get("ImageType") or []):
+        return None
+    frames = int(data.get("NumberOfFrames") or 1)
+    if sop_class in ENHANCED_CLASSES or frames > 1:
+        return _header(path, data, frames) if data.get("Rows") else None
+    header = _header(path, data)
     complete = header.series_uid and header.position_lps_mm is not None and min(header.rows_columns) > 0
     if not complete and sop_class in _SLICE_CLASSES:
         raise _damaged(path)
@@ -245,7 +251,7 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> Sli
         path=path,
         series_uid=str(data.get("SeriesInstanceUID") or ""),
         series_number=str(data.get("SeriesNumber") or "without number"),
-        modality=str(data.get("Modality") or "unknown"),
+        modality=modality_of(data),
         position_lps_mm=position if placed else None,
         along_row_lps=orientation[:3] / _lengths(orientation)[0] if placed else None,
         along_column_lps=orientation[3:] / _lengths(orientation)[1] if placed else None,
@@ -256,7 +262,7 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> Sli
         intercept=0.0 if intercept in (None, "") else float(intercept),
         allocated_bits=int(data.get("BitsAllocated") or 16),
         samples_per_pixel=int(data.get("SamplesPerPixel") or 1),
-        photometric=str(data.get("PhotometricInterpretation") or ""),
+        photometric=photometric_of(data),
         frames=frames,
     )
 
@@ -268,7 +274,7 @@ def _check_kind(slices: list[SliceHeader]) -> None:
             raise InputError(f"The series is of modality {s.modality}. Only CT and MR can be processed.")
         if s.samples_per_pixel != 1 or s.photometric != "MONOCHROME2":
             raise InputError(
-                f"{s.path.name} holds pixels of kind {s.photometric or 'unknown'} with {s.samples_per_pixel} value(s) "
+                f"{s.path.name} holds pixels of kind {s.photometric} with {s.samples_per_pixel} value(s) "
                 "each; only grey images with bright as high (MONOCHROME2) can be read. Convert the series first."
             )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .dicom_header import opened, quiet, read_header
 from .dicom_slices import SliceHeader
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ def frames_of(header: SliceHeader) -> list[SliceHeader]:
     import pydicom
 
     try:
-        data = pydicom.dcmread(header.path, stop_before_pixels=True, specific_tags=_GROUPS)
-        shared = (data.get(_GROUPS[0]) or [pydicom.Dataset()])[0]
-        own = data.get(_GROUPS[1]) or []
-        found = [_Frame(shared, frame) for frame in own]
-        frames = [frame.header(header, n) for n, frame in enumerate(found) if not frame.is_scout]
+        with quiet():
+            data = read_header(header.path, _GROUPS)
+            shared = (data.get(_GROUPS[0]) or [pydicom.Dataset()])[0]
+            own = data.get(_GROUPS[1]) or []
+            found = [_Frame(shared, frame) for frame in own]
+            frames = [frame.header(header, n) for n, frame in enumerate(found) if not frame.is_scout]
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
     except Exception as error:
         raise _unplaced(header.path) from error
@@ -130,7 +132,8 @@ def _stored(path: Path) -> np.ndarray:
     """By pydicom, without any rescale."""
     import pydicom
 
-    return pydicom.dcmread(path).pixel_array
+    with quiet(), opened(path) as file:
+        return pydicom.dcmread(file).pixel_array
 
 
 def _unplaced(path: Path) -> InputError:
