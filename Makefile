@@ -39,8 +39,9 @@ $(VENV)/engine.done: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,batch,test,recipes]'
 	touch $@
 
-# Rendering and Qt without a display need a few system libraries; Debian's are installed where that is allowed.
-$(VENV)/host.done: $(VENV)/engine.done
+# Rendering and Qt without a display, and the validation of DICOM series, need packages of the system; Debian's are
+# installed where that is allowed.
+$(VENV)/host.done: $(VENV)/engine.done Testing/scripts/system_libraries.sh
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[host]'
 	sh Testing/scripts/system_libraries.sh
 	touch $@

@@ -56,7 +56,7 @@ def test_series_and_instances_are_new_and_every_instance_is_another(derived, acq
 def test_it_says_that_it_is_derived_how_and_what_it_is_not_for(derived, ct):
     data, said = derived[0], ct.result.provenance
     assert list(data.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
-    assert data.SeriesDescription == "Routine 4.0 1.5 mm CycleINR"
+    assert re.fullmatch(r"Routine 4\.0 1\.5 mm CycleINR [0-9a-f]{4}", data.SeriesDescription)
     assert data.SeriesNumber == 1003
     assert data.BurnedInAnnotation == "NO"
     for text in (data.DerivationDescription, data.ImageComments):
@@ -113,13 +113,13 @@ def test_names_in_another_character_set_arrive_unchanged(tmp_path, write):
     names = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Müller^Zoë", "SeriesDescription": "Schädel 4 mm"}
     data = headers(write(scan_of(write_source(tmp_path / "series", **names))))[0]
     assert str(data.PatientName) == "Müller^Zoë"
-    assert data.SeriesDescription == "Schädel 4 mm 1.5 mm CycleINR"
+    assert data.SeriesDescription.startswith("Schädel 4 mm 1.5 mm CycleINR")
 
 
 def test_a_long_description_leaves_room_for_ours(tmp_path, write):
     data = headers(write(scan_of(write_source(tmp_path / "series", SeriesDescription="x" * 64))))[0]
     assert len(data.SeriesDescription) == 64
-    assert data.SeriesDescription.endswith("x 1.5 mm CycleINR")
+    assert "x 1.5 mm CycleINR " in data.SeriesDescription
 
 
 def test_lossy_pixels_stay_declared_lossy(tmp_path, write):
@@ -236,9 +236,7 @@ class TestRefused:
 
     def test_a_source_that_belongs_to_no_study(self, ct, tmp_path):
         files = list(write_source(tmp_path / "homeless", StudyInstanceUID="").iterdir())
-        assert "StudyInstanceUID" in self.refusal(
-            InputError, ct.result.volume, files, tmp_path, ct.result.provenance
-        )
+        assert "StudyInstanceUID" in self.refusal(InputError, ct.result.volume, files, tmp_path, ct.result.provenance)
 
     def test_an_incomplete_provenance(self, ct, tmp_path):
         message = self.refusal(RequestError, ct.result.volume, ct.files, tmp_path, {"version": "1"})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import email
 import json
-import shutil
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 from cycleinr.dicom_out import DicomSettings
 from cycleinr.files import read_volume
+from dicom.series_sources import Scan
+from dicom.validators import DICOMWEB, dicomweb_plugin, program
 
 pynetdicom = pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install '.[test]'")
-
-ORTHANC = shutil.which("Orthanc")
 
 _ARCHIVE = """
 import sys
@@ -58,16 +59,15 @@ def send(files, port: int) -> list[int]:
         association.release()
 
 
-@pytest.fixture
-def storage_process(tmp_path):
+@pytest.fixture(scope="module")
+def storage_process(tmp_path_factory):
     """Port and folder of a Storage SCP in a process of its own."""
-    folder = tmp_path / "archive"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("archive")
     command = [sys.executable, "-c", _ARCHIVE, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield int(process.stdout.readline()), folder
         process.stdin.close()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 @pytest.mark.parametrize("compress", [False, True], ids=["uncompressed", "rle"])
@@ -80,41 +80,58 @@ def test_a_storage_scp_takes_and_keeps_every_slice(name, compress, write, reques
     assert set(send(files, port)) == {0}
 
     kept = read_volume(folder)
+    for file in folder.iterdir():
+        file.unlink()
     np.testing.assert_array_equal(kept.array, scan.result.volume.array)
     np.testing.assert_allclose(kept.ijk_to_ras, scan.result.volume.ijk_to_ras, atol=1e-5)
 
 
 class Orthanc:
-    """A running Orthanc with an empty archive."""
+    """A running Orthanc with ports and a database of its own, and no other configuration than this."""
 
     def __init__(self, folder: Path):
         self.dicom_port, self.http_port = free_ports(2)
         config = {
             **{"Name": "test", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")},
             **{"DicomPort": self.dicom_port, "HttpPort": self.http_port, "RemoteAccessAllowed": False},
-            **{"AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "Plugins": []},
+            **{"AuthenticationEnabled": False, "DicomAlwaysAllowStore": True},
+            **{"Plugins": [str(DICOMWEB)] if DICOMWEB.is_file() else []},
         }
         (folder / "orthanc.json").write_text(json.dumps(config))
         self.process = subprocess.Popen(
-            [ORTHANC, str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [program("Orthanc", "orthanc"), str(folder / "orthanc.json")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         log = []
         for line in self.process.stderr:
             log.append(line)
             if "Orthanc has started" in line:
-                return
-        pytest.fail("Orthanc did not start:\n" + "".join(log[-5:]))
+                break
+        else:
+            pytest.fail("Orthanc did not start:\n" + "".join(log[-5:]))
+        # What it says later must not fill the pipe and halt it.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
-    def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
-            return answer.read()
+    def get(self, path: str, method: str = "GET", **headers) -> bytes:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            # A multipart answer cannot be told apart without its boundary.
+            head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode() if headers else b""
+            return head + answer.read()
 
     def list(self, path: str) -> list:
         return json.loads(self.get(path))
 
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.communicate(timeout=60)
+    def empty(self) -> None:
+        for patient in self.list("/patients"):
+            self.get(f"/patients/{patient}", "DELETE")
+
+    def end(self) -> None:
+        # Its database goes with the test's folder, so that nothing has to be saved.
+        self.process.kill()
+        self.process.wait(timeout=60)
 
 
 def free_ports(count: int) -> list[int]:
@@ -128,16 +145,24 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture
-def orthanc(tmp_path):
-    """A fresh Orthanc; the test is skipped where it is not installed."""
-    if ORTHANC is None:
-        pytest.skip("needs the Orthanc archive (Debian and Ubuntu: apt-get install orthanc)")
-    folder = tmp_path / "orthanc"
-    folder.mkdir()
-    server = Orthanc(folder)
+@pytest.fixture(scope="module")
+def running_orthanc(tmp_path_factory):
+    server = Orthanc(tmp_path_factory.mktemp("orthanc"))
     yield server
-    server.stop()
+    server.end()
+
+
+@pytest.fixture
+def orthanc(running_orthanc):
+    """An empty archive."""
+    running_orthanc.empty()
+    return running_orthanc
+
+
+def assert_is_the_result(folder: Path, scan: Scan) -> None:
+    back = read_volume(folder)
+    np.testing.assert_array_equal(back.array, scan.result.volume.array)
+    np.testing.assert_allclose(back.ijk_to_ras, scan.result.volume.ijk_to_ras, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ct", "mr"])
@@ -152,11 +177,33 @@ def test_orthanc_files_the_result_beside_its_source_and_gives_it_back(name, writ
     series = {s["MainDicomTags"]["SeriesInstanceUID"]: s for s in orthanc.list("/series?expand")}
     assert len(series) == 2
     ours = series[written.series_uid]
-    assert ours["MainDicomTags"]["SeriesDescription"] == "Routine 4.0 1.5 mm CycleINR"
+    assert ours["MainDicomTags"]["SeriesDescription"].startswith("Routine 4.0 1.5 mm CycleINR")
     assert len(ours["Instances"]) == len(written.files)
     (tmp_path / "back").mkdir()
     for instance in ours["Instances"]:
         (tmp_path / "back" / f"{instance}.dcm").write_bytes(orthanc.get(f"/instances/{instance}/file"))
-    back = read_volume(tmp_path / "back")
-    np.testing.assert_array_equal(back.array, scan.result.volume.array)
-    np.testing.assert_allclose(back.ijk_to_ras, scan.result.volume.ijk_to_ras, atol=1e-5)
+    assert_is_the_result(tmp_path / "back", scan)
+
+
+def test_dicomweb_finds_two_results_of_one_source_and_gives_them_back(ct, write, orthanc, tmp_path):
+    """QIDO-RS and WADO-RS (PS3.18), which viewers in browsers use."""
+    dicomweb_plugin()
+    plain, packed = write(ct, folder="plain"), write(ct, DicomSettings(compress=True), folder="packed")
+    assert set(send([*ct.files, *plain.files, *packed.files], orthanc.dicom_port)) == {0}
+
+    (study,) = orthanc.list("/dicom-web/studies")
+    study_uid = study["0020000D"]["Value"][0]
+    found = orthanc.list(f"/dicom-web/studies/{study_uid}/series?includefield=0008103E")
+    listed = {s["0020000E"]["Value"][0]: (s["00200011"]["Value"][0], s["0008103E"]["Value"][0]) for s in found}
+
+    # What an archive's list shows tells all three apart.
+    assert set(listed) >= {plain.series_uid, packed.series_uid} and len(set(listed.values())) == 3
+    for one in (plain, packed):
+        answer = orthanc.get(
+            f"/dicom-web/studies/{study_uid}/series/{one.series_uid}",
+            Accept='multipart/related; type="application/dicom"; transfer-syntax=*',
+        )
+        (tmp_path / one.series_uid).mkdir()
+        for number, item in enumerate(email.message_from_bytes(answer).get_payload()):
+            (tmp_path / one.series_uid / f"{number}.dcm").write_bytes(item.get_payload(decode=True))
+        assert_is_the_result(tmp_path / one.series_uid, ct)

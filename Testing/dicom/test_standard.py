@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from cycleinr.dicom_out import DicomSettings
 from dicom.series_sources import scan_of, write_source
+from dicom.validators import REQUIRED, program
 
-DCIODVFY = shutil.which("dciodvfy")
-
-pytestmark = pytest.mark.skipif(
-    DCIODVFY is None, reason="needs dciodvfy (Debian and Ubuntu: apt-get install dicom3tools)"
-)
+PACKAGE = "dicom3tools"
 
 
 def complaints(file) -> set[str]:
     """Errors and warnings about one file."""
-    done = subprocess.run([DCIODVFY, str(file)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program("dciodvfy", PACKAGE), str(file)], capture_output=True, text=True, timeout=60)
     lines = (done.stderr + done.stdout).splitlines()
     return {line.strip() for line in lines if line.startswith(("Error", "Warning"))}
 
@@ -47,7 +43,7 @@ def test_source_and_result_agree_on_patient_study_and_frame_of_reference(name, w
     """dcentvfy compares the attributes of every entity over all files that belong to it."""
     scan = request.getfixturevalue(name)
     files = [str(file) for file in (*scan.files, *write(scan).files)]
-    done = subprocess.run(["dcentvfy", *files], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program("dcentvfy", PACKAGE), *files], capture_output=True, text=True, timeout=60)
     assert "Error" not in done.stderr + done.stdout, done.stderr
 
 
@@ -79,3 +75,12 @@ def test_the_judge_can_tell(ct, write):
     del data.ImageType
     data.save_as(file)
     assert any("ImageType" in line for line in errors(file))
+
+
+def test_a_missing_judge_is_a_failure_where_none_may_be_missing(monkeypatch):
+    monkeypatch.setenv(REQUIRED, "required")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install nothing"):
+        program("no-such-program", "nothing")
+    monkeypatch.delenv(REQUIRED)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install nothing"):
+        program("no-such-program", "nothing")

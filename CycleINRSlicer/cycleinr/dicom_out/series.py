@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1
 _SERIES_NUMBER_STEP = 1000
 _MAX_SERIES_NUMBER = 2**31 - 1
 _NEEDED = ("version", "model", "weights_sha256", "spacing_mm", "ratio", "axis", "extent", "slice_profile", "derived")
+_TELLING_DIGITS = 4
 _LONG_STRING = 64
 _SHORT_TEXT = 1024
 
@@ -101,7 +103,9 @@ def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, uids: UidMa
         # Mandatory for paired parts, and empty where the part is not known.
         data.Laterality = None
     data.SeriesNumber = min(beyond, _MAX_SERIES_NUMBER) if number is None else number
-    what = f"{made.provenance['spacing_mm']} mm CycleINR"
+    # Results of one source have the same number; the digits tell them apart in an archive's list.
+    digits = hashlib.sha256(str(data.SeriesInstanceUID).encode()).hexdigest()[:_TELLING_DIGITS]
+    what = f"{made.provenance['spacing_mm']} mm CycleINR {digits}"
     before = str(first.get("SeriesDescription") or "")[: _LONG_STRING - len(what) - 1].strip()
     data.SeriesDescription = f"{before} {what}".strip()
     if made.when:
