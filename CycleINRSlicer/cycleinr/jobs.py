@@ -5,7 +5,6 @@ Importing this imports neither torch nor SimpleITK; `run_job` does.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -87,9 +86,10 @@ def check_job(job: Job) -> None:
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
     from .files.atomic import check_target
+    from .files.names import check_result_name
 
     for path in (job.output, Path(f"{job.output}.json"), *([job.report] if job.report else [])):
-        _check_name(path)
+        check_result_name(path)
     if job.writes_dicom:
         _check_dicom(job)
     else:
@@ -141,8 +141,9 @@ def check_output(output: Path, overwrite: bool) -> None:
     :raises OutputError: the name's ending is unknown, the folder is missing or closed, or the file exists.
     """
     from .files import IMAGE_SUFFIXES, image_suffix
+    from .files.names import check_result_name
 
-    _check_name(output)
+    check_result_name(output)
     if not image_suffix(output):
         raise OutputError(
             f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
@@ -154,23 +155,6 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
-
-
-def _check_name(path: Path) -> None:
-    """:raises OutputError: the system or the libraries that write files can have no such name."""
-    try:
-        os.fsencode(path).decode()
-        os.lstat(path)
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.") from error
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
-            raise OutputError(
-                f"{path.name[:40]}... cannot be the name of a result ({error.strerror}): it has {len(path.name)} "
-                "characters. Choose a shorter one."
-            ) from error
 
 
 def _check_report(job: Job) -> None:

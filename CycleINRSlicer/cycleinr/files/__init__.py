@@ -10,6 +10,7 @@ from ..volume import Volume
 from .atomic import remove_leftovers, sidecar
 from .images import IMAGE_SUFFIXES, image_suffix, read_image, write_volume
 from .modality import guess_modality
+from .names import check_scan_name
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -34,9 +35,13 @@ def read_volume(path: str | Path) -> Volume:
     :raises OutOfMemoryError: it does not fit into the memory.
     """
     path = Path(path)
+    check_scan_name(path)
     # pathlib would raise for a name that is too long.
     if not os.path.exists(path):
         raise InputError(f"There is no file or folder {path}. Check the path.")
+    # Opening a pipe waits until somebody writes into it.
+    if not path.is_dir() and not path.is_file():
+        raise InputError(f"{path} is a pipe or a device, and no file. Save the scan as a file first.")
     try:
         return _read(path)
     except OSError as error:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
+from .names import check_result_name
 from .one_piece import in_one_piece, naming
 
 STAGING_PREFIX = ".cycleinr-"
@@ -24,8 +25,10 @@ STAGING_PREFIX = ".cycleinr-"
 def check_target(path: Path, overwrite: bool) -> None:
     """Check that a file may be written, before any work is spent on it.
 
-    :raises OutputError: the folder is missing, the path is a folder, or the file exists and `overwrite` is False.
+    :raises OutputError: the name is impossible, the folder is missing, the path is a folder, or the file exists and
+        `overwrite` is False.
     """
+    check_result_name(path)
     if not path.parent.is_dir():
         raise OutputError(f"The output folder {path.parent} does not exist. Create it first, or choose another.")
     if path.is_dir():

@@ -19,6 +19,7 @@ from .dicom_frames import ENHANCED_CLASSES, frames_of, read_frames
 from .dicom_header import modality_of, opened, photometric_of, quiet
 from .dicom_length import is_truncated
 from .dicom_slices import SliceHeader, stack, thickness_of
+from .names import check_scan_name
 from .room import check_room, out_of_memory
 
 if TYPE_CHECKING:
@@ -195,8 +196,9 @@ def _only_series(slices: list[SliceHeader], where: str) -> list[SliceHeader]:
 def _header_of(path: Path) -> SliceHeader | None:
     """Header of one image, None if the object has no image with a place in the patient, or is a scout.
 
-    :raises InputError: the file is damaged.
+    :raises InputError: the file is damaged, or of a name that GDCM cannot open.
     """
+    check_scan_name(path)
     try:
         with quiet():
             return _image_header(path)
