@@ -68,6 +68,22 @@ def test_limits_of_the_system_end_in_a_message(scan, out, limit, value, code, wo
     assert contents(out) == {}
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets Linux's limits")
+@pytest.mark.parametrize("limit_mb", [300, 700])
+def test_too_little_memory_to_load_the_libraries_is_said(scan, out, limit_mb):
+    """What the image library and what PyTorch need before any of our code can look."""
+    script = "import resource, sys\nresource.setrlimit(resource.RLIMIT_AS, (int(sys.argv.pop(1)),) * 2)\n"
+    script += "from cycleinr.cli.app import run\nsys.exit(run())"
+    arguments = [limit_mb * 2**20, "upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--device", "cpu"]
+
+    done = subprocess.run(
+        list(map(str, [sys.executable, "-c", script, *arguments])), capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 8 and said_clearly(done, "memory"), done.stderr
+    assert contents(out) == {}
+
+
 @pytest.mark.parametrize("jump_s", [-1e6, 1e6])
 def test_a_clock_that_jumps_changes_nothing_but_the_times(scan, out, monkeypatch, jump_s):
     """The wall clock is set while the run goes on; durations come from the steady one."""

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from ..errors import CycleinrError
+from ..errors import CycleinrError, OutOfMemoryError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
 from . import batch, demo, evaluate, info, train, upsample
@@ -38,6 +38,12 @@ app.command("evaluate")(evaluate.evaluate_command)
 app.command("demo")(demo.demo_command)
 
 
+_NO_ROOM_TO_START = (
+    "There is too little memory to load PyTorch and the image libraries. Close other programs, or raise the limit on "
+    "this process (ulimit -v, a container's) to 2 GB."
+)
+
+
 def run() -> int:
     """Run the command line and return its exit code; every intended error is one line on standard error."""
     open_missing_streams()
@@ -65,8 +71,19 @@ def run() -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
+        if _is_memory_shortage(error):
+            print(f"cycleinr: {_NO_ROOM_TO_START}", file=sys.stderr)
+            return OutOfMemoryError.exit_code
         # click's own errors (wrong arguments) know how to show themselves; they carry exit code 2.
         if not hasattr(error, "show"):
             raise
         error.show()
         return error.exit_code
+
+
+def _is_memory_shortage(error: Exception) -> bool:
+    """Whether memory ran out where nothing of ours could say so, such as in the loader of a library."""
+    texts = ("failed to map segment", "annot allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, (ImportError, OSError)) and any(text in str(error) for text in texts)
+    )
