@@ -106,6 +106,7 @@ def optionsOfResult(
         model=_modelOf(result, provenance),
         device=settings.device,
         memory_limit_gb=settings.memoryLimitGb,
+        equalize_slices=provenance.get("equalized_slices") == "yes",
     )
 
 

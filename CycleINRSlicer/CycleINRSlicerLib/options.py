@@ -17,6 +17,7 @@ def upsampleOptions(
     model: str = "auto",
     device: str = "auto",
     memoryLimit: float | None = None,
+    equalizeSlices: bool = False,
 ) -> UpsampleOptions:
     """What to compute; give exactly one of spacing, ratio and isotropic.
 
@@ -30,9 +31,10 @@ def upsampleOptions(
         model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
         memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.65 GB).
+        equalizeSlices: True for 2D MR whose brightness jumps from slice to slice: even it out before the network.
 
     Raises:
         RequestError: None or several of the three targets, or a number that makes no sense.
     """
     target = Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
-    return UpsampleOptions(target, axis, extent, thickness, str(model), device, memoryLimit)
+    return UpsampleOptions(target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices)

@@ -26,7 +26,7 @@ from .panel_state import BUSY, PanelState, View, show
 from .parameters import optionsOf
 from .review import Review
 from .run import Run, RunRequest
-from .self_check_display import CurveView, chartOf, showOverlay, summaryText
+from .self_check_display import CurveView, chartOf, hideOverlay, isOverlayShown, showOverlay, summaryText
 from .shown_volume import ShownVolume, scanBehind, shownVolumeNode
 from .summary import Summary, durationText, summaryOf
 from .volume_node import volumeFromNode
@@ -58,6 +58,7 @@ class Panel:
         ui.reviewButton.connect("clicked(bool)", self._onReview)
         ui.checkButton.connect("clicked(bool)", self._onCheck)
         ui.curveButton.connect("clicked(bool)", self._onCurve)
+        ui.mapButton.connect("clicked(bool)", self._onMap)
         ui.exportButton.connect("clicked(bool)", self._onExport)
 
     # -- what the widget calls
@@ -239,7 +240,7 @@ class Panel:
         self._message = "" if run.mapNode else summaryText(run.numbers)
         self._parameters.checkVolume = run.mapNode
         if run.mapNode is not None:
-            showOverlay(run.mapNode)
+            showOverlay(run.mapNode, self._parameters.resultVolume)
 
     def _onCurve(self, _checked=False) -> None:
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
@@ -249,6 +250,14 @@ class Panel:
             elif chart is not None:
                 self._leaveReview()
                 self._curve.show(chart)
+        self._show()
+
+    def _onMap(self, _checked=False) -> None:
+        mapNode = self._parameters.checkVolume if self._parameters else None
+        if isOverlayShown(mapNode):
+            hideOverlay(mapNode)
+        elif mapNode is not None and self._parameters.resultVolume is not None:
+            showOverlay(mapNode, self._parameters.resultVolume)
         self._show()
 
     def _onExport(self, _checked=False) -> None:
@@ -296,6 +305,8 @@ class Panel:
             isReviewShown=self._review.isShown,
             canCheck=parameters.resultVolume is not None and parameters.resultInput is not None,
             checkText=_checkText(parameters.checkVolume),
+            canShowMap=parameters.checkVolume is not None and parameters.resultVolume is not None,
+            isMapShown=isOverlayShown(parameters.checkVolume),
             canShowCurve=chartOf(parameters.checkVolume) is not None,
             isCurveShown=self._curve.isShown,
             exportProblem="" if run else whyNoExport(parameters.resultInput, parameters.resultVolume),

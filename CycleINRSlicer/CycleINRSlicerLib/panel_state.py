@@ -42,6 +42,7 @@ class View:
         canCancel: False for a moment after Apply.
         canReview, isReviewShown: State of the review button.
         canCheck, checkText: Whether there is a result to check, and what its check found out.
+        canShowMap, isMapShown: State of the button of the expected error.
         canShowCurve, isCurveShown: State of the curve button.
         exportProblem: Why the result cannot become a DICOM series; empty where it can.
     """
@@ -61,6 +62,8 @@ class View:
     isReviewShown: bool = False
     canCheck: bool = False
     checkText: str = ""
+    canShowMap: bool = False
+    isMapShown: bool = False
     canShowCurve: bool = False
     isCurveShown: bool = False
     exportProblem: str = ""
@@ -95,6 +98,9 @@ def show(ui, view: View) -> None:
     ui.reviewButton.text = _("Back to the former layout") if view.isReviewShown else _("Review original and result")
     ui.checkButton.enabled = view.canCheck and not isBusy
     _showText(ui.checkLabel, view.checkText)
+    ui.mapButton.enabled = view.canShowMap and not isBusy
+    ui.mapButton.checked = view.isMapShown
+    ui.mapButton.text = _("Hide the expected error") if view.isMapShown else _("Show the expected error")
     ui.curveButton.enabled = view.canShowCurve and not isBusy
     ui.curveButton.checked = view.isCurveShown
     ui.curveButton.text = _("Back to the former layout") if view.isCurveShown else _("Show the curve")

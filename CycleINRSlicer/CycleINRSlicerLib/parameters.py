@@ -78,6 +78,7 @@ class CycleINRSlicerParameterNode:
     memoryLimitGb: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
     extent: ExtentChoice = ExtentChoice.CENTRES
     makeDifference: bool = False
+    equalizeSlices: bool = False
     resultInput: vtkMRMLScalarVolumeNode
     resultVolume: vtkMRMLScalarVolumeNode
     differenceVolume: vtkMRMLScalarVolumeNode
@@ -98,6 +99,7 @@ def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
         model=parameters.model.value,
         device=parameters.device,
         memory_limit_gb=parameters.memoryLimitGb or None,
+        equalize_slices=parameters.equalizeSlices,
     )
 
 

@@ -1,4 +1,4 @@
-"""The self-check in the scene: the error map over the slices, the error of each slice as a curve.
+"""The self-check in the scene: the expected error over the result, the error of each slice as a curve.
 
 The map lies on the acquired slices that were compared, so between them it is shown interpolated.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
+from cycleinr.check.trust import FULL_SHARE, SHOWN_SHARE
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
@@ -17,18 +18,14 @@ from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside
 CHART_ROLE = "CycleINR.chart"
 """Reference from the error map to its chart."""
 
-COLOURS_NAME = "CycleINR self-check error"
+COLOURS_NAME = "CycleINR expected error"
 DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
 OVERLAY_OPACITY = 0.7
-HIDDEN_SHARE = 0.15
-"""Errors below this share of the largest one shown are transparent; the volume's threshold can be moved."""
-
 CURVES = {"rms": (0.84, 0.19, 0.12), "mean_absolute": (0.12, 0.47, 0.71)}
 """Columns of the curve's table and their colours."""
 
 _COLOURS = 256
-_SHOWN_PERCENTILE = 99.5
-_SAMPLES = 1_000_000
+_UNIT = ATTRIBUTE_PREFIX + "unit"
 
 
 def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict):
@@ -37,7 +34,7 @@ def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers:
     The map gets the result's parent transform and place in the subject hierarchy.
 
     Args:
-        image: |predicted - acquired| of the compared slices.
+        image: The expected error on the compared slices.
         numbers: As ``cycleinr.check.numbers`` gives them.
 
     Raises:
@@ -57,9 +54,41 @@ def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers:
     return mapNode
 
 
-def showOverlay(mapNode) -> None:
-    """Put the error map over what the slice views show."""
-    slicer.util.setSliceViewerLayers(foreground=mapNode, foregroundOpacity=OVERLAY_OPACITY)
+def showOverlay(mapNode, resultNode) -> None:
+    """Put the map over the result in every slice view that shows it; where none does, all of them get the result."""
+    views = [each for each in _composites() if each.GetBackgroundVolumeID() == resultNode.GetID()]
+    if not views:
+        slicer.util.setSliceViewerLayers(background=resultNode)
+        views = _composites()
+    for composite in views:
+        composite.SetForegroundVolumeID(mapNode.GetID())
+        composite.SetForegroundOpacity(OVERLAY_OPACITY)
+    _showLegend(mapNode, True)
+
+
+def hideOverlay(mapNode) -> None:
+    """Take the map off the slice views again; it stays in the scene."""
+    for composite in _composites():
+        if composite.GetForegroundVolumeID() == mapNode.GetID():
+            composite.SetForegroundVolumeID(None)
+    _showLegend(mapNode, False)
+
+
+def isOverlayShown(mapNode) -> bool:
+    """Whether any slice view has the map in front."""
+    return mapNode is not None and any(each.GetForegroundVolumeID() == mapNode.GetID() for each in _composites())
+
+
+def _composites() -> list:
+    return slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+
+
+def _showLegend(mapNode, isVisible: bool) -> None:
+    """Slicer's colour legend beside the map; a Slicer without the module Colors leaves it to the panel's text."""
+    if hasattr(slicer.modules, "colors"):
+        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(mapNode)
+        legend.SetTitleText(_("Expected error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
+        legend.SetVisibility(isVisible)
 
 
 def chartOf(mapNode):
@@ -69,14 +98,12 @@ def chartOf(mapNode):
 
 def summaryText(numbers: dict) -> str:
     """What was found out, for the panel and the map's description."""
-    found, left, levels, unit = numbers["self_check"], numbers["residual"], numbers["noise"], numbers["unit"]
-    parts = []
-    if "left_out" in found:
-        parts.append(_("Self-check left out: {reason}").format(reason=found["left_out"]))
-    else:
+    left, levels, unit, window = numbers["residual"], numbers["noise"], numbers["unit"], numbers["window"]
+    parts = [numbers["verdict"], *numbers["warnings"]]
+    if numbers["trust"] is not None:
         parts.append(
-            _("Self-check: root mean square error {rms:.3g} {unit}, largest in slice {slice}.").format(
-                rms=found["rms_of_all"], unit=unit, slice=found["worst_slice"]
+            _("Colours: black 0 to white {top:.3g} {unit}, half of the {name} window; none below {low:.3g}.").format(
+                top=FULL_SHARE * window["width"], low=SHOWN_SHARE * window["width"], unit=unit, name=window["name"]
             )
         )
     if left["largest"] is not None:
@@ -84,12 +111,8 @@ def summaryText(numbers: dict) -> str:
             _("Re-slicing differs by at most {largest:.2g} {unit}.").format(largest=left["largest"], unit=unit)
         )
     parts.append(
-        _("Noise {before:.3g} before, {after:.3g} after; SNLI {snliBefore:.2g} and {snliAfter:.2g} {unit}.").format(
-            before=levels["mean_sigma_before"],
-            after=levels["mean_sigma_after"],
-            snliBefore=levels["snli_before"],
-            snliAfter=levels["snli_after"],
-            unit=unit,
+        _("Noise of the slices: {before:.3g} {unit} before, {after:.3g} {unit} after.").format(
+            before=levels["mean_sigma_before"], after=levels["mean_sigma_after"], unit=unit
         )
     )
     return "\n".join(parts)
@@ -141,14 +164,14 @@ def _addNode(className: str, name: str, added: list):
 
 def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict, added: list):
     colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours(added)
-    node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} self-check error", added)
+    node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error", added)
     with slicer.util.NodeModify(node):
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetAutoWindowLevel(False)
-        top = _shownMaximum(image)
-        display.SetWindowLevelMinMax(0.0, top)
-        display.SetThreshold(HIDDEN_SHARE * top, max(top, float(image.GetScalarRange()[1])))
+        width = numbers["window"]["width"]
+        display.SetWindowLevelMinMax(0.0, FULL_SHARE * width)
+        display.SetThreshold(SHOWN_SHARE * width, max(width, float(image.GetScalarRange()[1])))
         display.SetApplyThreshold(True)
         display.SetAndObserveColorNodeID(colours.GetID())
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
@@ -158,6 +181,7 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: 
         node.SetNodeReferenceID(INPUT_REFERENCE, resultNode.GetNodeReferenceID(INPUT_REFERENCE))
         node.SetAttribute(ATTRIBUTE_PREFIX + "derived", DERIVED)
         node.SetAttribute(ATTRIBUTE_PREFIX + "result", resultNode.GetName())
+        node.SetAttribute(_UNIT, numbers["unit"])
         node.SetDescription(f"{DERIVED}\n{summaryText(numbers)}")
     placeBeside(resultNode, node)
     return node
@@ -174,14 +198,6 @@ def _addColours(added: list):
         node.SetColor(index, f"{100 * share:.0f} %", red, green, blue, 1.0)
     node.HideFromEditorsOn()
     return node
-
-
-def _shownMaximum(image: vtk.vtkImageData) -> float:
-    values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-    stride = max(1, values.size // _SAMPLES)
-    # A stride that shares no factor with the rows visits all columns alike
-    sample = values[:: stride + (stride % 2 == 0)]
-    return float(np.percentile(sample, _SHOWN_PERCENTILE)) or float(sample.max()) or 1.0
 
 
 def _addCurve(resultNode, numbers: dict, added: list):

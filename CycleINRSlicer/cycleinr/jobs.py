@@ -18,6 +18,7 @@ from .errors import OutputError, RequestError, warnings_told_elsewhere
 from .inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .inference.stages import Stages
 from .volume import Volume
+from .windows import check_window
 
 if TYPE_CHECKING:
     from .inference.upsample import Result
@@ -41,6 +42,7 @@ class Job:
     :param overwrite: replace an existing result.
     :param dicom: how a DICOM series is written.
     :param report: a new folder for a report on the result (see `cycleinr.check`), None for no report.
+    :param window: the report's display window; see `cycleinr.windows.window_for`.
     """
 
     input: Path
@@ -50,6 +52,7 @@ class Job:
     overwrite: bool = False
     dicom: DicomSettings = DicomSettings()
     report: Path | None = None
+    window: str = "auto"
 
     @property
     def writes_dicom(self) -> bool:
@@ -97,6 +100,7 @@ def check_job(job: Job) -> None:
     check_target(Path(f"{job.output}.json"), job.overwrite)
     if job.report is not None:
         _check_report(job)
+    check_window(job.window)
 
 
 def run_job(
@@ -177,7 +181,7 @@ def _report(
     from .check import Reported, check_result, write_report
     from .files.atomic import new_folder
 
-    check = check_result(volume, result.volume, job.options, progress, cancelled)
+    check = check_result(volume, result.volume, job.options, progress, cancelled, job.window)
     run = Reported(volume, result.volume, job.input.name, job.output.name, result.provenance, check)
     written = False
     try:

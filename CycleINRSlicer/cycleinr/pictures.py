@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .evaluation.methods import Reconstruction, linear, nearest
+from .evaluation.methods import Reconstruction, bspline, linear, nearest
 from .files.atomic import publish, staging_folder
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, from_axis_first, to_axis_first
 from .volume import Volume
+from .windows import DisplayWindow
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 """RAS direction that each plane is perpendicular to."""
@@ -19,22 +20,12 @@ _SCALE_BAR_MM = 50.0
 _DPI = 110
 
 
-def display_window(volume: Volume, modality: str) -> tuple[float, float]:
-    """(window, level): the brain window for CT, the 1st to 99.5th percentile for MR."""
-    if modality == "CT":
-        return 120.0, 40.0
-    low, high = np.percentile(volume.array, (1, 99.5))
-    return float(high - low), float(high + low) / 2
-
-
-def three_planes(
-    acquired: Volume, result: Volume, grid: SliceGrid, window_level: tuple[float, float], path: Path
-) -> None:
-    """Write a picture: nearest slice, linear and CycleINR in rows, the three planes through the middle in columns.
+def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: DisplayWindow, path: Path) -> None:
+    """Write a picture: plain methods and CycleINR in rows, the three planes through the middle in columns.
 
     Args:
         acquired, result: Input and output of one run, which ``grid`` connects.
-        window_level: Window and level in the volumes' units.
+        window: What is drawn from black to white.
         path: .png to write, whole or not at all.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -43,19 +34,19 @@ def three_planes(
     rows = {
         f"Nearest slice ({grid.spacing_in_mm:g} mm)": nearest,
         "Linear": linear,
+        "Cubic B-spline": bspline,
         f"CycleINR ({grid.spacing_out_mm:.3g} mm)": None,
     }
-    figure = Figure(figsize=(13, 13), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(13, 4.4 * len(rows)), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(PLANES))
     for line, (label, method) in zip(axes, rows.items(), strict=True):
         for axis, plane in zip(line, PLANES, strict=True):
             shown = _resampled(acquired, result, grid, method, plane) if method else result
-            _draw(axis, shown, plane, window_level)
+            _draw(axis, shown, plane, window)
             axis.set_title(f"{label}, {plane}", color="white", fontsize=10)
-    window, level = window_level
     figure.suptitle(
-        f"Window {window:g}, level {level:g}; bar {_SCALE_BAR_MM:g} mm. "
+        f"Window {window.name}: width {window.width:g}, level {window.level:g}; bar {_SCALE_BAR_MM:g} mm. "
         "Derived, not acquired; not for primary diagnosis.",
         color="white",
         fontsize=11,
@@ -89,7 +80,7 @@ def _middle(volume: Volume, letter: str) -> int:
     return volume.array.shape[AXIS_OF_ARRAY[letter]] // 2
 
 
-def _draw(axis, volume: Volume, plane: str, window_level: tuple[float, float]) -> None:
+def _draw(axis, volume: Volume, plane: str, window: DisplayWindow) -> None:
     """One middle plane, upright in the radiological view: patient's right on the left, front or head up."""
     normal = PLANES[plane]
     letters = _letters(volume)
@@ -104,8 +95,7 @@ def _draw(axis, volume: Volume, plane: str, window_level: tuple[float, float]) -
     height_mm, width_mm = (
         n * volume.spacing_ijk_mm[columns[d]] for n, d in zip(image.shape, (up, across), strict=True)
     )
-    window, level = window_level
-    shown = {"cmap": "gray", "vmin": level - window / 2, "vmax": level + window / 2, "interpolation": "nearest"}
+    shown = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "interpolation": "nearest"}
     axis.imshow(image, extent=(0, width_mm, height_mm, 0), **shown)
     axis.plot([5, 5 + _SCALE_BAR_MM], [height_mm - 5] * 2, color="white", lw=2)
     axis.axis("off")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cycleinr.check import check_result
-from cycleinr.errors import Cancelled, OutputError
+from cycleinr.errors import Cancelled, OutputError, RequestError
 from cycleinr.evaluation.metrics import snli
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
@@ -22,7 +22,7 @@ from cycleinr.volume import Volume
 from engine.dicom_maker import PATIENT, write_series
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = ["report.html", "report.json", "self_check.nii.gz"]
+FILES = ["expected_error.nii.gz", "report.html", "report.json", "self_check.nii.gz"]
 NAME = 'scan <b>&amp; "more".nii.gz'
 
 
@@ -140,6 +140,19 @@ def test_the_page_says_the_numbers_and_what_they_do_not_prove(folder):
     assert "Left out, too near to an end0, 7" in page.text
 
 
+def test_the_page_begins_with_a_verdict_in_words_and_shows_no_raw_keys(folder):
+    page, told = _page(folder / "report"), json.loads((folder / "report" / "report.json").read_text())
+
+    after_title = page.text.partition("Check of fine.nii.gz")[2].partition("Check of fine.nii.gz")[2]
+    assert after_title.strip().startswith(told["verdict"]) and "typically within" in told["verdict"]
+    assert not re.search(r"weights_sha256|\btau\b|spacing_mm|slice_profile|SNLI_", page.text)
+
+
+def test_a_window_that_is_none_is_refused_before_any_work(scan, tmp_path):
+    with pytest.raises(RequestError, match="WIDTH/LEVEL"):
+        check_job(_job(scan, tmp_path, window="liver"))
+
+
 def test_a_scan_too_short_for_the_self_check_still_gets_a_report(scan, tmp_path):
     whole = read_volume(scan)
     short = tmp_path / "short.nii.gz"
@@ -147,7 +160,7 @@ def test_a_scan_too_short_for_the_self_check_still_gets_a_report(scan, tmp_path)
 
     run_job(_job(short, tmp_path))
 
-    assert sorted(os.listdir(tmp_path / "report")) == FILES[:2]
+    assert sorted(os.listdir(tmp_path / "report")) == FILES[1:3]
     assert "Left out. The scan's 4 slices" in _page(tmp_path / "report").text
 
 

@@ -9,6 +9,7 @@ import pytest
 from cycleinr.check import check_result
 from cycleinr.files import read_volume
 from cycleinr.volume import Volume
+from cycleinr.windows import CT_WINDOWS
 from engine.dicom_maker import PATIENT, pixels_of_slice, write_slice
 from slicer_scans import LIMIT_S, MODULE_FILE, filesIn, isAlive, thickNode, volumeNodes
 
@@ -87,9 +88,9 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
     node = parameters.checkVolume
     options = _optionsOf(scan, result)
     expected = check_result(_volume(scan), _volume(result), options)
-    assert np.allclose(slicer.util.arrayFromVolume(node), expected.self_check.error_map.array, atol=1e-3)
+    assert np.allclose(slicer.util.arrayFromVolume(node), expected.expected_error.array, atol=1e-2)
     assert np.allclose(_volume(node).ijk_to_ras, expected.self_check.error_map.ijk_to_ras)
-    assert node.GetName() == f"{result.GetName()} self-check error"
+    assert node.GetName() == f"{result.GetName()} expected error"
     assert node.GetTransformNodeID() == scan.GetTransformNodeID() is not None
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in (node, scan)}
@@ -98,7 +99,7 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
     assert composite.GetForegroundVolumeID() == node.GetID() and 0 < composite.GetForegroundOpacity() < 1
     assert composite.GetBackgroundVolumeID() == result.GetID()
     assert slicer.app.layoutManager().layout == layout
-    assert f"largest in slice {expected.self_check.slices[expected.self_check.rms.argmax()]}" in ui.checkLabel.text
+    assert expected.trust.words("HU") in ui.checkLabel.text and "Colours: black 0 to white" in ui.checkLabel.text
     assert "not acquired" in node.GetDescription() and filesIn(engine.folder) == []
 
 
@@ -122,9 +123,28 @@ def test_small_errors_are_transparent_and_large_ones_bright(host, ui, parameters
     assert shown == [(0, 0, 0, 1), (1, 1, 1, 1)]
     errors = slicer.util.arrayFromVolume(parameters.checkVolume)
     assert display.GetApplyThreshold() and display.GetUpperThreshold() >= errors.max()
-    assert 0.3 < (errors < display.GetLowerThreshold()).mean() < 0.95
-    assert display.GetWindowLevelMin() == 0
-    assert 0 < (errors > display.GetWindowLevelMax()).mean() < 0.02
+    window = CT_WINDOWS["lung"]
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, window.width / 2)
+    assert display.GetLowerThreshold() == pytest.approx(window.width / 10)
+
+
+def test_the_map_lies_over_the_result_only_and_can_be_taken_off(host, ui, parameters, result):
+    ui.reviewButton.click()
+    ui.checkButton.click()
+    finished(host, ui)
+    shown = {each.GetBackgroundVolumeID(): each.GetForegroundVolumeID() for each in _compositesInUse()}
+    assert shown[result.GetID()] == parameters.checkVolume.GetID()
+    assert shown[parameters.resultInput.GetID()] != parameters.checkVolume.GetID()
+    assert ui.mapButton.text == "Hide the expected error"
+    ui.mapButton.click()
+    assert parameters.checkVolume.GetID() not in {each.GetForegroundVolumeID() for each in _compositesInUse()}
+    assert ui.mapButton.text == "Show the expected error"
+    ui.mapButton.click()
+    assert parameters.checkVolume.GetID() in {each.GetForegroundVolumeID() for each in _compositesInUse()}
+
+
+def _compositesInUse():
+    return [each for each in nodesOf("vtkMRMLSliceCompositeNode") if each.GetBackgroundVolumeID()]
 
 
 def test_the_curve_comes_only_when_asked_for(host, ui, parameters, result):
@@ -139,10 +159,9 @@ def test_the_curve_comes_only_when_asked_for(host, ui, parameters, result):
     assert count > 10 and rows.tolist() == list(range(1, 1 + count)) and chart.GetNumberOfPlotSeriesNodes() == 2
     series = [chart.GetNthPlotSeriesNode(n) for n in range(2)]
     assert [each.GetYColumnName() for each in series] == ["Root mean square", "Mean absolute"]
-    error = slicer.util.arrayFromVolume(parameters.checkVolume).astype(float)
-    assert np.allclose(
-        slicer.util.arrayFromTableColumn(table, "Root mean square"), np.sqrt((error**2).mean((1, 2))), rtol=1e-4
-    )
+    scan = parameters.resultInput
+    found = check_result(_volume(scan), _volume(result), _optionsOf(scan, result)).self_check
+    assert np.allclose(slicer.util.arrayFromTableColumn(table, "Root mean square"), found.rms, rtol=1e-3)
     ui.curveButton.click()
     assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
     assert {view.GetPlotChartNodeID() for view in nodesOf("vtkMRMLPlotViewNode")} == {chart.GetID()}
@@ -222,7 +241,7 @@ def test_a_short_scan_is_checked_without_the_cycle(host, ui, parameters, scene):
     madeResult(host, ui, parameters, scan, spacingMm=3.2)
     ui.checkButton.click()
     finished(host, ui)
-    assert "Self-check left out: The scan's 4 slices" in ui.statusLabel.text and "Noise" in ui.statusLabel.text
+    assert "Not checked. The scan's 4 slices" in ui.statusLabel.text and "Noise" in ui.statusLabel.text
     assert parameters.checkVolume is None and not ui.curveButton.enabled and nodesOf(*CHECK_CLASSES) == []
 
 

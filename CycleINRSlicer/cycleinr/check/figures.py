@@ -11,23 +11,24 @@ import numpy as np
 
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
 from ..inference.plan import Plan
-from ..pictures import display_window, three_planes
+from ..pictures import three_planes
 from ..volume import Volume
+from ..windows import DisplayWindow
 from .run import Check
+from .trust import FULL_SHARE, MARKED_SHARE, SHOWN_SHARE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 110
 _CURVE_INCHES = (8.0, 3.0)
-_SHOWN_PERCENTILE = 99.5
 
 
-def planes_png(volume: Volume, result: Volume, work: Plan) -> bytes:
+def planes_png(volume: Volume, result: Volume, work: Plan, window: DisplayWindow) -> bytes:
     """Nearest slice, linear and CycleINR in the three planes; see `cycleinr.pictures`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "planes.png"
-        three_planes(volume, result, work.grid, display_window(volume, work.modality), path)
+        three_planes(volume, result, work.grid, window, path)
         return path.read_bytes()
 
 
@@ -56,24 +57,29 @@ def noise_png(found: dict) -> bytes:
     return _png(figure)
 
 
-def worst_slice_png(volume: Volume, check: Check) -> bytes:
-    """The acquired slice with the largest error, and the error in it, in the slice's own rows and columns."""
-    found, axis_letter = check.self_check, check.work.grid.axis
-    worst = int(found.rms.argmax())
-    acquired = to_axis_first(volume.array, axis_letter)[found.slices[worst]]
-    error = to_axis_first(found.error_map.array, axis_letter)[worst]
-    window, level = display_window(volume, check.work.modality)
-    top = float(np.percentile(error, _SHOWN_PERCENTILE)) or float(error.max()) or 1.0
+def trust_png(volume: Volume, check: Check) -> bytes:
+    """The least certain acquired slice, and the expected error over it, in the slice's own rows and columns."""
+    found, axis_letter, window = check.self_check, check.work.grid.axis, check.window
+    shown = int(found.rms.argmax()) if check.trust.slices is None else _middle_of(check.trust.slices, found.slices)
+    acquired = to_axis_first(volume.array, axis_letter)[found.slices[shown]]
+    percent = 100 / window.width * to_axis_first(check.expected_error.array, axis_letter)[shown]
     figure, axes = _figure((8.0, 4.2), 2)
-    aspect = _aspect(volume, axis_letter)
-    axes[0].imshow(acquired, cmap="gray", vmin=level - window / 2, vmax=level + window / 2, aspect=aspect)
-    axes[0].set_title(f"Acquired slice {found.slices[worst]}", fontsize=9)
-    shown = axes[1].imshow(error, cmap="hot", vmin=0, vmax=top, aspect=aspect)
-    axes[1].set_title(f"Self-check error, {check.unit}", fontsize=9)
-    figure.colorbar(shown, ax=axes[1], shrink=0.8)
+    grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": _aspect(volume, axis_letter)}
     for axis in axes:
+        axis.imshow(acquired, **grey)
         axis.axis("off")
+    axes[0].set_title(f"Acquired slice {found.slices[shown]}, {window.name} window", fontsize=9)
+    coloured = np.ma.masked_less(percent, 100 * SHOWN_SHARE)
+    colours = axes[1].imshow(coloured, cmap="hot", vmin=0, vmax=100 * FULL_SHARE, alpha=0.7, aspect=grey["aspect"])
+    axes[1].contour(percent, [100 * MARKED_SHARE], colors="cyan", linewidths=0.6)
+    axes[1].set_title("Expected error; outlined: a third of the window or more", fontsize=9)
+    bar = figure.colorbar(colours, ax=axes[1], shrink=0.8, extend="max")
+    bar.set_label(f"% of the window's {window.width:.4g} {check.unit}", fontsize=8)
     return _png(figure)
+
+
+def _middle_of(ends: tuple[int, int], slices: np.ndarray) -> int:
+    return int(np.abs(slices - sum(ends) / 2).argmin())
 
 
 def _aspect(volume: Volume, axis: str) -> float:

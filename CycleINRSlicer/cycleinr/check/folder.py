@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import OutputError
 
-PAGE, NUMBERS, ERROR_MAP = "report.html", "report.json", "self_check.nii.gz"
-FILES = (PAGE, NUMBERS, ERROR_MAP)
+PAGE, NUMBERS, ERROR_MAP, EXPECTED = "report.html", "report.json", "self_check.nii.gz", "expected_error.nii.gz"
+FILES = (PAGE, NUMBERS, ERROR_MAP, EXPECTED)
 KIND = "CycleINR report"
 """What the JSON says that it is; also tells our own folders from others."""
 

@@ -24,12 +24,15 @@ table { border-collapse: collapse; }
 td, th { border-bottom: 1px solid #ccc; padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
 td.number { font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; }
+.verdict { font-size: 1.25em; font-weight: bold; }
+.warning { background: #ffe58a; padding: .5em 1em; }
 .notice { border: 1px solid #c0392b; padding: .5em 1em; }
 details { margin: 1em 0; }
 </style>
 </head>
 <body>
 <h1>$title</h1>
+<p class="verdict">$verdict</p>
 <p class="notice">$derived</p>
 $body
 </body>
@@ -43,6 +46,10 @@ _SELF_CHECK = (
     "the true error between the slices is usually larger. A small error is no proof either: what lies wholly between "
     "two acquired slices is in none of them, so the check cannot miss it."
 )
+_TRUST = (
+    "The error to expect in each place, in percent of the width of the display window: the scale is the same for every "
+    "scan. It follows from the self-check below and was calibrated on other scans; single voxels can be worse."
+)
 _RESIDUAL = (
     "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. This says that "
     "the result does not contradict the scan. It says nothing about the detail between the slices."
@@ -53,13 +60,34 @@ _NOISE = (
 )
 
 
+_MADE = {
+    "software": "Software",
+    "version": "Version",
+    "torch": "PyTorch",
+    "model": "Weights",
+    "weights_sha256": "Checksum of the weights",
+    "ratio": "Times as many slices",
+    "spacing_mm": "New slices apart, mm",
+    "axis": "Slice direction (axis of the file)",
+    "extent": "New slices reach",
+    "tau": "Slice thickness / slice spacing",
+    "slice_profile": "Acquired slices taken as",
+    "device": "Computed on",
+    "warnings": "Warnings",
+    "derived": "Note",
+}
+"""What the page calls the entries of a result's provenance."""
+
+
 def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
     """The report's page.
 
     :param content: what report.json holds.
-    :param pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and worst.
+    :param pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and trust.
     """
     parts = [
+        *(f'<p class="warning">{_escaped(text)}</p>' for text in content["warnings"]),
+        *_trust(content, pictures),
         _section("Pictures", _picture(pictures["planes"], "Axial, coronal and sagittal planes")),
         _section("Self-check", *_self_check(content, pictures)),
         _section("Agreement with the acquired slices", _text(_RESIDUAL), _table(_residual_rows(content))),
@@ -72,7 +100,22 @@ def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
         _section("How the result was made", _table(_made_rows(content))),
     ]
     title = f"Check of {content['output']}"
-    return _PAGE.substitute(title=_escaped(title), derived=_escaped(content["derived"]), body="\n".join(parts))
+    said = {"title": title, "verdict": content["verdict"], "derived": content["derived"]}
+    return _PAGE.substitute({name: _escaped(text) for name, text in said.items()}, body="\n".join(parts))
+
+
+def _trust(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
+    found, window, unit = content["trust"], content["window"], content["unit"]
+    if found is None:
+        return []
+    rows = [
+        ("Display window", f"{window['name']}: width {window['width']:.4g}, level {window['level']:.4g} {unit}"),
+        ("Typical expected error of the tissue in it", f"{found['typical']:.2g} {unit}"),
+        (f"Tissue with {found['marked_from']:.3g} {unit} (a third of it) or more", f"{found['marked_share']:.1%}"),
+    ]
+    picture = _picture(pictures["trust"], "The expected error over the least certain slice")
+    files = _text("The expected error of every voxel is in expected_error.nii.gz.")
+    return [_section("Where to trust it", _text(_TRUST), picture, _table(rows), files)]
 
 
 def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
@@ -92,7 +135,6 @@ def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str
         _text(_SELF_CHECK),
         _table(rows),
         _picture(pictures["curve"], "Self-check error of each acquired slice"),
-        _picture(pictures["worst"], "The slice with the largest error"),
         f"<details><summary>All slices</summary>{listed}</details>",
         _text("The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices."),
     ]
@@ -125,7 +167,8 @@ def _noise_rows(content: Mapping) -> list[tuple[str, str]]:
 def _made_rows(content: Mapping) -> list[tuple[str, str]]:
     acquired = content["acquired"]
     grid = f"{acquired['slices']} slices, {acquired['spacing_mm']:.4g} mm apart along {content['axis']}"
-    return [("Input", content["input"]), ("Acquired", grid), *content["made"].items()]
+    made = [(_MADE.get(key, key.replace("_", " ")), text) for key, text in content["made"].items()]
+    return [("Input", content["input"]), ("Acquired", grid), *made]
 
 
 def _slices(slices: list[int]) -> str:

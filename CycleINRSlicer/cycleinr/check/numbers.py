@@ -8,6 +8,7 @@ from .noise import Noise
 from .residual import Residual
 from .run import Check
 from .self_check import SelfCheck
+from .trust import MARKED_SHARE, Trust
 
 
 def numbers(check: Check) -> dict:
@@ -23,9 +24,27 @@ def numbers(check: Check) -> dict:
         "tau": check.work.tau,
         "acquired": {"slices": grid.n_in, "spacing_mm": grid.spacing_in_mm},
         "result": {"slices": grid.n_out, "spacing_mm": grid.spacing_out_mm, "first_mm": grid.first_mm},
+        "window": {"name": check.window.name, "width": check.window.width, "level": check.window.level},
+        "verdict": _verdict(check),
+        "warnings": list(check.work.warnings),
+        "trust": _trust(check.trust) if check.trust else None,
         "self_check": _self_check(check.self_check, check) if check.self_check else {"left_out": check.left_out},
         "residual": _residual(check.residual, grid.n_in),
         "noise": _noise(check.noise),
+    }
+
+
+def _verdict(check: Check) -> str:
+    return check.trust.words(check.unit) if check.trust else f"Not checked. {check.left_out}"
+
+
+def _trust(told: Trust) -> dict:
+    return {
+        "typical": told.typical,
+        "marked_from": MARKED_SHARE * told.window.width,
+        "marked_share": told.marked_share,
+        "least_certain_slices": told.slices,
+        "place": told.place,
     }
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..files import write_volume
 from ..volume import Volume
-from .figures import curve_png, noise_png, planes_png, worst_slice_png
-from .folder import ERROR_MAP, KIND, NUMBERS, PAGE
+from .figures import curve_png, noise_png, planes_png, trust_png
+from .folder import ERROR_MAP, EXPECTED, KIND, NUMBERS, PAGE
 from .html import page
 from .numbers import numbers
 from .run import Check
@@ -35,7 +35,7 @@ class Reported:
 
 
 def write_report(run: Reported, folder: Path) -> None:
-    """Write report.html, report.json and, unless there is no self-check, self_check.nii.gz into an empty folder.
+    """Write report.html, report.json and, unless there is no self-check, both maps into an empty folder.
 
     The page refers to nothing outside itself.
 
@@ -46,10 +46,12 @@ def write_report(run: Reported, folder: Path) -> None:
     content = {"kind": KIND, "derived": run.provenance["derived"], **about, **found}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NUMBERS).write_text(text, encoding="utf-8")
-    pictures = {"planes": planes_png(run.volume, run.result, check.work), "noise": noise_png(found)}
+    pictures = {"planes": planes_png(run.volume, run.result, check.work, check.window), "noise": noise_png(found)}
     if check.self_check is not None:
         note = {"about": f"Self-check error map, {check.unit}", "derived": run.provenance["derived"]}
         write_volume(check.self_check.error_map, folder / ERROR_MAP, note)
+        expected = {"about": f"Expected absolute error, {check.unit}", "derived": run.provenance["derived"]}
+        write_volume(check.expected_error, folder / EXPECTED, expected)
         pictures["curve"] = curve_png(found)
-        pictures["worst"] = worst_slice_png(run.volume, check)
+        pictures["trust"] = trust_png(run.volume, check)
     (folder / PAGE).write_text(page(content, pictures), encoding="utf-8")

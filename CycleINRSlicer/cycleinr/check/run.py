@@ -10,9 +10,11 @@ from ..inference.options import Progress, ProgressCallback, UpsampleOptions, nev
 from ..inference.plan import Plan, plan
 from ..inference.stages import Stages
 from ..volume import Volume
+from ..windows import DisplayWindow, window_for
 from .noise import Noise, noise
 from .residual import Residual, residual
 from .self_check import SelfCheck, self_check, why_not
+from .trust import Trust, expected_error, trust
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,14 +22,20 @@ class Check:
     """What was found out about a result.
 
     :param work: what the run's options came to.
+    :param window: the display window that errors are held against.
     :param self_check: None where there is none; ``left_out`` says why.
+    :param expected_error: the absolute error to expect, on the self-check's grid; None without one.
+    :param trust: the same in words; None without a self-check.
     """
 
     work: Plan
     residual: Residual
     noise: Noise
+    window: DisplayWindow
     self_check: SelfCheck | None
     left_out: str = ""
+    expected_error: Volume | None = None
+    trust: Trust | None = None
 
     @property
     def unit(self) -> str:
@@ -41,16 +49,19 @@ def check_result(
     options: UpsampleOptions,
     progress: ProgressCallback = no_progress,
     cancelled: Callable[[], bool] = never_cancelled,
+    window: str = "auto",
 ) -> Check:
     """Check a result without ground truth; neither volume is modified.
 
     :param volume: the acquired scan.
     :param result: what `upsample` made of it with ``options``.
+    :param window: what errors are held against; see `cycleinr.windows.window_for`.
     :raises RequestError: ``result`` is no result of ``volume`` with ``options``.
     :raises Cancelled: ``cancelled`` said so.
     :raises CycleinrError: as `upsample`.
     """
     work = plan(volume, options)
+    shown = window_for(volume, work.modality, window)
     _check_place(result, work)
     stages = Stages(progress, [0.05, 0.05, 0.9])
     stages.next()(Progress("Comparing with the acquired slices", 0.0))
@@ -58,9 +69,14 @@ def check_result(
     stages.next()(Progress("Measuring noise", 0.0))
     levels = noise(volume, result, work.grid.axis)
     left_out = why_not(volume, work, options)
-    passes = None if left_out else self_check(volume, result, work, options, stages.next(), cancelled)
+    if left_out:
+        progress(Progress("Checked", 1.0, 0.0))
+        return Check(work, left, levels, shown, None, left_out)
+    passes = self_check(volume, result, work, options, stages.next(), cancelled)
+    expected = expected_error(passes.error_map, volume, work.modality, work.grid.axis)
+    told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
     progress(Progress("Checked", 1.0, 0.0))
-    return Check(work, left, levels, passes, left_out)
+    return Check(work, left, levels, shown, passes, "", expected, told)
 
 
 def _check_place(result: Volume, work: Plan) -> None:

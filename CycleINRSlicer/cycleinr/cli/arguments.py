@@ -74,6 +74,22 @@ Report = Annotated[
 ]
 
 
+EqualizeSlices = Annotated[
+    bool,
+    typer.Option(
+        "--equalize-slices",
+        help="For 2D MR whose brightness jumps from slice to slice: even it out before the network. Acquired slices "
+        "keep their brightness in the result; between them it changes smoothly.",
+    ),
+]
+Window = Annotated[
+    str,
+    typer.Option(
+        "--window", help="Display window: auto (by what the scan shows), brain, soft-tissue, lung, bone, WIDTH/LEVEL."
+    ),
+]
+
+
 def target(spacing: float | None, ratio: float | None, isotropic: bool) -> Target:
     """Exactly one of the three, as ``Target`` demands."""
     return Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
@@ -96,9 +112,18 @@ def thickness_mm(text: str) -> float | None:
 
 
 def options(
-    spacing, ratio, isotropic, axis="auto", thickness="auto", model="auto", extent="centres", device="auto", memory=None
+    spacing,
+    ratio,
+    isotropic,
+    axis="auto",
+    thickness="auto",
+    model="auto",
+    extent="centres",
+    device="auto",
+    memory=None,
+    equalize=False,
 ) -> UpsampleOptions:
     """Put the commands' arguments together."""
     return UpsampleOptions(
-        target(spacing, ratio, isotropic), axis, extent, thickness_mm(thickness), model, device, memory
+        target(spacing, ratio, isotropic), axis, extent, thickness_mm(thickness), model, device, memory, equalize
     )

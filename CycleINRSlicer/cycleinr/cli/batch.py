@@ -50,6 +50,7 @@ def batch_command(
     extent: arguments.Extent = "centres",
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
+    equalize_slices: arguments.EqualizeSlices = False,
     format: Annotated[
         str,
         typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: the scan's own format, .nii.gz for DICOM."),
@@ -79,7 +80,9 @@ def batch_command(
         # Each line of a CSV then has to bring its own.
         ratio = 1.0
     weights = model if model in ("auto", *BUNDLED) else os.path.abspath(model)
-    options = arguments.options(spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit)
+    options = arguments.options(
+        spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit, equalize_slices
+    )
     request = BatchRequest(
         inputs,
         output_dir,

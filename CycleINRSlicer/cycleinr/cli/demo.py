@@ -21,15 +21,23 @@ def demo_command(
         Path, typer.Argument(help="Folder for the finer volume and the picture; made if missing.")
     ],
     spacing: arguments.Spacing = 1.0,
+    window: Annotated[
+        list[str] | None,
+        typer.Option("--window", help="Display window of a picture, as for upsample; several give several pictures."),
+    ] = None,
     device: arguments.DeviceName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
     from ..files import image_suffix, read_volume, sidecar, write_volume
     from ..inference.plan import plan
-    from ..pictures import display_window, three_planes
+    from ..pictures import three_planes
+    from ..windows import check_window, window_for
 
     output_folder.mkdir(parents=True, exist_ok=True)
+    windows = window or ["auto"]
+    for each in windows:
+        check_window(each)
     name = input.name.removesuffix(image_suffix(input) or "")
     output = output_folder / f"{name}_{spacing:g}mm.nii.gz"
     check_output(output, overwrite)
@@ -46,7 +54,13 @@ def demo_command(
     seconds = time.monotonic() - started
     with sidecar(output, result.provenance, overwrite):
         write_volume(result.volume, output, result.provenance, overwrite)
-    picture = output.with_name(f"{name}_{spacing:g}mm.png")
-    three_planes(volume, result.volume, work.grid, display_window(volume, work.modality), picture)
+    pictures = [output.with_name(f"{name}_{spacing:g}mm{_ending(each)}.png") for each in windows]
+    for each, picture in zip(windows, pictures, strict=True):
+        three_planes(volume, result.volume, work.grid, window_for(volume, work.modality, each), picture)
     print(f"\n{volume.shape_kji[0]} slices became {result.volume.shape_kji[0]} in {seconds:.0f} s.")
-    print(f"Volume   {output}\nPicture  {picture}\n{result.provenance['derived']}")
+    print("\n".join([f"Volume   {output}", *(f"Picture  {each}" for each in pictures), result.provenance["derived"]]))
+
+
+def _ending(window: str) -> str:
+    """What tells pictures of several windows apart; the automatic one has the plain name."""
+    return "" if window == "auto" else "_" + window.replace("/", "_")

@@ -30,10 +30,12 @@ def upsample_command(
     extent: arguments.Extent = "centres",
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
+    equalize_slices: arguments.EqualizeSlices = False,
     format: arguments.Format = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
     report: arguments.Report = None,
+    window: arguments.Window = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result or report.")] = False,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print progress as one JSON object per line.")
@@ -43,8 +45,10 @@ def upsample_command(
 
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
-    wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit)
-    job = Job(input, output, wanted, format, overwrite, DicomSettings(deterministic_uids, compress), report)
+    wanted = arguments.options(
+        spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices
+    )
+    job = Job(input, output, wanted, format, overwrite, DicomSettings(deterministic_uids, compress), report, window)
     # Before the progress bar, so that a refusal stands alone.
     check_job(job)
     with progress_report(json_progress) as progress:

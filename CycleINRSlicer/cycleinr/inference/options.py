@@ -22,6 +22,8 @@ class UpsampleOptions:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
         memory_limit_gb: Bound on memory beside the input and output volumes; None for 0.65 GB,
             or half of what is free where that is less (on a GPU, a share of its own memory).
+        equalize_slices: Even the slices' brightness out before the network and put it back into the result, for 2D MR
+            whose brightness jumps from slice to slice.
     """
 
     target: Target
@@ -31,6 +33,7 @@ class UpsampleOptions:
     model: str = "auto"
     device: str = "auto"
     memory_limit_gb: float | None = None
+    equalize_slices: bool = False
 
 
 @dataclass(frozen=True)

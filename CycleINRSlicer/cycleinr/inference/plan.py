@@ -14,8 +14,9 @@ from ..network.config import NEIGHBOURS, NetworkConfig
 from ..profile import MAX_TAU
 from ..threads import CrewSize, computing_threads
 from ..volume import Volume
+from .acquisition import acquisition_warnings
 from .limits import limit_warnings
-from .models import choose_model
+from .models import ModelChoice, choose_model
 from .options import UpsampleOptions
 from .tiling import Tiling
 
@@ -120,8 +121,17 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
         seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         tiling=tiling,
-        warnings=limit_warnings(grid, tau, model.card),
+        warnings=_warnings(volume, options, model, grid, tau),
     )
+
+
+def _warnings(
+    volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, tau: float
+) -> tuple[str, ...]:
+    found = limit_warnings(grid, tau, model.card)
+    if model.modality == "MR" and not grid.is_identity:
+        found += acquisition_warnings(volume, grid.axis, options.equalize_slices)
+    return found
 
 
 @dataclass(frozen=True)

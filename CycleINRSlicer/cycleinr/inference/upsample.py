@@ -16,13 +16,14 @@ import torch
 
 from .. import __version__
 from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
-from ..grid import to_axis_first
+from ..grid import from_axis_first, to_axis_first
 from ..host_memory import empty_result
 from ..intensity import IntensityScale, intensity_scale
 from ..network.conditioning import Slicing
 from ..network.config import NetworkConfig
 from ..network.model import CycleINR
 from ..network.weights import load_network
+from ..slice_brightness import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
@@ -82,14 +83,33 @@ def upsample(
         warnings.warn(text, RequestWarning, stacklevel=2)
     choice = choose_device(options.device)
     _LOG.info("%s %s", choice.reason, work.model_reason)
-    run = _Run(volume, work, progress, cancelled, options.memory_limit_gb)
+    gains = log_gains(to_axis_first(volume.array, work.grid.axis)) if options.equalize_slices else None
+    run = _Run(_evened(volume, work, gains), work, progress, cancelled, options.memory_limit_gb)
     array, device = run.compute(choice.device)
+    if gains is not None:
+        array = _with_brightness(array, volume, work, gains)
     progress(Progress("Done", 1.0, 0.0))
     result = volume.with_array(array, work.ijk_to_ras)
-    return Result(result, provenance(work, device), work.warnings)
+    return Result(result, provenance(work, device, options), work.warnings)
 
 
-def provenance(work: Plan, device: Device) -> dict[str, str]:
+def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
+    if gains is None:
+        return volume
+    stack = evened(to_axis_first(volume.array, work.grid.axis), gains)
+    return volume.with_array(from_axis_first(stack, work.grid.axis))
+
+
+def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.ndarray) -> np.ndarray:
+    """A result of evened slices with the scan's own brightness, type and range."""
+    result = empty_result(work.shape_kji, volume.array.dtype)
+    fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
+    of_result = gains_of_result(gains, work.grid, covering_grid(work.grid, work.tau).profile)
+    put_back(fine, of_result, float(volume.array.min()), float(volume.array.max()), out)
+    return result
+
+
+def provenance(work: Plan, device: Device, options: UpsampleOptions) -> dict[str, str]:
     """What travels with a result so that it can be judged and made again; ``warnings`` is there if there are any."""
     said = {"warnings": " ".join(work.warnings)} if work.warnings else {}
     return {
@@ -104,6 +124,7 @@ def provenance(work: Plan, device: Device) -> dict[str, str]:
         "extent": "centres" if work.grid.first_mm == 0 else "edges",
         "tau": f"{work.tau:.6g}",
         "slice_profile": work.tau_reason,
+        "equalized_slices": "yes" if options.equalize_slices else "no",
         "device": device.label,
         **said,
         "derived": DERIVED,

@@ -218,6 +218,8 @@ def _options(message: object) -> UpsampleOptions:
     _expect_keys(target, {field.name for field in fields(Target)})
     if type(target["isotropic"]) is not bool:
         raise ProtocolError(f"isotropic is {target['isotropic']!r}; true or false is needed.")
+    if type(message["equalize_slices"]) is not bool:
+        raise ProtocolError(f"equalize_slices is {message['equalize_slices']!r}; true or false is needed.")
     texts = {name: message[name] for name in ("axis", "extent", "model", "device")}
     for name, value in texts.items():
         if not _is_text(value):
@@ -230,6 +232,7 @@ def _options(message: object) -> UpsampleOptions:
         ),
         thickness_mm=_number_or_none(message["thickness_mm"], "thickness_mm"),
         memory_limit_gb=_number_or_none(message["memory_limit_gb"], "memory_limit_gb"),
+        equalize_slices=message["equalize_slices"],
         **texts,
     )
 

@@ -177,9 +177,9 @@ class Worker:
         report(Progress("Handing over", 1.0, 0.0))
         place = {"shape_kji": None, "ijk_to_ras": None}
         if check.self_check is not None:
-            error_map = check.self_check.error_map
-            np.save(file_in(self._folder, request.output), error_map.array, allow_pickle=False)
-            place = {"shape_kji": list(error_map.shape_kji), "ijk_to_ras": error_map.ijk_to_ras.tolist()}
+            shown = check.expected_error
+            np.save(file_in(self._folder, request.output), shown.array, allow_pickle=False)
+            place = {"shape_kji": list(shown.shape_kji), "ijk_to_ras": shown.ijk_to_ras.tolist()}
         self._stop_if_cancelled(request.id)
         return {"numbers": numbers(check), **place}
 
