@@ -1,5 +1,6 @@
 """Brightness steps and interleaved motion of 2D MR: a real scan, and the same scan with known gains and shifts."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,22 +15,22 @@ from cycleinr.slice_brightness import log_gains, typical_step
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
-EVERY = 4
+EVERY, SLICES = 2, 24
 STEP = 0.08
 
 
 @pytest.fixture(scope="module")
 def still() -> Volume:
-    """A head MR of 15 thin slices, 4 mm apart."""
+    """A head MR of 24 thin slices, 2 mm apart."""
     fine = replace(read_volume(REPOSITORY / "Testing/data/mr_head_1mm.nii.gz"), modality="MR")
     affine = fine.ijk_to_ras @ np.diag([1.0, 1.0, EVERY, 1.0])
-    return Volume(np.ascontiguousarray(fine.array[: 15 * EVERY : EVERY]), affine, "MR")
+    return Volume(np.ascontiguousarray(fine.array[: SLICES * EVERY : EVERY]), affine, "MR")
 
 
 @pytest.fixture(scope="module")
 def banded(still) -> Volume:
     """Odd slices brighter than even ones."""
-    factors = 1 + STEP * (np.arange(15) % 2)
+    factors = 1 + STEP * (np.arange(SLICES) % 2)
     return still.with_array(np.rint(still.array * factors[:, None, None]).astype(still.array.dtype))
 
 
@@ -40,8 +41,8 @@ def asked(thickness_mm=0.0, **changes) -> UpsampleOptions:
 def test_steps_are_measured_to_their_size(still, banded):
     assert typical_step(log_gains(still.array)) < 0.01
     assert typical_step(log_gains(banded.array)) == pytest.approx(np.log(1 + STEP), abs=0.01)
-    gains = log_gains(banded.array)
-    assert np.allclose(np.diff(gains)[2:-2], np.where(np.arange(2, 12) % 2, -1, 1) * np.log(1 + STEP), atol=0.03)
+    jumps = np.diff(log_gains(banded.array))[2:-2]
+    assert np.allclose(jumps, np.where(np.arange(len(jumps)) % 2, -1, 1) * np.log(1 + STEP), atol=0.02)
 
 
 @pytest.mark.parametrize("pixels", [(0.0, 1.0), (-0.7, 0.7)])
@@ -53,14 +54,14 @@ def test_a_displacement_of_odd_slices_is_measured_to_its_size(still, pixels):
 
     found, before = interleaved_displacement(array), interleaved_displacement(still.array)
 
-    assert np.allclose((found.rows, found.columns), pixels, atol=0.3) and found.agreement >= 0.9
-    assert np.hypot(before.rows, before.columns) < 0.2
+    assert np.allclose((found.rows, found.columns), pixels, atol=0.1) and found.agreement >= 0.9
+    assert np.hypot(before.rows, before.columns) < 0.1
 
 
 def test_plan_tells_steps_and_motion_and_nothing_of_a_sound_scan(still, banded):
     assert plan(still, asked()).warnings == ()
     (text,) = plan(banded, asked()).warnings
-    assert "8% from slice to slice" in text and "--equalize-slices" in text
+    assert re.search("[78]% from slice to slice", text) and "--equalize-slices" in text
     (text,) = plan(banded, asked(equalize_slices=True)).warnings
     assert "evened out" in text
     moved = still.array.copy()
@@ -103,12 +104,12 @@ def test_slabs_get_their_brightness_back_when_re_sliced(banded):
     scan = replace(banded, slice_thickness_mm=None)
     fine = upsample(scan, asked(None, equalize_slices=True, extent="edges")).volume.array.astype(float)
 
-    again = fine[: 15 * EVERY].reshape(15, EVERY, *fine.shape[1:]).mean(axis=1)
+    again = fine[: SLICES * EVERY].reshape(SLICES, EVERY, *fine.shape[1:]).mean(axis=1)
 
     tissue = scan.array > 0.2 * scan.array.max()
     ratio = again[tissue] / scan.array[tissue]
     assert abs(np.median(ratio) - 1) < 0.002 and np.percentile(np.abs(ratio - 1), 90) < 0.05
-    steps = [np.median(again[n][tissue[n]] / scan.array[n][tissue[n]]) for n in range(2, 13)]
+    steps = [np.median(again[n][tissue[n]] / scan.array[n][tissue[n]]) for n in range(2, SLICES - 2)]
     assert np.abs(np.array(steps) - 1).max() < 0.01
 
 
