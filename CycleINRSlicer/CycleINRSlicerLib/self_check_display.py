@@ -84,9 +84,10 @@ def _composites() -> list:
 
 
 def _showLegend(mapNode, isVisible: bool) -> None:
-    """Slicer's colour legend beside the map; a Slicer without the module Colors leaves it to the panel's text."""
-    if hasattr(slicer.modules, "colors"):
-        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(mapNode)
+    """Slicer's colour legend beside the map; without the module Colors, the panel's text alone says the scale."""
+    logic = slicer.modules.colors.logic() if hasattr(slicer.modules, "colors") else None
+    if hasattr(logic, "AddDefaultColorLegendDisplayNode"):
+        legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
         legend.SetTitleText(_("Expected error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
         legend.SetVisibility(isVisible)
 
