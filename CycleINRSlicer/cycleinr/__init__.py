@@ -1,7 +1,99 @@
 """CycleINR: through-plane super-resolution of CT and MR volumes at any ratio.
 
-The package is free of Slicer and Qt. Importing it imports neither torch nor SimpleITK: those load when a function
-that needs them is called, so that the command line answers ``--help`` at once and Slicer starts no slower.
+>>> import cycleinr as ci
+>>> scan = ci.read("ct_head_5mm.nii.gz")
+>>> fine = ci.upsample(scan[:20, 200:216, 170:186], spacing=1.0)
+>>> fine.volume
+Volume(16 x 16 x 96, ...)
+>>> fine.save("fine.nii.gz")
+
+Volumes are arrays in (K, J, I) order with a 4x4 matrix from (i, j, k) to RAS millimetres. Results are derived, not
+acquired: not for primary diagnosis. Every error that is raised on purpose is a ``CycleinrError``, whose text names
+value, cause and remedy.
+
+The package is free of Slicer and Qt. Importing it imports nothing else: torch, SimpleITK and NumPy load when something
+that needs them is used, so that the command line answers ``--help`` at once and Slicer starts no slower.
 """
 
+from __future__ import annotations
+
 __version__ = "0.1.0"
+
+# As typing's, whose import takes longer than all else here
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .api import Forecast, Upsampler, load_model, plan, read, upsample, write
+    from .errors import (
+        Cancelled,
+        CycleinrError,
+        DeviceError,
+        GeometryError,
+        InputError,
+        ModelError,
+        OutOfMemoryError,
+        OutputError,
+        RequestError,
+        RequestWarning,
+    )
+    from .inference.options import Progress
+    from .result import Provenance, Result
+    from .volume import Volume
+
+_ERRORS = (
+    "Cancelled",
+    "CycleinrError",
+    "DeviceError",
+    "GeometryError",
+    "InputError",
+    "ModelError",
+    "OutOfMemoryError",
+    "OutputError",
+    "RequestError",
+    "RequestWarning",
+)
+_HOMES = {
+    **dict.fromkeys(("upsample", "Upsampler", "plan", "Forecast", "read", "write", "load_model"), "api"),
+    "Volume": "volume",
+    **dict.fromkeys(("Result", "Provenance"), "result"),
+    "Progress": "inference.options",
+    **dict.fromkeys(_ERRORS, "errors"),
+}
+"""Which module each public name comes from, when it is first asked for."""
+
+__all__ = [
+    "Cancelled",
+    "CycleinrError",
+    "DeviceError",
+    "Forecast",
+    "GeometryError",
+    "InputError",
+    "ModelError",
+    "OutOfMemoryError",
+    "OutputError",
+    "Progress",
+    "Provenance",
+    "RequestError",
+    "RequestWarning",
+    "Result",
+    "Upsampler",
+    "Volume",
+    "load_model",
+    "plan",
+    "read",
+    "upsample",
+    "write",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,7 +21,7 @@ from .volume import Volume
 from .windows import check_window
 
 if TYPE_CHECKING:
-    from .inference.upsample import Result
+    from .result import Provenance, Result
 
 FORMATS = ("auto", "image", "dicom")
 
@@ -68,14 +68,14 @@ class JobResult:
 
     :param output: where it is.
     :param volume: the finer volume.
-    :param provenance: how it was made; see `cycleinr.inference.upsample.provenance`.
+    :param provenance: how it was made; see `cycleinr.result.Provenance`.
     :param seconds: wall time of reading, computing and writing.
     :param notes: what the user should know about it, a sentence each.
     """
 
     output: Path
     volume: Volume
-    provenance: dict[str, str]
+    provenance: Provenance
     seconds: float
     notes: tuple[str, ...] = ()
 
@@ -216,7 +216,7 @@ def _check_dicom(job: Job) -> None:
         series_files(job.input)
 
 
-def _write_dicom(job: Job, volume: Volume, provenance: dict[str, str]) -> tuple[str, ...]:
+def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str, ...]:
     from .dicom_out import write_dicom_series
     from .files.dicom import series_files
 

@@ -46,9 +46,9 @@ class Volume:
     >>> import cycleinr as ci
     >>> scan = ci.Volume.read("ct_head_5mm.nii.gz")
     >>> scan
-    Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 3071, int16)
+    Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 2170, int16)
     >>> scan[10:20, :, ::2]
-    Volume(179 x 422 x 10, 0.977 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 3071, int16)
+    Volume(179 x 422 x 10, 0.977 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 1938, int16)
 
     Args:
         array: Samples of shape (K, J, I), any integer or floating type; HU for CT.
@@ -251,7 +251,7 @@ class Volume:
 
         >>> import cycleinr as ci, SimpleITK as sitk
         >>> ci.Volume.from_simpleitk(sitk.ReadImage("ct_head_5mm.nii.gz"), modality="CT")
-        Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, CT, -1024 to 3071, int16)
+        Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, CT, -1024 to 2170, int16)
 
         Args:
             image: 3-D, one value a voxel.
@@ -282,7 +282,7 @@ class Volume:
 
         >>> import cycleinr as ci, nibabel
         >>> ci.Volume.from_nibabel(nibabel.load("ct_head_5mm.nii.gz"), modality="CT")
-        Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, CT, -1024 to 3071, int16)
+        Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, CT, -1024 to 2170, int16)
 
         Args:
             image: 3-D, or 4-D with one frame.

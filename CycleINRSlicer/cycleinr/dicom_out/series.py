@@ -33,7 +33,7 @@ _SHORT_TEXT = 1024
 class Made:
     """How a result was made, in the texts that go into its headers.
 
-    :param provenance: as `cycleinr.inference.upsample.provenance` gives it.
+    :param provenance: as `cycleinr.result.Provenance` gives it.
     :param when: the time that is written; None writes none, so that the same run gives the same files.
     :raises RequestError: something is missing in `provenance`.
     """

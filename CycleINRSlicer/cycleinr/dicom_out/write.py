@@ -62,7 +62,7 @@ def write_dicom_series(
         scouts among them are left out. In Slicer: `slicer.dicomDatabase.fileForInstance` of each of the volume node's
         "DICOM.instanceUIDs".
     :param folder: a new or an empty folder to be made; its parent must exist. Gets IM0001.dcm and so on.
-    :param provenance: how the result was made, as `cycleinr.inference.upsample.provenance` gives it.
+    :param provenance: how the result was made, as `cycleinr.result.Provenance` gives it.
     :param overwrite: replace a series that this function wrote there before. Any other content is never replaced.
     :returns: what was written, and the largest rounding error.
     :raises InputError: the source's headers are damaged, or of several series, patients or studies; or the volume

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
 
 
 @contextmanager
-def sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Iterator[None]:
+def sidecar(path: str | Path, content: Mapping[str, object], overwrite: bool = False) -> Iterator[None]:
     """What is known about a result, as `<path>.json` beside it; the block writes the result itself.
 
     The file is complete on the disk before the block begins, and gets its name after it, so that a disk which is full
@@ -129,7 +129,7 @@ def sidecar(path: str | Path, content: dict, overwrite: bool = False) -> Iterato
     """
     target = Path(f"{path}.json")
     check_target(target, overwrite)
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(dict(content), indent=2, ensure_ascii=False) + "\n"
     with in_one_piece(), staging_folder(target) as folder:
         staged = folder / target.name
         staged.write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ from .dicom_header import modality_of, opened, photometric_of, quiet
 from .dicom_length import is_truncated
 from .dicom_slices import SliceHeader, stack, thickness_of
 from .names import check_scan_name
-from .room import check_room, out_of_memory
+from .room import check_room, out_of_memory, unread
 
 if TYPE_CHECKING:
     import pydicom
@@ -55,8 +55,8 @@ def looks_like_dicom(path: Path) -> bool:
     return _has_mark(path) or path.suffix.lower() in _DICOM_SUFFIXES
 
 
-def read_dicom(path: Path) -> Volume:
-    """Read one DICOM series.
+def read_dicom(path: Path, header_only: bool = False) -> Volume:
+    """Read one DICOM series, or its headers, with zeros that take no memory for voxels.
 
     :param path: a folder that holds one series of CT or MR slices, or one file, which stands for its series in its
         folder. A file holds one slice or, as an enhanced image, several. Subfolders are not searched; scout images
@@ -71,8 +71,9 @@ def read_dicom(path: Path) -> Volume:
     _check_kind(slices)
     ordered, ijk_to_ras = stack([frame for s in slices for frame in ([s] if s.frames is None else frames_of(s))])
     first = ordered[0]
+    shape = len(ordered), *first.rows_columns
     return Volume(
-        _pixels_of(ordered),
+        unread(shape, _type_of(ordered)) if header_only else _pixels_of(ordered),
         ijk_to_ras,
         modality=first.modality,
         slice_thickness_mm=thickness_of(ordered),
@@ -293,7 +294,7 @@ def _check_single(slices: list[SliceHeader]) -> None:
 
 def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
     """Rescaled pixels (K, J, I) of slices in order."""
-    whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
+    whole = _is_whole(ordered)
     read = _read_slices if ordered[0].frame is None else read_frames
     check_room("The series", (len(ordered), *ordered[0].rows_columns), "32-bit")
     try:
@@ -306,6 +307,15 @@ def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
     except Exception as error:
         raise (out_of_memory("the series") if "allocat" in str(error) else _first_undecodable(ordered)) from error
     return _smallest_integers(array) if whole else array
+
+
+def _type_of(ordered: list[SliceHeader]) -> type:
+    """What most series of this kind come to; the values of those of 16 bits may need 32."""
+    return np.int16 if _is_whole(ordered) else np.float32
+
+
+def _is_whole(ordered: list[SliceHeader]) -> bool:
+    return all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
 
 
 def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from . import headers, nifti
 from .atomic import check_target, publish, staging_folder
 from .bridges import to_simpleitk
 from .lps import ras_from_lps
-from .room import check_room, out_of_memory
+from .room import check_room, out_of_memory, type_of, unread
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -43,8 +45,8 @@ def image_suffix(path: str | Path) -> str:
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
 
 
-def read_image(path: Path) -> Volume:
-    """Read one 3-D image file.
+def read_image(path: Path, header_only: bool = False) -> Volume:
+    """Read one 3-D image file, or its header, with zeros that take no memory for voxels.
 
     A NIfTI file without qform and sform is placed as ITK and 3D Slicer place it.
 
@@ -56,7 +58,8 @@ def read_image(path: Path) -> Volume:
 
     path = Path(path)
     suffix = image_suffix(path)
-    if damage := (nifti if suffix in _NIFTI else headers).find_damage(path):
+    damage = nifti.find_damage(path, header_only) if suffix in _NIFTI else headers.find_damage(path)
+    if damage:
         raise InputError(f"{path.name} is damaged: {damage}. Copy or export the file again.")
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
@@ -65,9 +68,10 @@ def read_image(path: Path) -> Volume:
         try:
             reader.ReadImageInformation()
             _check_content(path, reader)
-            check_room(path.name, reader.GetSize(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-            image = reader.Execute()
-            array = sitk.GetArrayFromImage(image)
+            kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+            check_room(path.name, reader.GetSize(), kind)
+            image = reader if header_only else reader.Execute()
+            array = unread(image.GetSize()[::-1], type_of(kind)) if header_only else sitk.GetArrayFromImage(image)
         except MemoryError as error:
             raise out_of_memory(path.name) from error
         except RuntimeError as error:
@@ -76,7 +80,7 @@ def read_image(path: Path) -> Volume:
 
 
 def write_volume(
-    volume: Volume, path: str | Path, metadata: dict[str, str] | None = None, overwrite: bool = False
+    volume: Volume, path: str | PathLike[str], metadata: Mapping[str, str] | None = None, overwrite: bool = False
 ) -> None:
     """Write a volume so that the file appears complete or not at all.
 
@@ -146,7 +150,7 @@ def _affine_of(image: SimpleITK.Image) -> np.ndarray:
     return affine
 
 
-def _header_fields(metadata: dict[str, str], suffix: str) -> dict[str, str]:
+def _header_fields(metadata: Mapping[str, str], suffix: str) -> dict[str, str]:
     # Line breaks would end a field early, so that its rest were read as a field of the format's own.
     texts = {str(key): " ".join(str(value).split()) for key, value in metadata.items()}
     if suffix in _NIFTI:

@@ -77,8 +77,8 @@ def _no_room(path: Path, error: OSError) -> InputError:
     )
 
 
-def find_damage(path: Path) -> str | None:
-    """Say what is wrong with a .nii or .nii.gz file, None if it is complete.
+def find_damage(path: Path, header_only: bool = False) -> str | None:
+    """Say what is wrong with a .nii or .nii.gz file, or with its header alone, None if it is complete.
 
     Compressed files are decompressed once, which also verifies their checksum.
     """
@@ -92,6 +92,8 @@ def find_damage(path: Path) -> str | None:
                 return "its header says that it is one of a pair of files (.hdr and .img), and has no voxels of its own"
             if not _is_placed(header):
                 return "its header places it nowhere: a number of its transform is infinite or not a number"
+            if header_only:
+                return None
             found = len(header)
             while chunk := file.read(_CHUNK_BYTES):
                 found += len(chunk)

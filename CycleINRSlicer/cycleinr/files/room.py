@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..errors import OutOfMemoryError
 from ..host_memory import available_memory_bytes
 
@@ -25,6 +27,17 @@ def check_room(name: str, size: Sequence[int], kind: str) -> None:
             f"{name} takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
             "Close other programs, or crop the scan."
         )
+
+
+def type_of(kind: str) -> np.dtype:
+    """NumPy's type for SimpleITK's name of a sample's type; for complex and other ones one that no scan has."""
+    bits = re.match(r"(\d+)-bit (signed integer|unsigned integer|float)$", kind)
+    return np.dtype(f"{bits[2][0].replace('s', 'i')}{int(bits[1]) // 8}" if bits else np.complex64)
+
+
+def unread(shape: Sequence[int], dtype: np.dtype | type) -> np.ndarray:
+    """What stands for voxels that are not read: zeros of this shape and type that take no memory."""
+    return np.broadcast_to(np.zeros((), dtype), tuple(shape))
 
 
 def out_of_memory(name: str) -> OutOfMemoryError:

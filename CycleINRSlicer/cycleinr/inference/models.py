@@ -34,6 +34,22 @@ def bundled_weights(name: str) -> Path:
     return MODELS_FOLDER / f"{name}.safetensors"
 
 
+def find_weights(request: str) -> Path:
+    """The file of a bundled model, or the weights file of that path.
+
+    Raises:
+        ModelError: No such file.
+    """
+    weights = bundled_weights(request) if request in BUNDLED else Path(request)
+    # pathlib would raise for a name that is too long.
+    if not os.path.exists(weights):
+        raise ModelError(
+            f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file that was "
+            "trained with cycleinr train."
+        )
+    return weights
+
+
 def choose_model(volume: Volume, request: str) -> ModelChoice:
     """Find the weights that ``request`` means for this volume.
 
@@ -46,18 +62,11 @@ def choose_model(volume: Volume, request: str) -> ModelChoice:
     """
     if request == "auto":
         modality, reason = _modality(volume)
-        weights = bundled_weights(modality.lower())
+        weights = find_weights(modality.lower())
         reason = f"{modality} model: {reason}"
-    elif request in BUNDLED:
-        weights, reason = bundled_weights(request), f"{request.upper()} model, as asked for."
     else:
-        weights, reason = Path(request), f"The weights {Path(request).name}, as asked for."
-    # pathlib would raise for a name that is too long.
-    if not os.path.exists(weights):
-        raise ModelError(
-            f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file that was "
-            "trained with cycleinr train."
-        )
+        weights, known = find_weights(request), request in BUNDLED
+        reason = f"{request.upper()} model, as asked for." if known else f"The weights {weights.name}, as asked for."
     card = read_card(weights)
     if architecture(card) != CYCLEINR:
         raise ModelError(

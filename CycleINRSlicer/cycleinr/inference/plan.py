@@ -96,6 +96,11 @@ def plan(volume: Volume, options: UpsampleOptions) -> Plan:
         OutOfMemoryError: The memory limit is below what one row of pixels takes.
     """
     _check_values(volume.array)
+    return plan_unseen(volume, options)
+
+
+def plan_unseen(volume: Volume, options: UpsampleOptions) -> Plan:
+    """``plan`` without a look at the values, unless they have to decide between CT and MR; same errors but for them."""
     grid = plan_grid(volume, options.target, options.axis, options.extent)
     tau, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
     model = choose_model(volume, options.model)

@@ -23,6 +23,7 @@ from ..network.conditioning import Slicing
 from ..network.config import NetworkConfig
 from ..network.model import CycleINR
 from ..network.weights import load_network
+from ..result import Provenance, Result
 from ..slice_brightness import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .consistency import Consistency, covering_grid
@@ -40,15 +41,6 @@ DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
 _LOG = logging.getLogger(__name__)
 _NETWORK_SHARE = 0.97
-
-
-@dataclass(frozen=True)
-class Result:
-    """The finer volume and, in words, how it was made; ``warnings`` are those of its plan."""
-
-    volume: Volume
-    provenance: dict[str, str]
-    warnings: tuple[str, ...] = ()
 
 
 def upsample(
@@ -109,26 +101,27 @@ def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.nd
     return result
 
 
-def provenance(work: Plan, device: Device, options: UpsampleOptions) -> dict[str, str]:
+def provenance(work: Plan, device: Device, options: UpsampleOptions) -> Provenance:
     """What travels with a result so that it can be judged and made again; ``warnings`` is there if there are any."""
-    said = {"warnings": " ".join(work.warnings)} if work.warnings else {}
-    return {
-        "software": "CycleINR",
-        "version": __version__,
-        "torch": torch.__version__,
-        "model": str(work.card.get("name", work.weights.stem)),
-        "weights_sha256": str(work.card["sha256"]),
-        "ratio": f"{work.grid.ratio:.6g}",
-        "spacing_mm": f"{work.grid.spacing_out_mm:.6g}",
-        "axis": work.grid.axis,
-        "extent": "centres" if work.grid.first_mm == 0 else "edges",
-        "tau": f"{work.tau:.6g}",
-        "slice_profile": work.tau_reason,
-        "equalized_slices": "yes" if options.equalize_slices else "no",
-        "device": device.label,
-        **said,
-        "derived": DERIVED,
-    }
+    more = {"equalized_slices": "yes" if options.equalize_slices else "no"}
+    if work.warnings:
+        more["warnings"] = " ".join(work.warnings)
+    return Provenance(
+        software="CycleINR",
+        version=__version__,
+        torch=torch.__version__,
+        model=str(work.card.get("name", work.weights.stem)),
+        weights_sha256=str(work.card["sha256"]),
+        ratio=work.grid.ratio,
+        spacing_mm=work.grid.spacing_out_mm,
+        axis=work.grid.axis,
+        extent="centres" if work.grid.first_mm == 0 else "edges",
+        tau=work.tau,
+        slice_profile=work.tau_reason,
+        device=device.label,
+        derived=DERIVED,
+        more=more,
+    )
 
 
 @lru_cache(maxsize=4)

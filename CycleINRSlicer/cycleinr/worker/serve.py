@@ -161,7 +161,7 @@ class Worker:
             "shape_kji": list(result.volume.shape_kji),
             "dtype": result.volume.array.dtype.name,
             "ijk_to_ras": result.volume.ijk_to_ras.tolist(),
-            "provenance": result.provenance,
+            "provenance": result.provenance.to_dict(),
             "seconds": time.monotonic() - started,
         }
 

@@ -1,0 +1,339 @@
+"""The front door: what ``import cycleinr`` offers for one scan. Importing this imports neither torch nor SimpleITK."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, cast
+
+from .errors import RequestError
+from .files import read_header, read_volume, write_volume
+from .grid import Target
+from .inference.models import BUNDLED, find_weights
+from .inference.options import ProgressCallback, UpsampleOptions, never_cancelled, no_progress
+from .inference.plan import Plan, plan_unseen
+from .keywords import callback, checked_call, number
+from .result import Result
+from .scans import Scan, volume_of
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .network.model import CycleINR
+
+
+@checked_call
+def read(path: str | PathLike[str]) -> Volume:
+    """Read a scan.
+
+    >>> import cycleinr as ci
+    >>> ci.read("ct_head_5mm.nii.gz")
+    Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 2170, int16)
+
+    Args:
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd; a folder with one DICOM series; or one file of a DICOM series.
+
+    Returns:
+        The scan in RAS. Modality and slice thickness are known for DICOM only.
+
+    Raises:
+        InputError: Missing, damaged, of another format, or no single 3-D volume.
+        GeometryError: Sheared, or DICOM slices that are not evenly stacked.
+        OutOfMemoryError: It does not fit into the memory.
+    """
+    return read_volume(path)
+
+
+@checked_call
+def write(volume: Volume | Result, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a volume, or a result with the .json file that says how it was made; whole or not at all.
+
+    >>> import cycleinr as ci
+    >>> scan = ci.read("ct_head_5mm.nii.gz")
+    >>> ci.write(scan[10:20], "part.nrrd")
+    >>> ci.read("part.nrrd").geometry_equal(scan[10:20])
+    True
+
+    Args:
+        volume: What to write.
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd.
+        overwrite: Replace existing files.
+
+    Raises:
+        OutputError: The format is not supported, the folder is missing or full, or a file exists already.
+    """
+    if isinstance(volume, Result):
+        volume.save(path, overwrite=overwrite)
+    elif isinstance(volume, Volume):
+        write_volume(volume, path, overwrite=overwrite)
+    else:
+        raise RequestError(f"A {type(volume).__name__} cannot be written. Give a cycleinr.Volume or cycleinr.Result.")
+
+
+class Upsampler:
+    """Settings for finer volumes, callable on any number of scans; the network stays loaded between them.
+
+    >>> import cycleinr as ci
+    >>> finer = ci.Upsampler(spacing=2, model="ct")
+    >>> scan = ci.read("ct_head_5mm.nii.gz")
+    >>> [finer(scan[k : k + 4, 200:216, 170:186]).volume.shape_kji for k in (0, 10)]
+    [(8, 16, 16), (8, 16, 16)]
+
+    Args:
+        spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, memory_limit: As in
+            ``upsample``.
+
+    Raises:
+        RequestError: None or several of spacing, ratio and isotropic; an unknown keyword; or a value that makes no
+            sense.
+    """
+
+    @checked_call
+    def __init__(
+        self,
+        *,
+        spacing: float | None = None,
+        ratio: float | None = None,
+        isotropic: bool = False,
+        axis: str = "auto",
+        thickness: float | None = None,
+        model: str | PathLike[str] = "auto",
+        device: str = "auto",
+        extent: str = "centres",
+        equalize_slices: bool = False,
+        memory_limit: float | None = None,
+    ) -> None:
+        self.options = UpsampleOptions(
+            target=Target(number("spacing", spacing), number("ratio", ratio), bool(isotropic)),
+            axis=axis,
+            extent=extent,
+            thickness_mm=number("thickness", thickness),
+            model=fspath(model),
+            device=device,
+            memory_limit_gb=number("memory_limit", memory_limit),
+            equalize_slices=bool(equalize_slices),
+        )
+
+    def __repr__(self) -> str:
+        return f"Upsampler({self.options})"
+
+    @checked_call
+    def __call__(
+        self,
+        scan: Scan,
+        *,
+        affine: npt.ArrayLike | None = None,
+        axes: str | None = None,
+        progress: ProgressCallback | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Make one scan finer; arguments, result and errors are those of ``upsample``."""
+        told = callback("progress", progress, no_progress)
+        asked = callback("cancelled", cancelled, never_cancelled)
+        volume = volume_of(scan, affine, axes)
+        from .inference.upsample import upsample
+
+        return upsample(volume, self.options, told, asked)
+
+    @checked_call
+    def plan(self, scan: Scan, *, affine: npt.ArrayLike | None = None, axes: str | None = None) -> Forecast:
+        """What these settings come to for a scan; arguments, result and errors are those of ``cycleinr.plan``."""
+        if isinstance(scan, (str, PathLike)) and affine is None and axes is None:
+            return _forecast(read_header(scan), self.options, values_known=False)
+        return _forecast(volume_of(scan, affine, axes), self.options, values_known=True)
+
+
+@checked_call
+def upsample(
+    scan: Scan,
+    *,
+    spacing: float | None = None,
+    ratio: float | None = None,
+    isotropic: bool = False,
+    axis: str = "auto",
+    thickness: float | None = None,
+    model: str | PathLike[str] = "auto",
+    device: str = "auto",
+    extent: str = "centres",
+    equalize_slices: bool = False,
+    memory_limit: float | None = None,
+    affine: npt.ArrayLike | None = None,
+    axes: str | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Result:
+    """Make the slices of a CT or MR scan finer. Give one of ``spacing``, ``ratio`` and ``isotropic``.
+
+    Results are derived, not acquired: not for primary diagnosis. Integer types stay, HU stay HU, in-plane samples never
+    move, and the input is not modified.
+
+    >>> import cycleinr as ci
+    >>> scan = ci.read("ct_head_5mm.nii.gz")[:, 200:216, 170:186]
+    >>> fine = ci.upsample(scan, spacing=1.0)
+    >>> fine.volume.shape_kji, fine.volume.spacing_ijk_mm[2]
+    ((166, 16, 16), 1.0)
+    >>> fine.provenance.model, fine.provenance.tau
+    ('ct-...', 1.0)
+
+    An array says where it lies; nothing is guessed:
+
+    >>> fine = ci.upsample(scan.array, affine=scan.ijk_to_ras, axes="kji", ratio=5 / 3)
+
+    Args:
+        scan: A path that ``read`` takes, a ``Volume``, a ``SimpleITK.Image``, a nibabel image, or an array with
+            ``affine`` and ``axes``.
+        spacing: Distance between the new slices' centres in mm.
+        ratio: How many times finer, 1 or more; need not be whole.
+        isotropic: True for the mean of the in-plane spacings.
+        axis: Through-plane axis "i", "j", "k", or "auto" for the one with the largest spacing.
+        thickness: Slice thickness in mm; 0 for thin slices with gaps, None for what the scan says, else contiguous
+            slabs.
+        model: "auto" (CT or MR by the scan), "ct", "mr", or the path of a weights file.
+        device: "auto" (a GPU that works, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
+        extent: "centres" ends at the outermost slices' centres, "edges" covers their outer halves too.
+        equalize_slices: Compute with the slices' brightness evened, and put it back; for 2D MR with bright and dark
+            slices.
+        memory_limit: Most memory beside the volumes in GB; None for 0.65 GB, or half of what is free if that is less.
+        affine: 4x4 matrix from (i, j, k) to RAS mm; for arrays only.
+        axes: Order of an array's dimensions: "kji" (SimpleITK's arrays) or "ijk" (nibabel's); for arrays only.
+        progress: Called often with a ``Progress`` (phase, fraction, remaining_s), from this thread.
+        cancelled: Asked often; True ends the work at once.
+
+    Returns:
+        The finer volume and how it was made.
+
+    Raises:
+        InputError: The scan cannot be read, is no 3-D volume of finite numbers, or is an array without a place.
+        GeometryError: Axes or slice positions rule it out, or an array is plainly transposed.
+        RequestError: None or several targets, an unknown keyword, or a value that does not fit the scan.
+        ModelError, DeviceError, OutOfMemoryError: As their names say.
+        Cancelled: ``cancelled`` said so.
+
+    Warns:
+        RequestWarning: The request is outside what the weights were trained for; the result's ``warnings`` say so too.
+    """
+    upsampler = Upsampler(
+        spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
+        extent=extent, equalize_slices=equalize_slices, memory_limit=memory_limit,
+    )  # fmt: skip
+    return upsampler(scan, affine=affine, axes=axes, progress=progress, cancelled=cancelled)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a request comes to before anything of it is computed.
+
+    Attributes:
+        shape_kji: Number of samples of the result along k, j and i.
+        spacing_ijk_mm: The result's spacing along i, j and k.
+        axis: Through-plane axis.
+        ratio: Acquired slice spacing / the result's.
+        tau: Relative slice thickness: thickness / spacing of the acquired slices; ``thickness_reason`` says why.
+        model: Name of the weights; None where only the values can tell CT from MR. ``model_reason`` says why.
+        memory_gb: Estimate of the whole process's peak.
+        seconds: Estimate of the time on this computer's CPU.
+        warnings: What to know of the request before the result is trusted, a sentence each.
+    """
+
+    shape_kji: tuple[int, int, int]
+    spacing_ijk_mm: tuple[float, float, float]
+    axis: str
+    ratio: float
+    tau: float
+    thickness_reason: str
+    model: str | None
+    model_reason: str
+    memory_gb: float
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@checked_call
+def plan(
+    scan: Scan,
+    *,
+    spacing: float | None = None,
+    ratio: float | None = None,
+    isotropic: bool = False,
+    axis: str = "auto",
+    thickness: float | None = None,
+    model: str | PathLike[str] = "auto",
+    device: str = "auto",
+    extent: str = "centres",
+    equalize_slices: bool = False,
+    memory_limit: float | None = None,
+    affine: npt.ArrayLike | None = None,
+    axes: str | None = None,
+) -> Forecast:
+    """Say what ``upsample`` would give, and what it would take. Of a path, only headers are read.
+
+    >>> import cycleinr as ci
+    >>> forecast = ci.plan("ct_head_5mm.nii.gz", ratio=5 / 3)
+    >>> forecast.shape_kji, forecast.spacing_ijk_mm[2]
+    ((56, 422, 358), 3.0)
+    >>> forecast.model is None, ci.plan("ct_head_5mm.nii.gz", ratio=5 / 3, model="ct").model
+    (True, 'ct-...')
+
+    Args:
+        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, memory_limit, affine,
+            axes: As in ``upsample``.
+
+    Raises:
+        InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values themselves
+            are not checked.
+    """
+    upsampler = Upsampler(
+        spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
+        extent=extent, equalize_slices=equalize_slices, memory_limit=memory_limit,
+    )  # fmt: skip
+    return upsampler.plan(scan, affine=affine, axes=axes)
+
+
+@checked_call
+def load_model(model: str | PathLike[str]) -> CycleINR:
+    """The network itself, a ``torch.nn.Module`` on the CPU in evaluation mode; needs PyTorch.
+
+    >>> import cycleinr as ci
+    >>> network = ci.load_model("ct")
+    >>> network.training, network.config.width
+    (False, 64)
+
+    Args:
+        model: "ct", "mr", or the path of a weights file.
+
+    Raises:
+        RequestError: PyTorch is not installed.
+        ModelError: The weights or their card are missing, damaged, or of another network.
+    """
+    weights = find_weights(fspath(model))
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise RequestError(
+            "The network is a PyTorch module, and PyTorch is not installed. Install it with: pip install torch"
+        ) from error
+    from .network.weights import load_network
+
+    return cast("CycleINR", load_network(weights))
+
+
+def _forecast(scan: Volume, options: UpsampleOptions, values_known: bool) -> Forecast:
+    untold = options.model == "auto" and scan.modality is None and not values_known
+    # Both bundled networks are of one size, so either serves for an estimate
+    work: Plan = plan_unseen(scan, replace(options, model=BUNDLED[0]) if untold else options)
+    reason = "CT or MR: the header does not say, so the values will decide." if untold else work.model_reason
+    return Forecast(
+        shape_kji=work.shape_kji,
+        spacing_ijk_mm=work.spacing_ijk_mm,
+        axis=work.grid.axis,
+        ratio=work.grid.ratio,
+        tau=work.tau,
+        thickness_reason=work.tau_reason,
+        model=None if untold else str(work.card.get("name", work.weights.stem)),
+        model_reason=reason,
+        memory_gb=work.peak_gigabytes,
+        seconds=work.seconds,
+        warnings=work.warnings,
+    )

@@ -1,0 +1,161 @@
+"""A finer volume and how it was made. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from .errors import InputError
+from .volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Provenance(Mapping[str, str]):
+    """How a result was made, so that it can be judged and made again.
+
+    Programs use the fields. Files, DICOM headers and Slicer's nodes hold the texts of ``to_dict``; read as a mapping, a
+    provenance is just these texts.
+
+    >>> import cycleinr as ci
+    >>> how = ci.upsample(ci.read("ct_head_5mm.nii.gz")[:4, 200:216, 170:186], ratio=2).provenance
+    >>> how.spacing_mm, how["spacing_mm"], how.axis
+    (2.5, '2.5', 'k')
+    >>> ci.Provenance.from_dict(how.to_dict()) == how
+    True
+
+    Attributes:
+        software, version: What computed it.
+        model, weights_sha256: Name and SHA-256 of the weights.
+        ratio: Acquired slice spacing / the result's.
+        spacing_mm: Distance between the result's slice centres.
+        axis: Through-plane axis "i", "j" or "k".
+        extent: "centres" or "edges"; what the outermost slices are.
+        tau: Relative slice thickness: thickness / spacing of the acquired slices.
+        slice_profile: Where that thickness comes from, in words.
+        device: Where it was computed.
+        derived: That it is derived and not for primary diagnosis, in words.
+        torch: PyTorch's version; empty where it took no part.
+        more: Further texts, by their keys.
+    """
+
+    software: str
+    version: str
+    model: str
+    weights_sha256: str
+    ratio: float
+    spacing_mm: float
+    axis: str
+    extent: str
+    tau: float
+    slice_profile: str
+    device: str
+    derived: str
+    torch: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, str]:
+        """The texts that travel with the result; numbers have six digits."""
+        own = {name: getattr(self, name) for name in _IN_ORDER}
+        texts = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in own.items()}
+        return {key: text for key, text in texts.items() if text or key != "torch"} | dict(self.more)
+
+    @classmethod
+    def from_dict(cls, texts: Mapping[str, str]) -> Provenance:
+        """Provenance from the texts of ``to_dict``, also those of earlier versions.
+
+        Raises:
+            InputError: A text is missing, or is no number where it should be one.
+        """
+        missing = [name for name in _IN_ORDER if name not in texts and name != "torch"]
+        if missing:
+            raise InputError(
+                f"The provenance lacks {', '.join(missing)}, so it does not say how the result was made. "
+                "Take the .json file that was written beside the result."
+            )
+        try:
+            numbers = {name: float(texts[name]) for name in _NUMBERS}
+        except ValueError as error:
+            raise InputError(
+                f"The provenance is damaged ({error}). Take the .json file that was written beside the result."
+            ) from error
+        own = {name: str(texts.get(name, "")) for name in _IN_ORDER if name not in _NUMBERS}
+        more = {key: str(text) for key, text in texts.items() if key not in _IN_ORDER}
+        return cls(**own, **numbers, more=more)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: str) -> str:
+        return self.to_dict()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
+
+
+_NUMBERS = ("ratio", "spacing_mm", "tau")
+# As results of earlier versions have them
+_IN_ORDER = (
+    *("software", "version", "torch", "model", "weights_sha256", "ratio", "spacing_mm", "axis", "extent", "tau"),
+    *("slice_profile", "device", "derived"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finer volume, how it was made, and what the reader should know before it is trusted, a sentence each.
+
+    >>> import cycleinr as ci
+    >>> result = ci.upsample(ci.read("ct_head_5mm.nii.gz")[:4, 200:216, 170:186], ratio=2)
+    >>> result.volume.shape_kji
+    (7, 16, 16)
+    >>> result.save("fine.nii.gz")
+    >>> ci.Result.read("fine.nii.gz").provenance == result.provenance
+    True
+    """
+
+    volume: Volume
+    provenance: Provenance
+    warnings: tuple[str, ...] = ()
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the volume, and beside it PATH.json with the provenance; whole or not at all.
+
+        Args:
+            path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd.
+            overwrite: Replace existing files.
+
+        Raises:
+            OutputError: The format is not supported, the folder is missing or full, or a file exists already.
+        """
+        from .files import sidecar, write_volume
+
+        with sidecar(Path(path), self.provenance.to_dict(), overwrite):
+            write_volume(self.volume, path, self.provenance.to_dict(), overwrite)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Result:
+        """Read a result that ``save`` or the command line wrote, with the .json file beside it.
+
+        Raises:
+            InputError: Volume or .json file are missing or damaged.
+        """
+        from .files import read_volume
+
+        beside = Path(f"{Path(path)}.json")
+        try:
+            texts = json.loads(beside.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{beside.name}, which says how {Path(path).name} was made, cannot be read ({error.strerror}). "
+                "Copy it beside the volume again."
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{beside.name} is damaged ({error}). Copy it beside the volume again.") from error
+        if not isinstance(texts, dict):
+            raise InputError(f"{beside.name} does not say how a result was made. Copy it beside the volume again.")
+        provenance = Provenance.from_dict(texts)
+        warned = provenance.more.get("warnings")
+        return cls(read_volume(path), provenance, (warned,) if warned else ())

@@ -1,0 +1,118 @@
+"""What the front door takes for a scan: paths, volumes, other libraries' images, and arrays that say where they lie."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import numpy as np
+
+from .affine import check_affine
+from .errors import GeometryError, InputError, RequestError
+from .files import read_volume
+from .files.bridges import check_size
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import nibabel
+    import numpy.typing as npt
+    import SimpleITK
+
+Scan: TypeAlias = Union[  # noqa: UP007  "|" would evaluate names that are imported for type checkers only
+    "str", "os.PathLike[str]", Volume, "SimpleITK.Image", "nibabel.spatialimages.SpatialImage", "npt.NDArray"
+]
+"""A path that `read` takes, a `Volume`, an image of SimpleITK or nibabel, or an array with its affine and axes."""
+
+AXES = ("kji", "ijk")
+
+_SLENDER = 16.0
+"""A scan that is so many times longer than thin is none of a body; transposed arrays of thick slices are far beyond."""
+
+_LESS_SLENDER = 4.0
+
+
+def volume_of(scan: Scan, affine: npt.ArrayLike | None = None, axes: str | None = None) -> Volume:
+    """The scan as a volume.
+
+    Args:
+        scan: See ``Scan``.
+        affine: 4x4 matrix from (i, j, k) to RAS mm; for arrays only, and always for them.
+        axes: Order of the array's dimensions, "kji" or "ijk"; for arrays only, and always for them.
+
+    Raises:
+        InputError: The scan cannot be read, is no 3-D volume of numbers, or is an array without a place.
+        GeometryError: Axes that are not perpendicular, or an array that is plainly transposed.
+        RequestError: A place was given for something that has its own.
+    """
+    if isinstance(scan, np.ndarray):
+        return _volume_of_array(scan, affine, axes)
+    if affine is not None or axes is not None:
+        raise RequestError(
+            f"affine= and axes= are for arrays, and {_text_of(scan)} knows its own place. Leave them away."
+        )
+    if isinstance(scan, Volume):
+        return scan
+    if isinstance(scan, (str, os.PathLike)):
+        return read_volume(os.fspath(scan))
+    # What has not been imported, nobody can have an object of
+    if (itk := sys.modules.get("SimpleITK")) and isinstance(scan, itk.Image):
+        return Volume.from_simpleitk(scan)
+    if (nibabel := sys.modules.get("nibabel")) and isinstance(scan, nibabel.spatialimages.SpatialImage):
+        return Volume.from_nibabel(scan)
+    raise InputError(
+        f"The scan is {_text_of(scan)}, which cannot be read. Give a path, a cycleinr.Volume, an image of SimpleITK or "
+        "nibabel, or a NumPy array with affine= and axes=."
+    )
+
+
+def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str | None) -> Volume:
+    if affine is None or axes is None:
+        missing = " and ".join(name for name, value in (("affine=", affine), ("axes=", axes)) if value is None)
+        raise InputError(
+            f"The scan is an array of shape {array.shape} without {missing}, so its place would be a guess. "
+            "Give affine= (4 x 4, from (i, j, k) to RAS mm) and axes='kji' (SimpleITK's arrays) or 'ijk' (nibabel's)."
+        )
+    if axes not in AXES:
+        raise RequestError(f"The axes are {axes!r}. Give 'kji' for shape (K, J, I), or 'ijk' for shape (I, J, K).")
+    if array.ndim != 3:
+        check_size("The array", array.shape)
+        raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
+    matrix = _matrix_of(affine)
+    volume = Volume(array if axes == "kji" else array.T, matrix)
+    _check_not_transposed(volume, array.shape, axes)
+    return volume
+
+
+def _matrix_of(affine: npt.ArrayLike) -> np.ndarray:
+    try:
+        matrix = np.asarray(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise GeometryError(
+            f"The affine is {_text_of(affine)}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."
+        ) from error
+    check_affine(matrix)
+    return matrix
+
+
+def _check_not_transposed(volume: Volume, shape: tuple[int, ...], axes: str) -> None:
+    """Refuse an array whose other order of axes fits its affine far better; only thick slices can show it."""
+    told = _sides_mm(volume.shape_kji, volume)
+    turned = _sides_mm(volume.shape_kji[::-1], volume)
+    if told.max() > _SLENDER * told.min() and told.max() / told.min() > _LESS_SLENDER * turned.max() / turned.min():
+        other = AXES[1 - AXES.index(axes)]
+        sizes = [" x ".join(f"{mm:.0f}" for mm in sides) for sides in (told, turned)]
+        raise GeometryError(
+            f"An array of shape {shape} with axes={axes!r} and this affine is {sizes[0]} mm large along i, j, k; "
+            f"with axes={other!r} it is {sizes[1]} mm. It seems to be transposed: give axes={other!r}, or a "
+            "cycleinr.Volume if it is right as it is."
+        )
+
+
+def _sides_mm(shape_kji: tuple[int, ...], volume: Volume) -> np.ndarray:
+    return np.array(shape_kji[::-1]) * volume.spacing_ijk_mm
+
+
+def _text_of(thing: object) -> str:
+    kind = type(thing)
+    return f"an object of type {f'{kind.__module__}.{kind.__qualname__}'.removeprefix('builtins.')}"

@@ -1,0 +1,250 @@
+"""What goes in at the front door, in every form, and what comes out; and how it refuses."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from fractions import Fraction
+
+import cycleinr as ci
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cycleinr.inference import models
+from engine.dicom_maker import OTHER_SERIES, write_series
+
+
+def same(result: ci.Result, expected: ci.Result) -> bool:
+    volume = result.volume
+    return volume.geometry_equal(expected.volume) and np.array_equal(volume.array, expected.volume.array)
+
+
+class TestInputs:
+    def test_all_forms_of_one_scan_give_one_result(self, head, fine, tmp_path):
+        head.save(tmp_path / "head.nii.gz")
+        affine = head.ijk_to_ras
+        forms = [
+            ((tmp_path / "head.nii.gz",), {}),
+            ((str(tmp_path / "head.nii.gz"),), {}),
+            ((head.to_simpleitk(),), {}),
+            ((head.to_nibabel(),), {}),
+            ((nibabel.load(tmp_path / "head.nii.gz"),), {}),
+            ((sitk.ReadImage(str(tmp_path / "head.nii.gz")),), {}),
+            ((head.array,), {"affine": affine, "axes": "kji"}),
+            ((head.array.T,), {"affine": affine.tolist(), "axes": "ijk"}),
+        ]
+        for args, kwargs in forms:
+            assert same(ci.upsample(*args, ratio=2, **kwargs), fine), (args, kwargs)
+
+    def test_a_dicom_folder(self, tmp_path):
+        result = ci.upsample(write_series(tmp_path / "scan"), ratio=2)
+        assert result.volume.shape_kji == (11, 6, 5) and result.provenance.model.startswith("ct")
+
+    def test_the_three_targets(self, head, fine):
+        for settings in ({"spacing": 2.5}, {"ratio": 2}, {"ratio": Fraction(2)}, {"ratio": np.int8(2)}):
+            assert same(ci.upsample(head, **settings), fine), settings
+        with pytest.warns(ci.RequestWarning, match="times as many slices"):
+            isotropic = ci.upsample(head, isotropic=True)
+        assert isotropic.volume.spacing_ijk_mm[2] == pytest.approx(head.spacing_ijk_mm[0])
+
+    def test_the_scan_stays_what_it_is(self, head):
+        before = head.array.copy()
+        ci.upsample(head, ratio=2)
+        np.testing.assert_array_equal(head.array, before)
+
+
+class TestUpsampler:
+    def test_settings_mean_the_same_everywhere(self):
+        def settings(function):
+            return {
+                name: (each.default, each.annotation)
+                for name, each in inspect.signature(function).parameters.items()
+                if each.kind is each.KEYWORD_ONLY and name not in ("affine", "axes", "progress", "cancelled")
+            }
+
+        assert settings(ci.upsample) == settings(ci.Upsampler) == settings(ci.plan)
+
+    def test_every_setting_arrives(self):
+        made = ci.Upsampler(ratio=2, axis="j", thickness=1, model="mr", device="cpu", extent="edges", memory_limit=2)
+        options = made.options
+        assert (options.target.ratio, options.axis, options.thickness_mm, options.model) == (2, "j", 1, "mr")
+        assert (options.device, options.extent, options.memory_limit_gb) == ("cpu", "edges", 2)
+
+    def test_the_network_stays_loaded_between_scans(self, head, tmp_path):
+        for suffix in (".json", ".safetensors"):
+            shutil.copy(models.bundled_weights("ct").with_suffix(suffix), tmp_path / f"mine{suffix}")
+        finer = ci.Upsampler(ratio=2, model=tmp_path / "mine.safetensors")
+        first = finer(head)
+        (tmp_path / "mine.safetensors").write_bytes(b"gone")
+        assert same(finer(head), first)
+
+    def test_progress_and_cancel(self, head):
+        heard = []
+        ci.upsample(head, ratio=2, progress=heard.append)
+        assert heard[-1].fraction == 1 and all(isinstance(each, ci.Progress) for each in heard)
+        with pytest.raises(ci.Cancelled):
+            ci.Upsampler(ratio=2)(head, cancelled=lambda: True)
+
+
+class TestPlan:
+    def test_a_forecast_comes_true(self, head, fine):
+        forecast = ci.plan(head, ratio=2)
+        assert (forecast.shape_kji, forecast.spacing_ijk_mm) == (fine.volume.shape_kji, fine.volume.spacing_ijk_mm)
+        assert (forecast.axis, forecast.tau, forecast.model) == ("k", fine.provenance.tau, fine.provenance.model)
+        assert forecast.memory_gb > 0 and forecast.seconds > 0
+
+    def test_of_a_file_no_voxel_is_read(self, examples):
+        whole = (examples / "ct_head_5mm.nii.gz").read_bytes()
+        (examples / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+        forecast = ci.plan("cut.nii.gz", spacing=1)
+        assert (forecast.shape_kji, forecast.model) == ((166, 422, 358), None)
+        assert ci.plan("cut.nii.gz", spacing=1, model="ct").model.startswith("ct")
+        with pytest.raises(ci.InputError, match="damaged"):
+            ci.read("cut.nii.gz")
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+    def test_a_header_says_as_much_as_the_scan(self, head, tmp_path, suffix):
+        scan = head.with_array(head.array.astype(np.float32))
+        scan.save(tmp_path / f"head{suffix}")
+        told, known = (ci.plan(each, ratio=2, model="ct") for each in (tmp_path / f"head{suffix}", scan))
+        assert told.memory_gb == known.memory_gb and told.shape_kji == known.shape_kji
+        assert told.spacing_ijk_mm == pytest.approx(known.spacing_ijk_mm)
+
+    def test_the_header_of_a_dicom_series_says_modality_and_thickness(self, tmp_path):
+        write_series(tmp_path / "scan", SliceThickness=2.5)
+        forecast = ci.plan(tmp_path / "scan", ratio=2)
+        assert forecast.model.startswith("ct") and forecast.tau == 0.5
+        assert forecast.memory_gb == ci.plan(ci.read(tmp_path / "scan"), ratio=2).memory_gb
+
+    def test_both_bundled_networks_take_as_much(self, head):
+        # Which is why nothing but the model's name waits for the modality
+        ct, mr = (ci.plan(head, ratio=2, model=name) for name in ("ct", "mr"))
+        assert (ct.memory_gb, ct.seconds) == pytest.approx((mr.memory_gb, mr.seconds), rel=0.01)
+
+
+class TestLoadModel:
+    def test_it_is_a_torch_module_in_evaluation_mode(self):
+        torch = pytest.importorskip("torch", reason="the network is a PyTorch module")
+        network = ci.load_model("mr")
+        assert isinstance(network, torch.nn.Module) and not network.training
+
+    def test_without_torch_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "torch", None)
+        with pytest.raises(ci.RequestError, match="pip install torch"):
+            ci.load_model("ct")
+
+    def test_weights_that_are_not_there(self):
+        with pytest.raises(ci.ModelError, match="There are no weights cct. Give auto, ct, mr"):
+            ci.load_model("cct")
+
+
+class TestProvenance:
+    def test_texts_are_those_that_files_hold_and_numbers_are_whole(self, head):
+        how = ci.upsample(head, spacing=1.5).provenance
+        assert list(how)[:9] == [
+            "software", "version", "torch", "model", "weights_sha256", "ratio", "spacing_mm", "axis", "extent",
+        ]  # fmt: skip
+        assert (how["ratio"], how.ratio) == ("3.33333", pytest.approx(10 / 3, abs=1e-12))
+        assert "not for primary diagnosis" in how.derived.lower()
+
+    def test_there_and_back_also_with_further_texts(self, fine):
+        texts = {**fine.provenance.to_dict(), "added": "later"}
+        again = ci.Provenance.from_dict(texts)
+        assert again.to_dict() == texts and again.more["added"] == "later" and again.tau == fine.provenance.tau
+
+    def test_what_an_earlier_release_wrote(self):
+        texts = {
+            "software": "CycleINR", "version": "0.1.0", "torch": "2.13.0+cpu", "model": "ct", "weights_sha256": "ab",
+            "ratio": "5", "spacing_mm": "1", "axis": "k", "extent": "centres", "tau": "1",
+            "slice_profile": "contiguous 5 mm slabs.", "device": "CPU, 2 threads", "derived": "Derived.",
+        }  # fmt: skip
+        assert ci.Provenance.from_dict(texts).to_dict() == texts
+        del texts["torch"]
+        assert ci.Provenance.from_dict(texts).to_dict() == texts
+
+    @pytest.mark.parametrize(("change", "said"), [({"tau": "thick"}, "damaged"), ({"axis": None}, "lacks axis")])
+    def test_what_is_incomplete(self, fine, change, said):
+        texts = {key: text for key, text in {**fine.provenance, **change}.items() if text is not None}
+        with pytest.raises(ci.InputError, match=said):
+            ci.Provenance.from_dict(texts)
+
+    def test_a_result_is_saved_with_it_and_read_back(self, fine, tmp_path):
+        ci.write(fine, tmp_path / "fine.mha")
+        back = ci.Result.read(tmp_path / "fine.mha")
+        assert same(back, fine) and back.provenance == fine.provenance
+        with pytest.raises(ci.OutputError, match="exists already"):
+            fine.save(tmp_path / "fine.mha")
+        fine.save(tmp_path / "fine.mha", overwrite=True)
+
+    @pytest.mark.parametrize(
+        ("content", "said"), [(None, "cannot be read"), ("{", "is damaged"), ("[]", "does not say")]
+    )
+    def test_a_result_without_it(self, fine, tmp_path, content, said):
+        fine.volume.save(tmp_path / "fine.nrrd")
+        if content is not None:
+            (tmp_path / "fine.nrrd.json").write_text(content)
+        with pytest.raises(ci.InputError, match=said):
+            ci.Result.read(tmp_path / "fine.nrrd")
+
+
+SCAN = np.zeros((60, 256, 256), np.int16)
+THICK = np.diag([0.8, 0.8, 5, 1])
+
+REFUSED = {
+    "no target": ((SCAN,), {"affine": THICK, "axes": "kji"}, "RequestError", "exactly one is needed"),
+    "two targets": ((SCAN,), {"spacing": 1, "ratio": 2}, "RequestError", "spacing 1.0 mm and ratio 2.0"),
+    "unknown keyword": ((SCAN,), {"spacing_mm": 1}, "RequestError", "no keyword spacing_mm. Do you mean spacing?"),
+    "misspelt keyword": ((SCAN,), {"ratio": 2, "thicknes": 1}, "RequestError", "Do you mean thickness?"),
+    "foreign keyword": ((SCAN,), {"zoom": 1}, "RequestError", "has no keyword zoom. upsample takes scan and, by name"),
+    "by position": ((SCAN, 1.0), {}, "RequestError", "too many positional arguments"),
+    "no scan": ((), {"ratio": 2}, "RequestError", "missing a required argument: 'scan'"),
+    "a ratio as text": ((SCAN,), {"ratio": "5/3"}, "RequestError", "'5/3', which is no number"),
+    "progress=True": ((SCAN,), {"ratio": 2, "progress": True}, "RequestError", "progress=True is no function"),
+    "no affine": ((SCAN,), {"ratio": 2, "axes": "kji"}, "InputError", "without affine="),
+    "no axes": ((SCAN,), {"ratio": 2, "affine": THICK}, "InputError", "without axes="),
+    "neither": ((SCAN,), {"ratio": 2}, "InputError", "without affine= and axes="),
+    "other axes": ((SCAN,), {"ratio": 2, "affine": THICK, "axes": "zyx"}, "RequestError", "Give 'kji'"),
+    "transposed": ((SCAN.T,), {"ratio": 2, "affine": THICK, "axes": "kji"}, "GeometryError", "axes='ijk'"),
+    "transposed, told as ijk": ((SCAN,), {"ratio": 2, "affine": THICK, "axes": "ijk"}, "GeometryError", "axes='kji'"),
+    "an affine of 3": ((SCAN,), {"ratio": 2, "affine": np.eye(3), "axes": "kji"}, "GeometryError", "4 x 4"),
+    "an affine of words": ((SCAN,), {"ratio": 2, "affine": "RAS", "axes": "kji"}, "GeometryError", "not 4 x 4 numbers"),
+    "2-D": ((SCAN[0],), {"ratio": 2, "affine": THICK, "axes": "kji"}, "InputError", "2-D image"),
+    "4-D": ((SCAN[None],), {"ratio": 2, "affine": THICK, "axes": "kji"}, "InputError", "4-dimensional"),
+    "2-D of ITK": ((sitk.Image([8, 8], sitk.sitkInt16),), {"ratio": 2}, "InputError", "2-D image"),
+    "4-D of ITK": ((sitk.Image([8, 8, 8, 3], sitk.sitkInt16),), {"ratio": 2}, "InputError", "4-dimensional"),
+    "4-D of nibabel": (
+        (nibabel.Nifti1Image(np.zeros((8, 8, 8, 3), np.int16), THICK),), {"ratio": 2}, "InputError", "time series",
+    ),
+    "a list": (([[1]],), {"ratio": 2}, "InputError", "type list, which cannot be read"),
+    "nothing": ((None,), {"ratio": 2}, "InputError", "NoneType"),
+    "no file": (("nowhere.nii.gz",), {"ratio": 2}, "InputError", "no file or folder"),
+    "a volume with affine": (
+        (ci.Volume(SCAN, THICK),), {"ratio": 2, "affine": THICK}, "RequestError", "knows its own place",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_are_typed_and_name_the_remedy(case):
+    args, kwargs, kind, said = REFUSED[case]
+    with pytest.raises(ci.CycleinrError) as refused:
+        ci.upsample(*args, **kwargs)
+    assert type(refused.value).__name__ == kind and said in str(refused.value)
+
+
+def test_a_folder_of_two_series(tmp_path):
+    write_series(tmp_path)
+    write_series(tmp_path, prefix="b", SeriesInstanceUID=OTHER_SERIES)
+    for call in (ci.upsample, ci.plan):
+        with pytest.raises(ci.InputError, match="holds 2 DICOM series"):
+            call(tmp_path, ratio=2)
+
+
+def test_keywords_of_the_other_functions_are_checked_too(head):
+    with pytest.raises(ci.RequestError, match="write has no keyword overwrit. Do you mean overwrite"):
+        ci.write(head, "x.nii", overwrit=True)
+    with pytest.raises(ci.RequestError, match="Upsampler has no keyword spacings. Do you mean spacing"):
+        ci.Upsampler(spacings=1)
+    with pytest.raises(ci.RequestError, match="A ndarray cannot be written"):
+        ci.write(head.array, "x.nii")
