@@ -1,5 +1,6 @@
 """A case that is killed at any moment leaves its old result, or its new one, or none, and is then done again."""
 
+import logging
 import os
 import shutil
 from functools import partial
@@ -13,6 +14,7 @@ from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.record import DONE, FAILED
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
+from engine.dicom_maker import PATIENT
 
 RENAMES = 8
 """Its record (started), image and .json finished, its record (hashes), both published, its record (done), the end."""
@@ -158,3 +160,19 @@ def test_a_damaged_record_means_that_the_case_is_done_again(tmp_path, order_of):
     assert run(order_of, out).status == DONE
     with BatchFolder.opened(out) as folder:
         assert list(folder.records()) == ["scan.nii.gz"]
+
+
+def test_an_unforeseen_error_is_told_without_its_text(tmp_path, monkeypatch, order_of, caplog):
+    """The text may quote a header."""
+    caplog.set_level(logging.DEBUG)
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def broken(*arguments):
+        raise ValueError(PATIENT)
+
+    monkeypatch.setattr("cycleinr.batch.execute.run_job", broken)
+    record = run(order_of, out)
+
+    assert record.status == FAILED and "Unforeseen ValueError in test_crash.py" in record.error
+    assert "in broken" in caplog.text and PATIENT not in caplog.text + str(record)

@@ -70,7 +70,8 @@ def run_case(order: Order, report: Callable[[Progress], None] = no_progress) -> 
         record = record.as_failed("OutOfMemoryError", text, time.monotonic() - started)
     except Exception as error:
         # An unforeseen error's own text may quote a header, so only its kind and place are kept.
-        _LOG.debug("Unforeseen error in the case of %s", case.output, exc_info=True)
+        where = "".join(traceback.format_tb(error.__traceback__))
+        _LOG.debug("Unforeseen %s in the case of %s:\n%s", type(error).__name__, case.output, where)
         record = record.as_failed(type(error).__name__, _unforeseen(error), time.monotonic() - started)
     folder.check_current()
     if record.status != DONE:
