@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
 import vtk
 from cycleinr.grid import COLUMN_OF_AXIS, Target
 from cycleinr.inference.models import BUNDLED, bundled_weights
@@ -14,6 +13,7 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.network.weights import read_card
 from cycleinr.volume import Volume
+from cycleinr.worker.events import CheckAnswer
 from cycleinr.worker.protocol import CheckRequest, VolumeMessage
 from slicer.i18n import tr as _
 
@@ -22,6 +22,7 @@ from .engine import Engine
 from .engine_task import EngineTask
 from .errors import NodeError
 from .result_node import provenanceOf
+from .view_state import WeakNode
 from .volume_node import volumeFromNode
 
 
@@ -38,7 +39,8 @@ class CheckRun(EngineTask):
 
     Attributes:
         numbers: What ``cycleinr.check.numbers`` gives, once the check is done.
-        mapNode: The error map once the check is done; None where the result allows no self-check.
+        mapNode: The error map once the check is done; None where the result allows no self-check, and when the map
+            has left the scene.
 
     Raises:
         CycleinrError: The result is not one of this scan, or cannot be checked here; nothing was started.
@@ -58,25 +60,27 @@ class CheckRun(EngineTask):
         self._options = optionsOfResult(scan, result, provenanceOf(resultNode), settings)
         plan(scan, self._options)
         self._pair = scan, result
-        self._inputID, self._resultID = inputNode.GetID(), resultNode.GetID()
-        self.numbers = self.mapNode = None
-        self._begin({self._inputID: _("input volume"), self._resultID: _("result")})
+        self._result, self._map, self._mapFile, self.numbers = WeakNode(resultNode), WeakNode(), None, None
+        self._begin({inputNode.GetID(): _("input volume"), resultNode.GetID(): _("result")})
+
+    @property
+    def mapNode(self):
+        return self._map.node
 
     def _volumes(self) -> list[Volume]:
         return list(self._pair)
 
     def _request(self, messages: list[VolumeMessage]) -> CheckRequest:
-        self._release()
-        return CheckRequest(0, *messages, self._options, self._path("error").name)
+        self._mapFile = self._path("error")
+        return CheckRequest(*messages, self._options, self._mapFile.name)
 
-    def _import(self) -> Iterator[None]:
-        answer, image = self._answer, vtk.vtkImageData()
-        self.numbers = answer["numbers"]
-        resultNode = slicer.mrmlScene.GetNodeByID(self._resultID)
-        if answer["shape_kji"] is None:
+    def _import(self, answer: CheckAnswer) -> Iterator[None]:
+        self.numbers, image = answer.numbers, vtk.vtkImageData()
+        if answer.shape_kji is None:
             return
-        yield from self._copyAnswer(image, self._files[-1], answer["shape_kji"])
-        self.mapNode = self_check_display.addNodes(image, np.array(answer["ijk_to_ras"]), resultNode, self.numbers)
+        yield from self._copyAnswer(image, self._mapFile, answer.shape_kji)
+        affine = np.array(answer.ijk_to_ras)
+        self._map = WeakNode(self_check_display.addNodes(image, affine, self._result.node, self.numbers))
 
     def _release(self) -> None:
         self._pair = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cycleinr.worker.events import PrepareAnswer
 from slicer.i18n import tr as _
 
 AUTO, CPU = "auto", "cpu"
@@ -24,10 +25,10 @@ class DeviceBox:
         self._fill([(AUTO, _("Automatic")), (CPU, _("CPU"))])
         box.connect("currentIndexChanged(int)", self._onIndexChanged)
 
-    def fill(self, answer: dict) -> None:
+    def fill(self, answer: PrepareAnswer) -> None:
         """Show the devices that the engine's process found, and why it would take which."""
-        self.reason = answer["reason"]
-        self._fill([(AUTO, _("Automatic")), *((device["name"], _deviceText(device)) for device in answer["devices"])])
+        self.reason = answer.reason
+        self._fill([(AUTO, _("Automatic")), *((device["name"], _deviceText(device)) for device in answer.devices)])
 
     def choose(self, name: str) -> None:
         """Show ``name``; one that this computer lacks is listed all the same, since a loaded scene may ask for it."""
@@ -56,6 +57,8 @@ class DeviceBox:
 
 def _deviceText(device: dict) -> str:
     memory = device["memory_gb"]
-    return device["label"] if memory is None else _("{label}, {memory:.0f} GB").format(
-        label=device["label"], memory=memory
+    return (
+        device["label"]
+        if memory is None
+        else _("{label}, {memory:.0f} GB").format(label=device["label"], memory=memory)
     )

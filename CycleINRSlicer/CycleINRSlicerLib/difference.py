@@ -16,7 +16,8 @@ from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
 from .errors import NodeError
-from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, copyInto, placeBeside
+from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside
+from .transfer import copyInto
 from .volume_node import volumeFromNode
 
 DIVERGING_COLOURS_ID = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"

@@ -2,38 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import slicer
+from cycleinr.errors import ProtocolError
+from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, PrepareAnswer, parse_event
+from cycleinr.worker.protocol import PrepareRequest, Request, parse_line, request_id
+from slicer.i18n import tr as _
 
-from .engine_process import EngineProcess
+from .one_shot import OneShot
 
-Listener = Callable[[dict], None]
-"""Receives the events of one request; ``{"event": "died", "message": ...}`` where the process ended instead."""
+IDLE_MS = 10 * 60 * 1000
+"""An engine that nobody has used for so long ends, and with it what PyTorch and the graphics card hold for it."""
 
-_FINAL_EVENTS = ("done", "failed", "cancelled")
 _shared = None
+
+
+@dataclass(frozen=True)
+class DiedEvent:
+    """The process ended before the request did; ``reason`` is for people."""
+
+    reason: str
+
+
+Listener = Callable[["Event | DiedEvent"], None]
+"""Receives the events of one request, of which the last is done, failed, cancelled or died."""
+
+_LAST = (DoneEvent, FailedEvent, CancelledEvent, DiedEvent)
+
+
+class EngineConnection(Protocol):
+    """What the engine needs of its process: ``EngineProcess``, or a stand-in of a test.
+
+    It is made with two callables: one receives each line that the process writes, the other a sentence on why it
+    ended, when nobody asked it to. Both may be called from within ``start``, ``waitForOutput`` or the event loop.
+    """
+
+    @property
+    def isRunning(self) -> bool: ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where files for the process belong; None while it does not run."""
+
+    @property
+    def workerPid(self) -> int | None:
+        """None until the process has said it."""
+
+    def start(self) -> None:
+        """Start the process; nothing if it runs. One that cannot start tells of its end."""
+
+    def send(self, message: dict) -> None: ...
+
+    def waitForOutput(self, timeout_ms: int) -> None:
+        """Let lines arrive without the application's event loop, so that nothing else runs meanwhile."""
+
+    def discard(self, files: Iterable[Path]) -> None:
+        """Delete files of its folder, now or as soon as nobody has them in use. Never raises."""
+
+    def stop(self) -> None:
+        """End the process and remove its folder; nothing if none runs. Never raises."""
 
 
 class Engine:
     """Hands requests to the process, and each of its events to whoever asked.
 
+    Args:
+        connect: Makes the connection to the process.
+
     Attributes:
-        devices: What the process said about devices (see ``cycleinr.worker.serve``); None before it was asked.
-        lastDeath: Why the process ended the last time that nobody asked it to.
+        devices: The devices of this computer; None before the process was asked.
+        lastDeath: Why the process ended the last time.
     """
 
-    def __init__(self):
-        self._process = EngineProcess(self._onEvent, self._onDied)
+    def __init__(self, connect: Callable[[Callable[[bytes], None], Callable[[str], None]], EngineConnection]):
+        self._process = connect(self._onLine, self._onDied)
         self._listeners: dict[int, Listener] = {}
         self._lastId = 0
-        self.devices: dict | None = None
+        self._idle = OneShot(IDLE_MS, self._endIfIdle)
+        self.devices: PrepareAnswer | None = None
         self.lastDeath = ""
 
     @property
-    def folder(self) -> Path:
-        """Where volumes for the process belong; exists while it runs."""
+    def folder(self) -> Path | None:
+        """Where files for the process belong; exists while it runs."""
         return self._process.folder
 
     @property
@@ -45,67 +101,112 @@ class Engine:
         return self._process.workerPid
 
     def start(self) -> None:
+        """Start the process; nothing if it runs. Whether it does then, ``isRunning`` tells."""
         self._process.start()
+        self._restUntilUsed()
 
     def prepare(self, onPrepared: Callable[[], None]) -> None:
         """Warm the process up and ask for its devices; ``onPrepared`` is called when ``devices`` is there."""
 
-        def listen(event: dict) -> None:
-            if event["event"] == "done":
-                self.devices = event
+        def listen(event: Event | DiedEvent) -> None:
+            if isinstance(event, DoneEvent):
+                self.devices = event.answer(PrepareAnswer)
                 onPrepared()
 
-        self.start()
-        self._submit({"do": "prepare"}, listen)
+        self.submit(PrepareRequest(), listen)
 
-    def submit(self, message: dict, listener: Listener) -> int:
-        """Send a request and return its id; ``listener`` hears of it until it is done, failed, cancelled or died."""
-        self.start()
-        return self._submit(message, listener)
+    def submit(self, request: Request, listener: Listener) -> int:
+        """Send a request and return its id; ``listener`` hears of it until its last event.
 
-    def _submit(self, message: dict, listener: Listener) -> int:
+        Raises:
+            ProtocolError: The request is too long for a message.
+        """
         number = self._lastId = self._lastId + 1
+        self.start()
+        if not self.isRunning:
+            listener(DiedEvent(self.lastDeath))
+            return number
         self._listeners[number] = listener
-        self._process.send({**message, "id": number})
+        try:
+            self._process.send(request.to_message(number))
+        except ProtocolError:
+            del self._listeners[number]
+            raise
         return number
 
     def cancel(self, number: int) -> None:
-        """Ask the process to give a request up; its listener hears ``cancelled``."""
+        """Ask the process to give a request up; its listener hears how it ended."""
         if self.isRunning:
             self._process.send({"do": "cancel", "id": number})
 
     def waitForOutput(self, timeout_ms: int) -> None:
-        """See ``EngineProcess.waitForOutput``."""
+        """See ``EngineConnection.waitForOutput``."""
         if self.isRunning:
             self._process.waitForOutput(timeout_ms)
 
-    def stop(self) -> None:
-        """Kill the process; listeners of unfinished requests hear ``died``."""
-        self._process.stop()
-        self._tellAll({"event": "died", "message": "The engine was stopped."})
+    def discard(self, files: Iterable[Path]) -> None:
+        """See ``EngineConnection.discard``."""
+        self._process.discard(files)
 
-    def _onEvent(self, event: dict) -> None:
-        listener = self._listeners.get(event.get("id"))
+    def stop(self) -> None:
+        """End the process; listeners of unfinished requests hear that it died."""
+        self._process.stop()
+        self._idle.stop()
+        self._onDied(_("The engine was stopped."))
+
+    def _onLine(self, line: bytes) -> None:
+        """One line of the process.
+
+        Raises:
+            ProtocolError: Nobody can understand it; it goes into the log.
+        """
+        message = parse_line(line)
+        event, number = parse_event(message), request_id(message)
+        if number is None and isinstance(event, FailedEvent):
+            self._tellAll(event)  # it could not read a line, so no one knows whose request is lost
+        else:
+            self._tell(number, event)
+
+    def _tell(self, number: int | None, event: Event | DiedEvent) -> None:
+        listener = self._listeners.get(number)
+        if isinstance(event, _LAST):
+            self._listeners.pop(number, None)
+            self._restUntilUsed()
         if listener is None:
             return
-        if event["event"] in _FINAL_EVENTS:
-            del self._listeners[event["id"]]
-        listener(event)
+        try:
+            listener(event)
+        except Exception:  # as with an exception in a slot: reported, and the others are told all the same
+            sys.excepthook(*sys.exc_info())
+
+    def _tellAll(self, event: Event | DiedEvent) -> None:
+        for number in list(self._listeners):
+            self._tell(number, event)
 
     def _onDied(self, reason: str) -> None:
         self.lastDeath = reason
-        self._tellAll({"event": "died", "message": reason})
+        self._tellAll(DiedEvent(reason))
 
-    def _tellAll(self, event: dict) -> None:
-        listeners, self._listeners = self._listeners, {}
-        for listener in listeners.values():
-            listener(event)
+    def _restUntilUsed(self) -> None:
+        """The process ends when nobody has used it for some time; the next request starts another."""
+        if self.isRunning:
+            self._idle.start()
+        else:
+            self._idle.stop()
+
+    def _endIfIdle(self) -> None:
+        if self._listeners:
+            self._idle.start()
+        else:
+            self._process.stop()
 
 
 def sharedEngine() -> Engine:
     """The application's engine; its process starts with the first request and ends with the application."""
     global _shared
     if _shared is None:
-        _shared = Engine()
+        from .engine_process import EngineProcess
+
+        _shared = Engine(EngineProcess)
         slicer.app.connect("aboutToQuit()", _shared.stop)
     return _shared

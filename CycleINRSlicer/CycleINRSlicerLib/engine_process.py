@@ -7,15 +7,17 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import qt
 import slicer
-from cycleinr.worker.protocol import FOLDER_PREFIX, format_line
+from cycleinr.errors import ProtocolError
+from cycleinr.worker.protocol import format_line
 from slicer.i18n import tr as _
+
+from .engine_folder import EngineFolder
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
 KEPT_LOG_LINES = 400
@@ -25,51 +27,56 @@ LAUNCHER_SAYS_KILLED = "exit abnormally"
 
 
 class EngineProcess:
-    """One ``PythonSlicer -m cycleinr worker`` and the private folder through which volumes travel.
+    """One ``PythonSlicer -m cycleinr worker`` and its private folder: an ``engine.EngineConnection``.
 
     Args:
-        onEvent: Receives each event of the worker as a dict.
+        onLine: Receives each line that the worker writes; raises ``ProtocolError`` for one that is no message.
         onDied: Receives a sentence on why the process ended, when nobody asked it to.
     """
 
-    def __init__(self, onEvent: Callable[[dict], None], onDied: Callable[[str], None]):
-        self._onEvent, self._onDied = onEvent, onDied
+    def __init__(self, onLine: Callable[[bytes], None], onDied: Callable[[str], None]):
+        self._onLine, self._onDied = onLine, onDied
         self._process = self._formerProcess = None
         self._buffer = b""
         self._log: deque[str] = deque(maxlen=KEPT_LOG_LINES)
-        self.folder: Path | None = None
-        self.workerPid = None
+        self._folder = EngineFolder()
+        self.workerPid: int | None = None
 
     @property
     def isRunning(self) -> bool:
         return self._process is not None
 
+    @property
+    def folder(self) -> Path | None:
+        return self._folder.path
+
     def start(self) -> None:
-        """Start the process; nothing if it runs. A failure to start arrives through ``onDied``."""
         if self.isRunning:
             return
         self._buffer, self.workerPid = b"", None
         self._log.clear()
-        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=slicer.app.temporaryPath))
+        folder = self._folder.make()
         process = self._process = qt.QProcess()
         process.setWorkingDirectory(str(MODULE_FOLDER))
-        # PythonQt calls slots only while somebody holds them
-        self._slots = (self._onOutput, self._onErrorOutput, self._onFinished, self._onError)
-        process.connect("readyReadStandardOutput()", self._slots[0])
-        process.connect("readyReadStandardError()", self._slots[1])
-        process.connect("finished(int,QProcess::ExitStatus)", self._slots[2])
-        process.connect("errorOccurred(QProcess::ProcessError)", self._slots[3])
-        process.start(pythonExecutable(), ["-m", "cycleinr", "worker", str(self.folder)])
+        process.connect("readyReadStandardOutput()", self._onOutput)
+        process.connect("readyReadStandardError()", self._onErrorOutput)
+        process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
+        process.start(pythonExecutable(), ["-m", "cycleinr", "worker"])
+        # Not as an argument, which the launcher of Slicer 5.10 on Windows garbles unless it is ASCII
+        if self.isRunning:  # Windows tells of a failure inside start()
+            self.send({"folder": str(folder)})
 
     def send(self, message: dict) -> None:
         self._process.write(format_line(message))
 
     def waitForOutput(self, timeout_ms: int) -> None:
-        """Let events arrive without the application's event loop, so that nothing else runs meanwhile."""
         self._process.waitForReadyRead(timeout_ms)
 
+    def discard(self, files: Iterable[Path]) -> None:
+        self._folder.discard(files)
+
     def stop(self) -> None:
-        """Kill the process with all that belongs to it and remove its folder; nothing if none runs."""
         process, self._process = self._process, None
         if process is not None:
             process.blockSignals(True)
@@ -78,12 +85,8 @@ class EngineProcess:
                 process.kill()
                 process.waitForFinished(KILL_WAIT_MS)
             self._formerProcess = process  # it may be in the middle of telling that it ended
-        self._removeFolder()
-
-    def _removeFolder(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+        self.workerPid = None
+        self._folder.remove()
 
     def _onOutput(self) -> None:
         if self._process is None:
@@ -96,14 +99,13 @@ class EngineProcess:
             self._receive(line)
 
     def _receive(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            self._log.append(line.decode("utf-8", "replace"))
+        if self.workerPid is None and (pid := _pidOfReady(line)) is not None:
+            self.workerPid = pid
             return
-        if event.get("event") == "ready":
-            self.workerPid = event["pid"]
-        self._onEvent(event)
+        try:
+            self._onLine(line)
+        except ProtocolError:
+            self._log.append(line.decode("utf-8", "replace"))
 
     def _onErrorOutput(self) -> None:
         if self._process is not None:
@@ -130,23 +132,34 @@ class EngineProcess:
 
     def _died(self, reason: str) -> None:
         lastLines = [line for line in self._log if not line.startswith(("INFO", "  "))][-SHOWN_LOG_LINES:]
-        logFile = self._writeLog()
-        self.workerPid = None
-        self.stop()
         details = " " + _("Its last words: {lines}").format(lines=" | ".join(lastLines)) if lastLines else ""
-        self._onDied(f"{reason}{details} " + _("The log is in {file}.").format(file=logFile))
+        whereLog = self._writeLog()
+        self.stop()
+        self._onDied(f"{reason}{details}{whereLog}")
 
-    def _writeLog(self) -> Path:
-        """One file for the whole session, overwritten by the next failure."""
+    def _writeLog(self) -> str:
+        """One file for the whole session, overwritten by the next failure; says where it is."""
         path = Path(slicer.app.temporaryPath) / "CycleINR-engine.log"
-        path.write_text("\n".join(self._log) + "\n", encoding="utf-8")
-        return path
+        try:
+            path.write_text("\n".join(self._log) + "\n", encoding="utf-8")
+        except OSError:  # a full disk may be why the engine died, and must not hide that it did
+            return ""
+        return " " + _("The log is in {file}.").format(file=path)
 
 
 def pythonExecutable() -> str:
-    """Slicer's own Python interpreter."""
+    """Slicer's own Python interpreter, which Slicer puts on its PATH; a build has it elsewhere than an installation."""
     name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
-    return os.path.join(slicer.app.slicerHome, "bin", name)
+    return shutil.which("PythonSlicer") or os.path.join(slicer.app.slicerHome, "bin", name)
+
+
+def _pidOfReady(line: bytes) -> int | None:
+    """The process id that the worker's first message has, None for any other line."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message["pid"] if isinstance(message, dict) and message.get("event") == "ready" else None
 
 
 def _killWorker(pid: int | None) -> bool:

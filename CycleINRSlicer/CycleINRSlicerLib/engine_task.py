@@ -7,30 +7,27 @@ turns of the event loop, so that the application never stands still.
 from __future__ import annotations
 
 import enum
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import qt
 import slicer
-import vtk
-from cycleinr import errors as engineErrors
-from cycleinr.errors import Cancelled, CycleinrError
+from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError, PackageError
 from cycleinr.volume import Volume
-from cycleinr.worker.protocol import VolumeMessage
+from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, ProgressEvent
+from cycleinr.worker.protocol import Request, VolumeMessage
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
-from . import known_problems, result_node
-from .engine import Engine
+from . import known_problems, transfer
+from .engine import DiedEvent, Engine
 from .errors import EngineProcessError, InstallationError
 from .installation import installedVersion
+from .one_shot import OneShot
+from .scene_watch import SceneWatch
 
 CANCEL_GRACE_MS = 600
 """A process that does not give up by then is killed."""
-
-IMPORT_FAILURES = ("ImportError", "ModuleNotFoundError", "OSError")
-"""What a broken PyTorch raises when the engine's process imports it."""
 
 _POLL_MS = 100
 COPY_SHARE, COMPUTE_SHARE = 0.02, 0.95
@@ -48,11 +45,11 @@ class RunState(enum.Enum):
 UNFINISHED = (RunState.PREPARING, RunState.RUNNING, RunState.IMPORTING)
 
 
-class EngineTask(VTKObservationMixin):
+class EngineTask:
     """A request and what comes of it; ``onChanged(task)`` is called on every change, on the main thread.
 
     A kind of task says in ``_volumes`` what the engine needs, in ``_request`` what it asks for, and in ``_import``
-    what becomes of the answer.
+    what becomes of the answer. However it ends, it ends in ``_end``.
 
     Attributes:
         state: A ``RunState``.
@@ -61,32 +58,37 @@ class EngineTask(VTKObservationMixin):
     """
 
     def __init__(self, engine: Engine, onChanged: Callable[[EngineTask], None], blocking: bool = False):
-        super().__init__()
         self._engine, self._onChanged, self._blocking = engine, onChanged, blocking
-        self._number, self._files, self._answer, self._watched = None, [], None, {}
         self.state, self.phase, self.fraction, self.remaining_s = RunState.PREPARING, _("Copying the scan"), 0.0, None
-        self.error = None
+        self.error: CycleinrError | None = None
+        self._number: int | None = None
+        self._sent: Request | None = None
+        self._files: list[Path] = []
+        self._steps: Iterator[None] | None = None
+        self._watch: SceneWatch | None = None
+        self._givenUp: CycleinrError | None = None
+        self._nextTurn, self._patience = OneShot(0, self._turn), OneShot(CANCEL_GRACE_MS, self._killIfRunning)
 
     # -- what a kind of task is
     def _volumes(self) -> list[Volume]:
         """The volumes that the engine needs; asked once."""
         raise NotImplementedError
 
-    def _request(self, messages: list[VolumeMessage]) -> object:
-        """The request, one of those in ``cycleinr.worker.protocol``, with the volumes as they travel."""
+    def _request(self, messages: list[VolumeMessage]) -> Request:
+        """What to ask for, with the volumes as they travel."""
         raise NotImplementedError
 
-    def _import(self) -> Iterator[None]:
-        """Bring the engine's ``_answer`` into the scene, in steps between turns of the event loop."""
+    def _import(self, answer) -> Iterator[None]:
+        """Bring the request's answer into the scene, in steps between turns of the event loop."""
         raise NotImplementedError
+
+    def _release(self) -> None:
+        """Let go of what only a task that is under way needs."""
 
     # -- from start to end
     def _begin(self, watched: dict[str, str]) -> None:
         """Start; the removal of a node ends the task. ``watched`` has the node's ID and what it is called then."""
-        self._watched = watched
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self._onSceneClose)
-        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
+        self._watch = SceneWatch(watched, self._onSceneClose, self._onNodeRemoved)
         self._engine.start()
         self._do(self._send())
 
@@ -113,43 +115,86 @@ class EngineTask(VTKObservationMixin):
             raise self.error
 
     def _giveUp(self, error: CycleinrError) -> None:
-        if self.isFinished or self.error is not None:
+        if self.isFinished or self._givenUp is not None:
             return
         if self.state is not RunState.RUNNING:
-            self._finish(RunState.CANCELLED, error)
+            self._end(RunState.CANCELLED, error)
             return
-        self.error = error
+        self._givenUp = error
         self._engine.cancel(self._number)
-        qt.QTimer.singleShot(CANCEL_GRACE_MS, self._killIfRunning)
+        self._patience.start()
 
     def _killIfRunning(self) -> None:
         if self.state is RunState.RUNNING:
             self._engine.stop()  # its listener, this task, hears of it
 
+    def _onSceneClose(self) -> None:
+        self._giveUp(Cancelled(_("The scene was closed, so the run was cancelled.")))
+
+    def _onNodeRemoved(self, what: str) -> None:
+        self._giveUp(Cancelled(_("The {what} was removed, so the run was cancelled.").format(what=what)))
+
+    def _end(self, state: RunState, error: CycleinrError | None = None) -> None:
+        """The one end of every task. It cannot fail: the state comes first, and what fails after it is reported."""
+        if self.isFinished:
+            return
+        self.state, self.error = state, error
+        if state is RunState.DONE:
+            self.fraction, self.remaining_s = 1.0, 0.0
+        for letGo in (self._stopCalls, self._closeSteps, self._release, self._discardFiles, self._tell):
+            try:
+                letGo()
+            except Exception:  # as with an exception in a slot
+                sys.excepthook(*sys.exc_info())
+        self._onChanged = _tellNobody
+
+    def _stopCalls(self) -> None:
+        self._nextTurn.stop()
+        self._patience.stop()
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _closeSteps(self) -> None:
+        """What the steps hold goes now, a map of the engine's file for instance; the step that is running ends so."""
+        steps, self._steps = self._steps, None
+        if steps is not None and not steps.gi_running:
+            steps.close()
+
+    def _discardFiles(self) -> None:
+        self._engine.discard(self._files)
+        self._files = []
+
+    def _tell(self) -> None:
+        try:
+            self._onChanged(self)
+        except Exception:  # as with an exception in a slot: reported, and the task goes on
+            sys.excepthook(*sys.exc_info())
+
     # -- steps between turns of the event loop
     def _do(self, steps: Iterator[None]) -> None:
         self._steps = steps
         if not self._blocking:
-            qt.QTimer.singleShot(0, self._turn)
+            self._nextTurn.start()
 
     def _turn(self) -> None:
         if self._steps is None or self.isFinished:
             return
-        try:
-            next(self._steps)
-        except StopIteration:
+        steps = self._steps
+        reached, error = _attempt(lambda: next(steps, _OVER))
+        if self.isFinished:  # within the step
+            steps.close()
+        elif error is not None:
+            self._end(RunState.FAILED, error)
+        elif self._steps is not steps:  # the engine's answer came within the step
+            return
+        elif reached is _OVER:
             self._steps = None
             if self.state is RunState.IMPORTING:
-                self._finish(RunState.DONE, None)
-        except CycleinrError as error:
-            self._finish(RunState.FAILED, error)
-        except OSError as error:
-            self._finish(RunState.FAILED, _diskError(error))
-        except MemoryError:
-            self._finish(RunState.FAILED, engineErrors.OutOfMemoryError(_("There is no memory left for the result.")))
+                self._end(RunState.DONE)
         else:
-            self._onChanged(self)
-            self._do(self._steps)
+            self._tell()
+            if self._steps is steps:
+                self._do(steps)
 
     def _send(self) -> Iterator[None]:
         """Copy the volumes into the engine's folder, then hand the request over."""
@@ -158,118 +203,125 @@ class EngineTask(VTKObservationMixin):
         total, before = sum(volume.array.nbytes for volume in volumes), 0
         for volume in volumes:
             path = self._path("input")
-            for copied in _save(volume.array, path):
-                self.fraction = COPY_SHARE * (before + copied) / total
+            for copied in transfer.saveArray(volume.array, path):
+                self.fraction = COPY_SHARE * (before + copied * volume.array.nbytes) / total
                 yield
+                self._checkEngine()
             before += volume.array.nbytes
             affine = volume.ijk_to_ras.tolist()
             messages.append(VolumeMessage(path.name, affine, volume.modality, volume.slice_thickness_mm))
-        self._checkEngine()
-        request = self._request(messages)
+        self._sent = self._request(messages)
+        self._release()
         self.state = RunState.RUNNING
-        self._number = self._engine.submit(request.to_message(), self._onEvent)
+        self._number = self._engine.submit(self._sent, self._onEvent)
 
     def _checkEngine(self) -> None:
         """A process that cannot start dies before it is asked anything."""
         if not self._engine.isRunning:
             raise EngineProcessError(self._engine.lastDeath)
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str, suffix: str = ".npy") -> Path:
         """A file in the engine's folder; it goes when the task ends."""
-        path = self._engine.folder / f"{name}_{len(self._files)}_{id(self)}.npy"
+        path = self._engine.folder / f"{name}_{len(self._files)}_{id(self)}{suffix}"
         self._files.append(path)
         return path
 
-    def _copyAnswer(self, image: vtk.vtkImageData, path: Path, shape_kji: tuple[int, ...]) -> Iterator[None]:
-        """Copy an array of the engine into an image."""
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.shape != tuple(shape_kji):
-            raise EngineProcessError(
-                f"The engine's result has the shape {array.shape} instead of {tuple(shape_kji)}. Try again; if it "
-                "happens again, report it with the log."
-            )
-        # The array goes with this generator: Windows removes no file that is mapped
-        for fraction in result_node.copyInto(image, array):
+    def _copyAnswer(self, image, path: Path, shape_kji: tuple[int, ...]) -> Iterator[None]:
+        """Fill an image with an array of the engine."""
+        for fraction in transfer.loadInto(image, path, shape_kji):
             self.fraction = COMPUTE_SHARE + (1 - COMPUTE_SHARE) * fraction
             yield
 
     # -- what the engine says
-    def _onEvent(self, event: dict) -> None:
+    def _onEvent(self, event: Event | DiedEvent) -> None:
         if self.isFinished:
             return
-        getattr(self, f"_on_{event['event']}")(event)
+        match event:
+            case ProgressEvent():
+                self._onProgress(event)
+            case DoneEvent():
+                self._onDone(event)
+            case FailedEvent():
+                self._end(RunState.FAILED, _engineError(event))
+            case CancelledEvent():
+                self._end(RunState.CANCELLED, self._givenUp)
+            case DiedEvent():
+                self._onDied(event)
 
-    def _on_progress(self, event: dict) -> None:
-        self.phase, self.remaining_s = event["phase"], event["remaining_s"]
-        self.fraction = COPY_SHARE + (COMPUTE_SHARE - COPY_SHARE) * event["fraction"]
-        self._onChanged(self)
+    def _onProgress(self, event: ProgressEvent) -> None:
+        self.phase, self.remaining_s = event.phase, event.remaining_s
+        self.fraction = COPY_SHARE + (COMPUTE_SHARE - COPY_SHARE) * event.fraction
+        self._tell()
 
-    def _on_done(self, event: dict) -> None:
-        if self.error is not None:  # cancelled a moment too late for the engine
-            self._finish(RunState.CANCELLED, self.error)
+    def _onDone(self, event: DoneEvent) -> None:
+        if self._givenUp is not None:  # a moment too late for the engine
+            self._end(RunState.CANCELLED, self._givenUp)
+            return
+        answer, error = _attempt(lambda: event.answer(self._sent.Answer))
+        if error is not None:
+            self._end(RunState.FAILED, error)
             return
         self.state, self.phase, self.remaining_s = RunState.IMPORTING, _("Adding the result to the scene"), 0.0
-        self._answer = event
-        self._onChanged(self)
-        self._do(self._import())
+        self._tell()
+        self._do(self._import(answer))
 
-    def _on_failed(self, event: dict) -> None:
-        self._finish(RunState.FAILED, _engineError(event["kind"], event["message"]))
-
-    def _on_cancelled(self, event: dict) -> None:
-        self._finish(RunState.CANCELLED, self.error)
-
-    def _on_died(self, event: dict) -> None:
-        if self.error is not None:
-            self._finish(RunState.CANCELLED, self.error)
+    def _onDied(self, event: DiedEvent) -> None:
+        if self._givenUp is not None:
+            self._end(RunState.CANCELLED, self._givenUp)
         else:
-            self._finish(RunState.FAILED, EngineProcessError(event["message"]))
-
-    # -- what happens in the scene meanwhile
-    def _onSceneClose(self, *_event) -> None:
-        self._giveUp(Cancelled(_("The scene was closed, so the run was cancelled.")))
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onNodeRemoved(self, _scene, _event, node) -> None:
-        what = self._watched.get(node.GetID())
-        if what:
-            self._giveUp(Cancelled(_("The {what} was removed, so the run was cancelled.").format(what=what)))
-
-    def _finish(self, state: RunState, error: CycleinrError | None) -> None:
-        self.removeObservers()
-        if self._steps is not None:
-            self._steps.close()
-        self._steps = None
-        self._release()
-        for path in self._files:
-            path.unlink(missing_ok=True)
-        self.state, self.error = state, error
-        if state is RunState.DONE:
-            self.fraction, self.remaining_s = 1.0, 0.0
-        self._onChanged(self)
-
-    def _release(self) -> None:
-        """Let go of what only a task that is under way needs."""
+            self._end(RunState.FAILED, EngineProcessError(event.reason))
 
 
-def _save(array: np.ndarray, path: Path) -> Iterator[int]:
-    """Write an array as an ``.npy`` file, a few slices at a time; yields the bytes that are written."""
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        for start, stop in result_node.chunks(array):
-            file.write(np.ascontiguousarray(array[start:stop]).data)
-            yield array.nbytes * stop // len(array)
+def _tellNobody(_task: EngineTask) -> None:
+    """A finished task keeps nobody alive who was told."""
 
 
-def _engineError(kind: str, message: str) -> CycleinrError:
-    """The engine's error as the class that it was there; a package that cannot be imported is explained."""
-    if kind in IMPORT_FAILURES:
-        return InstallationError(known_problems.explain(known_problems.thisComputer(installedVersion), message))
-    return getattr(engineErrors, kind, EngineProcessError)(message)
+_OVER = object()
+
+
+def _attempt(step: Callable[[], object]) -> tuple[object, CycleinrError | None]:
+    """What a step gives, or the error that ended it, for the reader.
+
+    The error comes without its traceback, whose frames hold voxels, and a map of a file that Windows would not delete.
+    """
+    try:
+        return step(), None
+    except CycleinrError as error:
+        return None, _withoutFrames(error)
+    except OSError as error:
+        return None, _diskError(_withoutFrames(error))
+    except MemoryError as error:
+        _withoutFrames(error)
+        return None, OutOfMemoryError(_("There is no memory left for the result."))
+    except Exception as error:  # a mistake of ours: reported, and the task ends all the same
+        sys.excepthook(*sys.exc_info())
+        reason = f"{type(error).__name__}: {_withoutFrames(error)}"
+        return None, EngineProcessError(
+            _("Something went wrong that should not ({reason}). The Python console has more; please report it.").format(
+                reason=reason
+            )
+        )
+
+
+def _withoutFrames(error: Exception) -> Exception:
+    """An error without what the frames of its traceback hold."""
+    for each in (error, error.__cause__, error.__context__):
+        if each is not None:
+            traceback.clear_frames(each.__traceback__)
+            each.__traceback__ = None
+    return error
+
+
+def _engineError(event: FailedEvent) -> CycleinrError:
+    """The engine's error as it was raised there; a package that cannot be loaded is explained."""
+    error = event.error()
+    if isinstance(error, PackageError):
+        return InstallationError(known_problems.explain(known_problems.thisComputer(installedVersion), str(error)))
+    return EngineProcessError(str(error)) if type(error) is CycleinrError else error
 
 
 def _diskError(error: OSError) -> CycleinrError:
-    return engineErrors.OutputError(
+    return OutputError(
         _("The scan could not be handed to the engine ({reason}). Free space in {folder}.").format(
             reason=error.strerror or error, folder=slicer.app.temporaryPath
         )

@@ -9,10 +9,11 @@ import slicer
 from cycleinr.errors import CycleinrError
 from cycleinr.files.atomic import remove_leftovers
 from cycleinr.volume import Volume
-from cycleinr.worker.protocol import ExportRequest, VolumeMessage
+from cycleinr.worker.events import DoneEvent, ExportAnswer, ProgressEvent
+from cycleinr.worker.protocol import ExportRequest, VolumeMessage, write_sources
 from slicer.i18n import tr as _
 
-from .engine import Engine
+from .engine import DiedEvent, Engine
 from .engine_task import EngineTask, RunState
 from .errors import NodeError
 from .result_node import provenanceOf
@@ -57,27 +58,28 @@ class ExportRun(EngineTask):
         return [self._result]
 
     def _request(self, messages: list[VolumeMessage]) -> ExportRequest:
-        self._release()
         self._writerPid = self._engine.workerPid
-        return ExportRequest(0, *messages, self._sources, str(self.folder), self._provenance)
+        sourcesFile = self._path("sources", ".json")
+        write_sources(sourcesFile, self._sources)
+        return ExportRequest(*messages, sourcesFile.name, str(self.folder), self._provenance)
 
-    def _import(self) -> Iterator[None]:
-        self.fileCount, self.maxError = self._answer["files"], self._answer["max_error"]
+    def _import(self, answer: ExportAnswer) -> Iterator[None]:
+        self.fileCount, self.maxError = answer.files, answer.max_error
         yield
 
-    def _on_progress(self, event: dict) -> None:
+    def _onProgress(self, event: ProgressEvent) -> None:
         self._writerPid = self._engine.workerPid  # unknown at first, where the process had only just started
-        super()._on_progress(event)
+        super()._onProgress(event)
 
-    def _on_done(self, event: dict) -> None:
-        self.error = None  # too late to cancel: the series is there
-        super()._on_done(event)
+    def _onDone(self, event: DoneEvent) -> None:
+        self._givenUp = None  # too late to cancel: the series is there
+        super()._onDone(event)
 
-    def _on_died(self, event: dict) -> None:
+    def _onDied(self, event: DiedEvent) -> None:
         """A killed process cannot clear away what it had begun."""
         if self._writerPid is not None:
             remove_leftovers(self.folder.parent, self._writerPid)
-        super()._on_died(event)
+        super()._onDied(event)
 
     def _release(self) -> None:
         self._result = None

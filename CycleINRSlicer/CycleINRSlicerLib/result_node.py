@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from vtk.util import numpy_support
 
 from .errors import NodeError
 
@@ -16,30 +13,6 @@ ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"
 INPUT_REFERENCE = ATTRIBUTE_PREFIX + "input"
 """Role of the node reference from a result, and from what was made of it, to the scan."""
-
-CHUNK_BYTES = 4_000_000
-"""Copied between two turns of the event loop; takes a few milliseconds."""
-
-
-def copyInto(image: vtk.vtkImageData, array: np.ndarray) -> Iterator[float]:
-    """Fill an image with an array (K, J, I) of its size, a few slices at a time.
-
-    Yields:
-        The fraction that is done.
-    """
-    image.SetDimensions(*array.shape[::-1])
-    image.AllocateScalars(numpy_support.get_vtk_array_type(array.dtype), 1)
-    target = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(array.shape)
-    for start, stop in chunks(array):
-        target[start:stop] = array[start:stop]
-        yield stop / len(array)
-
-
-def chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of slices that hold about ``CHUNK_BYTES`` each."""
-    step = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
-    for start in range(0, len(array), step):
-        yield start, min(start + step, len(array))
 
 
 def showResult(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, outputNode, provenance: dict[str, str]):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
 import vtk
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import Plan, plan
 from cycleinr.volume import Volume
+from cycleinr.worker.events import UpsampleAnswer
 from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
 from slicer.i18n import tr as _
 
@@ -19,6 +19,7 @@ from .difference import differenceSteps
 from .engine import Engine
 from .engine_task import EngineTask, RunState
 from .errors import NodeError
+from .view_state import WeakNode
 from .volume_node import volumeFromNode
 
 
@@ -36,7 +37,8 @@ class Run(EngineTask):
     """Starts at once; see ``EngineTask`` for progress and cancel.
 
     Attributes:
-        outputNode, differenceNode: The result once the run is done, and its difference to B-spline if asked for.
+        outputNode, differenceNode: The result once the run is done, and its difference to B-spline if asked for; None
+            before, and again when it has left the scene: a finished run keeps no volume alive.
 
     Raises:
         CycleinrError: The input or the options cannot work; nothing was started.
@@ -48,37 +50,43 @@ class Run(EngineTask):
             raise NodeError(_("The result may not replace the input. Choose another output volume."))
         self._volume = volumeFromNode(request.inputNode)
         self._plan: Plan = plan(self._volume, request.options)
-        self._wanted = request
-        self._inputID = request.inputNode.GetID()
-        self._outputID = request.outputNode.GetID() if request.outputNode else None
-        self.outputNode = self.differenceNode = None
-        self._begin({self._inputID: _("input volume")})
+        self._options, self._makesDifference, self._resultFile = request.options, request.makeDifference, None
+        self._input, self._chosenOutput = WeakNode(request.inputNode), WeakNode(request.outputNode)
+        self._output, self._difference = WeakNode(), WeakNode()
+        self._begin({request.inputNode.GetID(): _("input volume")})
+
+    @property
+    def outputNode(self):
+        return self._output.node
+
+    @property
+    def differenceNode(self):
+        return self._difference.node
 
     def cancel(self) -> None:
         """Give the run up; it is over within a second, and nothing of it stays but a result that is there already."""
-        if self.outputNode is not None and not self.isFinished:
-            self._finish(RunState.DONE, None)
-            return
-        super().cancel()
+        if self.outputNode is not None:
+            self._end(RunState.DONE)
+        else:
+            super().cancel()
 
     def _volumes(self) -> list[Volume]:
         return [self._volume]
 
     def _request(self, messages: list[VolumeMessage]) -> UpsampleRequest:
-        self._release()
-        return UpsampleRequest(0, *messages, self._wanted.options, self._path("result").name)
+        self._resultFile = self._path("result")
+        return UpsampleRequest(*messages, self._options, self._resultFile.name)
 
-    def _import(self) -> Iterator[None]:
+    def _import(self, answer: UpsampleAnswer) -> Iterator[None]:
         """Copy the result out of the engine's folder and show it."""
-        answer, image = self._answer, vtk.vtkImageData()
-        yield from self._copyAnswer(image, self._files[-1], self._plan.shape_kji)
-        inputNode = slicer.mrmlScene.GetNodeByID(self._inputID)
-        outputNode = slicer.mrmlScene.GetNodeByID(self._outputID) if self._outputID else None
-        affine = np.array(answer["ijk_to_ras"])
-        self.outputNode = result_node.showResult(image, affine, inputNode, outputNode, answer["provenance"])
-        if self._wanted.makeDifference:
+        image = vtk.vtkImageData()
+        yield from self._copyAnswer(image, self._resultFile, self._plan.shape_kji)
+        affine, inputNode = np.array(answer.ijk_to_ras), self._input.node
+        node = result_node.showResult(image, affine, inputNode, self._chosenOutput.node, answer.provenance)
+        self._output = WeakNode(node)
+        if self._makesDifference:
             self.phase = _("Computing the difference to B-spline")
-            self.differenceNode = yield from differenceSteps(inputNode, self.outputNode)
+            self._difference = WeakNode((yield from differenceSteps(inputNode, node)))
 
     def _release(self) -> None:
         self._volume = None

@@ -66,6 +66,34 @@ class Cancelled(CycleinrError):
     exit_code = 130
 
 
+class WorkerError(CycleinrError):
+    """A process that computes for a batch could not be started, or ended before it was ready."""
+
+    exit_code = 1
+
+
+class ProtocolError(CycleinrError):
+    """A message between an application and the engine's process does not follow their protocol."""
+
+    exit_code = 2
+
+
+class DivergedError(CycleinrError):
+    """A training run has diverged; the last good checkpoint is kept."""
+
+    exit_code = 9
+
+
+class ClusterError(CycleinrError):
+    """A Dask cluster cannot be reached, was lost, or cannot do the work."""
+
+    exit_code = 11
+
+
+class PackageError(CycleinrError):
+    """A Python package that the engine needs is missing, or cannot be loaded."""
+
+
 class RequestWarning(UserWarning):
     """The request can be done, but its result deserves a second look; the text says why."""
 
@@ -76,3 +104,36 @@ def warnings_told_elsewhere() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RequestWarning)
         yield
+
+
+UNEXPECTED = "UnexpectedError"
+"""The kind of an error that nobody raised on purpose."""
+
+KINDS: dict[str, type[CycleinrError]] = {
+    "InputError": InputError,
+    "GeometryError": GeometryError,
+    "RequestError": RequestError,
+    "OutputError": OutputError,
+    "ModelError": ModelError,
+    "DeviceError": DeviceError,
+    "OutOfMemoryError": OutOfMemoryError,
+    "NonFiniteError": NonFiniteError,
+    "Cancelled": Cancelled,
+    "WorkerError": WorkerError,
+    "ProtocolError": ProtocolError,
+    "DivergedError": DivergedError,
+    "ClusterError": ClusterError,
+    "PackageError": PackageError,
+}
+"""What each error is called in messages between processes, whatever its class is called."""
+
+
+def kind_of(error: Exception) -> str:
+    """What an error, or the nearest of its base classes that has a name there, is called in messages."""
+    names = {error_class: name for name, error_class in KINDS.items()}
+    return next((names[base] for base in type(error).__mro__ if base in names), UNEXPECTED)
+
+
+def error_of(kind: str, message: str) -> CycleinrError:
+    """The error that a message tells of; a plain ``CycleinrError`` for a kind that is not known here."""
+    return KINDS.get(kind, CycleinrError)(message)

@@ -158,12 +158,13 @@ def worker(shape: list[int]) -> dict:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer")}
         times = []
         started = time.perf_counter()
-        command = [sys.executable, "-m", "cycleinr", "worker", folder]
+        command = [sys.executable, "-m", "cycleinr", "worker"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+            process.stdin.write(format_line({"folder": folder}))
             for number in (1, 2):
-                request = UpsampleRequest(number, scan, options, f"result{number}.npy")
+                request = UpsampleRequest(scan, options, f"result{number}.npy")
                 started = started if number == 1 else time.perf_counter()
-                process.stdin.write(format_line(request.to_message()))
+                process.stdin.write(format_line(request.to_message(number)))
                 process.stdin.flush()
                 times.append(_first_progress(process.stdout, parse_line, number) - started)
             process.stdin.close()

@@ -60,13 +60,14 @@ class Engine:
         self.folder.mkdir()
         self.temporary.mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cycleinr", "worker", str(self.folder)],
+            [sys.executable, "-m", "cycleinr", "worker"],
             cwd=ENGINE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "TMPDIR": str(self.temporary)},
         )
+        self.say({"folder": str(self.folder)})
         self.hear()
 
     def say(self, message: dict | bytes) -> None:
@@ -133,7 +134,7 @@ def requests(scans: list[VolumeMessage], runs: int):
     for number in range(1, runs + 1):
         scan, ratio = scans[number % len(scans)], RATIOS[number % len(RATIOS)]
         options = UpsampleOptions(Target(ratio=ratio), device="cpu")
-        wanted = UpsampleRequest(number, scan, options, "out.npy").to_message()
+        wanted = UpsampleRequest(scan, options, "out.npy").to_message(number)
         wanted["input"] = asdict(scan)
         if number % 7 == 0:
             yield "failed", next(bad)(wanted)

@@ -1,43 +1,112 @@
-"""Check and export requests of Slicer, as the worker reads them."""
+"""Check and export requests of Slicer, as the worker reads them, and what every error is called on the way."""
+
+import json
 
 import pytest
+from cycleinr.errors import KINDS, CycleinrError, InputError, ProtocolError, error_of, kind_of
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
+from cycleinr.worker.events import (
+    CancelledEvent,
+    CheckAnswer,
+    DoneEvent,
+    ExportAnswer,
+    FailedEvent,
+    ProgressEvent,
+    event_message,
+    parse_event,
+)
 from cycleinr.worker.protocol import (
+    MAX_LINE_BYTES,
     CheckRequest,
     ExportRequest,
-    ProtocolError,
     VolumeMessage,
     format_line,
-    parse_check,
-    parse_export,
     parse_line,
+    parse_request,
+    read_sources,
+    write_sources,
 )
 
 SCAN = VolumeMessage("in.npy", [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 4.0, 0], [0, 0, 0, 1.0]], "CT", 4.0)
-CHECK = CheckRequest(3, SCAN, SCAN, UpsampleOptions(Target(ratio=2.0)), "error.npy")
-EXPORT = ExportRequest(4, SCAN, ["/data/1.dcm", "/data/2.dcm"], "/data/new", {"model": "ct"})
+CHECK = CheckRequest(SCAN, SCAN, UpsampleOptions(Target(ratio=2.0)), "error.npy")
+EXPORT = ExportRequest(SCAN, "sources.json", "/data/new", {"model": "ct"})
 
 
-@pytest.mark.parametrize(("request_", "parse"), [(CHECK, parse_check), (EXPORT, parse_export)])
-def test_requests_survive_the_way(request_, parse):
-    assert parse(parse_line(format_line(request_.to_message()))) == request_
+@pytest.mark.parametrize("request_", [CHECK, EXPORT])
+def test_requests_survive_the_way(request_):
+    assert parse_request(parse_line(format_line(request_.to_message(3)))) == (3, request_)
 
 
 @pytest.mark.parametrize(
-    ("request_", "parse", "change"),
+    ("request_", "change"),
     [
-        (CHECK, parse_check, {"output": "../error.npy"}),
-        (CHECK, parse_check, {"result": None}),
-        (CHECK, parse_check, {"extra": 1}),
-        (EXPORT, parse_export, {"sources": []}),
-        (EXPORT, parse_export, {"sources": "/data"}),
-        (EXPORT, parse_export, {"sources": [1]}),
-        (EXPORT, parse_export, {"folder": "a\0b"}),
-        (EXPORT, parse_export, {"provenance": {"model": 3}}),
-        (EXPORT, parse_export, {"id": None}),
+        (CHECK, {"output": "../error.npy"}),
+        (CHECK, {"result": None}),
+        (CHECK, {"extra": 1}),
+        (CHECK, {"id": None}),
+        (EXPORT, {"sources": []}),
+        (EXPORT, {"sources": "/data"}),
+        (EXPORT, {"sources": "in.npy"}),
+        (EXPORT, {"folder": "a\0b"}),
+        (EXPORT, {"provenance": {"model": 3}}),
     ],
 )
-def test_other_messages_are_refused(request_, parse, change):
+def test_other_messages_are_refused(request_, change):
     with pytest.raises(ProtocolError):
-        parse({**request_.to_message(), **change})
+        parse_request({**request_.to_message(3), **change})
+
+
+def test_a_series_of_any_length_is_handed_over(tmp_path):
+    """Ten thousand files with long names are more than a line may hold."""
+    sources = [f"/database/{'x' * 200}/Jörg/{number}.dcm" for number in range(10_000)]
+    write_sources(tmp_path / "sources.json", sources)
+    assert [str(path) for path in read_sources(tmp_path / "sources.json")] == sources
+    assert len(format_line(EXPORT.to_message(1))) < 1000
+    with pytest.raises(ProtocolError, match=f"at most {MAX_LINE_BYTES}"):
+        format_line({"sources": sources})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "[3]", '["a\\u0000b"]'])
+def test_a_damaged_list_of_sources_is_an_input_error(tmp_path, content):
+    path = tmp_path / "sources.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"sources\.json"):
+        read_sources(path)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ProgressEvent("Computing", 0.25, None),
+        DoneEvent({"files": 3, "max_error": 0.0}),
+        FailedEvent("InputError", "no"),
+        CancelledEvent(),
+    ],
+)
+def test_events_survive_the_way(event):
+    assert parse_event(json.loads(format_line(event_message(3, event)))) == event
+
+
+def test_an_answer_is_that_of_its_request():
+    done = DoneEvent({"files": 3, "max_error": 0.0})
+    assert done.answer(EXPORT.Answer) == ExportAnswer(3, 0.0)
+    with pytest.raises(ProtocolError):
+        done.answer(CheckAnswer)
+
+
+@pytest.mark.parametrize("message", [{}, {"event": "flown"}, {"event": "failed", "id": 1}, {"event": ["done"]}])
+def test_events_that_nobody_knows_are_refused(message):
+    with pytest.raises(ProtocolError):
+        parse_event(message)
+
+
+def test_every_error_of_the_engine_has_a_name_that_brings_it_back():
+    def below(kind):
+        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
+
+    ours = [kind for kind in below(CycleinrError)[1:] if kind.__module__.startswith("cycleinr.")]
+    assert set(ours) == set(KINDS.values()) and {kind.__module__ for kind in ours} == {"cycleinr.errors"}
+    for kind in ours:
+        assert type(error_of(kind_of(kind("why")), "why")) is kind
+    assert kind_of(KeyError("x")) == "UnexpectedError" and str(error_of("UnexpectedError", "why")) == "why"

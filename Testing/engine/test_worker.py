@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.errors import CycleinrError
+from cycleinr.errors import CycleinrError, ProtocolError
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.worker.protocol import (
     MAX_LINE_BYTES,
-    ProtocolError,
     UpsampleRequest,
     VolumeMessage,
     file_name,
     format_line,
     parse_line,
-    parse_upsample,
+    parse_request,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ from places import REPOSITORY
 
 AFFINE = np.diag([0.7, 0.7, 4.0, 1.0]).tolist()
 REQUEST = UpsampleRequest(
-    7, VolumeMessage("in.npy", AFFINE, "CT", 4.0), UpsampleOptions(Target(ratio=2.0), device="cpu"), "out.npy"
+    VolumeMessage("in.npy", AFFINE, "CT", 4.0), UpsampleOptions(Target(ratio=2.0), device="cpu"), "out.npy"
 )
 
 
@@ -37,12 +37,13 @@ class Process:
     def __init__(self, folder):
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cycleinr", "worker", str(folder)],
+            [sys.executable, "-m", "cycleinr", "worker"],
             cwd=REPOSITORY / "CycleINRSlicer",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self.say({"folder": str(folder)})
         self.ready = self.hear()
 
     def say(self, message):
@@ -76,7 +77,7 @@ def worker(tmp_path):
 
 def test_a_request_ends_with_a_result_in_the_folder(worker):
     assert worker.ready["event"] == "ready" and worker.ready["pid"] == worker.process.pid
-    worker.say(REQUEST.to_message())
+    worker.say(REQUEST.to_message(7))
     done = worker.hear_until("done")
     result = np.load(worker.folder / "out.npy")
     assert done["id"] == 7 and result.shape == (11, 24, 32) == tuple(done["shape_kji"]) and result.dtype == np.int16
@@ -93,8 +94,8 @@ BAD_LINES = [
     b"\xff\xfe\n",
     b"[" * 100_000 + b"\n",
     b"x" * (MAX_LINE_BYTES + 1) + b"\n",
-    format_line({**REQUEST.to_message(), "output": "../out.npy"}),
-    format_line({**REQUEST.to_message(), "options": {}}),
+    format_line({**REQUEST.to_message(7), "output": "../out.npy"}),
+    format_line({**REQUEST.to_message(7), "options": {}}),
 ]
 
 
@@ -103,7 +104,7 @@ def test_bad_messages_are_answered_and_the_worker_goes_on(worker):
         worker.say(line)
         answer = worker.hear()
         assert answer["event"] == "failed" and answer["kind"] == "ProtocolError" and len(answer["message"]) < 500, line
-    worker.say(REQUEST.to_message())
+    worker.say(REQUEST.to_message(7))
     assert worker.hear_until("done", "failed")["event"] == "done"
     assert sorted(path.name for path in worker.folder.iterdir()) == ["in.npy", "out.npy"]
 
@@ -115,26 +116,26 @@ def test_bad_messages_are_answered_and_the_worker_goes_on(worker):
 def test_a_damaged_volume_is_an_input_error(worker, content, kind):
     path = worker.folder / "in.npy"
     path.unlink() if content is None else path.write_bytes(content)
-    worker.say(REQUEST.to_message())
+    worker.say(REQUEST.to_message(7))
     answer = worker.hear_until("failed")
     assert answer["kind"] == kind and "in.npy" in answer["message"]
 
 
 def test_pickled_volumes_are_refused(worker):
     np.save(worker.folder / "in.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    worker.say(REQUEST.to_message())
+    worker.say(REQUEST.to_message(7))
     assert worker.hear_until("failed")["kind"] == "InputError"
 
 
 def test_errors_of_the_engine_keep_their_kind(worker):
-    worker.say({**REQUEST.to_message(), "options": {**REQUEST.to_message()["options"], "device": "cuda:9"}})
+    worker.say({**REQUEST.to_message(7), "options": {**REQUEST.to_message(7)["options"], "device": "cuda:9"}})
     answer = worker.hear_until("failed")
     assert answer["kind"] == "DeviceError" and "cuda:9" in answer["message"]
 
 
 def test_cancel_is_heard_during_the_computation(worker):
     np.save(worker.folder / "in.npy", np.random.default_rng(1).integers(0, 1000, (40, 256, 256)).astype(np.int16))
-    worker.say(REQUEST.to_message())
+    worker.say(REQUEST.to_message(7))
     while worker.hear()["phase"] != "Computing slices":
         pass
     worker.say({"do": "cancel", "id": 7})
@@ -143,15 +144,57 @@ def test_cancel_is_heard_during_the_computation(worker):
 
 
 def test_a_cancelled_request_in_the_queue_does_not_start(worker):
-    worker.say({**REQUEST.to_message(), "id": 1})
-    worker.say({**REQUEST.to_message(), "id": 2})
+    worker.say({**REQUEST.to_message(7), "id": 1})
+    worker.say({**REQUEST.to_message(7), "id": 2})
     worker.say({"do": "cancel", "id": 2})
     assert worker.hear_until("done")["id"] == 1
     assert worker.hear_until("done", "cancelled") == {"event": "cancelled", "id": 2}
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into Linux's /proc")
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_no_file_is_mapped_any_more_once_the_end_is_told(worker, end):
+    """Windows lets nobody delete a mapped file, and whoever hears of the end deletes it."""
+    np.save(worker.folder / "in.npy", np.random.default_rng(1).integers(0, 1000, (40, 256, 256)).astype(np.int16))
+    message = REQUEST.to_message(7)
+    if end == "failed":
+        message["options"]["memory_limit_gb"] = 1e-6
+    worker.say(message)
+    while end == "cancelled" and worker.hear()["phase"] != "Computing slices":
+        pass
+    worker.say({"do": "cancel", "id": 7})
+    assert worker.hear_until("cancelled", "failed")["event"] == end
+    assert "in.npy" not in Path(f"/proc/{worker.process.pid}/maps").read_text()
+
+
+def test_a_disk_that_is_full_is_an_output_error_and_no_broken_installation(worker):
+    (worker.folder / "out.npy").mkdir()
+    worker.say(REQUEST.to_message(7))
+    assert worker.hear_until("failed")["kind"] == "OutputError"
+
+
+def test_a_package_that_is_missing_is_named(worker, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise OSError('DLL load failed')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "cycleinr-other").mkdir()
+    broken = Process(tmp_path / "cycleinr-other")
+    broken.say({"id": 1, "do": "prepare"})
+    answer = broken.hear()
+    assert answer["kind"] == "PackageError" and answer["message"].endswith("cannot be loaded: DLL load failed")
+    assert broken.leave() == 0
+
+
+@pytest.mark.parametrize("line", [b"\n", b'{"folder": "/nowhere/at all"}\n', b'{"id": 1, "do": "prepare"}\n'])
+def test_without_a_folder_it_says_so_and_ends(line):
+    command = [sys.executable, "-m", "cycleinr", "worker"]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY / "CycleINRSlicer", input=line, capture_output=True, check=False, timeout=60
+    )
+    assert ended.returncode == 2 and b"folder" in ended.stderr and ended.stdout == b""
+
+
 def test_it_ends_with_its_input_and_takes_its_folder_along(worker):
-    worker.say(REQUEST.to_message())
+    worker.say(REQUEST.to_message(7))
     assert worker.leave() == 0 and not worker.folder.exists()
 
 
@@ -199,7 +242,7 @@ def test_fuzzed_lines_are_parsed_or_refused(line):
 @given(st.data())
 def test_fuzzed_requests_are_read_or_refused(data):
     """A valid request with one value, at any depth, replaced by anything that JSON can say."""
-    message = json.loads(format_line(REQUEST.to_message()))
+    message = json.loads(format_line(REQUEST.to_message(7)))
     holder = message
     while True:
         key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else list(range(len(holder)))))
@@ -208,6 +251,7 @@ def test_fuzzed_requests_are_read_or_refused(data):
         holder = holder[key]
     holder[key] = data.draw(JSON)
     try:
-        assert isinstance(parse_upsample(message), UpsampleRequest)
+        number, request = parse_request(message)
+        assert isinstance(number, int) and isinstance(request, UpsampleRequest)
     except CycleinrError as error:
         assert str(error)

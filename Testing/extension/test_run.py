@@ -258,12 +258,12 @@ def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     import errno
 
     from cycleinr.errors import OutputError
-    from CycleINRSlicerLib import result_node
+    from CycleINRSlicerLib import transfer
 
     def fail(_array):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(result_node, "chunks", fail)
+    monkeypatch.setattr(transfer, "chunks", fail)
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert isinstance(run.error, OutputError) and "No space left" in str(run.error) and filesIn(engine.folder) == []

@@ -303,12 +303,10 @@ class Host:
     @staticmethod
     def _forget_single_shots():
         """A test begins as an application does, which has started no one-shot timer yet."""
-        import qt
-        import slicer
-
-        for timer in slicer.app.moduleManager().findChildren(qt.QTimer):
+        for timer in connections.SINGLE_SHOTS:
             timer.disconnect("timeout()")
             timer.deleteLater()
+        connections.SINGLE_SHOTS.clear()
 
     def close(self):
         """End of the process's work with the host: it cannot be started again."""

@@ -18,4 +18,6 @@ def process_events(until, timeout_s=10.0):
         if clock.elapsed() > 1000 * timeout_s:
             raise TimeoutError(f"nothing happened within {timeout_s} s: {until}")
         QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.WaitForMoreEvents)
+        # An application's own loop does so; processEvents leaves what was to be deleted before it was called
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
     wake_up.stop()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import CycleinrError
+from ..errors import ClusterError, CycleinrError
 from ..inference.options import Progress
 from .events import Advanced, Event, Finished, Lost, Started
 from .execute import Order, run_case
@@ -29,12 +29,6 @@ _CONNECT_S = 30
 _WAITING_PER_THREAD = 2
 _SILENCE_S = 10
 _PROGRESS_INTERVAL_S = 1.0
-
-
-class ClusterError(CycleinrError):
-    """The Dask cluster cannot be reached, was lost, or its workers cannot run CycleINR."""
-
-    exit_code = 11
 
 
 @dataclass(frozen=True)

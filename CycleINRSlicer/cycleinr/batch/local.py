@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 
-from ..errors import CycleinrError, OutputError
+from ..errors import CycleinrError, OutputError, WorkerError
 from ..inference.options import Progress
 from ..threads import usable_cores
 from .events import Advanced, Event, Finished, Lost, Started
@@ -27,10 +27,6 @@ _STARTS = 3
 
 _PROGRESS_INTERVAL_S = 0.2
 _LOG = logging.getLogger(__name__)
-
-
-class WorkerError(CycleinrError):
-    """A worker process of a batch cannot even start."""
 
 
 def run_local(folder: BatchFolder, orders: Sequence[Order], workers: int, tell: Callable[[Event], None]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from ..errors import CycleinrError, RequestError
+from ..errors import DivergedError, RequestError
 from ..network.architectures import build_network
 from ..network.weights import load_network
 from .config import TrainingConfig
@@ -30,12 +30,6 @@ _HOPELESS_GAIN_DB = -3.0
 _ADAM_BETAS = (0.9, 0.99)
 _ADAM_EPS = 1e-10
 _PARTS = ("model", "average", "optimizer")
-
-
-class DivergedError(CycleinrError):
-    """The loss became infinite or the network much worse than interpolation."""
-
-    exit_code = 9
 
 
 @dataclass

@@ -1,23 +1,23 @@
 """What Slicer and the engine's process say to each other: one JSON object per line, in both directions.
 
-Requests, on the worker's standard input::
+The first line of the worker's standard input names the private folder; ASCII-escaped JSON passes every launcher, which
+arguments outside ASCII do not::
+
+    {"folder": "..."}
+
+Then come requests::
 
     {"id": 1, "do": "prepare"}                          import PyTorch and try the devices, before anyone waits for it
     {"id": 2, "do": "upsample", "input": {...}, "options": {...}, "output": "result.npy"}
     {"id": 3, "do": "check", "input": {...}, "result": {...}, "options": {...}, "output": "error.npy"}
-    {"id": 4, "do": "export", "result": {...}, "sources": [...], "folder": "...", "provenance": {...}}
+    {"id": 4, "do": "export", "result": {...}, "sources": "sources.json", "folder": "...", "provenance": {...}}
     {"id": 2, "do": "cancel"}
 
-Events, on its standard output; every request but cancel ends with exactly one of done, failed, cancelled::
+What comes back is in ``events``; every request but cancel ends with exactly one of done, failed, cancelled.
 
-    {"event": "ready", "protocol": 1, "version": "0.1.0", "pid": 4711}
-    {"event": "progress", "id": 2, "phase": "Computing slices", "fraction": 0.31, "remaining_s": 12.5}
-    {"event": "done", "id": 2, ...}
-    {"event": "failed", "id": 2, "kind": "OutOfMemoryError", "message": "..."}
-    {"event": "cancelled", "id": 2}
-
-Volumes travel as uncompressed ``.npy`` files inside one private folder; a message names a file in it, never a path.
-Only export names paths: the DICOM files that the scan came from, and the new folder that the user chose.
+Volumes travel as uncompressed ``.npy`` files inside the private folder; a message names a file in it, never a path.
+Only export names paths: the new folder that the user chose and, in a file of the private folder since a series may have
+thousands, the DICOM files that the scan came from.
 The worker ends when its standard input closes, so it cannot outlive the application that started it.
 """
 
@@ -26,25 +26,22 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
-from ..errors import CycleinrError
+from ..errors import InputError, ProtocolError
 from ..grid import Target
 from ..inference.options import UpsampleOptions
+from .events import CheckAnswer, ExportAnswer, PrepareAnswer, UpsampleAnswer
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_LINE_BYTES = 1_000_000
 FOLDER_PREFIX = "cycleinr-"
 """The private folder's name starts so; the worker removes no other folder."""
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.npy")
-
-
-class ProtocolError(CycleinrError):
-    """A message that does not follow the protocol; the connection goes on."""
-
-    exit_code = 2
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -64,51 +61,67 @@ class VolumeMessage:
     slice_thickness_mm: float | None = None
 
 
+class _Request:
+    """What all requests have: ``do`` names the kind, and ``Answer`` is what one that is done is answered with."""
+
+    do: ClassVar[str]
+
+    def to_message(self, number: int) -> dict:
+        """The request as a JSON object; its events carry the same number."""
+        return {"id": number, "do": self.do, **asdict(self)}
+
+
 @dataclass(frozen=True)
-class UpsampleRequest:
+class PrepareRequest(_Request):
+    """Load what the first request would wait for, and say which devices there are."""
+
+    do: ClassVar[str] = "prepare"
+    Answer: ClassVar[type] = PrepareAnswer
+
+
+@dataclass(frozen=True)
+class UpsampleRequest(_Request):
     """One volume to make finer; ``output`` names the file that receives the result's array."""
 
-    id: int
+    do: ClassVar[str] = "upsample"
+    Answer: ClassVar[type] = UpsampleAnswer
     input: VolumeMessage
     options: UpsampleOptions
     output: str
 
-    def to_message(self) -> dict:
-        return {"do": "upsample", **asdict(self)}
-
 
 @dataclass(frozen=True)
-class CheckRequest:
+class CheckRequest(_Request):
     """One result to check; ``output`` names the file that receives the error map, which some results do not have."""
 
-    id: int
+    do: ClassVar[str] = "check"
+    Answer: ClassVar[type] = CheckAnswer
     input: VolumeMessage
     result: VolumeMessage
     options: UpsampleOptions
     output: str
 
-    def to_message(self) -> dict:
-        return {"do": "check", **asdict(self)}
-
 
 @dataclass(frozen=True)
-class ExportRequest:
+class ExportRequest(_Request):
     """One result to write as a DICOM series.
 
     Attributes:
-        sources: Paths of the series that the result was computed from.
+        sources: Name of a ``.json`` file in the private folder, a list of the paths of the series that the result was
+            computed from (see ``write_sources``).
         folder: Path of the new folder for the series.
         provenance: How the result was made.
     """
 
-    id: int
+    do: ClassVar[str] = "export"
+    Answer: ClassVar[type] = ExportAnswer
     result: VolumeMessage
-    sources: list[str]
+    sources: str
     folder: str
     provenance: dict[str, str]
 
-    def to_message(self) -> dict:
-        return {"do": "export", **asdict(self)}
+
+Request = PrepareRequest | UpsampleRequest | CheckRequest | ExportRequest
 
 
 def parse_line(line: str | bytes) -> dict:
@@ -118,7 +131,7 @@ def parse_line(line: str | bytes) -> dict:
         ProtocolError: It is too long, no JSON object, or holds numbers that JSON does not know.
     """
     if len(line) > MAX_LINE_BYTES:
-        raise ProtocolError(f"A message has {len(line)} bytes; at most {MAX_LINE_BYTES} are allowed.")
+        raise _too_long(len(line))
     try:
         message = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -129,11 +142,31 @@ def parse_line(line: str | bytes) -> dict:
 
 
 def format_line(message: dict) -> bytes:
-    """A message as one line of bytes; None stands for numbers that JSON does not know."""
+    """A message as one line of ASCII; None stands for numbers that JSON does not know.
+
+    Raises:
+        ProtocolError: It is longer than the other side reads.
+    """
     clean = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in message.items()
     }
-    return json.dumps(clean, allow_nan=False).encode() + b"\n"
+    line = json.dumps(clean, allow_nan=False).encode() + b"\n"
+    if len(line) > MAX_LINE_BYTES:
+        raise _too_long(len(line))
+    return line
+
+
+def parse_folder(line: str | bytes) -> Path:
+    """The private folder that the first line names.
+
+    Raises:
+        ProtocolError: The line names none that exists.
+    """
+    message = parse_line(line)
+    _expect_keys(message, {"folder"})
+    if not (_is_text(message["folder"]) and Path(message["folder"]).is_dir()):
+        raise ProtocolError(f"The folder {message['folder']!r:.200} does not exist.")
+    return Path(message["folder"])
 
 
 def request_id(message: dict) -> int | None:
@@ -142,62 +175,59 @@ def request_id(message: dict) -> int | None:
     return number if type(number) is int else None
 
 
-def parse_upsample(message: dict) -> UpsampleRequest:
-    """Read an upsample request.
+def parse_request(message: dict) -> tuple[int, Request]:
+    """A request and its number.
 
     Raises:
-        ProtocolError: A field is missing, unknown, or of the wrong type.
+        ProtocolError: There is no such request, or a field is missing, unknown, or of the wrong type.
         RequestError: The target contradicts itself.
     """
-    _expect_keys(message, {"id", "do", "input", "options", "output"})
-    number = _required_id(message)
-    volume, options = _volume(message["input"]), _options(message["options"])
-    return UpsampleRequest(number, volume, options, file_name(message["output"]))
+    do = message.get("do")
+    kind = _KINDS.get(do) if isinstance(do, str) else None
+    if kind is None:
+        raise ProtocolError(f"There is no request {do!r:.80}.")
+    _expect_keys(message, {"id", "do"} | {field.name for field in fields(kind)})
+    number = request_id(message)
+    if number is None:
+        raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
+    return number, kind(**{field.name: _FIELDS[field.name](message[field.name]) for field in fields(kind)})
 
 
-def parse_check(message: dict) -> CheckRequest:
-    """Read a check request; raises as ``parse_upsample``."""
-    _expect_keys(message, {"id", "do", "input", "result", "options", "output"})
-    number = _required_id(message)
-    volumes = _volume(message["input"]), _volume(message["result"])
-    return CheckRequest(number, *volumes, _options(message["options"]), file_name(message["output"]))
+def write_sources(path: Path, sources: list[str]) -> None:
+    """Write the paths of an export's source files into a file of the private folder."""
+    path.write_text(json.dumps(sources), encoding="ascii")
 
 
-def parse_export(message: dict) -> ExportRequest:
-    """Read an export request; raises ``ProtocolError`` as ``parse_upsample``."""
-    _expect_keys(message, {"id", "do", "result", "sources", "folder", "provenance"})
-    number = _required_id(message)
-    sources, folder, provenance = message["sources"], message["folder"], message["provenance"]
+def read_sources(path: Path) -> list[Path]:
+    """Read what ``write_sources`` wrote.
+
+    Raises:
+        InputError: The file is missing or no list of paths.
+    """
+    try:
+        sources = json.loads(path.read_text(encoding="ascii"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"The list of source files {path.name} cannot be read: {error}.") from error
     if not (isinstance(sources, list) and sources and all(map(_is_text, sources))):
-        raise ProtocolError("sources must be a list of paths.")
-    if not (isinstance(provenance, dict) and all(map(_is_text, provenance.values()))):
-        raise ProtocolError("provenance must be an object of texts.")
-    if not _is_text(folder):
-        raise ProtocolError(f"folder is {folder!r:.80}; a path is needed.")
-    return ExportRequest(number, _volume(message["result"]), sources, folder, provenance)
+        raise InputError(f"The list of source files {path.name} is no list of paths.")
+    return [Path(source) for source in sources]
 
 
-def file_name(name: object) -> str:
-    """``name`` if it is the plain name of an ``.npy`` file.
+def file_name(name: object, suffix: str = ".npy") -> str:
+    """``name`` if it is the plain name of a file with that suffix.
 
     Raises:
         ProtocolError: It is something else, a path for instance.
     """
-    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-        raise ProtocolError(f"{name!r} is no plain .npy file name; volumes lie in the private folder only.")
+    stem = name.removesuffix(suffix) if isinstance(name, str) and name.endswith(suffix) else ""
+    if not _FILE_NAME.fullmatch(stem):
+        raise ProtocolError(f"{name!r} is no plain {suffix} file name; volumes lie in the private folder only.")
     return name
 
 
-def file_in(folder: Path, name: str) -> Path:
+def file_in(folder: Path, name: str, suffix: str = ".npy") -> Path:
     """The path of a file that a message names."""
-    return folder / file_name(name)
-
-
-def _required_id(message: dict) -> int:
-    number = request_id(message)
-    if number is None:
-        raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
-    return number
+    return folder / file_name(name, suffix)
 
 
 def _volume(message: object) -> VolumeMessage:
@@ -237,6 +267,37 @@ def _options(message: object) -> UpsampleOptions:
     )
 
 
+def _path_text(value: object) -> str:
+    if not _is_text(value):
+        raise ProtocolError(f"folder is {value!r:.80}; a path is needed.")
+    return value
+
+
+def _provenance(value: object) -> dict[str, str]:
+    if not (isinstance(value, dict) and all(map(_is_text, value.values()))):
+        raise ProtocolError("provenance must be an object of texts.")
+    return value
+
+
+def _sources_file(value: object) -> str:
+    return file_name(value, ".json")
+
+
+_KINDS: dict[str, type[_Request]] = {
+    kind.do: kind for kind in (PrepareRequest, UpsampleRequest, CheckRequest, ExportRequest)
+}
+_FIELDS: dict[str, Callable[[object], object]] = {
+    "input": _volume,
+    "result": _volume,
+    "options": _options,
+    "output": file_name,
+    "sources": _sources_file,
+    "folder": _path_text,
+    "provenance": _provenance,
+}
+"""How each field of a request is read; a name means the same in all of them."""
+
+
 def _expect_keys(message: object, names: set[str]) -> None:
     if not isinstance(message, dict):
         raise ProtocolError(f"{message!r:.80} stands where an object is needed.")
@@ -264,6 +325,10 @@ def _number_or_none(value: object, name: str) -> float | None:
     if not _is_number(value):
         raise ProtocolError(f"{name} is {value!r:.80}; a number or null is needed.")
     return float(value)
+
+
+def _too_long(length: int) -> ProtocolError:
+    return ProtocolError(f"A message has {length} bytes; at most {MAX_LINE_BYTES} are allowed.")
 
 
 def _refuse_constant(text: str) -> None:

@@ -10,29 +10,47 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from .. import __version__
-from ..errors import Cancelled, CycleinrError, InputError
+from ..errors import Cancelled, CycleinrError, InputError, OutputError, PackageError, ProtocolError
 from ..inference.options import Progress
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
 from ..volume import Volume
+from .events import (
+    CancelledEvent,
+    CheckAnswer,
+    DoneEvent,
+    Event,
+    ExportAnswer,
+    FailedEvent,
+    PrepareAnswer,
+    ProgressEvent,
+    UpsampleAnswer,
+    event_message,
+)
 from .protocol import (
     FOLDER_PREFIX,
+    MAX_LINE_BYTES,
     PROTOCOL,
-    ProtocolError,
+    CheckRequest,
+    ExportRequest,
+    PrepareRequest,
+    UpsampleRequest,
     VolumeMessage,
     file_in,
     format_line,
-    parse_check,
-    parse_export,
+    parse_folder,
     parse_line,
-    parse_upsample,
+    parse_request,
+    read_sources,
     request_id,
 )
 
@@ -41,12 +59,13 @@ _NICENESS = 5
 """The viewer's own work goes first: its window must stay responsive while all cores compute."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m cycleinr worker FOLDER``: serve until standard input closes. Returns the exit code."""
-    arguments = sys.argv[2:] if arguments is None else arguments
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        print("Usage: python -m cycleinr worker FOLDER, where FOLDER is private and exists.", file=sys.stderr)
-        return 2
+def main() -> int:
+    """``python -m cycleinr worker``: serve until standard input closes. Returns the exit code."""
+    try:
+        folder = parse_folder(sys.stdin.buffer.readline(MAX_LINE_BYTES + 1))
+    except ProtocolError as error:
+        print(f"cycleinr worker: {error} The first line of standard input names a folder.", file=sys.stderr)
+        return error.exit_code
     keep_freed_memory()
     wait_politely()
     if hasattr(os, "nice"):
@@ -55,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Whatever a library prints must not end up among the messages
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    Worker(Path(arguments[0]), sys.stdin.buffer, messages).run()
+    Worker(folder, sys.stdin.buffer, messages).run()
     return 0
 
 
@@ -67,16 +86,16 @@ class Worker:
         self._requests: queue.Queue[dict] = queue.Queue()
         self._write_lock = threading.Lock()
         self._cancelled_ids: set[int] = set()
-        self._handlers: dict[str, Callable[[dict], dict]] = {
-            "prepare": self._prepare,
-            "upsample": self._upsample,
-            "check": self._check,
-            "export": self._export,
+        self._handlers = {
+            PrepareRequest: self._prepare,
+            UpsampleRequest: self._upsample,
+            CheckRequest: self._check,
+            ExportRequest: self._export,
         }
 
     def run(self) -> None:
         """Never returns: the process ends when the input closes."""
-        self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+        self._write({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
         threading.Thread(target=self._read, daemon=True).start()
         while True:
             self._serve(self._requests.get())
@@ -87,7 +106,7 @@ class Worker:
             try:
                 message = parse_line(line)
             except ProtocolError as error:
-                self._send_failed(None, error)
+                self._send(None, FailedEvent.of(error))
                 continue
             if message.get("do") == "cancel":
                 self._cancel(request_id(message))
@@ -110,90 +129,99 @@ class Worker:
 
     def _serve(self, message: dict) -> None:
         number = request_id(message)
+        event = self._outcome(message)
+        self._cancelled_ids.discard(number)
+        self._send(number, event)
+
+    def _outcome(self, message: dict) -> Event:
+        """Do what a request asks for.
+
+        The event is sent by the caller: in here, an exception's traceback holds the maps of the request's files, and
+        Windows lets nobody delete a mapped file.
+        """
         try:
-            handler = self._handlers.get(message.get("do")) if isinstance(message.get("do"), str) else None
-            if handler is None:
-                raise ProtocolError(f"There is no request {message.get('do')!r:.80}.")
-            self._send({"event": "done", "id": number, **handler(message)})
+            number, request = parse_request(message)
+            answer = self._handlers[type(request)](number, request)
+            return DoneEvent(asdict(answer))
         except Cancelled:
-            self._send({"event": "cancelled", "id": number})
+            return CancelledEvent()
         except CycleinrError as error:
-            self._send_failed(number, error)
+            return FailedEvent.of(error)
         except Exception as error:
             # The traceback goes into the log of the application; the reader gets one sentence
             traceback.print_exc(file=sys.stderr)
-            self._send_failed(number, error)
-        finally:
-            self._cancelled_ids.discard(number)
+            return FailedEvent.of(error)
 
-    def _send_failed(self, number: int | None, error: Exception) -> None:
-        self._send({"event": "failed", "id": number, "kind": type(error).__name__, "message": str(error)})
+    def _send(self, number: int | None, event: Event) -> None:
+        self._write(event_message(number, event))
 
-    def _send(self, message: dict) -> None:
+    def _write(self, message: dict) -> None:
         with self._write_lock:
             self._messages.write(format_line(message))
 
-    def _prepare(self, message: dict) -> dict:
-        """Load what the first request would wait for, and say which devices there are."""
-        import torch
+    def _prepare(self, _number: int, _request: PrepareRequest) -> PrepareAnswer:
+        with _loading():
+            import torch
 
-        from ..inference import upsample  # noqa: F401
-        from ..inference.devices import choose_device, list_devices
+            from ..inference import upsample  # noqa: F401
+            from ..inference.devices import choose_device, list_devices
 
         devices = [{"name": d.name, "label": d.label, "memory_gb": d.memory_gb} for d in list_devices()]
         best = choose_device("auto")
-        return {"devices": devices, "auto": best.device.name, "reason": best.reason, "torch": torch.__version__}
+        return PrepareAnswer(devices, best.device.name, best.reason, torch.__version__)
 
-    def _upsample(self, message: dict) -> dict:
-        request = parse_upsample(message)
-        report = _Reporter(self._send, request.id)
+    def _upsample(self, number: int, request: UpsampleRequest) -> UpsampleAnswer:
+        report = self._reporter(number)
         report(Progress("Starting the engine", 0.0))
         volume = load_volume(self._folder, request.input)
-        self._stop_if_cancelled(request.id)
-        from ..inference.upsample import upsample
+        self._stop_if_cancelled(number)
+        with _loading():
+            from ..inference.upsample import upsample
 
         started = time.monotonic()
-        result = upsample(volume, request.options, report, lambda: self._is_cancelled(request.id))
+        result = upsample(volume, request.options, report, lambda: self._is_cancelled(number))
         report(Progress("Handing over", 1.0, 0.0))
-        np.save(file_in(self._folder, request.output), result.volume.array, allow_pickle=False)
-        self._stop_if_cancelled(request.id)
-        return {
-            "shape_kji": list(result.volume.shape_kji),
-            "dtype": result.volume.array.dtype.name,
-            "ijk_to_ras": result.volume.ijk_to_ras.tolist(),
-            "provenance": result.provenance.to_dict(),
-            "seconds": time.monotonic() - started,
-        }
+        save_array(self._folder, request.output, result.volume.array)
+        self._stop_if_cancelled(number)
+        return UpsampleAnswer(
+            shape_kji=list(result.volume.shape_kji),
+            dtype=result.volume.array.dtype.name,
+            ijk_to_ras=result.volume.ijk_to_ras.tolist(),
+            provenance=result.provenance.to_dict(),
+            seconds=time.monotonic() - started,
+        )
 
-    def _check(self, message: dict) -> dict:
-        request = parse_check(message)
-        report = _Reporter(self._send, request.id)
+    def _check(self, number: int, request: CheckRequest) -> CheckAnswer:
+        report = self._reporter(number)
         report(Progress("Starting the engine", 0.0))
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
-        self._stop_if_cancelled(request.id)
-        from ..check import check_result, numbers
+        self._stop_if_cancelled(number)
+        with _loading():
+            from ..check import check_result, numbers
 
-        check = check_result(scan, result, request.options, report, lambda: self._is_cancelled(request.id))
+        check = check_result(scan, result, request.options, report, lambda: self._is_cancelled(number))
         report(Progress("Handing over", 1.0, 0.0))
-        place = {"shape_kji": None, "ijk_to_ras": None}
+        shape_kji = ijk_to_ras = None
         if check.self_check is not None:
             shown = check.expected_error
-            np.save(file_in(self._folder, request.output), shown.array, allow_pickle=False)
-            place = {"shape_kji": list(shown.shape_kji), "ijk_to_ras": shown.ijk_to_ras.tolist()}
-        self._stop_if_cancelled(request.id)
-        return {"numbers": numbers(check), **place}
+            save_array(self._folder, request.output, shown.array)
+            shape_kji, ijk_to_ras = list(shown.shape_kji), shown.ijk_to_ras.tolist()
+        self._stop_if_cancelled(number)
+        return CheckAnswer(numbers(check), shape_kji, ijk_to_ras)
 
-    def _export(self, message: dict) -> dict:
-        request = parse_export(message)
-        report = _Reporter(self._send, request.id)
-        report(Progress("Writing the DICOM series", 0.0))
+    def _export(self, number: int, request: ExportRequest) -> ExportAnswer:
+        self._reporter(number)(Progress("Writing the DICOM series", 0.0))
         result = load_volume(self._folder, request.result)
-        self._stop_if_cancelled(request.id)
-        from ..dicom_out import write_dicom_series
+        sources = read_sources(file_in(self._folder, request.sources, ".json"))
+        self._stop_if_cancelled(number)
+        with _loading():
+            from ..dicom_out import write_dicom_series
 
-        sources = [Path(path) for path in request.sources]
         series = write_dicom_series(result, sources, Path(request.folder), request.provenance)
-        return {"files": len(series.files), "max_error": series.max_error}
+        return ExportAnswer(len(series.files), series.max_error)
+
+    def _reporter(self, number: int) -> _Reporter:
+        return _Reporter(lambda event: self._send(number, event))
 
     def _stop_if_cancelled(self, number: int) -> None:
         if self._is_cancelled(number):
@@ -213,11 +241,34 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
     return Volume(array, np.array(message.ijk_to_ras), message.modality, message.slice_thickness_mm)
 
 
+def save_array(folder: Path, name: str, array: np.ndarray) -> None:
+    """Write an array into the private folder.
+
+    Raises:
+        OutputError: There is no room for it, or the folder is gone.
+    """
+    try:
+        np.save(file_in(folder, name), array, allow_pickle=False)
+    except OSError as error:
+        raise OutputError(
+            f"The result could not be handed over ({error.strerror or error}). Free space in {folder.parent}."
+        ) from error
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """What a missing or broken package raises becomes a ``PackageError``."""
+    try:
+        yield
+    except (ImportError, OSError) as error:  # a broken DLL is an OSError
+        raise PackageError(f"A Python package that the engine needs cannot be loaded: {error}") from error
+
+
 class _Reporter:
     """Passes progress on, as often as a reader can see: each new phase, and a fraction every 50 ms."""
 
-    def __init__(self, send: Callable[[dict], None], number: int):
-        self._send, self._number = send, number
+    def __init__(self, send: Callable[[Event], None]):
+        self._send = send
         self._phase, self._due_s = "", 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -226,6 +277,4 @@ class _Reporter:
             return
         self._phase, self._due_s = progress.phase, now + _PROGRESS_INTERVAL_S
         remaining_s = None if progress.remaining_s is None else round(progress.remaining_s, 2)
-        fraction = round(progress.fraction, 4)
-        event = {"phase": progress.phase, "fraction": fraction, "remaining_s": remaining_s}
-        self._send({"event": "progress", "id": self._number, **event})
+        self._send(ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))

@@ -79,6 +79,10 @@ def _add_methods(native_class):
     native_class.__getattribute__ = getattribute
 
 
+SINGLE_SHOTS = []
+"""Timers that ``single_shot`` made; nothing in Slicer ever deletes them."""
+
+
 def single_shot(msec, slot):
     """``QTimer.singleShot`` as Slicer replaces it: a timer of the module manager that never lets go of the callable."""
     import slicer
@@ -87,6 +91,7 @@ def single_shot(msec, slot):
     timer.setSingleShot(True)
     timer.connect("timeout()", slot)
     timer.start(msec)
+    SINGLE_SHOTS.append(timer)
 
 
 @contextlib.contextmanager
