@@ -23,6 +23,11 @@ class IntensityScale:
     centre: float
     scale: float
 
+    @property
+    def hu(self) -> float:
+        """One Hounsfield unit in the volume's units; for MR what is as much to the network."""
+        return self.scale / _CT_SCALE_HU
+
     def to_network(self, values: np.ndarray) -> np.ndarray:
         """Intensities of any type -> float32 network values."""
         return (np.asarray(values, dtype=np.float32) - np.float32(self.centre)) * np.float32(1 / self.scale)

@@ -22,6 +22,10 @@ import numpy as np
 from .errors import RequestError
 
 MAX_TAU = 2.0
+_ROUNDING = 1e-6
+
+_SAMPLES = 16
+"""Points of a fine slice at which a profile that is not constant is looked at."""
 
 TRAINED_TAU_MAX = 1.2
 """The thickest slices in training, in slice spacings; the thinnest have thickness 0."""
@@ -57,6 +61,11 @@ class SliceProfile:
     def width(self) -> float:
         """Width of the averaging window, never below one fine slice."""
         return max(self.tau * self.spacing, 1.0)
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether an acquired slice is no thicker than a fine one."""
+        return self.tau * self.spacing <= 1.0 + _ROUNDING
 
 
 def profile_matrix(profile: SliceProfile) -> np.ndarray:
@@ -95,6 +104,17 @@ def _gaussian_ramp(place: np.ndarray, deviation: float) -> np.ndarray:
     density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
     below = 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(score / math.sqrt(2)))
     return place * below + deviation * density
+
+
+def triangle_matrix(profile: SliceProfile) -> np.ndarray:
+    """As ``profile_matrix``, for slices that see a triangle whose width at half its height is the window's.
+
+    What the two matrices make of the same fine stack differs by what not knowing a scanner's profile amounts to.
+    """
+    inner = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
+    distance = np.abs(np.arange(profile.n_fine)[:, None] + inner - profile.centres[:, None, None])
+    seen = np.clip(1 - distance / profile.width, 0, None).mean(axis=2)
+    return seen / seen.sum(axis=1, keepdims=True)
 
 
 def acquire(fine: np.ndarray, profile: SliceProfile) -> np.ndarray:

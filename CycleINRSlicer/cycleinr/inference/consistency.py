@@ -1,8 +1,8 @@
-"""Data consistency: the finer volume, re-sliced with the scanner's profile, gives the acquired slices back.
+"""Data consistency with thin slices: the finer volume, re-sliced, gives the acquired slices back.
 
 Intensities are also clamped to the input's range and, for integer types, rounded, and neither may undo the
 consistency. What the clamp took away is therefore shared out again among those slices of a window that have room left;
-for windows that do not overlap, one such step is exact.
+for windows that do not overlap, one such step is exact. Thick slices have ``inference.bounded`` instead.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..grid import SliceGrid
 from ..profile import SliceProfile, consistency_matrix, profile_matrix
+from .arrays import Array, Arrays
 
 _ROUNDS = 25
 _TOLERANCE = 5e-5
@@ -55,51 +55,60 @@ def covering_grid(grid: SliceGrid, tau: float) -> CoveringGrid:
 
 
 class Consistency:
-    """Projects a fine stack onto what was acquired, within the input's range.
+    """Projects a fine stack onto what was acquired, within the input's range: for thin slices, which are known exactly.
 
     Args:
         profile: Where the acquired slices lie on the fine grid.
         low, high: The input's range, in its own units.
         integer: Whether the result will be rounded.
-        device: Where the stacks live.
+        arrays: Of which kind the stacks are.
     """
 
-    def __init__(self, profile: SliceProfile, low: float, high: float, integer: bool, device: torch.device):
+    def __init__(self, profile: SliceProfile, low: float, high: float, integer: bool, arrays: Arrays):
         matrix = profile_matrix(profile)
-        self.low, self.high, self.integer = low, high, integer
-        self.forward = torch.from_numpy(matrix).float().to(device)
-        self.back = torch.from_numpy(consistency_matrix(matrix)).float().to(device)
-        members = matrix.T / np.maximum(matrix.sum(axis=0)[:, None], _EPSILON)
-        self.members = torch.from_numpy(members).float().to(device)
-        self.centre = torch.from_numpy(matrix.argmax(axis=1)).to(device)
-        self.centre_weight = torch.from_numpy(matrix.max(axis=1)).float().to(device)[:, None]
+        self.low, self.high, self.integer, self.xp = low, high, integer, arrays.module
+        self.forward = arrays.of(matrix)
+        self.back = arrays.of(consistency_matrix(matrix))
+        self.members = arrays.of(matrix.T / np.maximum(matrix.sum(axis=0)[:, None], _EPSILON))
+        self.centre = matrix.argmax(axis=1)
+        self.centre_weight = arrays.of(matrix.max(axis=1)[:, None])
 
-    def apply(self, fine: torch.Tensor, acquired: torch.Tensor) -> None:
-        """Correct ``fine`` (n_fine, pixels) in place to agree with ``acquired`` (n_acquired, pixels)."""
+    def apply(self, fine: Array, acquired: Array, first_row: int = 0) -> None:
+        """Correct ``fine`` (n_fine, rows, columns) in place to agree with ``acquired``, of which it is a part.
+
+        Args:
+            fine: Of C order.
+            acquired: (n_acquired, rows, columns), of which the row ``first_row`` is the first of ``fine``.
+        """
+        flat = fine.reshape(len(fine), -1)
+        self._project(flat, acquired[:, first_row : first_row + fine.shape[1]].reshape(len(acquired), -1))
+
+    def _project(self, fine: Array, acquired: Array) -> None:
+        xp = self.xp
         for _ in range(_ROUNDS):
             error = acquired - self.forward @ fine
-            if float(error.abs().max()) <= _TOLERANCE * (self.high - self.low):
+            if float(abs(error).max()) <= _TOLERANCE * (self.high - self.low):
                 break
-            fine.addmm_(self.back, error)
-            fine.clamp_(self.low, self.high)
+            fine += self.back @ error
+            xp.clip(fine, self.low, self.high, out=fine)
             error = acquired - self.forward @ fine
-            self._share_out(fine, error.clamp(min=0), self.high)
-            self._share_out(fine, error.clamp(max=0), self.low)
+            self._share_out(fine, xp.clip(error, 0, None), self.high)
+            self._share_out(fine, xp.clip(error, None, 0), self.low)
         if self.integer:
-            fine.round_()
+            xp.round(fine, out=fine)
             self._spread_rounding(fine, acquired)
 
-    def _share_out(self, fine: torch.Tensor, error: torch.Tensor, bound: float) -> None:
+    def _share_out(self, fine: Array, error: Array, bound: float) -> None:
         """Move each window's slices towards ``bound``, in proportion to their room, until its mean moved by error."""
         room = bound - fine
-        share = error / (self.forward @ room).abs().clamp(min=_EPSILON)
-        fine.add_((self.members @ share).mul_(room.abs_()))
+        share = error / self.xp.clip(abs(self.forward @ room), _EPSILON, None)
+        fine += (self.members @ share) * abs(room)
 
-    def _spread_rounding(self, fine: torch.Tensor, acquired: torch.Tensor) -> None:
+    def _spread_rounding(self, fine: Array, acquired: Array) -> None:
         """Move the middle slice of a window by whole units where that brings its mean nearer to the acquired value.
 
         Rounding errors of one window add up; on images with few grey levels their mean would break the promise.
         """
         error = acquired - self.forward @ fine
-        fine.index_add_(0, self.centre, (error / self.centre_weight).round_())
-        fine.clamp_(self.low, self.high)
+        fine[self.centre] += self.xp.round(error / self.centre_weight)
+        self.xp.clip(fine, self.low, self.high, out=fine)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from ..intensity import ValueRange
 from ..noise import matched, slice_sigmas
 from ..profile import SliceProfile, profile_matrix
+from .arrays import Arrays
 from .consistency import Consistency, CoveringGrid
 from .plan import Plan
 
@@ -57,7 +57,7 @@ def match_noise(
         centres = covering.profile.centres[inside] - covering.before
         profile = SliceProfile(len(result), centres, work.grid.ratio, work.tau)
         integer = result.dtype.kind in "iu"
-        consistency = Consistency(profile, low, high, integer, torch.device("cpu"))
+        consistency = Consistency(profile, low, high, integer, Arrays.numpy())
         _restore(result, acquired[inside], consistency, values)
 
 
@@ -66,8 +66,6 @@ def _restore(result: np.ndarray, acquired: np.ndarray, consistency: Consistency,
     at_once = max(1, int(_COLUMN_BYTES / (4 * result.shape[0] * result.shape[2])))
     for row in range(0, result.shape[1], at_once):
         rows = slice(row, row + at_once)
-        fine, known = (torch.from_numpy(stack[:, rows].astype(np.float32)) for stack in (result, acquired))
-        shape = fine.shape
-        fine = fine.flatten(1)
-        consistency.apply(fine, known.flatten(1))
-        values.write(fine.view(shape).numpy(), result[:, rows])
+        fine, known = (stack[:, rows].astype(np.float32) for stack in (result, acquired))
+        consistency.apply(fine, known)
+        values.write(fine, result[:, rows])

@@ -26,6 +26,8 @@ from ..network.weights import load_network
 from ..result import Provenance, Result
 from ..slice_brightness import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
+from .arrays import Arrays
+from .bounded import REACH_PIXELS, BoundedConsistency, consistency_for
 from .consistency import Consistency, covering_grid
 from .devices import Device, choose_device, cpu
 from .execution import products
@@ -135,7 +137,7 @@ class _Tools:
     """What works on one strip after the other."""
 
     network: StripNetwork
-    consistency: Consistency
+    consistency: Consistency | BoundedConsistency
     transfers: Transfers
 
 
@@ -216,7 +218,8 @@ class _Run:
         execution = execution_within(device.name, self.memory_limit_gb)
         network = StripNetwork(model, slicing, covering.positions, work.grid.n_in, execution)
         integer = self.array.dtype.kind in "iu"
-        consistency = Consistency(covering.profile, self.low, self.high, integer, network.device)
+        arrays, hu = Arrays.torch(network.device), self.scale.hu
+        consistency = consistency_for(covering.profile, self.low, self.high, hu, integer, arrays)
         parts = list(tiling.strips(self.acquired.shape[1]))
         total = sum(low.stop - low.start for low, _ in parts) * network.ticks
         self.done_rows, self.started = 0, time.monotonic()
@@ -227,11 +230,14 @@ class _Run:
                 shape = len(covering.positions), kept.stop - kept.start, stack.shape[2]
                 fine = torch.empty(shape, device=network.device)
                 network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total), kept.start)
-                self._finish(tools, fine, stack[:, kept], computed.start + kept.start)
+                self._finish(tools, fine, stack, kept.start, computed.start)
             transfers.finish()
 
-    def _finish(self, tools: _Tools, fine: torch.Tensor, stack: torch.Tensor, first_row: int) -> None:
-        """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
+    def _finish(self, tools: _Tools, fine: torch.Tensor, stack: torch.Tensor, first: int, computed: int) -> None:
+        """Back to the input's units, made consistent, cropped to the asked grid and written into the result.
+
+        ``fine`` begins at row ``first`` of ``stack``, which begins at row ``computed`` of the scan.
+        """
         consistency, column_bytes = tools.consistency, tools.network.execution.column_bytes
         before = self.covering.before
         asked = slice(before, before + self.work.grid.n_out)
@@ -239,16 +245,16 @@ class _Run:
         for row in range(0, fine.shape[1], at_once):
             self._check_cancel()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
+            first_row = computed + first + row
             # Before the clamp to the input's range, which would turn an infinite value into a plausible one
-            self._check_finite(columns, first_row + row)
-            acquired = _to_units(stack[:, row : row + at_once], self.scale)
+            self._check_finite(columns, first_row)
+            margin = min(first + row, REACH_PIXELS)
+            around = slice(first + row - margin, first + row + columns.shape[1] + REACH_PIXELS)
+            acquired = _to_units(stack[:, around], self.scale)
             acquired = acquired.round_() if consistency.integer else acquired
-            shape = columns.shape
-            columns = columns.flatten(1)
-            consistency.apply(columns, acquired.flatten(1))
-            self._check_finite(columns, first_row + row)
-            rows = slice(first_row + row, first_row + row + shape[1])
-            tools.transfers.store(columns[asked].view(-1, *shape[1:]), rows)
+            consistency.apply(columns, acquired, margin)
+            self._check_finite(columns, first_row)
+            tools.transfers.store(columns[asked], slice(first_row, first_row + columns.shape[1]))
 
     def _check_finite(self, values: torch.Tensor, first_row: int) -> None:
         if not torch.isfinite(values).all():
