@@ -80,9 +80,8 @@ class BoundedConsistency:
         """The least change that leaves of the difference to ``acquired`` what an unknown profile explains."""
         flat = fine.reshape(len(fine), -1)
         error = acquired.reshape(len(acquired), -1) - self.forward @ flat
-        change = self.other @ flat
-        change *= change
-        explained = _EXPLAINED * change / (change**0.5 + self.noise)
+        change = abs(self.other @ flat)
+        explained = _EXPLAINED * change * (change / (change + self.noise))
         error -= self.xp.clip(error, -explained, explained)
         return (self.back @ error).reshape(fine.shape)
 
