@@ -228,8 +228,8 @@ def test_sentinels_at_the_types_maximum_stay_what_they_are(thick, dtype, thickne
 
     assert result.dtype == dtype
     assert result.min() >= array.min() and result.max() <= array.max()
-    share = 0.999 if thickness == 0 else 0.95
-    assert (result[2:5:2, 4:7, 5:8].astype(float) >= share * float(highest)).all()
+    shown = result[2:5:2, 4:7, 5:8].astype(float)
+    assert (shown.min() if thickness == 0 else np.median(shown)) >= 0.999 * float(highest)
 
 
 def test_wide_integers_close_to_the_maximum_stay_between_the_scans_own(thick):
