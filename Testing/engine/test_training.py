@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cycleinr.errors import InputError, RequestError
+from cycleinr.errors import InputError, ModelError, RequestError
 from cycleinr.inference.models import choose_model
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.weights import load_network, save_network
@@ -192,6 +192,47 @@ def test_a_configuration_that_does_not_fit_is_refused(tmp_path, text):
 
     with pytest.raises(RequestError, match="configuration"):
         load_config(file)
+
+
+SOURCES = "sources = [{folder = 'scans', modality = 'CT'}]"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "steps = -5", "steps = 0", "steps = 1.5", "steps = nan", "steps = 'abc'", "steps = true", "steps = -1e-320",
+        "batch = 0", "batch = '4'", "learning_rate = nan", "learning_rate = 0", "learning_rate = -1e-3",
+        "learning_rate = inf", "learning_rate = '1e-3'", "warmup_steps = -1", "clip_norm = 0", "ema = 1.5",
+        "max_minutes = -1", "cycle_weight = nan", "validate_every = 0", "checkpoint_every = 0", "seed = -1",
+        "seed = 12345678901234567890123", "name = '../../../../tmp/pwn'", "name = '/tmp/pwn'", "name = 'a/b'",
+        "name = ''", "name = '.hidden'", "name = '..'", "name = 3", "name = 'C:\\\\x'", "patch = {slices = 0}",
+        "patch = {pixels = 2.5}", "patch = {queries = -1}", "patch = {ratio_min = 0}", "patch = {thin_share = 1.01}",
+        "patch = {ratio_min = 5, ratio_max = 2}", "patch = {intensity_jitter = nan}", "patch = {thickness_error = 1}",
+        "validation = [{folder = 'a', modality = 'PET'}]",
+        "validation = [{folder = 'a', modality = 'CT', weight = nan}]",
+        "validation = [{folder = 'a', modality = 'CT', exclude = [3]}]", "validation = [{folder = 3, modality = 'CT'}]",
+        "initial_weights = 3", "validation = 3", "patch = 3", "network = 3", "architecture = 3",
+    ],
+)  # fmt: skip
+def test_a_value_that_a_setting_cannot_have_is_refused(tmp_path, line):
+    file = tmp_path / "wrong.toml"
+    name = "" if line.startswith("name") else "name = 'good-1.0_x'\n"
+    file.write_text(f"{name}{SOURCES}\n{line}\n")
+
+    with pytest.raises((RequestError, ModelError)):
+        load_config(file)
+
+    file.write_text(f"name = 'good-1.0_x'\n{SOURCES}\n")
+    assert load_config(file).name == "good-1.0_x"
+
+
+@pytest.mark.parametrize("version", ["2.2.2", "2.5.1+cu124", "1.13.0"])
+def test_no_checkpoint_is_resumed_with_a_torch_that_could_run_its_code(tmp_path, monkeypatch, version):
+    train(replace(SMALL, steps=1, checkpoint_every=1), tmp_path)
+    monkeypatch.setattr(torch, "__version__", version)
+
+    with pytest.raises(ModelError, match=r"2\.6 or newer"):
+        train(replace(SMALL, steps=2), tmp_path)
 
 
 def test_an_empty_training_folder_is_refused(tmp_path):

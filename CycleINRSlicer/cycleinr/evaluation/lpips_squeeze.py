@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
+from ..network.weights import load_pickled_numbers
 
 FOLDER_VARIABLE = "CYCLEINR_LPIPS"
 BACKBONE_FILE = "squeeze.backbone.pth"
@@ -148,7 +149,9 @@ def _read(path: Path) -> dict:
     if not path.is_file():
         raise ModelError(f"There is no file {path}. Give a folder with {BACKBONE_FILE} and {HEADS_FILE}.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_pickled_numbers(path)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"{path} cannot be read as weights: {error} Get the file again.") from error
 

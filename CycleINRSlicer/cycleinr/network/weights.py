@@ -15,6 +15,7 @@ from ..errors import ModelError
 from .architectures import CYCLEINR, build_network, sizes_of
 
 CARD_FORMAT = 1
+_FIRST_SAFE_TORCH = "2.6"
 
 
 def save_network(model, path: Path, card: dict) -> None:
@@ -124,3 +125,20 @@ def load_network(weights: Path, sha256: str | None = None):
     model = build_network(name, sizes)
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def load_pickled_numbers(path: Path) -> dict:
+    """A file of ``torch.save`` that holds numbers only, on the CPU.
+
+    Raises:
+        ModelError: This PyTorch can be made to run code by such a file, even with ``weights_only`` (CVE-2025-32434).
+        Exception: Whatever ``torch.load`` raises for a file that is none.
+    """
+    import torch
+
+    if torch.torch_version.TorchVersion(torch.__version__) < _FIRST_SAFE_TORCH:
+        raise ModelError(
+            f"{path.name} is not loaded: PyTorch {torch.__version__} can be made to run code by such a file. "
+            f"Install PyTorch {_FIRST_SAFE_TORCH} or newer."
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from ..errors import RequestError
 from ..network.architectures import CYCLEINR, sizes_of
 from ..network.config import NetworkConfig, Sizes
+from ..volume import MODALITIES
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MANY = 10**9
+_MAX_SEED = 2**40
+"""The generators take 64 bits, and each step has a million seeds of its own."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,13 @@ class Source:
     modality: str
     weight: float = 1.0
     exclude: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        _check_numbers(self, {"weight": (0, 1e6)})
+        if self.modality not in MODALITIES:
+            raise RequestError(f"A source's modality is {self.modality!r}; give one of {', '.join(MODALITIES)}.")
+        if not all(isinstance(name, str) for name in self.exclude):
+            raise RequestError(f"A source excludes {list(self.exclude)!r:.80}; give a list of names.")
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,14 @@ class PatchConfig:
     softness_max: float = 0.0
     box_share: float = 0.3
     thickness_error: float = 0.0
+
+    def __post_init__(self):
+        shares = ("whole_ratio_share", "thin_share", "native_axis_share", "box_share")
+        sizes = {"slices": (2, 1024), "pixels": (1, 4096), "queries": (1, 4096)}
+        ranges = {"ratio_min": (1, 100), "ratio_max": (1, 100), "intensity_jitter": (0, 1), "softness_max": (0, 1)}
+        _check_numbers(self, {**sizes, **ranges, **dict.fromkeys(shares, (0, 1)), "thickness_error": (0, 0.99)})
+        if self.ratio_min > self.ratio_max:
+            raise RequestError(f"ratio_min is {self.ratio_min}, above ratio_max, which is {self.ratio_max}.")
 
 
 @dataclass(frozen=True)
@@ -98,8 +121,39 @@ class TrainingConfig:
     checkpoint_every: int = 250
     seed: int = 0
 
+    def __post_init__(self):
+        counts = dict.fromkeys(("steps", "validate_every", "checkpoint_every"), (1, _MANY))
+        weights = dict.fromkeys(("cycle_weight", "window_weight", "extreme_weight"), (0, 1e6))
+        others = {"batch": (1, 4096), "warmup_steps": (0, _MANY), "max_minutes": (0, _MANY), "seed": (0, _MAX_SEED)}
+        rates = {"learning_rate": (1e-12, 10), "clip_norm": (1e-9, 1e9), "ema": (0, 1), "weight_decay": (0, 10)}
+        _check_numbers(self, {**counts, **weights, **others, **rates})
+        if not isinstance(self.name, str) or not _RUN_NAME.fullmatch(self.name):
+            raise RequestError(
+                f"The run's name is {self.name!r:.80}; give a plain name of letters, digits, dots, hyphens and "
+                "underscores, since a folder is named after it."
+            )
+
     def to_dict(self) -> dict:
         return asdict(self)
+
+
+def _check_numbers(config: object, ranges: dict[str, tuple[float, float]]) -> None:
+    """Check that a configuration's numbers are numbers of the right type, from the lowest to the highest allowed.
+
+    Raises:
+        RequestError: One is not.
+    """
+    for each in fields(config):
+        if each.type not in ("int", "float"):
+            continue
+        value, (low, high) = getattr(config, each.name), ranges[each.name]
+        allowed = (int,) if each.type == "int" else (int, float)
+        # A NaN is in no range
+        if type(value) not in allowed or not low <= value <= high:
+            kind = "a whole number" if each.type == "int" else "a number"
+            raise RequestError(
+                f"The setting {each.name} is {value!r:.80}; give {kind} from {low:g} to {high:g} in the configuration."
+            )
 
 
 def load_config(path: Path) -> TrainingConfig:
@@ -108,7 +162,8 @@ def load_config(path: Path) -> TrainingConfig:
     Folders are taken relative to the file.
 
     Raises:
-        RequestError: The file is missing, not TOML, or has a key that no setting is named after.
+        RequestError: The file is missing, not TOML, has a key that no setting is named after, or a value that its
+            setting cannot have.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

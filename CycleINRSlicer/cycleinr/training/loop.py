@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 
 from ..errors import DivergedError, RequestError
 from ..network.architectures import build_network
-from ..network.weights import load_network
+from ..network.weights import load_network, load_pickled_numbers
 from .config import TrainingConfig
 from .losses import Losses, training_losses
 from .patches import Batch, PatchSampler, load_sources
@@ -50,7 +50,7 @@ class TrainingState:
         os.replace(temporary, path)
 
     def restore(self, path: Path) -> None:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = load_pickled_numbers(path)
         self.step, self.seconds = saved["step"], saved.get("seconds", 0.0)
         for part in _PARTS:
             getattr(self, part).load_state_dict(saved[part])
