@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
-OFFLINE_HELP = "https://github.com/CycleINRSlicer/CycleINRSlicer/blob/main/docs/offline.md"
+OFFLINE_HELP = "https://github.com/CycleINRSlicer/SlicerCycleINR/blob/main/docs/offline.md"
 
 _LAST_TORCH_OF_INTEL_MACS = "2.2.2"
 _FIRST_BROKEN_TORCH_ON_WINDOWS = "2.13"

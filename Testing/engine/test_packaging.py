@@ -20,7 +20,7 @@ CATALOGUE_KEYS = {
     "$schema", "category", "scm_url", "scm_type", "scm_revision", "build_dependencies", "build_subdirectory", "enabled",
     "tier", "dicom_support_rule",
 }  # fmt: skip
-RAW_FILES = "https://raw.githubusercontent.com/CycleINRSlicer/CycleINRSlicer/main/"
+RAW_FILES = "https://raw.githubusercontent.com/CycleINRSlicer/SlicerCycleINR/main/"
 
 AT_FILE_SCOPE = {"slicer", "qt", "ctk", "vtk", "numpy", "SimpleITK", "cycleinr", "CycleINRSlicerLib"}
 SLICER_FILES = [MODULE_FOLDER / "CycleINRSlicer.py", *sorted((MODULE_FOLDER / "CycleINRSlicerLib").rglob("*.py"))]

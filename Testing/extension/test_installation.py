@@ -303,7 +303,7 @@ def test_installers_are_bound_to_slicers_own_packages(installation, packages, to
 
     installation.ensureInstalled(askUser=False)
 
-    for name in ("numpy", "scipy", "SimpleITK"):
+    for name in ("numpy", "scipy", "SimpleITK", "pydicom", "packaging"):
         assert f"{name}=={importlib.metadata.version(name)}" in torch_extension.constraints
     assert "PIP_CONSTRAINT" not in os.environ
 
@@ -317,12 +317,22 @@ def test_users_own_constraints_stay(installation, monkeypatch):
     assert os.environ["PIP_CONSTRAINT"] == "theirs.txt"
 
 
-def test_packages_without_metadata_may_not_come_from_pip(installation, monkeypatch):
+def test_packages_without_metadata_may_not_come_from_pip(installation, site_packages, monkeypatch):
+    """Those that this Slicer does not have at all may: older ones were built with fewer."""
     from CycleINRSlicerLib import pinned_packages
 
-    monkeypatch.setattr(pinned_packages, "PINNED", ("numpy", "no-such-package"))
+    site_packages("built_in", None, "")
+    monkeypatch.setattr(pinned_packages, "PINNED", ("numpy", "built_in", "no_such_package"))
     with pinned_packages.pinnedPackages():
-        assert "no-such-package<0" in constraints()
+        assert constraints() == [f"numpy=={importlib.metadata.version('numpy')}", "built_in<0"]
+
+
+def test_every_package_that_slicer_is_built_with_is_bound():
+    """The table of its build, 5.10 to 5.12, less the tools that installations themselves need."""
+    from CycleINRSlicerLib.pinned_packages import PINNED
+
+    imported = {"numpy", "scipy", "SimpleITK", "vtk", "pydicom", "packaging", "requests", "cryptography"}
+    assert imported <= set(PINNED) and not {"pip", "setuptools", "wheel", "torch"} & set(PINNED)
 
 
 def test_real_pip_refuses_to_replace_numpy(installation, monkeypatch, tmp_path):

@@ -162,8 +162,8 @@ def _check_straight(positions: np.ndarray, normal: np.ndarray, tolerance: float)
     if shear > SHEAR_TOLERANCE:
         raise GeometryError(
             f"The slices are stacked at {math.degrees(math.atan(shear)):.2f} degrees to their normal: the CT gantry "
-            "was tilted, so the volume is sheared. Resample it to a rectangular grid first (3D Slicer's DICOM module "
-            "does so on loading when 'Acquisition geometry regularization' is on)."
+            "was tilted, so the volume is sheared. Resample it to a rectangular grid first; in 3D Slicer, load it with "
+            "the DICOM module and 'Acquisition geometry regularization', then Data, transform column, Harden transform."
         )
     steps = np.arange(len(positions))[:, None] / (len(positions) - 1)
     off = np.linalg.norm(positions - (positions[0] + steps * way), axis=1)
