@@ -1,5 +1,6 @@
 # make demo   sets everything up and super-resolves the bundled thick-slice scan
 # make test   sets everything up and runs all tests
+# make test-slicer-5.10  runs the tests of what runs in Slicer once more, with the packages of Slicer 5.10
 # make panel  opens the Slicer panel in the headless host and takes its picture
 # make audit  asks pip-audit's services about known holes in the packages of a release
 # make benchmark  measures speed and memory on an idle machine; QUICK=1 takes small crops and only prints
@@ -9,13 +10,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SCAN := CycleINRSlicer/Resources/SampleData/ct_head_5mm.nii.gz
 
-.PHONY: demo test panel benchmark audit lint clean
+SLICER_5_10 := build/slicer-5.10
+# test_pacs needs pynetdicom, whose present version needs a later pydicom; Slicer has no part in it
+SLICER_TESTS := Testing/extension Testing/dicom --ignore=Testing/dicom/test_pacs.py Testing/check/test_worker_requests.py \
+	$(addprefix Testing/engine/test_,$(addsuffix .py,worker dicom dicom_frames files noise profile upsample volume_and_grid))
+
+.PHONY: demo test test-slicer-5.10 panel benchmark audit lint clean
 demo: $(VENV)/engine.done
 	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite
 
 test: $(VENV)/host.done
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-slicer-5.10: $(SLICER_5_10)/done
+	$(SLICER_5_10)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SLICER_TESTS)
 
 panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output
@@ -44,6 +53,14 @@ $(VENV)/engine.done: pyproject.toml constraints.txt
 $(VENV)/host.done: $(VENV)/engine.done Testing/scripts/system_libraries.sh
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[host]'
 	sh Testing/scripts/system_libraries.sh
+	touch $@
+
+# Slicer 5.10's own packages first, then all others of the usual environment
+$(SLICER_5_10)/done: $(VENV)/host.done Testing/slicer-5.10.txt
+	$(PYTHON) -m venv --clear $(SLICER_5_10)
+	$(SLICER_5_10)/bin/python -m pip install --quiet --no-deps --requirement Testing/slicer-5.10.txt
+	$(BIN)/python -c 'import sys; print(*(path for path in sys.path if path.endswith("site-packages")), sep="\n")' \
+		> $$($(SLICER_5_10)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth
 	touch $@
 
 clean:

@@ -17,6 +17,7 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.volume import Volume
 from dicom.series_sources import acquired_pixels, scan_of, write_source
+from dicom_files import rescaled
 
 _SLICER_READS = """
 import sys
@@ -54,10 +55,8 @@ def with_simpleitk(files) -> tuple[np.ndarray, np.ndarray]:
 
 def with_pydicom(files) -> np.ndarray:
     """Values (K, J, I) in order of Instance Number, by pydicom's own decoding and rescale."""
-    from pydicom.pixels import apply_rescale
-
     data = sorted((pydicom.dcmread(file) for file in files), key=lambda d: d.InstanceNumber)
-    return np.stack([apply_rescale(d.pixel_array, d) for d in data])
+    return np.stack([rescaled(d) for d in data])
 
 
 def same_place(affine: np.ndarray, volume: Volume) -> None:

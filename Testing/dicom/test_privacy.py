@@ -43,7 +43,7 @@ def with_values(folder: Path, keywords: Sequence[str], value: str) -> Path:
             data._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(raw), raw, 0, False, True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data.save_as(file, enforce_file_format=False)
+            data.save_as(file)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_reading_an_enhanced_image_repeats_no_value(tmp_path, keyword, capfd):
     data._dict[tag] = RawDataElement(tag, dictionary_VR(tag), 12, b"ZZTEST^JANE ", 0, False, True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data.save_as(path, enforce_file_format=False)
+        data.save_as(path)
 
     said = said_by(lambda: read_volume(path))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pydicom
+from dicom_files import write_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -62,7 +62,7 @@ def write_slice(path: Path, position, pixels: np.ndarray, **tags) -> Path:
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    write_file(path, data)
     return path
 
 
