@@ -25,17 +25,21 @@ def slice_sigmas(volume: np.ndarray) -> np.ndarray:
     return np.concatenate([_level(_response(np.asarray(block, dtype=np.float32)), (1, 2)) for block in blocks])
 
 
-def matched(image: np.ndarray, wanted: float) -> np.ndarray:
+def matched(image: np.ndarray, wanted: float, largest_detail: float | None = None) -> np.ndarray:
     """An image whose fine detail is scaled until its noise sigma is the wanted one.
 
     The detail is the image minus its Gaussian of 1 pixel; its gain stays between 0.25 and 4.
 
     :param image: (rows, columns) float32.
     :param wanted: noise sigma in the image's units.
+    :param largest_detail: what is beyond this is an edge, and is not scaled; None scales all.
     :returns: a new image.
     """
     smooth = _smoothed(image)
     detail = image - smooth
+    if largest_detail is not None:
+        np.clip(detail, -largest_detail, largest_detail, out=detail)
+        smooth = image - detail
     # The estimator is linear up to its absolute value, so its two parts serve every gain that is tried.
     parts = _response(smooth[None])[0], _response(detail[None])[0]
     return smooth + np.float32(_gain(*parts, wanted)) * detail

@@ -1,20 +1,25 @@
-"""Noise matching: new slices of a thin CT are as noisy as the acquired ones beside them, and nothing else changes."""
+"""Noise: new slices of a thin CT are as noisy as the acquired ones beside them, those of a thick one do not flicker."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from cycleinr.evaluation.methods import bspline
+from cycleinr.evaluation.metrics import sigma_deviation
+from cycleinr.evaluation.protocol import make_case
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.consistency import covering_grid
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
+from cycleinr.inference.slab_noise import even_levels, even_out
 from cycleinr.inference.upsample import upsample
 from cycleinr.noise import matched, slice_sigmas
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
 from places import REPOSITORY
+from scipy.ndimage import maximum_filter, minimum_filter
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +84,49 @@ def test_acquired_slices_between_two_new_ones_are_still_their_mean(thin, monkeyp
     assert np.abs(slice_sigmas(result) - wanted).mean() < 0.6 * np.abs(slice_sigmas(plain) - wanted).mean()
 
 
-@pytest.mark.parametrize("how", [{"thickness_mm": None}, {"thickness_mm": 0.0, "model": "mr"}])
-def test_slabs_and_mr_are_left_alone(thin, how, monkeypatch):
-    volume = replace(thin, modality=None) if "model" in how else thin
-    options = request(2, **how)
+def test_mr_is_left_alone(thin, monkeypatch):
+    for thickness_mm in (0.0, None):
+        options = request(2, thickness_mm=thickness_mm, model="mr")
+        volume = replace(thin, modality=None)
 
-    assert np.array_equal(upsample(volume, options).volume.array, without_matching(monkeypatch, volume, options))
+        assert np.array_equal(upsample(volume, options).volume.array, without_matching(monkeypatch, volume, options))
+
+
+@pytest.mark.parametrize("ratio", [3.0, 5 / 3])
+def test_the_noise_of_slices_made_of_thick_ones_follows_the_truths_better_than_a_bsplines(ratio):
+    scan = replace(read_volume(REPOSITORY / "Testing" / "data" / "ct_chest_0p8mm.nii.gz"), modality="CT")
+    case = make_case(scan, "slabs", ratio)
+
+    ours = upsample(case.lowres, UpsampleOptions(Target(ratio=ratio), "k", "edges", device="cpu")).volume.array
+
+    found = [stack[case.compared] for stack in (ours, bspline(case.lowres, case.grid), case.truth)]
+    assert sigma_deviation(found[0], found[2]) < sigma_deviation(found[1], found[2])
+
+
+def test_a_level_loses_the_period_of_the_thick_slices_and_keeps_the_course_of_the_scan():
+    positions = (np.arange(60) - 2) / 5
+    acquired = np.linspace(10, 14, 12)
+    course = np.interp(positions, np.arange(12), acquired)
+    flickering = course * (1 + 0.15 * np.cos(2 * np.pi * positions))
+
+    wanted = even_levels(flickering, acquired, positions, 5.0)
+
+    inner = slice(5, -5)
+    straight = np.polyval(np.polyfit(positions[inner], wanted[inner], 1), positions[inner])
+    assert np.abs(wanted[inner] / straight - 1).max() < 0.03
+    assert wanted.mean() == pytest.approx(flickering.mean(), rel=0.02)
+    assert wanted[-5:].mean() - wanted[:5].mean() > 2
+
+
+def test_evening_out_noise_makes_no_voxel_more_extreme_than_the_acquired_ones_around(thin):
+    acquired = thin.array[:, :40, :40]
+    result = np.repeat(acquired, 3, axis=0)
+    result[1::3] = np.round(np.mean([result[0::3], result[1::3]], axis=0) * 0.97)
+    before, positions = result.copy(), (np.arange(len(result)) - 1) / 3
+
+    even_out(result, acquired, positions, 3.0, lambda: None)
+
+    assert (result != before).any()
+    nearest = np.clip(np.round(positions), 0, len(acquired) - 1).astype(int)
+    low, high = (find(acquired, (3, 5, 5), mode="nearest")[nearest] for find in (minimum_filter, maximum_filter))
+    assert (result >= np.minimum(low, before)).all() and (result <= np.maximum(high, before)).all()

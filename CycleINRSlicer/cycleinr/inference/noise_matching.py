@@ -1,9 +1,9 @@
 """Thin CT slices: new slices get the noise level of the acquired ones beside them.
 
 The network's slices are a few percent noisier or smoother than acquired ones, more so far from any acquired slice,
-and a stack of them flickers. The acquired slices tell what the level should be. Thick slices do not: they are less
-noisy than the thin ones inside them by an amount that depends on the scanner's kernel. For MR the same step costs 0.2
-to 0.5 dB (docs/results.md).
+and a stack of them flickers. The acquired slices tell what the level should be. Thick slices tell less: they are less
+noisy than the thin ones inside them by an amount that depends on the scanner's kernel; ``slab_noise`` is for them. For
+MR the same step costs 0.2 to 0.5 dB (docs/results.md).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..profile import SliceProfile, profile_matrix
 from .arrays import Arrays
 from .consistency import Consistency, CoveringGrid
 from .plan import Plan
+from .slab_noise import even_out
 
 _EPSILON = 1e-6
 _COLUMN_BYTES = 32e6
@@ -30,7 +31,7 @@ def match_noise(
     covering: CoveringGrid,
     check_cancel: Callable[[], None],
 ) -> None:
-    """Scale the fine detail of the new slices in place; re-slicing still gives the acquired slices back.
+    """Scale the fine detail of the new slices in place; re-slicing still gives acquired thin slices back.
 
     Args:
         result: (n_out, rows, columns), in the scan's units.
@@ -38,7 +39,10 @@ def match_noise(
         work, covering: What was computed, and where the acquired slices lie in it.
         check_cancel: Called for every slice; may raise.
     """
-    if work.modality != "CT" or work.tau > 0:
+    if work.modality != "CT":
+        return
+    if not covering.profile.is_thin:
+        even_out(result, acquired, work.grid.positions(), covering.profile.width, check_cancel)
         return
     own = slice(covering.before, covering.before + work.grid.n_out)
     shares = profile_matrix(covering.profile)[:, own]
