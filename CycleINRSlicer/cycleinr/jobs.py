@@ -139,6 +139,17 @@ def run_job(
     return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output folder, with those above it, if it is not there.
+
+    :raises OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The output folder {folder} cannot be made ({error.strerror}). Choose another.") from error
+
+
 def check_output(output: Path, overwrite: bool) -> None:
     """Check that an image file can be written.
 

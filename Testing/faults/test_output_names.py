@@ -34,3 +34,12 @@ def test_a_name_that_no_result_can_have_is_refused_at_once(scan, out, monkeypatc
     said = capsys.readouterr().err
     assert said.count("cycleinr: ") == 1 and ("characters" in said or "UTF-8" in said)
     assert contents(out) == {}
+
+
+@pytest.mark.parametrize("command", [["demo"], ["batch", "--ratio", "2"]])
+def test_a_folder_that_cannot_be_made_is_refused_at_once(scan, out, monkeypatch, capsys, command):
+    name, *options = command
+    monkeypatch.setattr(sys, "argv", ["cycleinr", name, str(scan), str(out / LONG), *options])
+
+    assert app.run() == 5
+    assert "cannot be made (File name too long)" in capsys.readouterr().err

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import OutputError, RequestError
+from ..errors import RequestError
 from ..host_memory import available_memory_bytes, limit_bytes
+from ..jobs import make_folder
 from .cases import Case, Wanted, make_cases, wanted_of_rows
 from .cluster import Cluster, run_on_cluster
 from .events import Event, Finished, Started
@@ -85,7 +86,8 @@ def run_batch(request: BatchRequest, tell: Callable[[Outset | Event], None] = la
     """
     if request.workers < 1:
         raise RequestError(f"The number of workers is {request.workers}. Give 1 or more.")
-    out_dir = _made(request.out_dir)
+    make_folder(request.out_dir)
+    out_dir = request.out_dir.resolve()
     with BatchFolder.opened(out_dir) as folder:
         records = folder.records()
         notes: list[str] = []
@@ -144,14 +146,6 @@ class _Ledger:
         write_manifest(self.folder, list(self.rows.values()), self.notes)
         took = time.monotonic() - started
         self._due_s = time.monotonic() + max(_MANIFEST_EVERY_S, took / _MANIFEST_SHARE)
-
-
-def _made(out_dir: Path) -> Path:
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The output folder {out_dir} cannot be made ({error.strerror}). Choose another.") from error
-    return out_dir.resolve()
 
 
 def _wanted(request: BatchRequest, out_dir: Path, notes: list[str]) -> list[Wanted]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import warnings_told_elsewhere
-from ..jobs import check_output
+from ..jobs import check_output, make_folder
 from . import arguments
 from .info import describe_plan, describe_volume
 from .upsample import progress_report
@@ -34,7 +34,7 @@ def demo_command(
     from ..pictures import three_planes
     from ..windows import check_window, window_for
 
-    output_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(output_folder)
     windows = window or ["auto"]
     for each in windows:
         check_window(each)
