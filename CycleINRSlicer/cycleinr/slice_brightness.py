@@ -10,7 +10,6 @@ import numpy as np
 
 from .grid import SliceGrid
 from .intensity import robust_maximum
-from .profile import SliceProfile, profile_matrix
 
 _TISSUE_SHARE = 0.15
 _FEW_PIXELS = 2000
@@ -44,22 +43,17 @@ def evened(stack: np.ndarray, gains: np.ndarray) -> np.ndarray:
     return stack * np.exp(-gains).astype(np.float32)[:, None, None]
 
 
-def gains_of_result(gains: np.ndarray, grid: SliceGrid, profile: SliceProfile) -> np.ndarray:
+def gains_of_result(gains: np.ndarray, grid: SliceGrid) -> np.ndarray:
     """Log gain of each slice of a result, (n_out,), by which it gets the scan's own brightness back.
 
-    It runs straight from one acquired position to the next, such that its mean over each acquired slice's thickness is
-    that slice's gain: re-slicing gives acquired slices of the acquired brightness, and thin ones unchanged.
+    At an acquired position it is that slice's gain, and between two it runs straight from one to the other: softer
+    bands than those of a result that is made to give each slab's brightness back.
 
     Args:
         gains: Of the acquired slices, (n_in,).
         grid: The result's slices.
-        profile: Where the acquired slices lie on ``grid``, extended so that it covers all of them.
     """
-    before = round(float(profile.centres[0]) + grid.first_mm / grid.spacing_out_mm)
-    positions = (np.arange(profile.n_fine) - profile.centres[0]) / grid.ratio
-    weights = np.maximum(1 - np.abs(np.clip(positions, 0, grid.n_in - 1)[:, None] - np.arange(grid.n_in)), 0)
-    knots = np.linalg.lstsq(profile_matrix(profile) @ weights, gains, rcond=1e-3)[0]
-    return (weights @ knots)[before : before + grid.n_out]
+    return np.interp(grid.positions(), np.arange(grid.n_in), gains)
 
 
 def put_back(fine: np.ndarray, gains: np.ndarray, low: float, high: float, out: np.ndarray) -> None:

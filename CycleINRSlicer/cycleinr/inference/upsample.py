@@ -98,8 +98,7 @@ def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.nd
     """A result of evened slices with the scan's own brightness, type and range."""
     result = empty_result(work.shape_kji, volume.array.dtype)
     fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
-    of_result = gains_of_result(gains, work.grid, covering_grid(work.grid, work.tau).profile)
-    put_back(fine, of_result, float(volume.array.min()), float(volume.array.max()), out)
+    put_back(fine, gains_of_result(gains, work.grid), float(volume.array.min()), float(volume.array.max()), out)
     return result
 
 
