@@ -17,7 +17,7 @@ SLICER_TESTS := Testing/extension Testing/dicom --ignore=Testing/dicom/test_pacs
 
 .PHONY: demo test test-slicer-5.10 panel benchmark audit lint clean
 demo: $(VENV)/engine.done
-	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite
+	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite --window auto --window soft-tissue --window bone
 
 test: $(VENV)/host.done
 	$(BIN)/ruff check .

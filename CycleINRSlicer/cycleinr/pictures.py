@@ -46,7 +46,7 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
             _draw(axis, shown, plane, window)
             axis.set_title(f"{label}, {plane}", color="white", fontsize=10)
     figure.suptitle(
-        f"Window {window.name}: width {window.width:g}, level {window.level:g}; bar {_SCALE_BAR_MM:g} mm. "
+        f"Window {window.name}: width {window.width:.4g}, level {window.level:.4g}; bar {_SCALE_BAR_MM:g} mm. "
         "Derived, not acquired; not for primary diagnosis.",
         color="white",
         fontsize=11,
