@@ -16,6 +16,7 @@ from cycleinr.batch.run import Outset
 from cycleinr.errors import OutputError, RequestError
 from cycleinr.files import read_volume
 from cycleinr.inference.upsample import upsample
+from cycleinr.threads import usable_cores
 from engine.dicom_maker import OTHER_SERIES, PATIENT_ID, SERIES, write_series
 
 TABLE = """input,output,spacing,ratio,isotropic,axis,thickness,extent,format
@@ -162,6 +163,15 @@ def test_a_killed_worker_costs_its_case_one_attempt_and_the_others_nothing(tmp_p
     assert visible(out) == sorted(
         ["a.nii.gz", "a.nii.gz.json", "c.nii.gz", "c.nii.gz.json", "manifest.csv", "manifest.json"]
     )
+
+
+def test_the_last_scan_of_a_batch_gets_no_more_threads_than_the_others(tmp_path, small_scans):
+    """Their number changes results by rounding, so that a batch that was killed would end with other results."""
+    small_scans.write(tmp_path / "in" / "a.nii.gz")
+
+    summary = batch([tmp_path / "in"], tmp_path / "out", workers=usable_cores())
+
+    assert summary.ran[0].device == "CPU, 1 threads"
 
 
 class Unlucky(local._Worker):

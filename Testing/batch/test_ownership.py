@@ -204,6 +204,21 @@ def test_results_of_before_there_were_hashes_are_the_users_when_anything_disagre
     assert changed.read_bytes() != there
 
 
+def test_a_result_of_before_there_were_hashes_is_made_again_where_it_may_hold_another_scans_voxels(
+    scan, out, small_scans
+):
+    """Versions of then read scan.nii where scan.nii.gz was meant."""
+    run(scan, out)
+    without_hashes(out)
+    small_scans.write(scan.with_name("scan.nii"), 7)
+    shutil.copy2(out / NAME, out / f"{NAME}.before")
+    os.utime(out / NAME, ns=(0, 0))
+
+    run(scan, out)
+
+    assert (out / NAME).stat().st_mtime_ns > 0
+
+
 def test_a_case_that_fails_forgets_nothing_that_is_ours(scan, out, small_scans):
     run(scan, out)
     small_scans.damaged(scan)

@@ -34,12 +34,14 @@ def run_local(folder: BatchFolder, orders: Sequence[Order], workers: int, tell: 
 
     A case whose process dies is tried once more in a fresh one, after all others.
 
-    :param workers: most processes at a time; the processor's cores are shared out among them.
+    :param workers: most processes at a time; each gets its share of the processor's cores.
     :raises WorkerError: several processes in a row die before they are ready for work, or there is no PyTorch.
     :raises OutputError: not even records can be written to the folder.
     """
     count = max(1, min(workers, len(orders)))
-    threads = max(1, usable_cores() // count)
+    # Whatever is left to do: the number of threads changes results by rounding, and a batch that was killed and started
+    # again has to end with the results of one that was not.
+    threads = max(1, usable_cores() // workers)
     pool = _Pool(folder, deque((order, 1) for order in orders), tell)
     try:
         pool.run(count, threads)

@@ -63,10 +63,11 @@ def current_marks(record: Record, result: Path) -> dict[str, Mark] | None:
     """Marks of a result that is as its record says; None if it is missing or was changed.
 
     What was added to its folders does not count. Times of change are looked at first: only where they differ, as after
-    copying, is anything hashed. Records from before there were marks have to agree with the .json and the size.
+    copying, is anything hashed. Records from before there were marks have to agree with the .json and the size, and the
+    scan must have no twin: versions of then could take the voxels of scan.nii for those of scan.nii.gz.
     """
     if not record.marks:
-        return {} if _agrees(record, result) else None
+        return {} if _agrees(record, result) and not _has_twin(record.input) else None
     found = {}
     for end, mark in record.marks.items():
         path, files = part(result, end), _own_files(result, end)
@@ -88,6 +89,12 @@ def _agrees(record: Record, result: Path) -> bool:
     if not isinstance(described, Mapping):
         return False
     return all(described.get(name) == getattr(record, name) for name in _DESCRIBED)
+
+
+def _has_twin(scan: str) -> bool:
+    name, packed = os.path.splitext(scan)
+    twin = {".gz": name, ".nii": f"{scan}.gz"}.get(packed.lower(), "")
+    return os.path.exists(twin)
 
 
 def _own_files(result: Path, end: str) -> list[Path]:
