@@ -1,6 +1,7 @@
 # make demo   sets everything up and super-resolves the bundled thick-slice scan
 # make test   sets everything up and runs all tests
 # make test-slicer-5.10  runs the tests of what runs in Slicer once more, with the packages of Slicer 5.10
+# make docs   makes the API page of `import cycleinr`, build/docs/cycleinr.html
 # make panel  opens the Slicer panel in the headless host and takes its picture
 # make audit  asks pip-audit's services about known holes in the packages of a release
 # make benchmark  measures speed and memory on an idle machine; QUICK=1 takes small crops and only prints
@@ -15,16 +16,20 @@ SLICER_5_10 := build/slicer-5.10
 SLICER_TESTS := Testing/extension Testing/dicom --ignore=Testing/dicom/test_pacs.py Testing/check/test_worker_requests.py \
 	$(addprefix Testing/engine/test_,$(addsuffix .py,worker dicom dicom_frames files noise profile upsample volume_and_grid))
 
-.PHONY: demo test test-slicer-5.10 panel benchmark audit lint clean
+.PHONY: demo test test-slicer-5.10 docs panel benchmark audit lint clean
 demo: $(VENV)/engine.done
 	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite --window auto --window soft-tissue --window bone
 
 test: $(VENV)/host.done
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slicer-5.10: $(SLICER_5_10)/done
 	$(SLICER_5_10)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SLICER_TESTS)
+
+docs: $(VENV)/engine.done
+	$(BIN)/python Testing/scripts/make_docs.py build/docs
 
 panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output

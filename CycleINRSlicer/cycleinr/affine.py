@@ -36,6 +36,12 @@ def subgrid_affine(
     return affine
 
 
+def spacing_of(ijk_to_ras: np.ndarray) -> tuple[float, float, float]:
+    """Distance between neighbouring samples along i, j and k, in mm."""
+    i, j, k = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    return float(i), float(j), float(k)
+
+
 def nearest_ras(directions: np.ndarray) -> list[int]:
     """Which of the RAS axes 0, 1, 2 each of i, j and k lies along most nearly, each taken once."""
     cosines = np.abs(directions)

@@ -78,7 +78,7 @@ class Target:
         old = _spacing_along(volume, axis)
         if self.ratio is not None:
             return old / self.ratio
-        if self.isotropic:
+        if self.spacing_mm is None:
             return self._isotropic_spacing(volume, axis, old)
         if self.spacing_mm > old * (1 + ROUNDING):
             raise RequestError(
@@ -191,9 +191,8 @@ def output_ijk_to_ras(volume: Volume, grid: SliceGrid) -> np.ndarray:
 
 def output_shape_kji(volume: Volume, grid: SliceGrid) -> tuple[int, int, int]:
     """Number of samples of the result along k, j and i."""
-    shape = list(volume.shape_kji)
-    shape[AXIS_OF_ARRAY[grid.axis]] = grid.n_out
-    return tuple(shape)
+    k, j, i = (grid.n_out if axis == grid.axis else volume.shape_kji[n] for axis, n in AXIS_OF_ARRAY.items())
+    return k, j, i
 
 
 def to_axis_first(array: np.ndarray, axis: str) -> np.ndarray:

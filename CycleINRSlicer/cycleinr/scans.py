@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 Scan: TypeAlias = Union[  # noqa: UP007  "|" would evaluate names that are imported for type checkers only
-    "str", "os.PathLike[str]", Volume, "SimpleITK.Image", "nibabel.spatialimages.SpatialImage", "npt.NDArray"
+    "str", "os.PathLike[str]", Volume, "SimpleITK.Image", "nibabel.spatialimages.SpatialImage", "npt.NDArray[Any]"
 ]
 """A path that `read` takes, a `Volume`, an image of SimpleITK or nibabel, or an array with its affine and axes."""
 

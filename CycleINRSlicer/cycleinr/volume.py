@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from .affine import TOWARDS, check_affine, nearest_ras, row_and_sign, subgrid_affine
+from .affine import TOWARDS, check_affine, nearest_ras, row_and_sign, spacing_of, subgrid_affine
 from .errors import GeometryError, InputError, RequestError
 
 if TYPE_CHECKING:
@@ -129,13 +129,12 @@ class Volume:
     @property
     def spacing_ijk_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring samples along i, j and k, in mm."""
-        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
-        return float(i), float(j), float(k)
+        return spacing_of(self.ijk_to_ras)
 
     @property
     def directions(self) -> np.ndarray:
         """3x3 matrix whose columns are the unit vectors of i, j and k in RAS."""
-        return self.ijk_to_ras[:3, :3] / np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return np.asarray(self.ijk_to_ras[:3, :3] / np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
 
     @property
     def orientation(self) -> str:
@@ -178,7 +177,7 @@ class Volume:
             (..., 3) float64 positions in RAS mm.
         """
         points = np.asarray(points, dtype=np.float64)
-        return points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
+        return np.asarray(points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3])
 
     def reorient(self, orientation: str = "RAS") -> Volume:
         """The same samples in the same places, with other axes called i, j and k; nothing is interpolated.

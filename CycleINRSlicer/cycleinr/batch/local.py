@@ -59,7 +59,8 @@ class _Worker:
         self.process = context.Process(target=serve, args=(theirs, threads), daemon=True)
         self.process.start()
         theirs.close()
-        self.ready, self.order, self.attempt = False, None, 0
+        self.ready, self.attempt = False, 0
+        self.order: Order | None = None
 
     def give(self, order: Order, attempt: int) -> None:
         self.order, self.attempt = order, attempt

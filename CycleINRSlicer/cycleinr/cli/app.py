@@ -78,7 +78,7 @@ def run() -> int:
         if not hasattr(error, "show"):
             raise
         error.show()
-        return error.exit_code
+        return getattr(error, "exit_code", 1)
 
 
 def _is_memory_shortage(error: Exception) -> bool:

@@ -9,9 +9,9 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def ras_from_lps(affine: np.ndarray) -> np.ndarray:
     """4x4 matrix from index to RAS mm, of one from index to LPS mm."""
-    return _FLIP @ affine
+    return np.asarray(_FLIP @ affine)
 
 
 def lps_from_ras(affine: np.ndarray) -> np.ndarray:
     """4x4 matrix from index to LPS mm, of one from index to RAS mm."""
-    return _FLIP @ affine
+    return np.asarray(_FLIP @ affine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError
 from ..files.modality import guess_modality
@@ -24,7 +25,7 @@ class ModelChoice:
     """Weights and their card, the modality they are for, and one sentence on why they were chosen."""
 
     weights: Path
-    card: dict
+    card: dict[str, Any]
     modality: str
     reason: str
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..affine import spacing_of
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
 from ..host_memory import limit_bytes
@@ -70,7 +72,7 @@ class Plan:
     tau_reason: str
     modality: str
     weights: Path
-    card: dict
+    card: dict[str, Any]
     model_reason: str
     output_megabytes: float
     peak_gigabytes: float
@@ -114,7 +116,7 @@ def plan_unseen(volume: Volume, options: UpsampleOptions) -> Plan:
     return Plan(
         grid=grid,
         shape_kji=shape,
-        spacing_ijk_mm=tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0)),
+        spacing_ijk_mm=spacing_of(affine),
         ijk_to_ras=affine,
         tau=tau,
         tau_reason=tau_reason,

@@ -12,6 +12,7 @@ training loop and one evaluation serve them all. A network class carries:
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from ..errors import ModelError
 from .config import Sizes
@@ -25,7 +26,7 @@ _PLACES = {
 }
 
 
-def network_class(name: str) -> type:
+def network_class(name: str) -> type[Any]:
     """The class of an architecture.
 
     Raises:

@@ -128,8 +128,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step, state.seconds)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        tensors = self.fabric.to_device([batch.stack, batch.positions, batch.slicing, batch.truth, batch.window])
-        losses = training_losses(self.parallel, Batch(*tensors, batch.thin), config.cycle_weight > 0, generator)
+        tensors = [batch.stack, batch.positions, batch.slicing, batch.truth, batch.window]
+        stack, positions, slicing, truth, window = self.fabric.to_device(tensors)
+        there = Batch(stack, positions, slicing, truth, window, batch.thin)
+        losses = training_losses(self.parallel, there, config.cycle_weight > 0, generator)
         total = losses.total(config)
         if not torch.isfinite(total):
             raise DivergedError(
