@@ -38,7 +38,7 @@ class CheckRun(EngineTask):
     """Starts at once; see ``EngineTask`` for progress and cancel.
 
     Attributes:
-        numbers: What ``cycleinr.check.numbers`` gives, once the check is done.
+        numbers: What ``cycleinr.checks.numbers`` gives, once the check is done.
         mapNode: The error map once the check is done; None where the result allows no self-check, and when the map
             has left the scene.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
-from cycleinr.check.trust import FULL_SHARE, SHOWN_SHARE
+from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
@@ -35,7 +35,7 @@ def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers:
 
     Args:
         image: The expected error on the compared slices.
-        numbers: As ``cycleinr.check.numbers`` gives them.
+        numbers: As ``cycleinr.checks.numbers`` gives them.
 
     Raises:
         NodeError: The result was removed meanwhile.

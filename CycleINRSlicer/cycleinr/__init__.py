@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 # As typing's, whose import takes longer than all else here
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import Forecast, Upsampler, load_model, plan, read, upsample, write
+    from .api import Forecast, Upsampler, check, load_model, plan, read, upsample, write
     from .errors import (
         Cancelled,
         CycleinrError,
@@ -52,7 +52,7 @@ _ERRORS = (
     "RequestWarning",
 )
 _HOMES = {
-    **dict.fromkeys(("upsample", "Upsampler", "plan", "Forecast", "read", "write", "load_model"), "api"),
+    **dict.fromkeys(("upsample", "Upsampler", "plan", "Forecast", "check", "read", "write", "load_model"), "api"),
     "Volume": "volume",
     **dict.fromkeys(("Result", "Provenance"), "result"),
     "Progress": "inference.options",
@@ -77,6 +77,7 @@ __all__ = [
     "Result",
     "Upsampler",
     "Volume",
+    "check",
     "load_model",
     "plan",
     "read",

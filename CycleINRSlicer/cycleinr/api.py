@@ -13,6 +13,7 @@ from .grid import Target
 from .inference.models import BUNDLED, find_weights
 from .inference.options import ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .inference.plan import Plan, plan_unseen
+from .inference.request_of_result import options_of_result
 from .keywords import callback, checked_call, number
 from .result import Result
 from .scans import Scan, volume_of
@@ -21,6 +22,7 @@ from .volume import Volume
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from .checks import Check
     from .network.model import CycleINR
 
 
@@ -289,6 +291,52 @@ def plan(
         extent=extent, equalize_slices=equalize_slices, memory_limit=memory_limit,
     )  # fmt: skip
     return upsampler.plan(scan, affine=affine, axes=axes)
+
+
+@checked_call
+def check(
+    scan: Scan,
+    result: Result | str | PathLike[str],
+    *,
+    model: str | PathLike[str] = "auto",
+    device: str = "auto",
+    memory_limit: float | None = None,
+    affine: npt.ArrayLike | None = None,
+    axes: str | None = None,
+    progress: ProgressCallback | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Check:
+    """Check without ground truth how far a result can be trusted; takes about as long as the result took.
+
+    >>> import cycleinr as ci
+    >>> scan = ci.read("ct_head_5mm.nii.gz")[:, 200:216, 170:186]
+    >>> found = ci.check(scan, ci.upsample(scan, spacing=1.0))
+    >>> found.residual.largest < 1, found.unit, len(found.self_check.rms)
+    (True, 'HU', 32)
+
+    Args:
+        scan: The acquired scan, as for ``upsample``.
+        result: What ``upsample`` made of it; or the path of a saved result, with the .json file beside it.
+        model: The weights file that the result was made with; "auto" where they are bundled ones.
+        device, memory_limit, affine, axes, progress, cancelled: As in ``upsample``.
+
+    Returns:
+        Re-slicing error, noise, and the error of acquired slices predicted from new ones; docs/check.md explains each.
+
+    Raises:
+        RequestError: The result is not one of this scan.
+        ModelError: The weights that it was made with are not there.
+        CycleinrError: As ``upsample``.
+    """
+    told = callback("progress", progress, no_progress)
+    asked = callback("cancelled", cancelled, never_cancelled)
+    volume = volume_of(scan, affine, axes)
+    made = result if isinstance(result, Result) else Result.read(result)
+    options = options_of_result(volume, made, fspath(model))
+    options = replace(options, device=device, memory_limit_gb=number("memory_limit", memory_limit))
+    from .checks import check_result
+
+    return check_result(volume, made.volume, options, told, asked)
 
 
 @checked_call

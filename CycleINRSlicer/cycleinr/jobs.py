@@ -41,7 +41,7 @@ class Job:
         an image file.
     :param overwrite: replace an existing result.
     :param dicom: how a DICOM series is written.
-    :param report: a new folder for a report on the result (see `cycleinr.check`), None for no report.
+    :param report: a new folder for a report on the result (see `cycleinr.checks`), None for no report.
     :param window: the report's display window; see `cycleinr.windows.window_for`.
     """
 
@@ -173,7 +173,7 @@ def check_output(output: Path, overwrite: bool) -> None:
 
 
 def _check_report(job: Job) -> None:
-    from .check import check_report_folder
+    from .checks import check_report_folder
 
     folder, output = job.report.resolve(), job.output.resolve()
     if folder == output or output in folder.parents:
@@ -189,7 +189,7 @@ def _report(
     if job.report is None:
         yield
         return
-    from .check import Reported, check_result, write_report
+    from .checks import Reported, check_result, write_report
     from .files.atomic import new_folder
 
     check = check_result(volume, result.volume, job.options, progress, cancelled, job.window)

@@ -21,8 +21,8 @@ from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 
-from cycleinr.check import Check, check_result  # noqa: E402
-from cycleinr.check.trust import local_rms, unit_of  # noqa: E402
+from cycleinr.checks import Check, check_result  # noqa: E402
+from cycleinr.checks.trust import local_rms, unit_of  # noqa: E402
 from cycleinr.evaluation.methods import linear_weights  # noqa: E402
 from cycleinr.evaluation.pairs import make_pair_case  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402

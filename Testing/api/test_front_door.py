@@ -248,3 +248,17 @@ def test_keywords_of_the_other_functions_are_checked_too(head):
         ci.Upsampler(spacings=1)
     with pytest.raises(ci.RequestError, match="A ndarray cannot be written"):
         ci.write(head.array, "x.nii")
+
+
+class TestCheck:
+    def test_a_saved_result_and_one_in_memory_are_the_same(self, head, fine, tmp_path):
+        fine.save(tmp_path / "fine.nii.gz")
+        from_memory, from_file = (ci.check(head, each) for each in (fine, tmp_path / "fine.nii.gz"))
+        assert from_memory.residual.largest == pytest.approx(from_file.residual.largest, abs=1e-3)
+        assert from_memory.work.grid == from_file.work.grid or np.isclose(from_memory.work.tau, from_file.work.tau)
+
+    def test_a_result_of_other_weights_or_of_another_scan(self, head, fine):
+        with pytest.raises(ci.ModelError, match="and ct are others"):
+            ci.check(head, fine, model="ct")
+        with pytest.raises(ci.RequestError, match="no result of this scan"):
+            ci.check(head[:, 2:], fine)

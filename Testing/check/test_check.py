@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.check import check_result, numbers
+from cycleinr.checks import check_result, numbers
 from cycleinr.errors import Cancelled, RequestError
 from cycleinr.evaluation.metrics import snli
 from cycleinr.files import read_volume

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.check import check_result
+from cycleinr.checks import check_result
 from cycleinr.errors import Cancelled, OutputError, RequestError
 from cycleinr.evaluation.metrics import snli
 from cycleinr.files import read_volume, write_volume
@@ -211,7 +211,7 @@ def test_a_cancelled_job_leaves_neither_result_nor_report(scan, tmp_path, phase)
 
 def test_a_failed_report_leaves_neither_result_nor_report(scan, tmp_path, monkeypatch):
     """The disk is full when the page is written."""
-    from cycleinr.check import report
+    from cycleinr.checks import report
 
     def full(*_arguments, **_named):
         raise OSError(28, "No space left on device")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.check import check_result, numbers
+from cycleinr.checks import check_result, numbers
 from cycleinr.errors import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target

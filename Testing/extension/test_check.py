@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from cycleinr.check import check_result
+from cycleinr.checks import check_result
 from cycleinr.files import read_volume
 from cycleinr.volume import Volume
 from cycleinr.windows import CT_WINDOWS
@@ -346,7 +346,7 @@ def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine,
 
 
 def test_numbers_reach_the_panel_as_the_engine_gives_them(host, ui, parameters, result, engine):
-    from cycleinr.check import numbers
+    from cycleinr.checks import numbers
     from CycleINRSlicerLib.check_run import CheckRun, CheckSettings
 
     scan = parameters.resultInput

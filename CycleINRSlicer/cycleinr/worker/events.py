@@ -56,7 +56,7 @@ class CheckAnswer:
     """The error map, if there is one, is in the file that the request named.
 
     Attributes:
-        numbers: What ``cycleinr.check.numbers`` gives.
+        numbers: What ``cycleinr.checks.numbers`` gives.
         shape_kji, ijk_to_ras: Size and geometry of the map; None where the result allows no self-check.
     """
 

@@ -197,7 +197,7 @@ class Worker:
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
         self._stop_if_cancelled(number)
         with _loading():
-            from ..check import check_result, numbers
+            from ..checks import check_result, numbers
 
         check = check_result(scan, result, request.options, report, lambda: self._is_cancelled(number))
         report(Progress("Handing over", 1.0, 0.0))

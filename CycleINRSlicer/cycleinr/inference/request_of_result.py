@@ -1,0 +1,50 @@
+"""The request that a result answers, from how it was made. Imports no torch."""
+
+from __future__ import annotations
+
+from ..errors import ModelError, RequestError
+from ..grid import COLUMN_OF_AXIS, Target
+from ..network.weights import read_card
+from ..result import Result
+from ..volume import Volume
+from .models import BUNDLED, find_weights
+from .options import UpsampleOptions
+
+
+def options_of_result(scan: Volume, result: Result, model: str = "auto") -> UpsampleOptions:
+    """The options with which ``upsample`` makes this result of this scan again.
+
+    Args:
+        scan: The acquired scan.
+        result: What was made of it.
+        model: The weights file, where they are no bundled ones.
+
+    Raises:
+        RequestError: The provenance names no axis.
+        ModelError: The weights are not there, or are others than those that the result was made with.
+    """
+    how = result.provenance
+    if how.axis not in COLUMN_OF_AXIS:
+        raise RequestError(f"The result's provenance names the axis {how.axis!r}. Make the result again.")
+    column = COLUMN_OF_AXIS[how.axis]
+    spacing_mm = scan.spacing_ijk_mm[column]
+    return UpsampleOptions(
+        target=Target(ratio=max(1.0, spacing_mm / result.volume.spacing_ijk_mm[column])),
+        axis=how.axis,
+        extent=how.extent,
+        thickness_mm=how.tau * spacing_mm,
+        model=_model_of(result, model),
+        equalize_slices=how.more.get("equalized_slices") == "yes",
+    )
+
+
+def _model_of(result: Result, model: str) -> str:
+    how = result.provenance
+    for name in BUNDLED if model == "auto" else (model,):
+        if read_card(find_weights(name))["sha256"] == how.weights_sha256:
+            return name
+    given = "which are no bundled ones" if model == "auto" else f"and {model} are others"
+    raise ModelError(
+        f"The result was made with the weights {how.model}, {given}. Give their file as model=, "
+        "or make the result again."
+    )
