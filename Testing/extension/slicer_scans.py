@@ -46,7 +46,7 @@ def isAlive(pid):
     """Whether a process exists and is no zombie."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except OSError:  # under Windows' rules it is an access denied
         return False
     status = Path(f"/proc/{pid}/status")
     return not (status.exists() and "State:\tZ" in status.read_text())
