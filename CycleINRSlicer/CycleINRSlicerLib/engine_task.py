@@ -34,6 +34,10 @@ COPY_SHARE, COMPUTE_SHARE = 0.02, 0.95
 
 
 class RunState(enum.Enum):
+    """Where a task is. The first two are the panel's own, before there is a task."""
+
+    IDLE = "idle"
+    INSTALLING = "installing"
     PREPARING = "preparing"
     RUNNING = "running"
     IMPORTING = "importing"
@@ -41,8 +45,9 @@ class RunState(enum.Enum):
     CANCELLED = "cancelled"
     FAILED = "failed"
 
-
-UNFINISHED = (RunState.PREPARING, RunState.RUNNING, RunState.IMPORTING)
+    @property
+    def isBusy(self) -> bool:
+        return self in (RunState.INSTALLING, RunState.PREPARING, RunState.RUNNING, RunState.IMPORTING)
 
 
 class EngineTask:
@@ -94,7 +99,7 @@ class EngineTask:
 
     @property
     def isFinished(self) -> bool:
-        return self.state not in UNFINISHED
+        return not self.state.isBusy
 
     def cancel(self) -> None:
         """Give up; it is over within a second, and nothing stays."""

@@ -18,11 +18,12 @@ from .check_run import CheckRun, CheckSettings
 from .device_box import DeviceBox
 from .display_link import DisplayLink
 from .engine import sharedEngine
-from .engine_task import EngineTask
+from .engine_task import EngineTask, RunState
 from .errors import NodeError
 from .export_run import ExportRun, whyNoExport
 from .node_observers import NodeObservers
-from .panel_state import BUSY, PanelState, View, show
+from .one_shot import OneShot
+from .panel_state import View, show
 from .parameters import optionsOf
 from .review import Review
 from .run import Run, RunRequest
@@ -43,8 +44,8 @@ class Panel:
 
     def __init__(self, ui, logic):
         self._ui, self._logic = ui, logic
-        self._parameters = self._run = None
-        self._state, self._summary, self._message, self._step = PanelState.IDLE, Summary(), "", ""
+        self._parameters = self._run = self._onDone = None
+        self._state, self._summary, self._message, self._step = RunState.IDLE, Summary(), "", ""
         self._canCancel, self._startedAt_s, self._closedScenes = True, 0.0, 0
         self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
@@ -52,8 +53,8 @@ class Panel:
             self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         )
         self._shown = ShownVolume(self.update)
-        self._summaryTimer = _oneShot(SUMMARY_DELAY_MS, self._updateSummary)
-        self._cancelTimer = _oneShot(CANCEL_DELAY_MS, self._allowCancel)
+        self._summaryTimer = OneShot(SUMMARY_DELAY_MS, self._updateSummary)
+        self._cancelTimer = OneShot(CANCEL_DELAY_MS, self._allowCancel)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
         ui.reviewButton.connect("clicked(bool)", self._onReview)
         ui.checkButton.connect("clicked(bool)", self._onCheck)
@@ -93,7 +94,7 @@ class Panel:
     def update(self) -> None:
         """Show the settings at once, and what they come to soon."""
         self._show()
-        if self._parameters is not None and self._state not in BUSY:
+        if self._parameters is not None and not self._state.isBusy:
             self._summaryTimer.start()
 
     # -- before Apply
@@ -124,7 +125,7 @@ class Panel:
 
     # -- the run
     def _onApplyOrCancel(self, _checked=False) -> None:
-        if self._state in BUSY:
+        if self._state.isBusy:
             if self._canCancel:
                 self._run.cancel()
         elif self._parameters is not None:
@@ -138,21 +139,21 @@ class Panel:
             self._inputID = node.GetID() if node else None
             return Run(sharedEngine(), request, self._onRunChanged)
 
-        self._start(run)
+        self._start(run, self._showResult)
 
-    def _start(self, makeTask: Callable[[], EngineTask]) -> None:
+    def _start(self, makeTask: Callable[[], EngineTask], onDone: Callable[[EngineTask], None]) -> None:
         """Start what the engine is to do; Apply becomes Cancel meanwhile."""
-        self._message = ""
+        self._message, self._onDone = "", onDone
         try:
             self._install()
             self._startedAt_s, self._canCancel = time.monotonic(), False
             self._cancelTimer.start()
             self._run = makeTask()
-            self._state = PanelState.PREPARING
+            self._state = RunState.PREPARING
         except CycleinrError as error:
-            self._state, self._message = PanelState.FAILED, str(error)
+            self._state, self._message = RunState.FAILED, str(error)
         except Exception:
-            self._state = PanelState.IDLE
+            self._state = RunState.IDLE
             raise
         finally:
             self._show()
@@ -165,7 +166,7 @@ class Panel:
         """
         closedScenes = self._closedScenes
         self._cancelTimer.stop()
-        self._state, self._canCancel = PanelState.INSTALLING, False
+        self._state, self._canCancel = RunState.INSTALLING, False
         self._onInstalling("")
         installation.ensureInstalled(askUser=True, progress=self._onInstalling)
         if self._parameters is None or self._closedScenes != closedScenes:
@@ -180,12 +181,12 @@ class Panel:
         self._show()
 
     def _onRunChanged(self, run: EngineTask) -> None:
-        self._state = PanelState(run.state.value)
+        self._state = run.state
         if run.isFinished:
             self._run, self._canCancel = None, True
             self._message = str(run.error) if run.error else ""
-            if self._state is PanelState.DONE:
-                {Run: self._showResult, CheckRun: self._showCheck, ExportRun: self._showExport}[type(run)](run)
+            if self._state is RunState.DONE:
+                self._onDone(run)
             self.update()
         else:
             self._run = run
@@ -228,12 +229,12 @@ class Panel:
     # -- check and export
     def _onCheck(self, _checked=False) -> None:
         parameters = self._parameters
-        if parameters is None or self._state in BUSY:
+        if parameters is None or self._state.isBusy:
             return
         settings = CheckSettings(parameters.device, parameters.memoryLimitGb or None)
         pair = parameters.resultInput, parameters.resultVolume
         with slicer.util.tryWithErrorDisplay(_("The check could not be started.")):
-            self._start(lambda: CheckRun(sharedEngine(), *pair, settings, self._onRunChanged))
+            self._start(lambda: CheckRun(sharedEngine(), *pair, settings, self._onRunChanged), self._showCheck)
 
     def _showCheck(self, run: CheckRun) -> None:
         """The error map over the slice views; the curve waits until it is asked for."""
@@ -262,7 +263,7 @@ class Panel:
 
     def _onExport(self, _checked=False) -> None:
         parameters = self._parameters
-        if parameters is None or self._state in BUSY:
+        if parameters is None or self._state.isBusy:
             return
         pair = parameters.resultInput, parameters.resultVolume
         title = _("Folder that gets the new series, in a folder of its own")
@@ -270,7 +271,7 @@ class Panel:
         if not parent:
             return
         with slicer.util.tryWithErrorDisplay(_("The series could not be written.")):
-            self._start(lambda: ExportRun(sharedEngine(), *pair, Path(parent), self._onRunChanged))
+            self._start(lambda: ExportRun(sharedEngine(), *pair, Path(parent), self._onRunChanged), self._showExport)
 
     def _showExport(self, run: ExportRun) -> None:
         self._message = _("{count} files are in {folder}. Import them with the DICOM module to see them there.").format(
@@ -285,7 +286,7 @@ class Panel:
             return
         parameters, run = self._parameters, self._run
         if parameters is None:
-            show(self._ui, View(PanelState.IDLE, Summary(problem=_("No scene is open."))))
+            show(self._ui, View(RunState.IDLE, Summary(problem=_("No scene is open."))))
             return
         shown = None if parameters.inputVolume else shownVolumeNode()
         self._devices.choose(parameters.device)
@@ -329,12 +330,3 @@ def _inputText(shownNode) -> str:
     return _("{scan}, from which {result} on the screen was made").format(
         scan=scan.GetName(), result=shownNode.GetName()
     )
-
-
-def _oneShot(delay_ms: int, slot: Callable[[], None]) -> qt.QTimer:
-    """A timer that calls ``slot`` once after each ``start()``."""
-    timer = qt.QTimer()
-    timer.singleShot = True
-    timer.interval = delay_ms
-    timer.connect("timeout()", slot)
-    return timer

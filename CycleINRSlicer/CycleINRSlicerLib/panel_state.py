@@ -1,30 +1,16 @@
-"""The panel's states, and the one function that sets texts, visibility and enabled flags for them."""
+"""What the panel shows, and the one function that sets texts, visibility and enabled flags for them."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
+from .engine_task import RunState
 from .parameters import TargetKind
 from .summary import Summary, durationText
 
 PROGRESS_STEPS = 1000
-
-
-class PanelState(enum.Enum):
-    IDLE = "idle"
-    INSTALLING = "installing"
-    PREPARING = "preparing"
-    RUNNING = "running"
-    IMPORTING = "importing"
-    DONE = "done"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
-
-BUSY = (PanelState.INSTALLING, PanelState.PREPARING, PanelState.RUNNING, PanelState.IMPORTING)
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,7 @@ class View:
         exportProblem: Why the result cannot become a DICOM series; empty where it can.
     """
 
-    state: PanelState
+    state: RunState
     summary: Summary
     targetKind: TargetKind = TargetKind.SPACING
     thicknessIsAutomatic: bool = True
@@ -71,7 +57,7 @@ class View:
 
 def show(ui, view: View) -> None:
     """Make the panel's widgets show ``view``."""
-    isBusy, summary = view.state in BUSY, view.summary
+    isBusy, summary = view.state.isBusy, view.summary
     for section in (ui.volumesSection, ui.targetSection, ui.advancedSection):
         section.enabled = not isBusy
     _showField(ui.spacingSpinBoxCaption, ui.spacingSpinBox, view.targetKind is TargetKind.SPACING)
@@ -84,7 +70,7 @@ def show(ui, view: View) -> None:
     _showText(ui.deviceLabel, view.deviceText)
     ui.inputSummaryLabel.text = summary.inputText or "–"
     ui.resultSummaryLabel.text = summary.resultText or "–"
-    failure = view.message if view.state is PanelState.FAILED else ""
+    failure = view.message if view.state is RunState.FAILED else ""
     _showText(ui.problemLabel, "" if isBusy else failure or summary.problem)
     _showText(ui.warningLabel, "" if isBusy else summary.warning)
     ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
@@ -109,9 +95,9 @@ def show(ui, view: View) -> None:
 
 
 def _applyToolTip(view: View) -> str:
-    if view.state is PanelState.INSTALLING:
+    if view.state is RunState.INSTALLING:
         return _("The installation cannot be interrupted; the run starts after it.")
-    if view.state in BUSY:
+    if view.state.isBusy:
         return _("End the run; the scene stays as it was.")
     return view.summary.problem or _("Compute the result as a new volume.")
 
