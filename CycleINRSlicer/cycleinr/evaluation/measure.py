@@ -10,6 +10,7 @@ import numpy as np
 from ..profile import acquire
 from . import metrics
 from .protocol import Case, ratio_text
+from .reader import reader_figures
 from .table import Row
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def measure(
         n_compared=len(generated),
         n_generated=int(generated.sum()),
         compared_mm=case.compared_mm,
+        **reader_figures(case, prediction),
     )
     spacing = np.array(case.spacing_kji_mm)
     features = zip(compared.squeeze, compared.inception, strict=True)

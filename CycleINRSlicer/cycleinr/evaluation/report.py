@@ -33,6 +33,25 @@ COLUMNS = (
 )
 """Metric, heading, decimals."""
 
+READER_COLUMNS = (
+    ("psnr_brain_db", "PSNR brain (dB)", 2),
+    ("psnr_soft_db", "PSNR soft tissue (dB)", 2),
+    ("psnr_lung_db", "PSNR lung (dB)", 2),
+    ("psnr_bone_db", "PSNR bone (dB)", 2),
+    ("psnr_display_db", "PSNR display range (dB)", 2),
+    ("ssim_brain", "SSIM brain", 4),
+    ("ssim_soft", "SSIM soft tissue", 4),
+    ("ssim_lung", "SSIM lung", 4),
+    ("ssim_bone", "SSIM bone", 4),
+    ("ssim_display", "SSIM display range", 4),
+    ("false_dark_percent", "false dark (%)", 3),
+    ("false_bright_percent", "false bright (%)", 3),
+    ("false_patch_voxels", "largest patch (voxels)", 0),
+    ("dark_near_bone_percent", "dark near bone (%)", 2),
+    ("truth_residual_rms", "truth's residual (RMS)", 1),
+)
+"""Of the second table, what a reader sees; a table has those of which some value is there."""
+
 _ON_REQUEST = ("lpips_alex", "lpips_vgg")
 """Columns that a table has only where some value of them is there."""
 
@@ -88,6 +107,9 @@ def markdown(
     for group in found:
         table = _table(group, labels, lambda text: f"**{text}**", "±")
         parts.append(_markdown_table(_title(group), table))
+        parts.append(
+            _markdown_table(_reader_title(group), _reader_table(group, labels, lambda text: f"**{text}**", "±"))
+        )
         if group.left_out:
             parts.append(f"Left out, since not every method has them: {', '.join(group.left_out)}.\n")
         parts.append("\n".join(f"- {_sentence(claim, labels)}" for claim in group.claims()) + "\n")
@@ -107,8 +129,10 @@ def latex(found: list[Group], labels: Mapping[str, str], segments: Sequence[Segm
     """The same tables for LaTeX with booktabs."""
     parts = ["% Needs \\usepackage{booktabs}.\n"]
     for group in found:
-        table = _table(group, labels, lambda text: f"\\textbf{{{text}}}", r"$\pm$", _escaped)
-        parts.append(_latex_table(_title(group), table))
+        style = labels, lambda text: f"\\textbf{{{text}}}", r"$\pm$", _escaped
+        parts.append(_latex_table(_title(group), _table(group, *style)))
+        if len((table := _reader_table(group, *style))[0]) > 1:
+            parts.append(_latex_table(_reader_title(group), table))
     for key, count, table in segment_tables(segments, {n: _escaped(label) for n, label in labels.items()}, r"$\pm$"):
         parts.append(_latex_table(_segment_title(key, count), table))
     return "\n".join(parts)
@@ -149,16 +173,42 @@ def _table(
 ) -> list[list[str]]:
     """Heading and one line per method."""
     columns = [column for column in COLUMNS if column[0] not in _ON_REQUEST or _is_measured(group, column[0])]
-    gains = [f"gain over {labels.get(name, name)} (dB)" for name in REFERENCES if name in group.methods]
-    lines = [[escape(text) for text in ("Method", *(heading for _, heading, _ in columns), *gains)]]
+    lines = _metric_table(columns, group, labels, bold, plus_minus, escape)
+    references = [name for name in REFERENCES if name in group.methods]
+    lines[0] += [escape(f"gain over {labels.get(name, name)} (dB)") for name in references]
+    for method, cells in zip(group.methods, lines[1:], strict=True):
+        gains = (group.gain(method, reference) for reference in references)
+        texts = (gain.text(2, plus_minus, sign=True) for gain in gains)
+        cells += [text if method != reference else "-" for text, reference in zip(texts, references, strict=True)]
+    return lines
+
+
+def _reader_table(
+    group: Group,
+    labels: Mapping[str, str],
+    bold: Callable[[str], str],
+    plus_minus: str,
+    escape: Callable[[str], str] = str,
+) -> list[list[str]]:
+    columns = [column for column in READER_COLUMNS if _is_measured(group, column[0])]
+    return _metric_table(columns, group, labels, bold, plus_minus, escape)
+
+
+def _metric_table(
+    columns: Sequence[tuple[str, str, int]],
+    group: Group,
+    labels: Mapping[str, str],
+    bold: Callable[[str], str],
+    plus_minus: str,
+    escape: Callable[[str], str],
+) -> list[list[str]]:
+    """Heading and one line per method: each method's name and its value in every column."""
+    lines = [[escape(text) for text in ("Method", *(heading for _, heading, _ in columns))]]
     for method in group.methods:
         cells = [escape(labels.get(method, method))]
         for metric, _, decimals in columns:
             text = group.statistic(method, metric).text(decimals, plus_minus)
             cells.append(bold(text) if group.best(metric) == method else text)
-        for reference in (name for name in REFERENCES if name in group.methods):
-            gain = group.gain(method, reference)
-            cells.append(gain.text(2, plus_minus, sign=True) if method != reference else "-")
         lines.append(cells)
     return lines
 
@@ -183,6 +233,10 @@ def _fid_title(group: Group) -> str:
 
 def _frechet(distance: float) -> str:
     return f"{distance:.3f}" if math.isfinite(distance) else "not available"
+
+
+def _reader_title(group: Group) -> str:
+    return f"What a reader sees: {_title(group)}"
 
 
 def _title(group: Group) -> str:

@@ -259,7 +259,7 @@ class _Results:
         if recipe.ratio and not method.serves(parse_ratio(recipe.ratio)):
             return False
         found = [row for row in self.rows if _is_about(row, recipe, method.name)]
-        if not found or any(self._lacks_perceptual(row) for row in found):
+        if not found or any(math.isnan(row.false_dark_percent) or self._lacks_perceptual(row) for row in found):
             return True
         wanted = segmenters_for(found[0].modality, self.plan.segmenters)
         return not set(wanted) <= {row.structure for row in self.segments if _is_about(row, recipe, method.name)}

@@ -21,6 +21,13 @@ HIGHER_IS_BETTER = {
     "lpips_alex": False,
     "lpips_vgg": False,
     "sigma_deviation": False,
+    "psnr_brain_db": True,
+    "psnr_soft_db": True,
+    "psnr_lung_db": True,
+    "psnr_bone_db": True,
+    "psnr_display_db": True,
+    "false_dark_percent": False,
+    "false_bright_percent": False,
 }
 """Metrics that have a winner. SNLI has none: copying slices scores well on it, so it is read beside the truth's."""
 

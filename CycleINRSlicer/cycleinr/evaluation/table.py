@@ -32,6 +32,8 @@ class Row:
     :param snli: spread of the slices' noise; `snli_truth` is the truth's own.
     :param sigma_deviation: spread of the difference between the slices' noise and the truth's.
     :param consistency_max: largest |re-acquired prediction - input|; `consistency_q999` the 0.999 quantile.
+    :param psnr_brain_db, ssim_brain and so on: inside display windows, and the rest of what a reader sees: see
+        `cycleinr.evaluation.reader`; nan for windows of the other modality.
     :param seconds: wall-clock time of the method alone.
     :param n_compared: slices that were compared; `n_generated` those of them that the input does not hold.
     :param compared_mm: distance between the first and the last compared slice; for pairs, the overlap that was used.
@@ -60,6 +62,21 @@ class Row:
     n_compared: int
     n_generated: int
     compared_mm: float
+    psnr_brain_db: float = field(default=math.nan, kw_only=True)
+    psnr_soft_db: float = field(default=math.nan, kw_only=True)
+    psnr_lung_db: float = field(default=math.nan, kw_only=True)
+    psnr_bone_db: float = field(default=math.nan, kw_only=True)
+    psnr_display_db: float = field(default=math.nan, kw_only=True)
+    ssim_brain: float = field(default=math.nan, kw_only=True)
+    ssim_soft: float = field(default=math.nan, kw_only=True)
+    ssim_lung: float = field(default=math.nan, kw_only=True)
+    ssim_bone: float = field(default=math.nan, kw_only=True)
+    ssim_display: float = field(default=math.nan, kw_only=True)
+    false_dark_percent: float = field(default=math.nan, kw_only=True)
+    false_bright_percent: float = field(default=math.nan, kw_only=True)
+    false_patch_voxels: float = field(default=math.nan, kw_only=True)
+    dark_near_bone_percent: float = field(default=math.nan, kw_only=True)
+    truth_residual_rms: float = field(default=math.nan, kw_only=True)
 
     @property
     def key(self) -> Key:
