@@ -35,7 +35,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._combo_box = None  # properties may be set before it exists
         self._scene = None
         self._scene_observations, self._name_observations = Observations(self), Observations(self)
-        self._node_types, self._attributes, self._nodes = [], {}, []
+        self._node_types, self._attributes, self._node_ids = [], {}, []
         self._current_id, self._requested_id, self._base_name, self._none_display = "", "", "", "None"
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -94,6 +94,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     currentNodeID = Property(str, _get_current_node_id, setCurrentNodeID)
 
     # -- nodes
+    @property
+    def _nodes(self):
+        """The listed nodes, which this widget does not keep alive."""
+        found = [self._scene.GetNodeByID(node_id) for node_id in self._node_ids] if self._scene else []
+        return [node for node in found if node is not None]
+
     def currentNode(self):
         return self._scene.GetNodeByID(self._current_id) if self._scene and self._current_id else None
 
@@ -157,7 +163,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             return
         scene = self._scene
         nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
-        self._nodes = [node for node in nodes if self._is_listed(node)]
+        self._node_ids = [node.GetID() for node in nodes if self._is_listed(node)]
         self._observe_names()
         self._fill()
         ids = [node.GetID() for node in self._nodes]

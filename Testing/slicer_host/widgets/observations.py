@@ -2,11 +2,14 @@
 
 import weakref
 
+import vtk
+
 
 class Observations:
     """Observers whose callbacks are methods of ``widget``.
 
-    Qt may delete a widget while the scene lives on; its observers must not outlive it, nor keep it alive.
+    Qt may delete a widget while the scene lives on; its observers must not outlive it, nor keep it alive. As Slicer's
+    widgets they keep no node alive either.
     """
 
     def __init__(self, widget):
@@ -22,10 +25,14 @@ class Observations:
             if widget is not None:
                 getattr(widget, method_name)(caller)
 
-        self._entries.append((subject, subject.AddObserver(event, callback)))
+        reference = vtk.vtkWeakReference()
+        reference.Set(subject)
+        self._entries.append((reference, subject.AddObserver(event, callback)))
 
     def clear(self, *_):
         """Remove all observers."""
-        for subject, tag in self._entries:
-            subject.RemoveObserver(tag)
+        for reference, tag in self._entries:
+            subject = reference.Get()
+            if subject is not None:
+                subject.RemoveObserver(tag)
         self._entries = []
