@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,56 @@ BAD_LINES = [
 ]
 
 
+def test_a_long_line_is_answered_once_and_takes_no_memory_of_its_length(worker):
+    """300 MB without a line break, of which the worker never holds more than the allowed length."""
+    piece = b"x" * 1_000_000
+    for _ in range(300):
+        worker.process.stdin.write(piece)
+    worker.say(b"\n")
+    assert "is too long" in worker.hear()["message"]
+
+    worker.say(b'{"do": "fly", "id": 1}\n')
+    assert worker.hear()["id"] == 1
+    if sys.platform.startswith("linux"):
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+        peak_mb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+        assert peak_mb < 250
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links and pipes")
+def test_no_link_leads_a_result_out_of_the_folder(worker, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("precious")
+    (worker.folder / "out.npy").symlink_to(mine)
+    worker.say(REQUEST.to_message(7))
+    assert worker.hear_until("failed", "done")["kind"] == "OutputError"
+    assert mine.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links and pipes")
+def test_a_pipe_a_link_and_a_folder_are_no_volumes_and_nobody_waits_for_them(worker, tmp_path):
+    np.save(tmp_path / "elsewhere.npy", np.zeros((4, 4, 4)))
+    (worker.folder / "link.npy").symlink_to(tmp_path / "elsewhere.npy")
+    os.mkfifo(worker.folder / "pipe.npy")
+    (worker.folder / "folder.npy").mkdir()
+    for name in ("link.npy", "pipe.npy", "folder.npy"):
+        wanted = replace(REQUEST, input=replace(REQUEST.input, file=name))
+        worker.say(wanted.to_message(3))
+        failed = worker.hear_until("failed", "done")
+        assert failed["kind"] == "InputError" and "no plain file" in failed["message"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs files with holes")
+def test_an_array_of_terabytes_that_is_a_hole_is_refused_before_anybody_looks_at_it(worker):
+    shape = (2_000_000, 1000, 1000)
+    with open(worker.folder / "in.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + 2 * int(np.prod(shape)))
+    worker.say(REQUEST.to_message(3))
+    failed = worker.hear_until("failed", "done")
+    assert failed["kind"] == "OutOfMemoryError" and "4000.0 GB" in failed["message"]
+
+
 def test_bad_messages_are_answered_and_the_worker_goes_on(worker):
     for line in BAD_LINES:
         worker.say(line)
@@ -160,9 +212,10 @@ def test_no_file_is_mapped_any_more_once_the_end_is_told(worker, end):
     if end == "failed":
         message["options"]["memory_limit_gb"] = 1e-6
     worker.say(message)
-    while end == "cancelled" and worker.hear()["phase"] != "Computing slices":
-        pass
-    worker.say({"do": "cancel", "id": 7})
+    if end == "cancelled":
+        while worker.hear()["phase"] != "Computing slices":
+            pass
+        worker.say({"do": "cancel", "id": 7})
     assert worker.hear_until("cancelled", "failed")["event"] == end
     assert "in.npy" not in Path(f"/proc/{worker.process.pid}/maps").read_text()
 

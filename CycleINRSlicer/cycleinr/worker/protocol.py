@@ -26,10 +26,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 from ..errors import InputError, ProtocolError
 from ..grid import Target
@@ -122,6 +122,18 @@ class ExportRequest(_Request):
 
 
 Request = PrepareRequest | UpsampleRequest | CheckRequest | ExportRequest
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream's lines, of each no more than ``parse_line`` needs to see that it is too long.
+
+    The rest of such a line is read and dropped in pieces, so that no line takes more memory than is allowed.
+    """
+    begins = True
+    while piece := stream.readline(MAX_LINE_BYTES + 1):
+        if begins:
+            yield piece
+        begins = piece.endswith(b"\n")
 
 
 def parse_line(line: str | bytes) -> dict:
@@ -328,7 +340,7 @@ def _number_or_none(value: object, name: str) -> float | None:
 
 
 def _too_long(length: int) -> ProtocolError:
-    return ProtocolError(f"A message has {length} bytes; at most {MAX_LINE_BYTES} are allowed.")
+    return ProtocolError(f"A message of {length} bytes or more is too long; at most {MAX_LINE_BYTES} are allowed.")
 
 
 def _refuse_constant(text: str) -> None:

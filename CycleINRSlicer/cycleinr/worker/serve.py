@@ -16,14 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from .. import __version__
-from ..errors import Cancelled, CycleinrError, InputError, OutputError, PackageError, ProtocolError
+from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
 from ..inference.options import Progress
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
-from ..volume import Volume
+from .arrays import check_plain_file, load_volume, save_array
 from .events import (
     CancelledEvent,
     CheckAnswer,
@@ -44,9 +42,9 @@ from .protocol import (
     ExportRequest,
     PrepareRequest,
     UpsampleRequest,
-    VolumeMessage,
     file_in,
     format_line,
+    lines_of,
     parse_folder,
     parse_line,
     parse_request,
@@ -102,7 +100,7 @@ class Worker:
 
     def _read(self) -> None:
         """Its own thread, so that cancelling and the application's end are heard during a computation."""
-        for line in self._lines:
+        for line in lines_of(self._lines):
             try:
                 message = parse_line(line)
             except ProtocolError as error:
@@ -212,7 +210,9 @@ class Worker:
     def _export(self, number: int, request: ExportRequest) -> ExportAnswer:
         self._reporter(number)(Progress("Writing the DICOM series", 0.0))
         result = load_volume(self._folder, request.result)
-        sources = read_sources(file_in(self._folder, request.sources, ".json"))
+        listed = file_in(self._folder, request.sources, ".json")
+        check_plain_file(listed)
+        sources = read_sources(listed)
         self._stop_if_cancelled(number)
         with _loading():
             from ..dicom_out import write_dicom_series
@@ -226,33 +226,6 @@ class Worker:
     def _stop_if_cancelled(self, number: int) -> None:
         if self._is_cancelled(number):
             raise Cancelled("Cancelled; nothing was written.")
-
-
-def load_volume(folder: Path, message: VolumeMessage) -> Volume:
-    """The volume of a message; its array is mapped from the file, not copied.
-
-    Raises:
-        InputError: The file is missing or is no plain array.
-    """
-    try:
-        array = np.load(file_in(folder, message.file), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"The volume's file {message.file} cannot be read: {error}.") from error
-    return Volume(array, np.array(message.ijk_to_ras), message.modality, message.slice_thickness_mm)
-
-
-def save_array(folder: Path, name: str, array: np.ndarray) -> None:
-    """Write an array into the private folder.
-
-    Raises:
-        OutputError: There is no room for it, or the folder is gone.
-    """
-    try:
-        np.save(file_in(folder, name), array, allow_pickle=False)
-    except OSError as error:
-        raise OutputError(
-            f"The result could not be handed over ({error.strerror or error}). Free space in {folder.parent}."
-        ) from error
 
 
 @contextmanager

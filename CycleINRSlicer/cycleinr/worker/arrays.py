@@ -1,0 +1,62 @@
+"""Volumes as ``.npy`` files in the private folder: plain files only, and none larger than the memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, OutputError
+from ..files.room import check_room
+from ..volume import Volume
+from .protocol import VolumeMessage, file_in
+
+
+def load_volume(folder: Path, message: VolumeMessage) -> Volume:
+    """The volume of a message; its array is mapped from the file, not copied.
+
+    Raises:
+        InputError: The file is missing, a link or a pipe, or is no plain array.
+        OutOfMemoryError: The array is larger than the memory.
+    """
+    path = file_in(folder, message.file)
+    check_plain_file(path)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"The volume's file {message.file} cannot be read: {error}.") from error
+    # Before anybody looks at the voxels: a file with holes promises terabytes that take no room on the disk
+    check_room("The scan", array.shape, f"{8 * array.dtype.itemsize}-bit")
+    return Volume(array, np.array(message.ijk_to_ras), message.modality, message.slice_thickness_mm)
+
+
+def save_array(folder: Path, name: str, array: np.ndarray) -> None:
+    """Write an array into the private folder, never through a link that leads out of it.
+
+    Raises:
+        OutputError: There is no room for it, the folder is gone, or a link has the file's name.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(file_in(folder, name), flags, 0o600), "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        raise OutputError(
+            f"The result could not be handed over ({error.strerror or error}). Free space in {folder.parent}."
+        ) from error
+
+
+def check_plain_file(path: Path) -> None:
+    """Check that a name in the private folder is that of a file: opening a pipe would wait for ever.
+
+    Raises:
+        InputError: It is missing, a link, a folder, a pipe or a device.
+    """
+    try:
+        kind = os.lstat(path).st_mode
+    except OSError as error:
+        raise InputError(f"The file {path.name} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(kind):
+        raise InputError(f"The file {path.name} cannot be read: it is no plain file.")
