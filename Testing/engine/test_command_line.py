@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cycleinr import __version__
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
@@ -189,3 +191,18 @@ def test_evaluate_names_what_it_does_not_know(tmp_path, wrong):
     assert done.returncode == 4
     assert "liver" in done.stderr or "sharpest" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+
+def test_the_version_is_printed():
+    done = cycleinr("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"cycleinr {__version__}\n")
+
+
+@pytest.mark.parametrize(("text", "code"), [("5/3", 0), ("2", 0), ("5/0", 4), ("1/3", 4), ("thrice", 2)])
+def test_a_ratio_may_be_a_fraction(scan, text, code):
+    done = cycleinr("info", scan, "--ratio", text)
+
+    assert done.returncode == code, done.stderr
+    assert code or f"Ratio            {float(Fraction(text)):.4g}" in done.stdout

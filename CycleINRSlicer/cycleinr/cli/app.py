@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..errors import CycleinrError, OutOfMemoryError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
@@ -30,6 +32,23 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cycleinr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("upsample")(upsample.upsample_command)
 app.command("batch")(batch.batch_command)
 app.command("info")(info.info_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,22 @@ Input = Annotated[
 Spacing = Annotated[
     float | None, typer.Option("--spacing", help="Distance between the centres of the new slices, in mm.")
 ]
+
+
+def _ratio(text: str) -> float:
+    """A number or a fraction; what neither is, is refused by the parser with a ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        numerator, denominator = map(float, text.split("/"))
+        return numerator / denominator if denominator else math.inf
+
+
 Ratio = Annotated[
-    float | None, typer.Option("--ratio", help="How many times finer; need not be whole, for example 1.6667.")
+    float | None,
+    typer.Option(
+        "--ratio", parser=_ratio, metavar="NUMBER", help="How many times finer; need not be whole, for example 5/3."
+    ),
 ]
 Isotropic = Annotated[bool, typer.Option("--isotropic", help="As fine as the pixels within a slice.")]
 Axis = Annotated[
