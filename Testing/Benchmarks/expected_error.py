@@ -4,7 +4,7 @@
     python Testing/Benchmarks/expected_error.py fit CT TRAINING_SCAN.nii.gz ...
 
 ``pair`` takes two reconstructions of one CT scan. Brain is what lies between 0 and 80 HU in the thin one, opened once;
-a large error is above 20 HU; marked is what the map calls least certain, a third of the brain window or more. ``fit``
+a large error is above 20 HU; marked is what the map calls least certain, a quarter of the brain window or more. ``fit``
 makes slabs of every second and fifth slice from the middle of fine scans (k is the slice direction), and fits by a
 gamma regression with logarithmic link. docs/check.md has figures that this printed.
 """
@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 
 from cycleinr.checks import Check, check_result  # noqa: E402
-from cycleinr.checks.trust import local_rms, unit_of  # noqa: E402
+from cycleinr.checks.trust import MARKED_SHARE, local_rms, unit_of  # noqa: E402
 from cycleinr.evaluation.methods import linear_weights  # noqa: E402
 from cycleinr.evaluation.pairs import make_pair_case  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
@@ -49,7 +49,7 @@ def pair(thick: str, thin: str) -> None:
     true = np.abs(result.array.astype(np.float32) - case.truth)[case.compared]
     brain = binary_opening((case.truth > 0) & (case.truth < 80))[case.compared]
     true, expected = true[brain], expected[brain]
-    large, marked = true > LARGE_HU, expected >= BRAIN.width / 3
+    large, marked = true > LARGE_HU, expected >= MARKED_SHARE * BRAIN.width
     at_share = expected > np.percentile(expected, 100 - MARKED_SHARE_ALLOWED)
     few = np.random.default_rng(0).integers(0, true.size, 200_000)
     print(check.trust.words("HU"))

@@ -84,11 +84,11 @@ def test_the_verdict_and_the_numbers_say_the_same(check, scan):
     found = numbers(check)
 
     assert found["verdict"] == check.trust.words("HU")
-    assert found["trust"]["marked_from"] == pytest.approx(400 / 3)
+    assert found["trust"]["marked_from"] == pytest.approx(100)
     assert found["window"] == {"name": "soft tissue", "width": 400.0, "level": 40.0}
     tissue = np.abs(scan.array[check.self_check.slices] - 40.0) < 200
     expected = check.expected_error.array[tissue]
-    assert found["trust"]["marked_share"] == pytest.approx((expected >= 400 / 3).mean())
+    assert found["trust"]["marked_share"] == pytest.approx((expected >= 100).mean())
     assert found["trust"]["typical"] == pytest.approx(np.median(expected), rel=1e-4)
 
 

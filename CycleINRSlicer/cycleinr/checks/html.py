@@ -111,7 +111,7 @@ def _trust(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
     rows = [
         ("Display window", f"{window['name']}: width {window['width']:.4g}, level {window['level']:.4g} {unit}"),
         ("Typical expected error of the tissue in it", f"{found['typical']:.2g} {unit}"),
-        (f"Tissue with {found['marked_from']:.3g} {unit} (a third of it) or more", f"{found['marked_share']:.1%}"),
+        (f"Tissue with {found['marked_from']:.3g} {unit} (a quarter of it) or more", f"{found['marked_share']:.1%}"),
     ]
     picture = _picture(pictures["trust"], "The expected error over the least certain slice")
     files = _text("The expected error of every voxel is in expected_error.nii.gz.")

@@ -16,7 +16,7 @@ from ..intensity import robust_maximum
 from ..volume import Volume
 from ..windows import DisplayWindow
 
-SHOWN_SHARE, MARKED_SHARE, FULL_SHARE = 0.1, 1 / 3, 0.5
+SHOWN_SHARE, MARKED_SHARE, FULL_SHARE = 0.1, 0.25, 0.5
 """The map's scale, as shares of the display window's width: coloured from, least certain from, colours end at."""
 
 _SMOOTHING_MM = 1.0
@@ -40,7 +40,7 @@ class Trust:
     Attributes:
         window: What the errors are held against.
         typical: Median of the expected error over the window's tissue, in the scan's units.
-        marked_share: Share of that tissue whose expected error is a third of the window's width or more.
+        marked_share: Share of that tissue whose expected error is a quarter of the window's width or more.
         slices: First and last of the least certain slices; None where hardly anything is marked.
         place: Where most of what is marked lies: "at bone", "at air", or empty.
     """
