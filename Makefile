@@ -17,7 +17,7 @@ SLICER_TESTS := Testing/extension Testing/dicom --ignore=Testing/dicom/test_pacs
 	$(addprefix Testing/engine/test_,$(addsuffix .py,worker dicom dicom_frames files noise profile upsample volume_and_grid))
 
 .PHONY: demo test test-slicer-5.10 docs panel benchmark audit lint clean
-demo: $(VENV)/engine.done
+demo: $(VENV)/demo.done
 	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite --window auto --window soft-tissue --window bone
 
 test: $(VENV)/host.done
@@ -47,9 +47,13 @@ audit:
 lint: $(VENV)/engine.done
 	$(BIN)/ruff check .
 
-$(VENV)/engine.done: pyproject.toml constraints.txt
+$(VENV)/demo.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/engine.done: $(VENV)/demo.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,batch,test,recipes]'
 	touch $@
 

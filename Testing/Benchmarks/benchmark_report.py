@@ -193,7 +193,7 @@ def _profile(found: Findings) -> str:
         return ""
     operators = found.profile["operators"]
     lines = [[f"`{name}`", str(count), f"{s:.2f}", f"{share:.0%}"] for name, count, s, share in operators]
-    head = "## Where the time goes\n\nOperators by their own time in a run on a crop, by torch.profiler.\n\n"
+    head = "## Where the time goes\n\nFunctions by their own time in a run of one thread on a crop.\n\n"
     return head + _table(["Operator", "calls", "s", "share"], lines)
 
 

@@ -44,12 +44,11 @@ def run(shape: list[int], memory_limit_gb: float | None = None, device: str = "c
         source = _source(shape, Path(folder))
         _reset_peak()
         started = time.perf_counter()
-        import torch
         from cycleinr.inference.plan import plan
         from cycleinr.inference.upsample import upsample
 
         imported = time.perf_counter()
-        clock = StageClock(torch.cuda.synchronize if device.startswith("cuda") else lambda: None)
+        clock = StageClock(_waiting_for(device))
         if stages:
             clock.watch_engine()
         volume = clock.timed("read", read_volume)(source)
@@ -172,8 +171,10 @@ def worker(shape: list[int]) -> dict:
 
 
 def profile(shape: list[int], top: int = 12) -> dict:
-    """The operators that take the most time of their own in a run."""
-    import torch
+    """The functions that take the most time of their own in a run on one thread."""
+    import cProfile
+    import pstats
+
     from cycleinr.grid import Target
     from cycleinr.inference.options import UpsampleOptions
     from cycleinr.inference.upsample import upsample
@@ -183,12 +184,22 @@ def profile(shape: list[int], top: int = 12) -> dict:
     keep_freed_memory()
     volume = make_scan(tuple(shape))
     options = UpsampleOptions(Target(spacing_mm=_SPACING_MM), model="ct", device="cpu")
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as watched:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with cProfile.Profile() as watched:
         upsample(volume, options)
-    found = sorted(watched.key_averages(), key=lambda entry: -entry.self_cpu_time_total)
-    total = sum(entry.self_cpu_time_total for entry in found)
-    rows = [(e.key, e.count, e.self_cpu_time_total / 1e6, e.self_cpu_time_total / total) for e in found[:top]]
+    found = sorted(pstats.Stats(watched).stats.items(), key=lambda entry: -entry[1][2])
+    total = sum(timed[2] for _, timed in found)
+    rows = [(place[2], timed[1], timed[2], timed[2] / total) for place, timed in found[:top]]
     return {"operators": rows}
+
+
+def _waiting_for(device: str):
+    """A call that returns when a GPU has done its work."""
+    if not device.startswith("cuda"):
+        return lambda: None
+    import torch
+
+    return torch.cuda.synchronize
 
 
 def _first_progress(lines, parse_line, number: int) -> float:

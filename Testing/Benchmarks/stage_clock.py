@@ -41,22 +41,22 @@ class StageClock:
 
     def watch_engine(self) -> None:
         """Time the engine's stages for the rest of this process."""
+        from cycleinr.inference import cpu_network
         from cycleinr.inference.consistency import Consistency
-        from cycleinr.inference.decode import IntervalDecoder
-        from cycleinr.inference.encode import EncoderStream, FoldedBlock
-        from cycleinr.inference.strip import Area, StripNetwork
-        from cycleinr.inference.transfers import PlainTransfers
+        from cycleinr.inference.cpu_decoder import IntervalDecoder
+        from cycleinr.inference.cpu_encoder import FoldedBlock, Stem
         from cycleinr.inference.upsample import _Run
+        from cycleinr.intensity import IntensityScale
 
         IntervalDecoder._decode = staticmethod(self.timed("decode", IntervalDecoder._decode))
         for stage, owner, names in (
-            ("encode", FoldedBlock, ("_inplane", "_mix_slice", "_mix_chunk")),
-            ("encode", EncoderStream, ("_stem_chunk",)),
+            ("encode", FoldedBlock, ("_mix",)),
+            ("encode", Stem, ("_codes",)),
             ("sample", IntervalDecoder, ("project", "corrections", "queries")),
-            ("compose", StripNetwork, ("_smooth", "_correct")),
-            ("compose", Area, ("pixels",)),
+            ("compose", cpu_network, ("_smooth", "_correct")),
+            ("compose", cpu_network.Area, ("pixels",)),
             ("consistency", Consistency, ("apply",)),
-            ("convert", PlainTransfers, ("load",)),
+            ("convert", IntensityScale, ("to_network",)),
             ("convert", _Run, ("_finish",)),
         ):
             for name in names:
@@ -64,7 +64,7 @@ class StageClock:
 
 
 def stage_flops(config, cells: int, n_in: int, n_out: int) -> dict[str, float]:
-    """Multiply-adds times two of the network's stages.
+    """Multiply-adds times two of the network's stages, with convolutions counted as direct ones.
 
     Args:
         config: The network's sizes.

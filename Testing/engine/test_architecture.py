@@ -33,7 +33,8 @@ def test_files_stay_short_enough_to_read(path):
 
 @pytest.mark.parametrize(
     "module",
-    ["cycleinr", "cycleinr.inference.plan", "cycleinr.inference.options", "cycleinr.files", "cycleinr.cli.app"],
+    ["cycleinr", "cycleinr.inference.plan", "cycleinr.inference.options", "cycleinr.files", "cycleinr.cli.app"]
+    + ["cycleinr.inference.upsample", "cycleinr.worker.serve", "cycleinr.checks.run"],
 )
 def test_nothing_that_slicer_or_help_needs_imports_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

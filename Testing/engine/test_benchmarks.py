@@ -7,10 +7,9 @@ import sys
 
 import pytest
 import torch
-from cycleinr.inference.strip import StripNetwork
-from cycleinr.network.conditioning import Slicing
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.model import CycleINR
+from cycleinr.network.slicing import Slicing
 from places import REPOSITORY
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,34 +21,21 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-@pytest.fixture
-def one_thread():
-    """PyTorch's counter sees the thread that it is in."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_counted_operations_are_those_that_the_engine_does(benchmarks, one_thread):
-    """All but the element-wise ones, which the counter of PyTorch leaves out."""
+def test_counted_operations_are_those_of_the_network(benchmarks):
+    """Encoder and decoder, without the element-wise operations, which the counter of PyTorch leaves out."""
     from stage_clock import stage_flops
 
     config = NetworkConfig()
     model = CycleINR(config).eval().requires_grad_(False)
-    positions = torch.arange(1, 5 * 7 - 1).double() / 5
-    network = StripNetwork(model, Slicing(1.0, 8.0, 5.0), positions.numpy(), 8)
-    stack, out = torch.randn(8, 16, 16), torch.empty(len(positions), 16, 16)
-
-    def in_place(_, a_shape, b_shape, **__):
-        return 2 * a_shape[0] * a_shape[1] * b_shape[1]
-
-    unknown_to_pytorch = {torch.ops.aten.addmm_: in_place}
-    with FlopCounterMode(display=False, custom_mapping=unknown_to_pytorch) as counter, torch.inference_mode():
-        network.run(stack.__getitem__, out, lambda: None)
-
-    counted = sum(stage_flops(config, 64, 8, len(positions)).values())
-    assert counter.get_total_flops() == pytest.approx(counted, rel=0.05)
+    slicing, steps = Slicing(1.0, 8.0, 5.0).to_tensor(), torch.rand(1, 35)
+    counted = stage_flops(config, 64, 8, 35)
+    for stage, compute in (
+        ("encode", lambda: model.encode(torch.randn(1, 8, 16, 16), slicing)),
+        ("decode", lambda: model.decoder(torch.randn(1, 35, config.width, 8, 8), steps, slicing)),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            compute()
+        assert counter.get_total_flops() == pytest.approx(counted[stage], rel=0.05)
 
 
 def test_time_in_an_inner_stage_counts_once(benchmarks, monkeypatch):

@@ -6,12 +6,12 @@ import weakref
 
 import numpy as np
 import pytest
-import torch
-from cycleinr.inference.crew import Alone, Threads, crew
-from cycleinr.inference.strip import StripNetwork
-from cycleinr.network.conditioning import Slicing
+from cycleinr.inference.blas import libraries
+from cycleinr.inference.cpu_network import StripNetwork
+from cycleinr.inference.crew import Threads
 from cycleinr.network.config import NetworkConfig
-from cycleinr.network.model import CycleINR
+from cycleinr.network.parameters import Parameters, parameter_shapes
+from cycleinr.network.slicing import Slicing
 from cycleinr.threads import CrewSize
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,27 +20,26 @@ CONFIG = NetworkConfig(width=16, decoder_width=16, blocks=4, smoothing_taps=7)
 
 
 @pytest.fixture
-def threads():
-    """Sets how many threads PyTorch, and so a run, has."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+def threads(monkeypatch):
+    """Sets how many threads a run has."""
+    return lambda count: monkeypatch.setenv("OMP_NUM_THREADS", str(count))
 
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(5)
-    model = CycleINR(CONFIG).eval().requires_grad_(False)
-    return StripNetwork(model, Slicing(1.0, 6.0, 2.5), np.arange(0, 11, 0.4), 12)
+    rng = np.random.default_rng(5)
+    arrays = {
+        name: (rng.standard_normal(shape) / max(1, int(np.prod(shape[1:]))) ** 0.5).astype(np.float32)
+        for name, shape in parameter_shapes(CONFIG).items()
+    }
+    return StripNetwork(Parameters(CONFIG, arrays), Slicing(1.0, 6.0, 2.5), np.arange(0, 11, 0.4), 12)
 
 
-STACK = torch.randn(12, 20, 24, generator=torch.Generator().manual_seed(1))
+STACK = np.random.default_rng(1).standard_normal((12, 20, 24)).astype(np.float32)
 
 
 def computed(network, tick=lambda: None):
-    out = torch.full((28, 20, 24), torch.nan)
-    network.run(STACK.__getitem__, out, tick)
-    return out
+    return network.run(STACK, slice(0, 20), tick)
 
 
 def ours():
@@ -55,13 +54,14 @@ def test_the_result_is_that_of_one_thread(threads, network, count):
 
     together = computed(network)
 
-    assert torch.allclose(together, alone, rtol=0, atol=1e-6)
+    assert np.abs(together - alone).max() <= 1e-6
+    assert np.isfinite(alone).all()
     assert ours() == []
 
 
 def test_the_result_does_not_depend_on_who_is_first(threads, network):
     threads(2)
-    assert torch.equal(computed(network), computed(network))
+    assert np.array_equal(computed(network), computed(network))
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -108,26 +108,45 @@ def test_a_stream_that_is_left_is_closed_at_the_end(threads):
     assert ours() == []
 
 
-def test_pytorch_has_as_many_threads_as_before(threads, network):
+@pytest.fixture
+def blas():
+    """The threads of every BLAS here, NumPy's and perhaps SciPy's: three each."""
+    there = libraries()
+    before = [library.get() for library in there]
+    for library in there:
+        library.set(3)
+    yield lambda: {library.get() for library in there}
+    for library, count in zip(there, before, strict=True):
+        library.set(count)
+
+
+def test_the_blas_has_one_thread_during_a_run_and_as_many_as_before_after_it(threads, network, blas):
     threads(3)
     inside = []
-    computed(network, lambda: inside.append(torch.get_num_threads()))
-    assert set(inside) == {1}
-    assert torch.get_num_threads() == 3
+    computed(network, lambda: inside.append(blas()))
+    assert all(counts == {1} for counts in inside) and inside
+    assert blas() == {3}
 
     with pytest.raises(ZeroDivisionError):
         computed(network, lambda: 1 / 0)
-    assert torch.get_num_threads() == 3
+    assert blas() == {3}
 
 
-def test_two_runs_at_once_leave_as_many_threads_as_before(threads, network):
+def test_two_runs_at_once_leave_as_many_threads_as_before(threads, network, blas):
     threads(2)
     both = [threading.Thread(target=computed, args=(network,)) for _ in range(2)]
     for run in both:
         run.start()
     for run in both:
         run.join()
-    assert torch.get_num_threads() == 2
+    assert blas() == {3}
+
+
+def test_a_blas_that_nobody_knows_is_left_alone(threads, network, monkeypatch):
+    expected = computed(network)
+    monkeypatch.setattr("cycleinr.inference.blas.libraries", lambda: ())
+    threads(2)
+    assert np.abs(computed(network) - expected).max() <= 1e-6
 
 
 def of(size, tick=lambda: None):
@@ -225,13 +244,6 @@ def test_waiting_work_is_bounded():
 
     assert len(most) == 30
     assert max(most) <= 2 * CrewSize.of(4, 8).intervals + 3
-
-
-def test_a_gpu_is_told_by_one_thread(threads):
-    threads(4)
-    with crew(torch.device("cuda"), 8, lambda: None) as found:
-        assert isinstance(found, Alone)
-        assert found.blocks_each == 8
 
 
 @given(st.integers(1, 200), st.integers(1, 40))

@@ -1,7 +1,5 @@
 """The GPU's way of computing: what needs no GPU is proven here on the CPU, the rest is skipped without CUDA."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,13 +7,10 @@ from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
-from cycleinr.inference.devices import choose_device
-from cycleinr.inference.execution import CPU, CUDA
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.devices import Device, DeviceChoice, choose_device
+from cycleinr.inference.options import UpsampleOptions, no_progress
 from cycleinr.inference.tiling import Tiling
-from cycleinr.inference.transfers import OverlappedTransfers, PlainTransfers
 from cycleinr.inference.upsample import upsample
-from cycleinr.intensity import IntensityScale
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
@@ -31,102 +26,46 @@ def thick() -> Volume:
     return Volume(ct.array[::5][:12, 10:51, 20:57].astype(np.float32), affine, "CT")
 
 
-def fine(volume: Volume, device: str = "cpu") -> np.ndarray:
-    return upsample(volume, UpsampleOptions(Target(ratio=3), device=device)).volume.array
+def fine(volume: Volume, device: str = "cpu", progress=no_progress) -> np.ndarray:
+    return upsample(volume, UpsampleOptions(Target(ratio=3), device=device), progress).volume.array
 
 
-def with_execution(monkeypatch, execution):
-    monkeypatch.setattr(upsample_module, "execution_within", lambda *_: execution)
+@pytest.fixture
+def pretended(monkeypatch):
+    """PyTorch on the CPU as the device of a run."""
+    gpu = Device("cpu:0", "A pretended GPU", 2.0)
+    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
 
 
-@pytest.mark.parametrize("chunk_slices", [1, 3, 5, 12])
-def test_large_pieces_give_the_result_of_small_ones(thick, chunk_slices, monkeypatch):
-    expected = fine(thick)
-    cells = 21 * 19
-    with_execution(monkeypatch, replace(CUDA, chunk_bytes=(chunk_slices + 0.5) * cells * 64 * 4))
+@pytest.mark.parametrize("thickness_mm", [None, 0.0])
+def test_the_way_of_a_gpu_gives_the_result_of_the_cpus(thick, thickness_mm, monkeypatch):
+    options = UpsampleOptions(Target(ratio=2.5), device="cpu", thickness_mm=thickness_mm)
+    expected = upsample(thick, options).volume.array
+    gpu = Device("cpu:0", "A pretended GPU", 2.0)
+    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
 
-    assert np.abs(fine(thick) - expected).max() <= 0.01
-
-
-def test_half_precision_breaks_no_bound_by_much_but_is_not_exact(thick, monkeypatch):
-    expected = fine(thick)
-    with_execution(monkeypatch, replace(CPU, dtype=torch.float16))
-
-    error_hu = np.abs(fine(thick) - expected)
-
-    assert 0 < error_hu.max() <= 4
-    assert (error_hu <= 1).mean() >= 0.999
+    assert np.abs(upsample(thick, options).volume.array - expected).max() <= 0.05
 
 
-class HostLanes:
-    """Copies on the host that happen only when they are waited for, as late as a device's may."""
-
-    def __init__(self):
-        self.log, self.pending = [], []
-
-    def buffer(self, shape, dtype):
-        return torch.empty(shape, dtype=dtype)
-
-    def upload(self, host):
-        copy = torch.empty_like(host)
-        self.pending.append(lambda: copy.copy_(host))
-        self.log.append("upload")
-        return lambda: (self.uploaded(), copy)[1]
-
-    def uploaded(self):
-        while self.pending:
-            self.pending.pop(0)()
-
-    def download(self, values, host):
-        self.log.append("download")
-        return lambda: host.copy_(values)
+@pytest.fixture
+def tf32_allowed():
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint8, np.float32])
-def test_overlapped_transfers_move_what_plain_ones_do(dtype):
-    acquired = np.random.default_rng(2).integers(0, 250, (5, 23, 7)).astype(dtype)
-    parts = [slice(n, min(n + 4, 23)) for n in range(0, 23, 4)]
-    scale, results = IntensityScale(40.0, 30.0), []
-    ways = [lambda r: PlainTransfers(acquired, r, scale, torch.device("cpu"))]
-    ways.append(lambda r: OverlappedTransfers(acquired, r, scale, HostLanes()))
-    for way in ways:
-        result = np.zeros_like(acquired)
-        with way(result) as transfers:
-            for rows, stack in zip(parts, transfers.strips(parts), strict=True):
-                transfers.store((stack * scale.scale + scale.centre).round(), rows)
-            transfers.finish()
-        results.append(result)
+def test_a_users_settings_of_pytorch_are_the_same_after_a_run(thick, pretended, tf32_allowed):
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    inside, threads = [], torch.get_num_threads()
 
-    assert np.array_equal(results[0], acquired)
-    assert np.array_equal(results[1], acquired)
+    fine(thick, "auto", lambda _: inside.append((matmul.allow_tf32, cudnn.allow_tf32)))
+    with pytest.raises(ZeroDivisionError):
+        fine(thick, "auto", lambda progress: 1 / (progress.fraction == 0))
 
-
-@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint32, np.int64, np.uint64, np.float64])
-def test_overlapped_transfers_stay_within_the_scans_own_values(dtype):
-    """Values from beyond the range, as an interpolation may give them, in types that float32 does not hold exactly."""
-    limits = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo(np.float32)
-    acquired = np.zeros((2, 6, 3), dtype)
-    acquired[0, 0], acquired[1, 5] = limits.min, limits.max
-    for way in (lambda *a: PlainTransfers(*a, torch.device("cpu")), lambda *a: OverlappedTransfers(*a, HostLanes())):
-        result = np.zeros_like(acquired)
-        with way(acquired, result, IntensityScale(0, 1)) as transfers:
-            transfers.store(torch.full((2, 3, 3), 3e38), slice(0, 3))
-            transfers.store(torch.full((2, 3, 3), -3e38), slice(3, 6))
-            transfers.finish()
-        upper, lower = result[:, :3].astype(float), result[:, 3:].astype(float)
-        assert (upper >= min(0.99 * float(limits.max), 2.9e38)).all()
-        assert (lower <= max(0.99 * float(limits.min), -2.9e38)).all()
-
-
-def test_a_copy_that_fails_is_heard_of():
-    class Broken(HostLanes):
-        def upload(self, host):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    acquired = np.zeros((2, 4, 3), np.int16)
-    transfers = OverlappedTransfers(acquired, acquired.copy(), IntensityScale(0, 1), Broken())
-    with pytest.raises(torch.cuda.OutOfMemoryError), transfers:
-        list(transfers.strips([slice(0, 4)]))
+    assert (False, False) in inside
+    assert (matmul.allow_tf32, cudnn.allow_tf32, torch.get_num_threads()) == (True, True, threads)
 
 
 @needs_cuda

@@ -28,21 +28,22 @@ from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.consistency import covering_grid
-from cycleinr.inference.devices import Device, DeviceChoice, choose_device, list_devices
+from cycleinr.inference.cpu_network import StripNetwork
+from cycleinr.inference.devices import Device, DeviceChoice, DeviceMemoryError, choose_device, list_devices
+from cycleinr.inference.gpu_network import GpuNetwork
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
-from cycleinr.inference.strip import StripNetwork
 from cycleinr.inference.tiling import Tiling
-from cycleinr.inference.transfers import OverlappedTransfers
 from cycleinr.inference.upsample import upsample
 from cycleinr.network.config import NetworkConfig
+from cycleinr.network.model import CycleINR
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
-from engine.test_cuda import HostLanes
 from places import REPOSITORY
 
 DATA = REPOSITORY / "Testing" / "data"
 THIN, SLAB = 0.0, None
+PRETENDED_GPU = Device("cpu:0", "A pretended GPU", 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +307,7 @@ def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thi
     def scarce(run, device, tiling):
         tried.append((device.name, tiling.rows))
         if device.name != "cpu":
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            raise DeviceMemoryError("CUDA out of memory")
         real(run, device, tiling)
 
     gpu = Device("cuda:0", "A small GPU", 2.0)
@@ -323,33 +324,25 @@ def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thi
 
 
 def test_a_gpu_that_gets_smaller_parts_gives_the_result_of_the_whole(thick, monkeypatch):
-    """The card's memory runs out once, in a real run of which the CPU does the computing."""
+    """The card's memory runs out twice, in the middle of a run; PyTorch on the CPU is the card."""
     as_float = replace(thick, array=thick.array.astype(np.float32))
     whole = upsample(as_float, request(3)).volume.array
-    real, tried = upsample_module._Run._all_strips, []
+    real, tried = CycleINR.encode, []
 
-    def scarce(run, device, tiling):
-        tried.append(tiling.rows)
-        if len(tried) < 3:
+    def scarce(network, stack, slicing):
+        tried.append(stack.shape[2])
+        if len(tried) in (1, 3):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        real(run, Device("cpu", "", 1.0), tiling)
+        return real(network, stack, slicing)
 
-    gpu = Device("cuda:0", "A small GPU", 2.0)
-    monkeypatch.setattr(upsample_module._Run, "_all_strips", scarce)
-    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
+    monkeypatch.setattr(CycleINR, "encode", scarce)
+    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(PRETENDED_GPU, "for a test"))
 
-    smaller = upsample(as_float, UpsampleOptions(Target(ratio=3))).volume.array
+    smaller = upsample(as_float, UpsampleOptions(Target(ratio=3)))
 
-    assert tried == [42, 20, 10]
-    assert np.abs(smaller - whole).max() <= 0.05
-
-
-def test_other_errors_pass_where_torch_has_no_class_for_memory_shortage(thick, monkeypatch):
-    """Releases before 2.5 lack it, and Python asks for the class when any error passes."""
-    monkeypatch.delattr(torch, "OutOfMemoryError")
-
-    with pytest.raises(Cancelled):
-        upsample(thick, request(2), cancelled=lambda: True)
+    assert tried[:2] == [41, 41] and len(tried) > 4
+    assert np.abs(smaller.volume.array - whole).max() <= 0.05
+    assert smaller.provenance["device"] == "A pretended GPU" and smaller.provenance["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize(
@@ -426,9 +419,9 @@ def as_bytes(tensors):
     [
         (set_one(float("nan")), "not finite"),
         (set_one(float("inf")), "not finite"),
-        (as_bytes, "do not fit"),
-        (lambda tensors: tensors.update({key: value.half() for key, value in tensors.items()}), "do not fit"),
-        (lambda tensors: tensors.update({key: value.double() for key, value in tensors.items()}), "do not fit"),
+        (as_bytes, "instead of F32"),
+        (lambda tensors: tensors.update({key: value.half() for key, value in tensors.items()}), "F16"),
+        (lambda tensors: tensors.update({key: value.double() for key, value in tensors.items()}), "F64"),
     ],
 )
 def test_weights_of_another_type_or_without_finite_numbers_are_refused(thick, tmp_path, change, says):
@@ -446,26 +439,26 @@ def test_weights_whose_products_overflow_end_in_an_error(thick, tmp_path, dtype)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("overlapped", [False, True])
-def test_one_bad_number_of_a_faulty_device_ends_in_an_error(thick, value, overlapped, monkeypatch):
-    """In the last of several strips, and on the GPU's way of copying too."""
-    real, strips_done = StripNetwork.run, []
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_one_bad_number_of_a_faulty_device_ends_in_an_error(thick, value, on_gpu, monkeypatch):
+    """In the last of several strips, on the CPU's way and on the GPU's."""
+    kind = GpuNetwork if on_gpu else StripNetwork
+    real, strips_done = kind.run, []
 
-    def faulty(network, slices_in, out, tick, first_row=0):
-        real(network, slices_in, out, tick, first_row)
+    def faulty(network, stack, kept, tick):
+        out = real(network, stack, kept, tick)
         strips_done.append(len(strips_done))
         if len(strips_done) == 3:
             out[5, 1, 2] = value
+        return out
 
-    monkeypatch.setattr(StripNetwork, "run", faulty)
+    monkeypatch.setattr(kind, "run", faulty)
+    if on_gpu:
+        monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(PRETENDED_GPU, "for a test"))
     real_plan = upsample_module.plan
     monkeypatch.setattr(
         upsample_module, "plan", lambda *args: replace(work := real_plan(*args), tiling=Tiling(8, work.tiling.config))
     )
-    if overlapped:
-        monkeypatch.setattr(
-            upsample_module, "transfers_for", lambda device, *rest: OverlappedTransfers(*rest, HostLanes())
-        )
 
     with pytest.raises(NonFiniteError, match="from image row 3"):
         upsample(thick, request(2))

@@ -147,7 +147,7 @@ def _made(record: Record, result: JobResult) -> Record:
         record,
         seconds=round(result.seconds, 3),
         version=made["version"],
-        torch=made["torch"],
+        torch=made.get("torch", ""),
         model=made["model"],
         weights_sha256=made["weights_sha256"],
         device=made["device"],

@@ -188,13 +188,9 @@ def serve(connection: Connection, threads: int) -> None:
         connection.send_bytes(json.dumps(message).encode())
 
     try:
-        import torch
-
         from ..inference import upsample  # noqa: F401
-
-        torch.set_num_threads(threads)
     except (ImportError, OSError) as error:
-        send({"broken": f"PyTorch cannot be loaded: {error}. Install cycleinr again."})
+        send({"broken": f"The engine cannot be loaded: {error}. Install cycleinr again."})
         return
     send({"ready": True})
     while True:

@@ -1,9 +1,9 @@
 """Who computes a strip: the caller alone, or several threads, each with steps of its own.
 
-PyTorch's own threads share every single operation and wait for each other at its end, tens of thousands of times a run:
-on two cores a third of the time went into that, and far more when another program had one of them. Here the steps of a
-run are shared out instead. A thread computes its encoder blocks, or its interval between two slices, from beginning to
-end on one core, while the others are at other slices.
+Threads that share every single operation wait for each other at its end, tens of thousands of times a run: on two cores
+a third of the time goes into that, and far more when another program has one of them. Here the steps of a run are
+shared out instead. A thread computes its encoder blocks, or its interval between two slices, from beginning to end on
+one core, while the others are at other slices.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-import torch
-
 from ..threads import CrewSize
+from .blas import hold, one_blas_thread, touch_buffers
 
 Item = TypeVar("Item")
 
@@ -45,7 +44,7 @@ class Crew(Protocol):
 
 
 class Alone:
-    """The caller's thread does everything: for one core, and for a GPU, which only has to be told."""
+    """The caller's thread does everything: for one core."""
 
     def __init__(self, blocks: int, tick: Callable[[], None]):
         self.blocks_each, self.tick = blocks, tick
@@ -98,14 +97,14 @@ class Threads:
         pool = self._pool(self._intervals, "interval")
         under_way: deque[Future] = deque()
         for item in self._relay(items, self._result):
-            under_way.append(pool.submit(_inferring, work, item))
+            under_way.append(pool.submit(work, item))
             if len(under_way) > self._intervals:
                 self._result(under_way.popleft())
         while under_way:
             self._result(under_way.popleft())
 
     def _pool(self, threads: int, name: str) -> ThreadPoolExecutor:
-        self._pools.append(ThreadPoolExecutor(threads, f"cycleinr-{name}"))
+        self._pools.append(ThreadPoolExecutor(threads, f"cycleinr-{name}", hold))
         return self._pools[-1]
 
     def _relay(self, stream: Generator, result: Callable[[Future], Item]) -> Iterator[Item]:
@@ -136,46 +135,21 @@ class _Stopped(Exception):
 def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future], Item]) -> Iterator[Item]:
     """A stream's items, the next one on its way while the caller has the one before."""
     # Taken out before it is asked, for the reason given in Threads._result
-    coming = deque([pool.submit(_inferring, next, stream, _END)])
+    coming = deque([pool.submit(next, stream, _END)])
     while (item := result(coming.pop())) is not _END:
-        coming.append(pool.submit(_inferring, next, stream, _END))
+        coming.append(pool.submit(next, stream, _END))
         yield item
 
 
 @contextmanager
-def crew(device: torch.device, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
-    """As many threads as PyTorch may use on this device, for an encoder of ``blocks``."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield Alone(blocks, tick)
-        return
-    size = CrewSize.of(threads, blocks)
-    with _own_threads(size.own), Threads(size, tick) as several:
-        yield several
-
-
-def _inferring(function: Callable, *arguments) -> object:
-    """PyTorch's inference mode holds for one thread only."""
-    with torch.inference_mode():
-        return function(*arguments)
-
-
-_lock, _users, _usual = threading.Lock(), 0, 0
-
-
-@contextmanager
-def _own_threads(count: int) -> Iterator[None]:
-    """Limit PyTorch's own threads; as many as before are back when the last of several users is done."""
-    global _users, _usual
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _usual = torch.get_num_threads()
-            torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                torch.set_num_threads(_usual)
+def crew(threads: int, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
+    """As many threads as are given, for an encoder of ``blocks``; NumPy's BLAS has one for each of them."""
+    with one_blas_thread():
+        if threads == 1:
+            touch_buffers(1)
+            yield Alone(blocks, tick)
+            return
+        size = CrewSize.of(threads, blocks)
+        touch_buffers(size.encoding + size.intervals)
+        with Threads(size, tick) as several:
+            yield several

@@ -1,16 +1,27 @@
 """Where to compute: every device is tried with a real convolution before it is trusted.
 
 ``is_available()`` says yes on cards that the installed torch has no kernels for ("no kernel image is available"), so
-it is only the first question.
+it is only the first question. PyTorch is loaded only where there may be a GPU for it.
 """
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from dataclasses import dataclass
-
-import torch
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ..errors import DeviceError
+from ..threads import computing_threads
+
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What Linux has where a driver for NVIDIA's cards, for those of the Windows around it, or for AMD's is loaded."""
+
+
+class DeviceMemoryError(MemoryError):
+    """A device with memory of its own has too little of it."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,34 @@ class DeviceChoice:
     reason: str
 
 
+def torch_version() -> str | None:
+    """Of the PyTorch that is installed; does not load it."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
+
+
+def no_gpu_reason() -> str | None:
+    """Why PyTorch cannot have a GPU here, in half a sentence; None where it has to be asked. Does not load it."""
+    installed = torch_version()
+    if installed is None:
+        return "PyTorch, which a GPU needs, is not installed"
+    if installed.endswith("+cpu"):
+        return "the installed PyTorch was built without GPU support"
+    if sys.platform == "darwin":
+        return None if platform.machine() == "arm64" else "PyTorch uses no GPU of Intel Macs"
+    if sys.platform == "win32":
+        drivers = [Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll")]
+    else:
+        drivers = [Path(name) for name in _DRIVER_FILES]
+    return None if any(driver.exists() for driver in drivers) else "there is no driver of a GPU that PyTorch could use"
+
+
 def trial_failure(name: str) -> str | None:
     """Run a small convolution on a device; None if the values are right, else the reason in one line."""
+    import torch
+
     try:
         image = torch.arange(64, dtype=torch.float32, device=name).reshape(1, 1, 8, 8)
         blurred = torch.nn.functional.conv2d(image, torch.ones(1, 1, 3, 3, device=name), padding=1)
@@ -43,6 +80,13 @@ def trial_failure(name: str) -> str | None:
 
 def candidates() -> list[Device]:
     """GPUs that torch reports, fastest kind first, not yet tried."""
+    if no_gpu_reason() is not None:
+        return []
+    try:
+        import torch
+    except (ImportError, OSError):
+        # A broken PyTorch, which the CPU does without
+        return []
     found = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -59,7 +103,7 @@ def list_devices() -> list[Device]:
 
 
 def cpu() -> Device:
-    return Device("cpu", f"CPU, {torch.get_num_threads()} threads")
+    return Device("cpu", f"CPU, {computing_threads()} threads")
 
 
 def choose_device(request: str) -> DeviceChoice:
@@ -92,6 +136,4 @@ def _best_device() -> DeviceChoice:
         failures.append(f"{device.label} failed its test ({failure})")
     if failures:
         return DeviceChoice(cpu(), f"CPU, since {'; '.join(failures)}.")
-    if torch.version.cuda is None and not torch.backends.mps.is_built():
-        return DeviceChoice(cpu(), "CPU, since the installed PyTorch was built without GPU support.")
-    return DeviceChoice(cpu(), "CPU, since PyTorch finds no GPU.")
+    return DeviceChoice(cpu(), f"CPU, since {no_gpu_reason() or 'PyTorch finds no GPU'}.")

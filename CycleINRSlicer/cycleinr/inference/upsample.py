@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 import warnings
@@ -12,37 +11,35 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .. import __version__
 from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import from_axis_first, to_axis_first
 from ..host_memory import empty_result
-from ..intensity import IntensityScale, intensity_scale
-from ..network.conditioning import Slicing
+from ..intensity import IntensityScale, ValueRange, intensity_scale
 from ..network.config import NetworkConfig
-from ..network.model import CycleINR
-from ..network.weights import load_network
+from ..network.parameters import Parameters, load_parameters
+from ..network.slicing import Slicing
 from ..result import Provenance, Result
 from ..slice_brightness import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
-from .arrays import Arrays
+from .arrays import Array
 from .bounded import REACH_PIXELS, BoundedConsistency, consistency_for
 from .consistency import Consistency, covering_grid
-from .devices import Device, choose_device, cpu
-from .execution import products
-from .gpu_memory import SMALLEST_CELLS, GpuCost, execution_within, limit_bytes
+from .cpu_network import StripNetwork
+from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
-from .strip import StripNetwork
 from .tiling import Tiling
-from .transfers import Transfers, transfers_for
 
 DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
 _LOG = logging.getLogger(__name__)
 _NETWORK_SHARE = 0.97
+_COLUMN_BYTES = 32e6
+"""Result values that data consistency takes at a time: below 32 MiB, beyond which the C library hands memory back to
+the system after each use."""
 
 
 def upsample(
@@ -110,7 +107,7 @@ def provenance(work: Plan, device: Device, options: UpsampleOptions) -> Provenan
     return Provenance(
         software="CycleINR",
         version=__version__,
-        torch=torch.__version__,
+        torch="" if device.name == "cpu" else torch_version() or "",
         model=str(work.card.get("name", work.weights.stem)),
         weights_sha256=str(work.card["sha256"]),
         ratio=work.grid.ratio,
@@ -126,18 +123,28 @@ def provenance(work: Plan, device: Device, options: UpsampleOptions) -> Provenan
 
 
 @lru_cache(maxsize=4)
-def _network(weights: Path, sha256: str, device: str) -> CycleINR:
-    """A network stays loaded between runs; the hash makes changed weights a different entry."""
-    return load_network(weights, sha256).requires_grad_(False).to(device)
+def _parameters(weights: Path, sha256: str) -> Parameters:
+    """Parameters stay loaded between runs; the hash makes changed weights a different entry."""
+    return load_parameters(weights, sha256)
+
+
+@lru_cache(maxsize=2)
+def _gpu_model(weights: Path, sha256: str, device: Device):
+    """The same for a network on a GPU."""
+    from .gpu_network import load_model
+
+    return load_model(weights, sha256, device)
 
 
 @dataclass(frozen=True)
-class _Tools:
-    """What works on one strip after the other."""
+class _Strip:
+    """A strip that is computed: ``fine`` begins at row ``first`` of ``stack``, which begins at row ``computed`` of the
+    scan."""
 
-    network: StripNetwork
-    consistency: Consistency | BoundedConsistency
-    transfers: Transfers
+    fine: Array
+    stack: Array
+    first: int
+    computed: int
 
 
 class _Run:
@@ -156,7 +163,8 @@ class _Run:
         self.acquired = to_axis_first(volume.array, work.grid.axis)
         self.array = empty_result(work.shape_kji, volume.array.dtype)
         self.result = to_axis_first(self.array, work.grid.axis)
-        self.low, self.high = float(volume.array.min()), float(volume.array.max())
+        self.range = ValueRange.of(volume.array)
+        self.low, self.high = float(self.range.low), float(self.range.high)
         self.scale = intensity_scale(volume.array, work.modality)
         self.covering = covering_grid(work.grid, work.tau)
         self.done_rows, self.started = 0, time.monotonic()
@@ -167,96 +175,95 @@ class _Run:
             self.result[:] = self.acquired
             return self.array, device
         tiling = self._tiling(device)
-        while True:
-            try:
-                with torch.inference_mode():
-                    self._all_strips(device, tiling)
-                match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel)
-                return self.array, device
-            # Not torch.OutOfMemoryError, the same class, which older releases do not have
-            except torch.cuda.OutOfMemoryError as error:
-                self._free(device)
-                tiling = tiling.halved()
-                if tiling.cells < SMALLEST_CELLS:
-                    device, tiling = self._retreat(device, error)
-                _LOG.warning("Out of memory; trying again with %d rows at a time on %s.", tiling.rows, device.label)
-            except (MemoryError, RuntimeError) as error:
-                if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
-                    raise
-                raise OutOfMemoryError(
-                    "The computer ran out of memory. Close other programs, set a lower memory limit, or ask for fewer "
-                    "slices."
-                ) from error
+        while not self._attempt(device, tiling):
+            device, tiling = self._retreat(device, tiling)
+            _LOG.warning("Out of memory; trying again with %d rows at a time on %s.", tiling.rows, device.label)
+        return self.array, device
+
+    def _attempt(self, device: Device, tiling: Tiling) -> bool:
+        """Compute all; False where a GPU has too little memory for these strips."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._all_strips(device, tiling)
+            match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel)
+        except DeviceMemoryError:
+            return False
+        except MemoryError as error:
+            raise OutOfMemoryError(
+                "The computer ran out of memory. Close other programs, set a lower memory limit, or ask for fewer "
+                "slices."
+            ) from error
+        return True
 
     def _tiling(self, device: Device) -> Tiling:
         """The plan's, or on a GPU with memory of its own what fits there."""
-        limit = limit_bytes(device.name, self.memory_limit_gb)
-        if limit is None:
-            return self.work.tiling
-        config = NetworkConfig.from_dict(self.work.card["network"])
-        execution = execution_within(device.name, self.memory_limit_gb)
-        n_in, rows, columns = self.acquired.shape
-        return GpuCost(config, n_in, len(self.covering.positions), columns, execution).tiling_within(limit, rows)
-
-    def _retreat(self, device: Device, error: Exception) -> tuple[Device, Tiling]:
         if device.name == "cpu":
-            raise OutOfMemoryError("The computer ran out of memory even for the smallest part.") from error
+            return self.work.tiling
+        from .gpu_network import tiling_on
+
+        config, n_fine = NetworkConfig.from_dict(self.work.card["network"]), len(self.covering.positions)
+        return tiling_on(device, config, self.acquired.shape, n_fine, self.memory_limit_gb) or self.work.tiling
+
+    def _retreat(self, device: Device, tiling: Tiling) -> tuple[Device, Tiling]:
+        """Strips of half the height; where they would get too small, the CPU."""
+        from .gpu_network import SMALLEST_CELLS, free_memory
+
+        free_memory(device)
+        if tiling.halved().cells >= SMALLEST_CELLS:
+            return device, tiling.halved()
         self.progress(Progress(f"{device.label} has too little memory; going on with the CPU", 0.0))
         return cpu(), self.work.tiling
 
-    @staticmethod
-    def _free(device: Device) -> None:
-        gc.collect()
-        if device.name.startswith("cuda"):
-            torch.cuda.empty_cache()
+    def _network(self, device: Device):
+        """The network on a device, made ready for this scan."""
+        work = self.work
+        slicing = Slicing(work.tau, work.anisotropy, work.grid.ratio)
+        weights, sha256, positions = work.weights, work.card["sha256"], self.covering.positions
+        if device.name == "cpu":
+            return StripNetwork(_parameters(weights, sha256), slicing, positions, work.grid.n_in)
+        from .gpu_network import GpuNetwork
+
+        return GpuNetwork(_gpu_model(weights, sha256, device), slicing, positions, work.grid.n_in)
 
     def _all_strips(self, device: Device, tiling: Tiling) -> None:
-        work, covering = self.work, self.covering
-        model = _network(work.weights, work.card["sha256"], device.name)
-        slicing = Slicing(work.tau, work.anisotropy, work.grid.ratio)
-        execution = execution_within(device.name, self.memory_limit_gb)
-        network = StripNetwork(model, slicing, covering.positions, work.grid.n_in, execution)
-        integer = self.array.dtype.kind in "iu"
-        arrays, hu = Arrays.torch(network.device), self.scale.hu
-        consistency = consistency_for(covering.profile, self.low, self.high, hu, integer, arrays)
+        network, integer = self._network(device), self.array.dtype.kind in "iu"
+        profile, hu = self.covering.profile, self.scale.hu
+        consistency = consistency_for(profile, self.low, self.high, hu, integer, network.arrays)
         parts = list(tiling.strips(self.acquired.shape[1]))
         total = sum(low.stop - low.start for low, _ in parts) * network.ticks
         self.done_rows, self.started = 0, time.monotonic()
-        with products(execution), transfers_for(network.device, self.acquired, self.result, self.scale) as transfers:
-            tools = _Tools(network, consistency, transfers)
-            stacks = transfers.strips([computed for computed, _ in parts])
-            for (computed, kept), stack in zip(parts, stacks, strict=True):
-                shape = len(covering.positions), kept.stop - kept.start, stack.shape[2]
-                fine = torch.empty(shape, device=network.device)
-                network.run(stack.__getitem__, fine, lambda size=stack.shape[1]: self._tick(size, total), kept.start)
-                self._finish(tools, fine, stack, kept.start, computed.start)
-            transfers.finish()
+        for computed, kept in parts:
+            stack = network.load(self.scale.to_network(self.acquired[:, computed]))
+            fine = network.run(stack, kept, lambda size=stack.shape[1]: self._tick(size, total))
+            self._finish(_Strip(fine, stack, kept.start, computed.start), consistency, network.host)
 
-    def _finish(self, tools: _Tools, fine: torch.Tensor, stack: torch.Tensor, first: int, computed: int) -> None:
-        """Back to the input's units, made consistent, cropped to the asked grid and written into the result.
-
-        ``fine`` begins at row ``first`` of ``stack``, which begins at row ``computed`` of the scan.
-        """
-        consistency, column_bytes = tools.consistency, tools.network.execution.column_bytes
-        before = self.covering.before
-        asked = slice(before, before + self.work.grid.n_out)
-        at_once = max(1, int(column_bytes / (4 * fine.shape[0] * fine.shape[2])))
+    def _finish(
+        self,
+        strip: _Strip,
+        consistency: Consistency | BoundedConsistency,
+        host: Callable[[Array], np.ndarray],
+    ) -> None:
+        """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
+        fine, stack, first = strip.fine, strip.stack, strip.first
+        asked = slice(self.covering.before, self.covering.before + self.work.grid.n_out)
+        at_once = max(1, int(_COLUMN_BYTES / (4 * fine.shape[0] * fine.shape[2])))
         for row in range(0, fine.shape[1], at_once):
             self._check_cancel()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
-            first_row = computed + first + row
+            first_row = strip.computed + first + row
             # Before the clamp to the input's range, which would turn an infinite value into a plausible one
-            self._check_finite(columns, first_row)
+            self._check_finite(consistency, columns, first_row)
             margin = min(first + row, REACH_PIXELS)
             around = slice(first + row - margin, first + row + columns.shape[1] + REACH_PIXELS)
             acquired = _to_units(stack[:, around], self.scale)
-            acquired = acquired.round_() if consistency.integer else acquired
+            if consistency.integer:
+                consistency.xp.round(acquired, out=acquired)
             consistency.apply(columns, acquired, margin)
-            self._check_finite(columns, first_row)
-            tools.transfers.store(columns[asked], slice(first_row, first_row + columns.shape[1]))
+            self._check_finite(consistency, columns, first_row)
+            self.range.write(host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
 
-    def _check_finite(self, values: torch.Tensor, first_row: int) -> None:
-        if not torch.isfinite(values).all():
+    def _check_finite(self, consistency: Consistency | BoundedConsistency, values: Array, first_row: int) -> None:
+        if not consistency.xp.isfinite(values).all():
             raise NonFiniteError(
                 f"The network gave values that are no finite numbers, from image row {first_row} on; nothing was "
                 f"written. The scan's values ({self.low:g} to {self.high:g}) are too large for it, the weights are "
@@ -277,5 +284,5 @@ class _Run:
             raise Cancelled("Cancelled; nothing was written.")
 
 
-def _to_units(values: torch.Tensor, scale: IntensityScale) -> torch.Tensor:
+def _to_units(values: Array, scale: IntensityScale) -> Array:
     return values * scale.scale + scale.centre

@@ -8,37 +8,15 @@ ratio (acquired / requested spacing) and the position as well.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from .config import HARMONICS
 from .layers import normal_
+from .slicing import Slicing
 
-HARMONICS = 3
-
-
-@dataclass(frozen=True)
-class Slicing:
-    """How the input was sliced and how the output will be.
-
-    Attributes:
-        tau: Slice thickness / slice spacing of the acquired slices.
-        anisotropy: Acquired slice spacing / in-plane pixel spacing.
-        ratio: Acquired slice spacing / requested slice spacing.
-    """
-
-    tau: float
-    anisotropy: float
-    ratio: float
-
-    def to_tensor(self, device=None) -> torch.Tensor:
-        """(1, 3): tau and the two ratios' base-2 logarithms, each centred to about [-1, 1]."""
-        return slicing_features(
-            torch.tensor([self.tau], device=device),
-            torch.tensor([self.anisotropy], device=device),
-            torch.tensor([self.ratio], device=device),
-        )
+__all__ = ["Modulator", "Slicing", "offset_features", "slicing_features"]
 
 
 def slicing_features(tau: torch.Tensor, anisotropy: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,21 @@ from ..errors import ModelError
 NEIGHBOURS = 4
 """ALCGS attends to this many acquired slices, two on each side of the query."""
 
+HARMONICS = 3
+"""Sines and cosines of an offset that the small networks are told."""
+
+DIFFERENCE_GAIN = 4.0
+"""By which the stem's differences to the neighbouring slices are amplified."""
+
+NEGATIVE_SLOPE = 0.1
+"""Of the activation."""
+
+LINEAR_FLOOR = 0.02
+"""Keeps the two farther slices, whose linear weight is 0, within the attention's reach."""
+
+RESIDUAL_SCALE = 0.05
+"""Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
+
 MAX_SIZE = 4096
 """Far beyond any network of ours; a damaged card must not ask for all memory."""
 

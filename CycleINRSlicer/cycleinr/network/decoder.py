@@ -12,12 +12,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .conditioning import HARMONICS, Modulator, offset_features
-from .config import NetworkConfig
+from .conditioning import Modulator, offset_features
+from .config import HARMONICS, RESIDUAL_SCALE, NetworkConfig
 from .layers import kaiming_normal_, leaky, normal_
-
-RESIDUAL_SCALE = 0.05
-"""Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
 
 
 class Decoder(nn.Module):

@@ -11,10 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from .conditioning import Modulator
-from .config import NetworkConfig
+from .config import DIFFERENCE_GAIN, NetworkConfig
 from .layers import kaiming_normal_, leaky, normal_
-
-DIFFERENCE_GAIN = 4.0
 
 
 class EncoderBlock(nn.Module):

@@ -1,17 +1,16 @@
 """The smooth starts that the network corrects: cubic convolution and the cubic B-spline along the through-plane axis.
 
 Which is better depends on the scan: band-limited MR is up to 1 dB better with the B-spline, most other scans with the
-short kernel. The decoder therefore mixes the two pixel by pixel.
-
-Cubic convolution: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981),
-a = -1/2.
-Cubic B-spline: M. Unser, "Splines: a perfect fit for signal and image processing", IEEE SPM 16 (1999).
+short kernel. The decoder therefore mixes the two pixel by pixel. ``network.kernels`` has the formulas.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
+from . import kernels
 from .config import NEIGHBOURS
 
 
@@ -32,21 +31,8 @@ def neighbour_indices(positions: torch.Tensor, slices: int) -> tuple[torch.Tenso
 
 
 def cubic_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """Keys's weights for the four slices of ``neighbour_indices``, (..., 4), zero for missing ones.
-
-    A missing neighbour is replaced by linear extrapolation from the two next to it; positions outside the stack take
-    the outermost slice's value.
-    """
-    _, offsets = neighbour_indices(positions.clamp(0, slices - 1), slices)
-    x = offsets.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    weights = torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-    indices, _ = neighbour_indices(positions, slices)
-    before, after = indices[..., 0] < 0, indices[..., 3] >= slices
-    w0, w3 = weights[..., 0] * before, weights[..., 3] * after
-    correction = torch.stack([-w0, 2 * w0 - w3, 2 * w3 - w0, -w3], dim=-1)
-    return weights + correction
+    """``kernels.cubic_weights`` for tensors."""
+    return _on_tensors(kernels.cubic_weights, positions, slices)
 
 
 def cubic_convolution(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -69,27 +55,11 @@ def linear(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 
 def bspline_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """Weights of all acquired slices in cubic B-spline interpolation, mirrored at the ends.
-
-    Args:
-        positions: (...,) in units of acquired slices; those outside the stack take the outermost slice's value.
-        slices: Number of acquired slices, at least 2.
-
-    Returns:
-        (..., slices), falling off by a factor of 3.7 a slice.
-    """
-    knots = torch.arange(-1, slices + 1, device=positions.device, dtype=torch.float64)
-    fold = torch.zeros(slices + 2, slices, device=positions.device, dtype=torch.float64)
-    mirrored = knots.abs().long()
-    mirrored = torch.where(mirrored > slices - 1, 2 * (slices - 1) - mirrored, mirrored)
-    fold[torch.arange(slices + 2), mirrored] = 1
-    at_slices = _cubic_basis(knots[1:-1, None] - knots) @ fold
-    inside = positions.double().clamp(0, slices - 1)
-    at_positions = _cubic_basis(inside.unsqueeze(-1) - knots) @ fold
-    return (at_positions @ torch.linalg.inv(at_slices)).to(positions.dtype)
+    """``kernels.bspline_weights`` for tensors."""
+    return _on_tensors(kernels.bspline_weights, positions, slices)
 
 
-def _cubic_basis(offset: torch.Tensor) -> torch.Tensor:
-    x = offset.abs()
-    near = 2 / 3 - x * x + x**3 / 2
-    return torch.where(x < 1, near, (2 - x).clamp(min=0) ** 3 / 6)
+def _on_tensors(weights: Callable, positions: torch.Tensor, slices: int) -> torch.Tensor:
+    """Weights in double precision, on the CPU since not every device has that, and then as the positions are."""
+    found = weights(positions.detach().double().cpu().numpy(), slices)
+    return torch.from_numpy(found).to(positions.dtype).to(positions.device)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-NEGATIVE_SLOPE = 0.1
+from .config import NEGATIVE_SLOPE
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:

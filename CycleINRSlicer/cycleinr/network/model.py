@@ -41,12 +41,15 @@ class CycleINR(nn.Module):
         self.sampling = LatentSampling(self.config)
         self.decoder = Decoder(self.config)
 
+    def encode(self, stack: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
+        """Latent codes (N, S, C, h, w) of the acquired slices."""
+        return self.encoder(pad_to_cells(stack, self.config.cell), slicing)
+
     def correction(
-        self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor
+        self, codes: torch.Tensor, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The network's residual and its gate towards the B-spline; same shapes as ``forward``."""
         height, width = stack.shape[-2:]
-        codes = self.encoder(pad_to_cells(stack, self.config.cell), slicing)
         _, offsets = neighbour_indices(positions, stack.shape[1])
         sampled = self.sampling(codes, positions, slicing)
         residual, gate = self.decoder(sampled, offsets[..., 1], slicing)
@@ -64,7 +67,13 @@ class CycleINR(nn.Module):
         Returns:
             (N, T, H, W) slices, normalised intensities.
         """
-        residual, gate = self.correction(stack, positions, slicing)
+        return self.decode(self.encode(stack, slicing), stack, positions, slicing)
+
+    def decode(
+        self, codes: torch.Tensor, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor
+    ) -> torch.Tensor:
+        """``forward`` with the codes of ``encode``, which serve any number of positions."""
+        residual, gate = self.correction(codes, stack, positions, slicing)
         smooth = cubic_convolution(stack, positions)
         spline = torch.einsum("nts,nshw->nthw", bspline_weights(positions, stack.shape[1]), stack)
         return smooth + residual + gate * (spline - smooth)

@@ -14,12 +14,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .conditioning import HARMONICS, Modulator, offset_features
-from .config import NetworkConfig
+from .conditioning import Modulator, offset_features
+from .config import HARMONICS, LINEAR_FLOOR, NetworkConfig
 from .interpolation import neighbour_indices
-
-LINEAR_FLOOR = 0.02
-"""Keeps the two farther slices, whose linear weight is 0, within the attention's reach."""
 
 
 def linear_prior(offsets: torch.Tensor) -> torch.Tensor:

@@ -7,20 +7,10 @@ below 0.7 of the Nyquist frequency.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch.nn import functional as F
 
-_CUTOFF = 0.7
-
-
-@lru_cache(maxsize=8)
-def low_pass(taps: int) -> tuple[float, ...]:
-    """Hamming-windowed sinc whose weights sum to 1; 1 tap filters nothing."""
-    steps = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
-    weights = torch.sinc(_CUTOFF * steps) * torch.hamming_window(taps, periodic=False, dtype=torch.float64)
-    return tuple((weights / weights.sum()).tolist())
+from .kernels import low_pass
 
 
 def smooth_pixels(planes: torch.Tensor, taps: int) -> torch.Tensor:

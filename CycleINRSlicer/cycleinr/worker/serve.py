@@ -159,14 +159,12 @@ class Worker:
 
     def _prepare(self, _number: int, _request: PrepareRequest) -> PrepareAnswer:
         with _loading():
-            import torch
-
             from ..inference import upsample  # noqa: F401
-            from ..inference.devices import choose_device, list_devices
+            from ..inference.devices import choose_device, list_devices, torch_version
 
         devices = [{"name": d.name, "label": d.label, "memory_gb": d.memory_gb} for d in list_devices()]
         best = choose_device("auto")
-        return PrepareAnswer(devices, best.device.name, best.reason, torch.__version__)
+        return PrepareAnswer(devices, best.device.name, best.reason, torch_version() or "")
 
     def _upsample(self, number: int, request: UpsampleRequest) -> UpsampleAnswer:
         report = self._reporter(number)
