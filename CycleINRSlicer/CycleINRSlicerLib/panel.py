@@ -10,7 +10,6 @@ import qt
 import slicer
 import vtk
 from cycleinr.errors import CycleinrError
-from cycleinr.inference.plan import plan
 from slicer.i18n import tr as _
 
 from . import installation
@@ -25,12 +24,12 @@ from .node_observers import NodeObservers
 from .one_shot import OneShot
 from .panel_state import View, show
 from .parameters import optionsOf
+from .planning import planOf
 from .review import Review
 from .run import Run, RunRequest
 from .self_check_display import CurveView, chartOf, hideOverlay, isOverlayShown, showOverlay, summaryText
 from .shown_volume import ShownVolume, scanBehind, shownVolumeNode
 from .summary import Summary, durationText, summaryOf
-from .volume_node import volumeFromNode
 
 SUMMARY_DELAY_MS = 100
 """Settings change many times while somebody types; the summary follows the last change."""
@@ -108,8 +107,7 @@ class Panel:
         self._input.follow(node)
         self._shown.follow()
         try:
-            volume = volumeFromNode(node)
-            self._summary = summaryOf(volume, plan(volume, optionsOf(self._parameters)))
+            self._summary = summaryOf(*planOf(node, optionsOf(self._parameters)))
         except CycleinrError as error:
             self._summary = Summary(problem=str(error))
         self._show()

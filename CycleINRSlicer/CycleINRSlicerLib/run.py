@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import vtk
 from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.plan import Plan, plan
 from cycleinr.volume import Volume
 from cycleinr.worker.events import UpsampleAnswer
 from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
@@ -19,8 +18,8 @@ from .difference import differenceSteps
 from .engine import Engine
 from .engine_task import EngineTask, RunState
 from .errors import NodeError
+from .planning import planOf
 from .view_state import WeakNode
-from .volume_node import volumeFromNode
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Run(EngineTask):
         super().__init__(engine, onChanged, blocking)
         if request.outputNode is not None and request.outputNode is request.inputNode:
             raise NodeError(_("The result may not replace the input. Choose another output volume."))
-        self._volume = volumeFromNode(request.inputNode)
-        self._plan: Plan = plan(self._volume, request.options)
+        self._volume, work = planOf(request.inputNode, request.options)
+        self._shape_kji = work.shape_kji
         self._options, self._makesDifference, self._resultFile = request.options, request.makeDifference, None
         self._input, self._chosenOutput = WeakNode(request.inputNode), WeakNode(request.outputNode)
         self._output, self._difference = WeakNode(), WeakNode()
@@ -80,7 +79,7 @@ class Run(EngineTask):
     def _import(self, answer: UpsampleAnswer) -> Iterator[None]:
         """Copy the result out of the engine's folder and show it."""
         image = vtk.vtkImageData()
-        yield from self._copyAnswer(image, self._resultFile, self._plan.shape_kji)
+        yield from self._copyAnswer(image, self._resultFile, self._shape_kji)
         affine, inputNode = np.array(answer.ijk_to_ras), self._input.node
         node = result_node.showResult(image, affine, inputNode, self._chosenOutput.node, answer.provenance)
         self._output = WeakNode(node)

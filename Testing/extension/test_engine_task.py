@@ -326,6 +326,32 @@ def test_a_one_shot_calls_once_and_lets_go(host):
     assert calls == [1, 3]
 
 
+# -- what is worked out once
+
+
+def test_all_voxels_are_looked_at_once_for_the_same_scan_and_settings(host, process, scan, monkeypatch):
+    """A look takes long on the main thread; a change of voxels, geometry or settings makes it anew."""
+    import slicer
+    from CycleINRSlicerLib import planning
+    from CycleINRSlicerLib.options import upsampleOptions
+
+    looks, plan = [], planning.plan
+    monkeypatch.setattr(planning, "plan", lambda *wanted: looks.append(1) or plan(*wanted))
+    planning.planOf(scan, upsampleOptions(ratio=2))
+    finished(host, startRun(process.engine, scan, ratio=2))
+    planning.planOf(scan, upsampleOptions(ratio=2))
+    assert len(looks) == 1
+    slicer.util.arrayFromVolume(scan)[3] += 7
+    slicer.util.arrayFromVolumeModified(scan)
+    planning.planOf(scan, upsampleOptions(ratio=2))
+    assert len(looks) == 2
+    scan.SetSpacing(0.5, 0.5, 4)
+    planning.planOf(scan, upsampleOptions(ratio=2))
+    planning.planOf(scan, upsampleOptions(ratio=3))
+    planning.planOf(thickNode(every=4), upsampleOptions(ratio=3))
+    assert len(looks) == 5
+
+
 # -- what is held for the next run
 
 
