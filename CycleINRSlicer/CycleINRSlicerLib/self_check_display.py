@@ -109,7 +109,9 @@ def summaryText(numbers: dict) -> str:
         )
     if left["largest"] is not None:
         parts.append(
-            _("Re-slicing differs by at most {largest:.2g} {unit}.").format(largest=left["largest"], unit=unit)
+            _("Re-sliced, half of the voxels differ by {median:.2g} {unit} at most, 99 % by {high:.3g}.").format(
+                median=left["median"], high=left["percentile_99"], unit=unit
+            )
         )
     parts.append(
         _("Noise of the slices: {before:.3g} {unit} before, {after:.3g} {unit} after.").format(

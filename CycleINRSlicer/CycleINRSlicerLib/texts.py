@@ -12,8 +12,8 @@ SAMPLE_NAME = "CycleINR head CT 5 mm"
 def helpText() -> str:
     return _(
         "Computes finer slices of a thick-slice CT or MR scan, at any spacing, for review in axial, coronal and "
-        "sagittal planes. Choose the scan and the spacing, and press Apply. Acquired slices are kept: re-slicing the "
-        "result gives them back. <b>Results are derived, not acquired; not for primary diagnosis.</b>"
+        "sagittal planes. Choose the scan and the spacing, and press Apply. The result agrees with the acquired slices "
+        "as far as their profile is known. <b>Results are derived, not acquired; not for primary diagnosis.</b>"
     )
 
 

@@ -297,6 +297,7 @@ def test_the_provenance_says_how_to_make_the_result_again(thick):
     card = json.loads((REPOSITORY / "CycleINRSlicer/Resources/Models/ct.json").read_text())
     assert provenance["weights_sha256"] == card["sha256"]
     assert provenance["ratio"] == "3"
+    assert "% are within 1 HU" in provenance["agreement"]
     assert "not acquired" in provenance["derived"]
 
 

@@ -51,8 +51,9 @@ _TRUST = (
     "scan. It follows from the self-check below and was calibrated on other scans; single voxels can be worse."
 )
 _RESIDUAL = (
-    "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. This says that "
-    "the result does not contradict the scan. It says nothing about the detail between the slices."
+    "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. What is left "
+    "of thick slices is what their unknown profile may explain, and what only false structure would take away. "
+    "It says nothing about the detail between the slices."
 )
 _NOISE = (
     "Noise is estimated in each slice after Immerkaer; fine texture counts as noise too. SNLI is the standard "
@@ -148,6 +149,8 @@ def _residual_rows(content: Mapping) -> list[tuple[str, str]]:
     limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
     return [
         ("Largest difference", f"{left['largest']:.4g} {unit}"),
+        ("Half of the voxels differ by at most", f"{left['median']:.4g} {unit}"),
+        ("99 % of the voxels differ by at most", f"{left['percentile_99']:.4g} {unit}"),
         ("99.9 % of the voxels differ by at most", f"{left['percentile_99_9']:.4g} {unit}"),
         (f"Voxels within {limit}", f"{100 * left['share_within_limit']:.4g} %"),
         left_out,

@@ -66,6 +66,8 @@ def _residual(left: Residual, slices: int) -> dict:
     return {
         "slices_left_out": _others(left.slices, slices),
         "largest": left.largest,
+        "median": left.median,
+        "percentile_99": left.percentile_99,
         "percentile_99_9": left.percentile_99_9,
         "limit": left.limit,
         "share_within_limit": left.share_within_limit,

@@ -1,4 +1,4 @@
-"""The promise of data consistency, measured: re-slice the result and compare with what was acquired."""
+"""Agreement with the acquired slices, measured: re-slice the result and compare with what was acquired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .reslice import acquired_profile, resliced, whole_windows
 
 CT_LIMIT_HU = 1.0
 MR_LIMIT_SHARE = 0.001
-_PERCENTILE = 99.9
+_PERCENTILES = 99.9, 50, 99
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,8 @@ class Residual:
     """Absolute difference between the re-sliced result and the acquired slices, over all their voxels.
 
     :param slices: indices of the compared acquired slices; the others reach beyond the result's ends.
-    :param largest, percentile_99_9: in the scan's units; None where no acquired slice lies inside the result.
+    :param largest, percentile_99_9, median, percentile_99: in the scan's units; None where no acquired slice lies
+        inside the result.
     :param limit: 1 HU for CT; for MR 0.1 % of the range from the minimum to the 99.9th percentile.
     :param share_within_limit: 0 to 1.
     """
@@ -33,6 +34,8 @@ class Residual:
     percentile_99_9: float | None
     limit: float
     share_within_limit: float | None
+    median: float | None = None
+    percentile_99: float | None = None
 
 
 def residual(
@@ -55,5 +58,5 @@ def residual(
         np.abs(slice_ - acquired[wanted[n]], out=errors[n])
     within = np.count_nonzero(errors <= limit) / errors.size
     largest = float(errors.max())
-    high = float(np.percentile(errors.reshape(-1), _PERCENTILE, overwrite_input=True))
-    return Residual(wanted, largest, high, limit, within)
+    high, median, percentile_99 = map(float, np.percentile(errors.reshape(-1), _PERCENTILES, overwrite_input=True))
+    return Residual(wanted, largest, high, limit, within, median, percentile_99)

@@ -23,6 +23,7 @@ from ..network.slicing import Slicing
 from ..result import Provenance, Result
 from ..slice_brightness import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
+from .agreement import agreement
 from .arrays import Array
 from .bounded import REACH_PIXELS, BoundedConsistency, consistency_for
 from .consistency import Consistency, covering_grid
@@ -50,8 +51,9 @@ def upsample(
 ) -> Result:
     """Super-resolve a volume along its through-plane axis.
 
-    Integer types stay, HU stay HU, no voxel leaves the input's own range, in-plane samples never move, and re-slicing
-    the result with the scan's slice profile gives the acquired slices back. The input is not modified.
+    Integer types stay, HU stay HU, no voxel leaves the input's own range, in-plane samples never move. Re-slicing the
+    result gives acquired thin slices back, and comes as near to thick ones as their unknown profile allows. The
+    input is not modified.
 
     Args:
         volume: The acquired scan.
@@ -79,9 +81,14 @@ def upsample(
     array, device = run.compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, volume, work, gains)
+    said = provenance(work, device, options, _agreement(array, volume, work, run))
     progress(Progress("Done", 1.0, 0.0))
-    result = volume.with_array(array, work.ijk_to_ras)
-    return Result(result, provenance(work, device, options), work.warnings)
+    return Result(volume.with_array(array, work.ijk_to_ras), said, work.warnings)
+
+
+def _agreement(array: np.ndarray, volume: Volume, work: Plan, run: _Run) -> str:
+    stacks = (to_axis_first(each, work.grid.axis) for each in (array, volume.array))
+    return agreement(*stacks, run.covering, run.scale.hu).text("HU" if work.modality == "CT" else "MR units")
 
 
 def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
@@ -99,9 +106,9 @@ def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.nd
     return result
 
 
-def provenance(work: Plan, device: Device, options: UpsampleOptions) -> Provenance:
+def provenance(work: Plan, device: Device, options: UpsampleOptions, agreement_text: str) -> Provenance:
     """What travels with a result so that it can be judged and made again; ``warnings`` is there if there are any."""
-    more = {"equalized_slices": "yes" if options.equalize_slices else "no"}
+    more = {"equalized_slices": "yes" if options.equalize_slices else "no", "agreement": agreement_text}
     if work.warnings:
         more["warnings"] = " ".join(work.warnings)
     return Provenance(
