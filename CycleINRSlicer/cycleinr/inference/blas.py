@@ -135,7 +135,7 @@ def _loaded_on_macos() -> list[str]:
 def _loaded_on_windows() -> list[str]:
     from ctypes import wintypes
 
-    kernel, size = ctypes.WinDLL("kernel32"), ctypes.sizeof(wintypes.HMODULE)
+    kernel, size = ctypes.WinDLL("kernel32"), ctypes.sizeof(wintypes.HMODULE)  # type: ignore[attr-defined]  # Windows only
     kernel.GetCurrentProcess.restype = wintypes.HANDLE
     kernel.K32EnumProcessModules.argtypes = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p)
     kernel.GetModuleFileNameW.argtypes = (wintypes.HMODULE, wintypes.LPWSTR, wintypes.DWORD)
