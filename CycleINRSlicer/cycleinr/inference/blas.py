@@ -15,7 +15,7 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -168,11 +168,17 @@ def touch_buffers(callers: int) -> None:
     square, together = np.zeros((512, 512), np.float32), threading.Barrier(callers)
 
     def touch() -> None:
-        together.wait()
-        np.matmul(square, square)
+        with suppress(threading.BrokenBarrierError):
+            together.wait()
+            np.matmul(square, square)
 
     threads = [threading.Thread(target=touch, name="cycleinr-touch") for _ in range(callers)]
-    for thread in threads:
-        thread.start()
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        # There is no room for another thread's stack; those that wait must not wait for it
+        together.abort()
+        raise MemoryError(str(error)) from error
     for thread in threads:
         thread.join()

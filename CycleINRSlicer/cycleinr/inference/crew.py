@@ -97,7 +97,7 @@ class Threads:
         pool = self._pool(self._intervals, "interval")
         under_way: deque[Future] = deque()
         for item in self._relay(items, self._result):
-            under_way.append(pool.submit(work, item))
+            under_way.append(_submit(pool, work, item))
             if len(under_way) > self._intervals:
                 self._result(under_way.popleft())
         while under_way:
@@ -132,12 +132,20 @@ class _Stopped(Exception):
     """Ends the threads of a strip that nobody wants any more."""
 
 
+def _submit(pool: ThreadPoolExecutor, function: Callable, *arguments) -> Future:
+    try:
+        return pool.submit(function, *arguments)
+    except RuntimeError as error:
+        # There is no room for another thread's stack
+        raise MemoryError(str(error)) from error
+
+
 def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future], Item]) -> Iterator[Item]:
     """A stream's items, the next one on its way while the caller has the one before."""
     # Taken out before it is asked, for the reason given in Threads._result
-    coming = deque([pool.submit(next, stream, _END)])
+    coming = deque([_submit(pool, next, stream, _END)])
     while (item := result(coming.pop())) is not _END:
-        coming.append(pool.submit(next, stream, _END))
+        coming.append(_submit(pool, next, stream, _END))
         yield item
 
 
