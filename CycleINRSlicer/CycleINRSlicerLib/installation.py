@@ -37,12 +37,12 @@ class Package:
         return self.name + self.versions
 
 
-TORCH = Package("torch", ">=2.2")
+TORCH = Package("torch", ">=2.6")
 OTHERS = (Package("safetensors", ">=0.4"),)
 
 
 def missingPackages() -> list[str]:
-    """Requirements, such as ``torch>=2.2``, that no installed version fulfils. Imports none of the packages."""
+    """Requirements, such as ``torch>=2.6``, that no installed version fulfils. Imports none of the packages."""
     return [package.requirement for package in (TORCH, *OTHERS) if not _isThere(package)]
 
 

@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.usefixtures("host")
 
-BOTH = ["torch>=2.2", "safetensors>=0.4"]
+BOTH = ["torch>=2.6", "safetensors>=0.4"]
 
 
 class Packages:
@@ -158,11 +158,13 @@ def site_packages(tmp_path, monkeypatch):
     return add
 
 
-@pytest.mark.parametrize("version, fits", [("1.13.1", False), ("2.2.0", True), ("2.9.0+cu130", True), ("3.0a1", True)])
+@pytest.mark.parametrize(
+    "version, fits", [("1.13.1", False), ("2.5.1", False), ("2.6.0", True), ("2.9.0+cu130", True), ("3.0a1", True)]
+)
 def test_versions_that_fit(installation, site_packages, version, fits):
     site_packages("torch", version, "raise RuntimeError('imported')")
 
-    assert ("torch>=2.2" not in installation.missingPackages()) == fits
+    assert ("torch>=2.6" not in installation.missingPackages()) == fits
 
 
 def test_a_folder_that_an_uninstallation_left_behind_is_no_package(installation, site_packages, monkeypatch):
@@ -175,7 +177,7 @@ def test_a_folder_that_an_uninstallation_left_behind_is_no_package(installation,
 def test_scripts_are_told_what_is_missing_and_nothing_is_installed(host, installation, packages):
     packages.remove("torch", "safetensors")
 
-    with pytest.raises(installation.InstallationError, match="needs torch>=2.2, safetensors>=0.4"):
+    with pytest.raises(installation.InstallationError, match="needs torch>=2.6, safetensors>=0.4"):
         installation.requireInstalled()
     assert host.pip.calls == []
 
@@ -191,10 +193,10 @@ def test_accepted(host, installation, packages, torch_extension, asking):
     installation.ensureInstalled(askUser=True, progress=steps.append)
 
     assert installation.missingPackages() == []
-    assert torch_extension.calls == [(False, ">=2.2")]
+    assert torch_extension.calls == [(False, ">=2.6")]
     assert [call.requirements for call in host.pip.calls if call.function == "pip_install"] == [("safetensors>=0.4",)]
     (shown,) = asking.shown
-    assert "torch>=2.2, safetensors>=0.4" in shown.text and "GB" in shown.text
+    assert "torch>=2.6, safetensors>=0.4" in shown.text and "GB" in shown.text
     assert steps == ["Installing PyTorch; this takes some minutes", "Installing safetensors>=0.4", "Trying PyTorch"]
 
 
@@ -406,7 +408,7 @@ def test_windows_gets_a_torch_that_installs(installation, packages, torch_extens
 
     installation.ensureInstalled(askUser=False)
 
-    assert torch_extension.calls == [(False, ">=2.2,<2.13")]
+    assert torch_extension.calls == [(False, ">=2.6,<2.13")]
 
 
 def test_windows_with_a_broken_torch_is_explained(installation, packages, computer, monkeypatch):
@@ -443,4 +445,4 @@ def test_other_macs_can_install(installation, packages, torch_extension, asking,
 
     installation.ensureInstalled(askUser=False)
 
-    assert torch_extension.calls == [(False, ">=2.2")]
+    assert torch_extension.calls == [(False, ">=2.6")]

@@ -51,8 +51,8 @@ def test_missing_packages_are_an_error_that_says_how_to_get_them(logic, scene, m
     from CycleINRSlicerLib import installation
     from CycleINRSlicerLib.errors import InstallationError
 
-    monkeypatch.setattr(installation, "missingPackages", lambda: ["torch>=2.2"])
-    with pytest.raises(InstallationError, match="torch>=2.2"):
+    monkeypatch.setattr(installation, "missingPackages", lambda: ["torch>=2.6"])
+    with pytest.raises(InstallationError, match="torch>=2.6"):
         logic.process(thickNode(every=4), ratio=2)
 
 

@@ -28,11 +28,11 @@ def test_without_pytorch_the_self_test_is_skipped(module, monkeypatch):
     """Slicer's build machines run it without optional packages."""
     from CycleINRSlicerLib import installation
 
-    monkeypatch.setattr(installation, "missingPackages", lambda: ["torch>=2.2"])
+    monkeypatch.setattr(installation, "missingPackages", lambda: ["torch>=2.6"])
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(module.python_module.CycleINRSlicerTest)
     result = unittest.TestResult()
     suite.run(result)
-    assert result.wasSuccessful() and [reason for _test, reason in result.skipped] == ["needs torch>=2.2"]
+    assert result.wasSuccessful() and [reason for _test, reason in result.skipped] == ["needs torch>=2.6"]
     module.instance.runTest(msec=1)
 
 
