@@ -264,11 +264,11 @@ def test_the_type_stays_and_no_value_leaves_the_inputs_range(thick, dtype):
 
 
 def test_a_thickness_and_a_spacing_of_numpys_own_type_are_numbers_too(thick):
-    scan = replace(thick, slice_thickness_mm=np.float64(4.0))
+    def result(number):
+        wanted = UpsampleOptions(Target(spacing_mm=number(2.0)), device="cpu")
+        return upsample(replace(thick, slice_thickness_mm=number(4.0)), wanted).volume.array
 
-    result = upsample(scan, UpsampleOptions(Target(spacing_mm=np.float64(2.0)), device="cpu")).volume
-
-    assert np.array_equal(result.array, upsample(replace(thick, slice_thickness_mm=4.0), request(2)).volume.array)
+    assert np.array_equal(result(np.float64), result(float))
 
 
 def test_the_input_is_not_modified(thick):
