@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MAX_TRIPLES = 24
+from .noise import smoothed
+
+_MAX_TRIPLES = 16
 _PIXELS_ACROSS = 160
 _BLUR_PIXELS = 1.5
 
@@ -53,8 +55,6 @@ def _shift(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _blurred(image: np.ndarray, step: int) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter
-
     rows, columns = (size // step * step for size in image.shape)
     blocks = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
-    return gaussian_filter(np.nan_to_num(blocks.mean(axis=(1, 3), dtype=np.float32)), _BLUR_PIXELS)
+    return smoothed(np.nan_to_num(blocks.mean(axis=(1, 3), dtype=np.float32)), _BLUR_PIXELS)

@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 _HIGH_PASS_SIGMA_PIXELS = 1.0
-_RADIUS_PIXELS = 4
 _LOWEST_GAIN, _HIGHEST_GAIN = 0.25, 4.0
 _TOLERANCE = 1e-3
 _ATTEMPTS = 30
@@ -35,7 +34,7 @@ def matched(image: np.ndarray, wanted: float, largest_detail: float | None = Non
     :param largest_detail: what is beyond this is an edge, and is not scaled; None scales all.
     :returns: a new image.
     """
-    smooth = _smoothed(image)
+    smooth = smoothed(image, _HIGH_PASS_SIGMA_PIXELS)
     detail = image - smooth
     if largest_detail is not None:
         np.clip(detail, -largest_detail, largest_detail, out=detail)
@@ -79,12 +78,14 @@ def _level(response: np.ndarray, axes: tuple[int, ...] | None) -> np.ndarray:
     return math.sqrt(math.pi / 2) / 6 * np.abs(response).mean(axis=axes, dtype=np.float64)
 
 
-def _smoothed(image: np.ndarray) -> np.ndarray:
-    steps = np.arange(-_RADIUS_PIXELS, _RADIUS_PIXELS + 1)
-    weights = np.exp(-0.5 * (steps / _HIGH_PASS_SIGMA_PIXELS) ** 2)
+def smoothed(image: np.ndarray, sigma_pixels: float) -> np.ndarray:
+    """A (rows, columns) image convolved with a Gaussian, mirrored at its edges, float32."""
+    radius = math.ceil(4 * sigma_pixels)
+    steps = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (steps / sigma_pixels) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
     for axis in (0, 1):
-        margins = [(_RADIUS_PIXELS, _RADIUS_PIXELS) if a == axis else (0, 0) for a in (0, 1)]
+        margins = [(radius, radius) if a == axis else (0, 0) for a in (0, 1)]
         wide = np.moveaxis(np.pad(image, margins, mode="symmetric"), axis, 0)
         size = image.shape[axis]
         total = weights[0] * wide[:size]

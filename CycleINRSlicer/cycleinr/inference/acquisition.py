@@ -17,6 +17,9 @@ STEP_SHARE = 0.025
 DISPLACEMENT_PIXELS, AGREEMENT = 0.25, 0.8
 """Eight MR scans at rest: up to 0.11 pixels, 55 to 67 % of the slices; a fetus that moved: 0.9 pixels, all slices."""
 
+_WATCHED_SLICES = 48
+"""2D acquisitions have hardly more slices, and the panel asks on its own thread: the middle ones of a 3D scan do."""
+
 
 def acquisition_warnings(volume: Volume, axis: str, equalized: bool) -> tuple[str, ...]:
     """Sentences on brightness steps and on interleaved motion of an MR scan, none where all is well.
@@ -26,7 +29,9 @@ def acquisition_warnings(volume: Volume, axis: str, equalized: bool) -> tuple[st
         axis: Through-plane axis.
         equalized: Whether brightness is evened out for the network.
     """
-    stack = to_axis_first(volume.array, axis)
+    whole = to_axis_first(volume.array, axis)
+    first = max(0, (len(whole) - _WATCHED_SLICES) // 2)
+    stack = whole[first : first + _WATCHED_SLICES]
     return tuple(text for text in (_of_brightness(stack, equalized), _of_motion(volume, stack, axis)) if text)
 
 
