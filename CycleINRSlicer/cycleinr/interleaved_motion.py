@@ -11,6 +11,9 @@ from .noise import smoothed
 _MAX_TRIPLES = 16
 _PIXELS_ACROSS = 160
 _BLUR_PIXELS = 1.5
+_FEWEST_PIXELS = 8
+"""A smaller image tells nothing of its place."""
+
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ def interleaved_displacement(stack: np.ndarray) -> Displacement:
     Args:
         stack: (slices, rows, columns), any real type, at least 4 slices.
     """
+    if min(stack.shape[1:]) < _FEWEST_PIXELS:
+        return Displacement(0.0, 0.0, 0.0)
     step = max(1, min(stack.shape[1:]) // _PIXELS_ACROSS)
     middles = np.arange(1, len(stack) - 1)
     if len(middles) > _MAX_TRIPLES:
@@ -49,6 +54,8 @@ def interleaved_displacement(stack: np.ndarray) -> Displacement:
 
 def _shift(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Rows and columns by which ``image`` lies beyond ``reference``; a gain and an offset between them do not count."""
+    # Squares of a sentinel are beyond float32
+    image, reference = image.astype(np.float64), reference.astype(np.float64)
     down, right = np.gradient(reference)
     basis = np.stack([-down, -right, reference, np.ones_like(reference)]).reshape(4, -1)
     return np.linalg.lstsq(basis @ basis.T, basis @ image.reshape(-1), rcond=None)[0][:2]

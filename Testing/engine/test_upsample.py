@@ -230,7 +230,8 @@ def test_sentinels_at_the_types_maximum_stay_what_they_are(thick, dtype, thickne
     assert result.dtype == dtype
     assert result.min() >= array.min() and result.max() <= array.max()
     shown = result[2:5:2, 4:7, 5:8].astype(float)
-    assert (shown.min() if thickness == 0 else np.median(shown)) >= 0.999 * float(highest)
+    # Thick slices share a block's ends with what lies beside it; wrapped round, they would be the lowest value
+    assert shown.min() >= 0.999 * float(highest) if thickness == 0 else np.median(shown) >= 0.95 * float(highest)
 
 
 def test_wide_integers_close_to_the_maximum_stay_between_the_scans_own(thick):
@@ -269,6 +270,16 @@ def test_a_thickness_and_a_spacing_of_numpys_own_type_are_numbers_too(thick):
         return upsample(replace(thick, slice_thickness_mm=number(4.0)), wanted).volume.array
 
     assert np.array_equal(result(np.float64), result(float))
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 30), (5, 30, 1), (4, 2, 2)])
+def test_images_of_one_or_two_pixels_across_are_done(shape):
+    array = np.random.default_rng(5).integers(0, 2000, shape).astype(np.int16)
+    scan = Volume(array, np.diag([1.0, 1.0, 5.0, 1.0]), "MR")
+
+    result = upsample(scan, UpsampleOptions(Target(ratio=2), "k", device="cpu")).volume.array
+
+    assert result.shape == (2 * shape[0] - 1, *shape[1:])
 
 
 def test_the_input_is_not_modified(thick):
