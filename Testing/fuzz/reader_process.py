@@ -59,7 +59,7 @@ def _table(path: Path) -> None:
     from cycleinr.batch.table import read_table
 
     for row in read_table(path, Settings(UpsampleOptions(Target(ratio=2.0))), needs_target=False):
-        row.settings.content, Path(row.source).exists()
+        row.settings.content, os.path.exists(row.source)
 
 
 def _training(path: Path) -> None:
