@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import slicer
-from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError, PackageError
+from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
 from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, ProgressEvent
 from cycleinr.worker.protocol import Request, VolumeMessage
 from slicer.i18n import tr as _
 
-from . import known_problems, transfer
+from . import transfer
 from .engine import DiedEvent, Engine
-from .errors import EngineProcessError, InstallationError
-from .installation import installedVersion
+from .errors import EngineProcessError
 from .one_shot import OneShot
 from .scene_watch import SceneWatch
 
@@ -318,10 +317,8 @@ def _withoutFrames(error: Exception) -> Exception:
 
 
 def _engineError(event: FailedEvent) -> CycleinrError:
-    """The engine's error as it was raised there; a package that cannot be loaded is explained."""
+    """The engine's error as it was raised there."""
     error = event.error()
-    if isinstance(error, PackageError):
-        return InstallationError(known_problems.explain(known_problems.thisComputer(installedVersion), str(error)))
     return EngineProcessError(str(error)) if type(error) is CycleinrError else error
 
 

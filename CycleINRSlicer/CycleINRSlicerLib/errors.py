@@ -8,7 +8,7 @@ class NodeError(CycleinrError):
 
 
 class InstallationError(CycleinrError):
-    """PyTorch or another package that the engine needs is missing or broken."""
+    """PyTorch, which a GPU needs, could not be installed."""
 
 
 class EngineProcessError(CycleinrError):

@@ -18,7 +18,7 @@ from .device_box import DeviceBox
 from .display_link import DisplayLink
 from .engine import sharedEngine
 from .engine_task import EngineTask, RunState
-from .errors import NodeError
+from .errors import InstallationError
 from .export_run import ExportRun, whyNoExport
 from .node_observers import NodeObservers
 from .one_shot import OneShot
@@ -45,7 +45,8 @@ class Panel:
         self._ui, self._logic = ui, logic
         self._parameters = self._run = self._onDone = None
         self._state, self._summary, self._message, self._step = RunState.IDLE, Summary(), "", ""
-        self._canCancel, self._startedAt_s, self._closedScenes = True, 0.0, 0
+        self._offer = ""
+        self._canCancel, self._startedAt_s = True, 0.0
         self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._input = NodeObservers(
@@ -60,12 +61,13 @@ class Panel:
         ui.curveButton.connect("clicked(bool)", self._onCurve)
         ui.mapButton.connect("clicked(bool)", self._onMap)
         ui.exportButton.connect("clicked(bool)", self._onExport)
+        ui.offerLabel.connect("linkActivated(QString)", self._onOffer)
 
     # -- what the widget calls
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
         if parameters is None:
-            self._closedScenes += 1
+            self._offer = ""
             self._summaryTimer.stop()
             self._input.stop()
             self._shown.stop()
@@ -77,8 +79,7 @@ class Panel:
 
     def enter(self) -> None:
         """The panel is shown: warm the engine up, so that Apply need not wait for it."""
-        if not installation.missingPackages():
-            sharedEngine().prepare(self._onDevicesKnown)
+        sharedEngine().prepare(self._onDevicesKnown)
         self.update()
 
     def close(self) -> None:
@@ -143,7 +144,6 @@ class Panel:
         """Start what the engine is to do; Apply becomes Cancel meanwhile."""
         self._message, self._onDone = "", onDone
         try:
-            self._install()
             self._startedAt_s, self._canCancel = time.monotonic(), False
             self._cancelTimer.start()
             self._run = makeTask()
@@ -155,24 +155,6 @@ class Panel:
             raise
         finally:
             self._show()
-
-    def _install(self) -> None:
-        """Get what is missing. That turns the event loop for minutes, so no button may start anything meanwhile.
-
-        Raises:
-            CycleinrError: It could not be installed, or the scene was closed meanwhile.
-        """
-        closedScenes = self._closedScenes
-        self._cancelTimer.stop()
-        self._state, self._canCancel = RunState.INSTALLING, False
-        self._onInstalling("")
-        installation.ensureInstalled(askUser=True, progress=self._onInstalling)
-        if self._parameters is None or self._closedScenes != closedScenes:
-            raise NodeError(_("The scene was closed during the installation. All is installed now; press Apply again."))
-
-    def _onInstalling(self, step: str) -> None:
-        self._step = step
-        self._show()
 
     def _allowCancel(self) -> None:
         self._canCancel = True
@@ -200,6 +182,7 @@ class Panel:
         with slicer.util.NodeModify(self._parameters):
             self._parameters.resultInput, self._parameters.resultVolume = inputNode, node
             self._parameters.differenceVolume, self._parameters.checkVolume = run.differenceNode, None
+        self._offer = installation.offerText()
         if self._review.isShown:
             self._enterReview()
         else:
@@ -278,6 +261,48 @@ class Panel:
         if run.maxError:
             self._message += " " + _("The largest rounding error is {error:.3g}.").format(error=run.maxError)
 
+    # -- PyTorch for a GPU
+    def _onOffer(self, link: str) -> None:
+        if self._state.isBusy:
+            return
+        self._offer = ""
+        with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed.")):
+            if link == installation.INSTALL:
+                self._install()
+            else:
+                installation.declineOffer()
+        self._show()
+
+    def _install(self) -> None:
+        """That turns the event loop for minutes, so no button may start anything meanwhile."""
+        self._cancelTimer.stop()
+        former, self._message = self._message, ""
+        self._state, self._canCancel = RunState.INSTALLING, False
+        self._onInstalling("")
+        try:
+            isInstalled = installation.installTorch(self._onInstalling)
+            self._state = RunState.IDLE
+            self._message = _("PyTorch is installed; trying the GPU.") if isInstalled else former
+            if isInstalled and self._ui is not None:
+                sharedEngine().prepare(self._onTorchTried)
+        except InstallationError as error:
+            self._state, self._message = RunState.FAILED, str(error)
+        except Exception:
+            self._state = RunState.IDLE
+            raise
+        finally:
+            self._canCancel = True
+            self.update()
+
+    def _onInstalling(self, step: str) -> None:
+        self._step = step
+        self._show()
+
+    def _onTorchTried(self) -> None:
+        if not self._state.isBusy:
+            self._message = _("PyTorch is installed. Device: {reason}").format(reason=sharedEngine().devices.reason)
+        self._onDevicesKnown()
+
     # -- what is seen
     def _show(self) -> None:
         if self._ui is None:
@@ -308,6 +333,7 @@ class Panel:
             isMapShown=isOverlayShown(parameters.checkVolume),
             canShowCurve=chartOf(parameters.checkVolume) is not None,
             isCurveShown=self._curve.isShown,
+            offer=self._offer,
             exportProblem="" if run else whyNoExport(parameters.resultInput, parameters.resultVolume),
         )
         show(self._ui, view)

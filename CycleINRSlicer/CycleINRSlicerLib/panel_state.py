@@ -31,6 +31,7 @@ class View:
         canShowMap, isMapShown: State of the button of the expected error.
         canShowCurve, isCurveShown: State of the curve button.
         exportProblem: Why the result cannot become a DICOM series; empty where it can.
+        offer: A line with links, in HTML, that offers PyTorch for a GPU.
     """
 
     state: RunState
@@ -53,6 +54,7 @@ class View:
     canShowCurve: bool = False
     isCurveShown: bool = False
     exportProblem: str = ""
+    offer: str = ""
 
 
 def show(ui, view: View) -> None:
@@ -79,6 +81,7 @@ def show(ui, view: View) -> None:
     ui.progressBar.visible = isBusy
     ui.progressBar.value = round(PROGRESS_STEPS * view.fraction)
     _showText(ui.statusLabel, _progressText(view) if isBusy else "" if failure else view.message)
+    _showText(ui.offerLabel, "" if isBusy else view.offer)
     ui.reviewButton.enabled = view.canReview and not isBusy
     ui.reviewButton.checked = view.isReviewShown
     ui.reviewButton.text = _("Back to the former layout") if view.isReviewShown else _("Review original and result")
@@ -96,7 +99,7 @@ def show(ui, view: View) -> None:
 
 def _applyToolTip(view: View) -> str:
     if view.state is RunState.INSTALLING:
-        return _("The installation cannot be interrupted; the run starts after it.")
+        return _("The installation cannot be interrupted.")
     if view.state.isBusy:
         return _("End the run; the scene stays as it was.")
     return view.summary.problem or _("Compute the result as a new volume.")

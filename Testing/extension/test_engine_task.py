@@ -202,7 +202,7 @@ def test_voxels_of_a_result_live_as_long_as_its_image(host):
     [
         ("InputError", "InputError"),
         ("OutOfMemoryError", "OutOfMemoryError"),
-        ("PackageError", "InstallationError"),
+        ("PackageError", "PackageError"),
         ("UnexpectedError", "EngineProcessError"),
         ("unheard of", "EngineProcessError"),
     ],

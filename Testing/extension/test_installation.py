@@ -1,10 +1,11 @@
-"""Getting PyTorch and the rest into Slicer: consent, every way it can fail, and what the user reads then.
+"""Nothing is installed or asked for before a result; PyTorch is offered after one, where a GPU could use it.
 
-The network is never reached: PyTorchUtils is a stand-in, pip a recorder. The trial process is a real one.
+The network is never reached: PyTorchUtils is a stand-in, pip a recorder. The engine's process is a real one.
 """
 
+import importlib
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,34 +15,33 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pytest
+from panel_steps import finished, ready, results
+from slicer_scans import LIMIT_S, thickNode, volumeNodes
 
 pytestmark = pytest.mark.usefixtures("host")
 
-BOTH = ["torch>=2.6", "safetensors>=0.4"]
+WITHOUT_TORCH = """
+import importlib.metadata, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+version = importlib.metadata.version
+def without_torch(name):
+    if name in ("torch", "safetensors"):
+        raise importlib.metadata.PackageNotFoundError(name)
+    return version(name)
+importlib.metadata.version = without_torch
+"""
 
 
-class Packages:
-    """What is installed, on top of what really is; name -> version, or None for absent."""
+class PyTorchUtils(types.ModuleType):
+    """The extension PyTorch's module: records the calls and what pip would be bound by; ``meanwhile`` runs in them."""
 
-    def __init__(self, pip):
-        self.pretended, self._pip = {}, pip
-
-    def version(self, name):
-        if self._pip.installed.get(name):
-            return "99"
-        return self.pretended[name] if name in self.pretended else importlib.metadata.version(name)
-
-    def remove(self, *names):
-        for name in names:
-            self.pretended[name], self._pip.installed[name] = None, False
-
-
-class FakePyTorchUtils(types.ModuleType):
-    """The extension PyTorch's module: records the call, the constraints that pip would see, and what to do."""
-
-    def __init__(self, packages):
+    def __init__(self, install):
         super().__init__("PyTorchUtils")
-        self.calls, self.constraints, self.failure, self.installs = [], [], None, "2.12.1"
+        self.calls, self.constraints, self.meanwhile = [], [], lambda: None
         outer = self
 
         class PyTorchUtilsLogic:
@@ -52,11 +52,14 @@ class FakePyTorchUtils(types.ModuleType):
                 torchVersionRequirement=None,
                 torchvisionVersionRequirement=None,
             ):
+                import slicer
+
                 outer.calls.append((askConfirmation, torchVersionRequirement))
                 outer.constraints += constraints()
-                if outer.failure is not None:
-                    raise outer.failure
-                packages.pretended["torch"] = outer.installs
+                slicer.app.processEvents()
+                outer.meanwhile()
+                slicer.app.processEvents()
+                install()
 
         self.PyTorchUtilsLogic = PyTorchUtilsLogic
 
@@ -75,18 +78,29 @@ def installation(host):
 
 
 @pytest.fixture
-def packages(host, installation, monkeypatch):
-    """Installed packages as a test wants them; trials of them succeed."""
-    packages = Packages(host.pip)
-    monkeypatch.setattr(installation, "installedVersion", packages.version)
-    monkeypatch.setattr(installation.probe, "run", lambda timeout_s: None)
-    return packages
+def without_torch(coldEngine, monkeypatch, tmp_path):
+    """The engine's process finds neither PyTorch nor safetensors."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))))
 
 
 @pytest.fixture
-def torch_extension(packages, monkeypatch):
-    """The extension PyTorch is installed."""
-    module = FakePyTorchUtils(packages)
+def gpu(installation, monkeypatch):
+    """A GPU that PyTorch could use, no PyTorch, and settings as Slicer has them at first."""
+    import qt
+
+    monkeypatch.setattr(installation, "torch_version", lambda: None)
+    monkeypatch.setattr(installation, "has_gpu_driver", lambda: True)
+    qt.QSettings().remove("CycleINR")
+    yield
+    qt.QSettings().remove("CycleINR")
+
+
+@pytest.fixture
+def torch_extension(gpu, installation, monkeypatch):
+    """The extension PyTorch is installed; what it installs is there at once."""
+    module = PyTorchUtils(lambda: monkeypatch.setattr(installation, "torch_version", lambda: "2.12.1"))
+    module.__spec__ = importlib.machinery.ModuleSpec("PyTorchUtils", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
     return module
 
@@ -99,218 +113,205 @@ def asking(host):
 
 
 @pytest.fixture
-def computer(installation, monkeypatch):
-    """Make the code believe in another computer."""
+def agreeing(asking):
+    import qt
 
-    def pretend(system, machine, torch, numpy):
-        from CycleINRSlicerLib.known_problems import Computer
-
-        fake = Computer(system, machine, torch, numpy)
-        monkeypatch.setattr(installation.known_problems, "thisComputer", lambda _installedVersion: fake)
-        return fake
-
-    return pretend
+    asking.answer_next(qt.QMessageBox.Ok)
+    return asking
 
 
-# -- what is missing
-def test_nothing_is_missing_here_and_nothing_happens(host, installation):
-    assert installation.missingPackages() == []
-    installation.requireInstalled()
-    installation.ensureInstalled(askUser=True)
+def smallNode():
+    import slicer
 
-    assert host.pip.calls == [] and host.dialogs.shown == []
-
-
-def test_looking_imports_nothing():
-    code = (
-        "import sys, types; sys.path[:0] = sys.argv[1:]\n"
-        "slicer, i18n = types.ModuleType('slicer'), types.ModuleType('slicer.i18n'); i18n.tr = str\n"
-        "slicer.i18n = i18n\n"
-        "sys.modules.update({'slicer': slicer, 'slicer.i18n': i18n, 'qt': types.ModuleType('qt')})\n"
-        "from CycleINRSlicerLib import installation\n"
-        "assert installation.missingPackages() == []\n"
-        "sys.exit(bool({'torch', 'safetensors', 'pip', 'PyTorchUtils'} & set(sys.modules)))"
-    )
-    module_folder = Path(__file__).resolve().parents[2] / "CycleINRSlicer"
-
-    assert subprocess.run([sys.executable, "-c", code, module_folder]).returncode == 0
+    node = thickNode(every=4)
+    slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node)[:6, :40, :44].copy())
+    return node
 
 
 @pytest.fixture
-def site_packages(tmp_path, monkeypatch):
-    """A folder of packages that Python sees first."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    # What this process has imported already must not answer for what the folder has
-    for name in ("torch", "safetensors"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-
-    def add(name, version=None, code=None):
-        if version is not None:
-            information = tmp_path / f"{name}-{version}.dist-info"
-            information.mkdir()
-            (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (tmp_path / name).mkdir()
-        if code is not None:
-            (tmp_path / name / "__init__.py").write_text(code)
-        importlib.invalidate_caches()
-
-    return add
+def scan(scene):
+    return smallNode()
 
 
-@pytest.mark.parametrize(
-    "version, fits", [("1.13.1", False), ("2.5.1", False), ("2.6.0", True), ("2.9.0+cu130", True), ("3.0a1", True)]
-)
-def test_versions_that_fit(installation, site_packages, version, fits):
-    site_packages("torch", version, "raise RuntimeError('imported')")
-
-    assert ("torch>=2.6" not in installation.missingPackages()) == fits
-
-
-def test_a_folder_that_an_uninstallation_left_behind_is_no_package(installation, site_packages, monkeypatch):
-    monkeypatch.setattr(installation, "TORCH", installation.Package("half_removed", ">=2.2"))
-    site_packages("half_removed", "2.9.0")
-
-    assert installation.missingPackages() == ["half_removed>=2.2"]
+def applied(host, ui, parameters, scan):
+    """Press Apply and wait for the result."""
+    parameters.inputVolume, parameters.spacingMm = scan, 2.0
+    ready(host, ui)
+    ui.applyButton.click()
+    finished(host, ui)
+    assert "is ready" in ui.statusLabel.text, ui.problemLabel.text
 
 
-def test_scripts_are_told_what_is_missing_and_nothing_is_installed(host, installation, packages):
-    packages.remove("torch", "safetensors")
+# -- nothing to install
+def test_one_press_of_apply_is_all(host, without_torch, asking, installation, ui, parameters, scan, monkeypatch):
+    monkeypatch.setattr(installation, "torch_version", lambda: None)
+    monkeypatch.setattr(installation, "has_gpu_driver", lambda: False)
+    applied(host, ui, parameters, scan)
 
-    with pytest.raises(installation.InstallationError, match="needs torch>=2.6, safetensors>=0.4"):
-        installation.requireInstalled()
-    assert host.pip.calls == []
+    assert len(results(scan)) == 1
+    assert host.pip.calls == [] and asking.shown == [] and not ui.offerLabel.visible
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_scripts_need_nothing_either(host, without_torch, asking, widget, scan, device):
+    assert widget.logic.process(scan, ratio=2, device=device).GetImageData() is not None
+    assert host.pip.calls == [] and asking.shown == []
+
+
+# -- the offer
+def test_pytorch_is_offered_after_a_result(host, torch_extension, asking, ui, parameters, scan):
+    assert not ui.offerLabel.visible
+    applied(host, ui, parameters, scan)
+
+    assert ui.offerLabel.visible and 'href="install"' in ui.offerLabel.text and 'href="decline"' in ui.offerLabel.text
+    assert asking.shown == [] and torch_extension.calls == []
+
+
+def test_without_the_extension_pytorch_the_offer_names_it(host, gpu, ui, parameters, scan):
+    applied(host, ui, parameters, scan)
+
+    assert "install the extension PyTorch" in ui.offerLabel.text and 'href="install"' not in ui.offerLabel.text
+
+
+def test_a_no_is_final(host, torch_extension, asking, ui, parameters, scan):
+    applied(host, ui, parameters, scan)
+    ui.offerLabel.linkActivated.emit("decline")
+    assert not ui.offerLabel.visible and "is ready" in ui.statusLabel.text
+
+    applied(host, ui, parameters, scan)
+    assert not ui.offerLabel.visible and asking.shown == [] and torch_extension.calls == []
+
+
+def test_a_no_to_the_question_is_one_too(host, torch_extension, asking, installation, ui, parameters, scan):
+    import qt
+
+    applied(host, ui, parameters, scan)
+    asking.answer_next(qt.QMessageBox.Cancel)
+    ui.offerLabel.linkActivated.emit("install")
+
+    assert torch_extension.calls == [] and installation.offerText() == ""
+    assert "is ready" in ui.statusLabel.text and ui.applyButton.enabled
+
+
+def test_an_installed_pytorch_is_not_offered(gpu, installation, monkeypatch):
+    assert installation.offerText()
+    monkeypatch.setattr(installation, "torch_version", lambda: "2.13.0+cpu")
+    assert installation.offerText() == ""
 
 
 # -- installing
-def test_accepted(host, installation, packages, torch_extension, asking):
-    import qt
+def test_accepted(host, torch_extension, agreeing, engine, ui, parameters, scan):
+    applied(host, ui, parameters, scan)
+    ui.offerLabel.linkActivated.emit("install")
+    host.process_events(until=lambda: "Device: " in ui.statusLabel.text, timeout_s=LIMIT_S)
 
-    packages.remove("torch", "safetensors")
-    asking.answer_next(qt.QMessageBox.Ok)
-    steps = []
-
-    installation.ensureInstalled(askUser=True, progress=steps.append)
-
-    assert installation.missingPackages() == []
     assert torch_extension.calls == [(False, ">=2.6")]
-    assert [call.requirements for call in host.pip.calls if call.function == "pip_install"] == [("safetensors>=0.4",)]
-    (shown,) = asking.shown
-    assert "torch>=2.6, safetensors>=0.4" in shown.text and "GB" in shown.text
-    assert steps == ["Installing PyTorch; this takes some minutes", "Installing safetensors>=0.4", "Trying PyTorch"]
+    assert engine.devices.reason in ui.statusLabel.text and not ui.offerLabel.visible
+    (shown,) = agreeing.shown
+    assert "GB" in shown.text and "CPU" in shown.text
+    applied(host, ui, parameters, scan)
 
 
-def test_consent_given_beforehand_opens_no_window(installation, packages, torch_extension, asking):
-    packages.remove("torch")
+def test_buttons_do_nothing_during_an_installation(host, torch_extension, agreeing, ui, parameters, scan):
+    seen = []
 
-    installation.ensureInstalled(askUser=False)
+    def impatient():
+        seen.append((ui.statusLabel.text, ui.applyButton.enabled, ui.inputSelector.enabled, ui.offerLabel.visible))
+        for button in (ui.applyButton, ui.checkButton, ui.exportButton, ui.applyButton):
+            button.click()
+            button.clicked.emit()  # as a click that was on its way before the button went grey
+        ui.offerLabel.linkActivated.emit("install")
 
-    assert torch_extension.calls and asking.shown == []
+    torch_extension.meanwhile = impatient
+    applied(host, ui, parameters, scan)
+    ui.offerLabel.linkActivated.emit("install")
 
-
-def test_only_pip_packages_need_no_extension(host, installation, packages, asking):
-    packages.remove("safetensors")
-
-    installation.ensureInstalled(askUser=False)
-
-    assert host.pip.calls[0].function == "pip_ensure" and installation.missingPackages() == []
-
-
-def test_slicer_before_5_12(host, installation, packages, asking):
-    packages.remove("safetensors")
-
-    with host.without_packaging():
-        installation.ensureInstalled(askUser=False)
-
-    assert [(call.function, call.requirements) for call in host.pip.calls] == [("pip_install", ("safetensors>=0.4",))]
+    assert seen == [("Installing PyTorch; this takes some minutes", False, False, False)]
+    assert len(torch_extension.calls) == 1 and len(results(scan)) == 1
+    ready(host, ui)
+    applied(host, ui, parameters, scan)
+    assert len(results(scan)) == 2
 
 
-def test_declined(host, installation, packages, torch_extension, asking):
-    import qt
+def test_scene_closed_during_an_installation(host, torch_extension, agreeing, ui, widget, parameters, scan):
+    import slicer
 
-    packages.remove("torch")
-    asking.answer_next(qt.QMessageBox.Cancel)
+    torch_extension.meanwhile = lambda: slicer.mrmlScene.Clear(0)
+    applied(host, ui, parameters, scan)
+    ui.offerLabel.linkActivated.emit("install")
 
-    with pytest.raises(installation.InstallationError, match="Nothing was installed"):
-        installation.ensureInstalled(askUser=True)
-    assert torch_extension.calls == [] and host.pip.calls == []
-
-
-def test_extension_pytorch_is_absent(installation, packages, asking):
-    """Said before the user is asked for consent."""
-    packages.remove("torch")
-    assert importlib.util.find_spec("PyTorchUtils") is None
-
-    with pytest.raises(installation.InstallationError, match="Extensions Manager, install PyTorch"):
-        installation.ensureInstalled(askUser=True)
+    assert ui.applyButton.text == "Apply" and not ui.progressBar.visible and volumeNodes() == []
+    again = smallNode()
+    applied(host, ui, widget.logic.getParameterNode(), again)
+    assert len(results(again)) == 1
 
 
-def test_extension_pytorch_is_broken(installation, packages, asking, site_packages):
-    """Its own missing import is its own error, not ours to explain."""
-    packages.remove("torch")
-    site_packages("PyTorchUtils", None, "import no_such_module")
+def test_module_unloaded_during_an_installation(host, torch_extension, agreeing, ui, parameters, scan, engine):
+    torch_extension.meanwhile = lambda: host.unload_module("CycleINRSlicer")
+    applied(host, ui, parameters, scan)
+    ui.offerLabel.linkActivated.emit("install")
 
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        installation.ensureInstalled(askUser=False)
-
-
-@pytest.mark.parametrize(
-    "failure", [subprocess.CalledProcessError(1, "pip install"), RuntimeError("PythonSlicer executable not found")]
-)
-def test_pip_fails(host, installation, packages, asking, failure):
-    packages.remove("safetensors")
-    host.pip.failure = failure
-
-    with pytest.raises(installation.InstallationError, match="safetensors.*could not be installed.*free disk space"):
-        installation.ensureInstalled(askUser=False)
+    assert not engine.isRunning
 
 
-def test_installing_torch_fails(host, installation, packages, torch_extension, asking):
-    """And the rest is left alone."""
-    packages.remove("torch", "safetensors")
-    torch_extension.failure = OSError("[WinError 206] The filename or extension is too long")
+def test_a_failed_installation_is_said_and_the_cpu_goes_on(host, torch_extension, agreeing, ui, parameters, scan):
+    def fail():
+        raise OSError("[WinError 206] The filename or extension is too long")
 
-    with pytest.raises(installation.InstallationError, match=r"PyTorch could not be installed: \[WinError 206\]"):
-        installation.ensureInstalled(askUser=False)
-    assert host.pip.calls == []
+    torch_extension.meanwhile = fail
+    applied(host, ui, parameters, scan)
+    ui.offerLabel.linkActivated.emit("install")
+
+    assert "PyTorch could not be installed: [WinError 206]" in ui.problemLabel.text
+    assert "free disk space" in ui.problemLabel.text and "PIP_CONSTRAINT" not in os.environ
+    applied(host, ui, parameters, scan)
 
 
-def test_torch_is_not_there_after_its_installation(installation, packages, torch_extension, asking):
-    packages.remove("torch")
-    torch_extension.installs = None
+def test_torch_is_not_there_after_its_installation(gpu, installation, agreeing, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", PyTorchUtils(lambda: None))
 
     with pytest.raises(installation.InstallationError, match="not there after its installation"):
-        installation.ensureInstalled(askUser=False)
+        installation.installTorch(print)
 
 
-def test_too_old_torch_is_not_replaced_under_slicer(installation, packages, torch_extension, asking):
-    packages.pretended["torch"] = "1.13.1"
+def test_extension_pytorch_is_absent(gpu, installation, asking):
+    """Said before the user is asked."""
+    with pytest.raises(installation.InstallationError, match="Extensions Manager, install PyTorch"):
+        installation.installTorch(print)
+    assert asking.shown == []
 
-    with pytest.raises(installation.InstallationError, match="PyTorch 1.13.1 is installed. Uninstall"):
-        installation.ensureInstalled(askUser=False)
+
+def test_extension_pytorch_is_broken(gpu, installation, asking, monkeypatch, tmp_path):
+    """Its own missing import is its own error, not ours to explain."""
+    (tmp_path / "PyTorchUtils.py").write_text("import no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        installation.installTorch(print)
+
+
+def test_slicers_own_tests_install_nothing(torch_extension, installation):
+    with pytest.raises(installation.InstallationError, match="testing mode"):
+        installation.installTorch(print)
     assert torch_extension.calls == []
 
 
-def test_slicers_own_tests_install_nothing(host, installation, packages, torch_extension):
-    packages.remove("torch", "safetensors")
-
-    with pytest.raises(installation.InstallationError, match="testing mode"):
-        installation.ensureInstalled(askUser=False)
-    assert torch_extension.calls == [] and host.pip.calls == []
+def test_windows_gets_a_torch_that_installs(installation, monkeypatch):
+    monkeypatch.setattr(installation.sys, "platform", "win32")
+    assert installation.torchVersions() == ">=2.6,<2.13"
 
 
 # -- Slicer's own packages stay
-def test_installers_are_bound_to_slicers_own_packages(installation, packages, torch_extension, asking):
-    packages.remove("torch")
-
-    installation.ensureInstalled(askUser=False)
+def test_pip_is_bound_to_slicers_own_packages(installation, torch_extension, agreeing):
+    installation.installTorch(print)
 
     for name in ("numpy", "scipy", "SimpleITK", "pydicom", "packaging"):
         assert f"{name}=={importlib.metadata.version(name)}" in torch_extension.constraints
     assert "PIP_CONSTRAINT" not in os.environ
 
 
-def test_users_own_constraints_stay(installation, monkeypatch):
+def test_users_own_constraints_stay(monkeypatch):
     from CycleINRSlicerLib.pinned_packages import pinnedPackages
 
     monkeypatch.setenv("PIP_CONSTRAINT", "theirs.txt")
@@ -319,11 +320,14 @@ def test_users_own_constraints_stay(installation, monkeypatch):
     assert os.environ["PIP_CONSTRAINT"] == "theirs.txt"
 
 
-def test_packages_without_metadata_may_not_come_from_pip(installation, site_packages, monkeypatch):
+def test_packages_without_metadata_may_not_come_from_pip(tmp_path, monkeypatch):
     """Those that this Slicer does not have at all may: older ones were built with fewer."""
     from CycleINRSlicerLib import pinned_packages
 
-    site_packages("built_in", None, "")
+    (tmp_path / "built_in").mkdir()
+    (tmp_path / "built_in" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
     monkeypatch.setattr(pinned_packages, "PINNED", ("numpy", "built_in", "no_such_package"))
     with pinned_packages.pinnedPackages():
         assert constraints() == [f"numpy=={importlib.metadata.version('numpy')}", "built_in<0"]
@@ -337,7 +341,7 @@ def test_every_package_that_slicer_is_built_with_is_bound():
     assert imported <= set(PINNED) and not {"pip", "setuptools", "wheel", "torch"} & set(PINNED)
 
 
-def test_real_pip_refuses_to_replace_numpy(installation, monkeypatch, tmp_path):
+def test_real_pip_refuses_to_replace_numpy(monkeypatch, tmp_path):
     """Also where the path of the temporary folder has a space, which pip would split the variable at."""
     import slicer
     from CycleINRSlicerLib import pinned_packages
@@ -357,92 +361,3 @@ def test_real_pip_refuses_to_replace_numpy(installation, monkeypatch, tmp_path):
 
     assert same.returncode == 0, same.stderr
     assert other.returncode != 0 and f"(constraint) numpy=={own}" in other.stdout + other.stderr
-
-
-# -- the trial in a process of its own
-def test_what_is_installed_here_works(installation):
-    installation.checkWorks()
-
-
-@pytest.mark.parametrize(
-    "code, said",
-    [
-        ("raise ImportError('DLL load failed while importing _C')", "ImportError: DLL load failed"),
-        ("import os; os._exit(9)", "ended with code 9: no output"),
-        (
-            "def from_numpy(array):\n    raise RuntimeError('Numpy is not available')",
-            "RuntimeError: Numpy is not available",
-        ),
-    ],
-    ids=["import fails", "process dies", "numpy unusable"],
-)
-def test_broken_torch_is_found_and_said(installation, site_packages, code, said):
-    site_packages("torch", "2.9.0", code)
-    site_packages("safetensors", "0.5", "")
-    (Path(importlib.util.find_spec("safetensors").origin).parent / "torch.py").touch()
-
-    with pytest.raises(installation.InstallationError) as caught:
-        installation.checkWorks()
-    assert said in str(caught.value) and "PyTorch 2.9.0 is installed, but does not work" in str(caught.value)
-
-
-def test_a_trial_that_never_ends_is_ended(installation, site_packages):
-    site_packages("torch", "2.9.0", "import threading; threading.Event().wait()")
-
-    with pytest.raises(installation.InstallationError, match="no answer within 1 seconds"):
-        installation.checkWorks(timeout_s=1)
-
-
-def test_a_broken_installation_is_said_at_once(installation, packages, torch_extension, asking, monkeypatch):
-    packages.remove("torch")
-    monkeypatch.setattr(installation.probe, "run", lambda timeout_s: "ImportError: no _C")
-
-    with pytest.raises(installation.InstallationError, match="does not work.*ImportError: no _C"):
-        installation.ensureInstalled(askUser=False)
-
-
-# -- known problems
-def test_windows_gets_a_torch_that_installs(installation, packages, torch_extension, asking, computer):
-    packages.remove("torch")
-    computer("win32", "AMD64", None, "2.4.6")
-
-    installation.ensureInstalled(askUser=False)
-
-    assert torch_extension.calls == [(False, ">=2.6,<2.13")]
-
-
-def test_windows_with_a_broken_torch_is_explained(installation, packages, computer, monkeypatch):
-    computer("win32", "AMD64", "2.13.0+cpu", "2.4.6")
-    monkeypatch.setattr(installation.probe, "run", lambda timeout_s: "ImportError: no _C")
-
-    with pytest.raises(installation.InstallationError, match="260 characters.*below 2.13.*no _C"):
-        installation.checkWorks()
-
-
-def test_intel_mac_with_numpy_2_is_explained_before_anything_is_downloaded(
-    installation, packages, torch_extension, asking, computer
-):
-    packages.remove("torch")
-    computer("darwin", "x86_64", None, "2.4.6")
-
-    with pytest.raises(installation.InstallationError, match="Rosetta.*2.2.2, needs numpy below 2.*numpy 2.4.6"):
-        installation.ensureInstalled(askUser=True)
-    assert torch_extension.calls == []
-
-
-def test_intel_mac_with_torch_of_another_extension_is_explained(installation, packages, computer, monkeypatch):
-    computer("darwin", "x86_64", "2.2.2", "2.0.2")
-    monkeypatch.setattr(installation.probe, "run", lambda timeout_s: "RuntimeError: Numpy is not available")
-
-    with pytest.raises(installation.InstallationError, match="command line in another Python.*Numpy is not available"):
-        installation.checkWorks()
-
-
-@pytest.mark.parametrize("machine, numpy", [("x86_64", "1.26.4"), ("arm64", "2.4.6")])
-def test_other_macs_can_install(installation, packages, torch_extension, asking, computer, machine, numpy):
-    packages.remove("torch")
-    computer("darwin", machine, None, numpy)
-
-    installation.ensureInstalled(askUser=False)
-
-    assert torch_extension.calls == [(False, ">=2.6")]

@@ -47,15 +47,6 @@ def test_errors_are_typed_and_open_no_window(logic, scene, host):
     assert volumeNodes() == [scan]
 
 
-def test_missing_packages_are_an_error_that_says_how_to_get_them(logic, scene, monkeypatch):
-    from CycleINRSlicerLib import installation
-    from CycleINRSlicerLib.errors import InstallationError
-
-    monkeypatch.setattr(installation, "missingPackages", lambda: ["torch>=2.6"])
-    with pytest.raises(InstallationError, match="torch>=2.6"):
-        logic.process(thickNode(every=4), ratio=2)
-
-
 def test_examples_of_the_readme_run(logic, scene, host):
     """Those for the Python console, as they stand, on the scene that they start from."""
     import slicer

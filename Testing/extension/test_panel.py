@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -205,98 +204,6 @@ def test_devices_are_listed_with_the_reason(host, ui, parameters, engine):
     assert ui.deviceLabel.text == engine.devices.reason
     ui.deviceBox.currentIndex = len(texts) - 1
     assert parameters.device == "cpu"
-
-
-def test_declined_installation_is_a_message(host, ui, parameters, scan, monkeypatch):
-    from CycleINRSlicerLib import installation
-    from CycleINRSlicerLib.errors import InstallationError
-
-    def decline(askUser, progress=print):
-        raise InstallationError("CycleINR does not work without torch.")
-
-    parameters.inputVolume = scan
-    ready(host, ui)
-    monkeypatch.setattr(installation, "ensureInstalled", decline)
-    ui.applyButton.click()
-    assert ui.problemLabel.text == "CycleINR does not work without torch." and ui.applyButton.enabled
-
-
-@pytest.fixture
-def installing(monkeypatch):
-    """PyTorch has to be installed; ``meanwhile`` runs while pip does and Slicer goes on handling events."""
-    import slicer
-    from CycleINRSlicerLib import installation
-
-    record = types.SimpleNamespace(count=0, meanwhile=lambda: None)
-
-    def install(askUser, progress=print):
-        record.count += 1
-        progress("Installing PyTorch; this takes some minutes")
-        slicer.app.processEvents()
-        record.meanwhile()
-        slicer.app.processEvents()
-
-    monkeypatch.setattr(installation, "ensureInstalled", install)
-    return record
-
-
-def test_apply_again_during_an_installation_does_nothing(host, ui, parameters, scan, installing):
-    seen = []
-
-    def impatient():
-        seen.append((ui.statusLabel.text, ui.applyButton.enabled, ui.inputSelector.enabled))
-        for button in (ui.applyButton, ui.checkButton, ui.exportButton, ui.applyButton):
-            button.click()
-            button.clicked.emit()  # as a click that was on its way before the button went grey
-
-    installing.meanwhile = impatient
-    parameters.inputVolume = scan
-    ready(host, ui)
-    ui.applyButton.click()
-    finished(host, ui)
-    assert installing.count == 1 and len(results(scan)) == 1
-    assert seen == [("Installing PyTorch; this takes some minutes", False, False)]
-
-
-def test_settings_of_the_scene_count_after_an_installation(host, ui, parameters, scan, installing):
-    """A script may change them meanwhile; what is computed is what the panel then shows."""
-    other = thickNode(every=5, name="other")
-
-    def choose():
-        parameters.inputVolume = other
-
-    installing.meanwhile = choose
-    parameters.inputVolume = scan
-    ready(host, ui)
-    ui.applyButton.click()
-    finished(host, ui)
-    assert {node.GetName() for node in results(scan)} == {"other", "other 1 mm CycleINR"}
-
-
-def test_scene_closed_during_an_installation(host, ui, widget, parameters, scan, installing):
-    import slicer
-
-    installing.meanwhile = lambda: slicer.mrmlScene.Clear(0)
-    parameters.inputVolume = scan
-    ready(host, ui)
-    ui.applyButton.click()
-    assert "scene was closed during the installation" in ui.problemLabel.text
-    assert ui.applyButton.text == "Apply" and not ui.progressBar.visible and volumeNodes() == []
-    installing.meanwhile = lambda: None
-    again = thickNode(every=4)
-    widget.logic.getParameterNode().inputVolume = again
-    ready(host, ui)
-    ui.applyButton.click()
-    finished(host, ui)
-    assert len(results(again)) == 1
-
-
-def test_module_unloaded_during_an_installation(host, ui, parameters, scan, engine, installing):
-    installing.meanwhile = lambda: host.unload_module("CycleINRSlicer")
-    parameters.inputVolume = scan
-    ready(host, ui)
-    ui.applyButton.click()
-    assert not engine.isRunning and results(scan) == []
 
 
 def test_panel_builds_without_main_window(host, engine, scene):

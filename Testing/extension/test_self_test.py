@@ -24,18 +24,6 @@ def test_reload_and_test_calls_run_test(module):
     assert len(volumeNodes()) == 3  # sample scan, its crop, the result
 
 
-def test_without_pytorch_the_self_test_is_skipped(module, monkeypatch):
-    """Slicer's build machines run it without optional packages."""
-    from CycleINRSlicerLib import installation
-
-    monkeypatch.setattr(installation, "missingPackages", lambda: ["torch>=2.6"])
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(module.python_module.CycleINRSlicerTest)
-    result = unittest.TestResult()
-    suite.run(result)
-    assert result.wasSuccessful() and [reason for _test, reason in result.skipped] == ["needs torch>=2.6"]
-    module.instance.runTest(msec=1)
-
-
 def test_generic_test_builds_the_panel_and_changes_scenes(host, engine):
     import slicer
 

@@ -51,18 +51,24 @@ def torch_version() -> str | None:
 
 def no_gpu_reason() -> str | None:
     """Why PyTorch cannot have a GPU here, in half a sentence; None where it has to be asked. Does not load it."""
+    if not has_gpu_driver():
+        is_mac = sys.platform == "darwin"
+        return "PyTorch uses no GPU of Intel Macs" if is_mac else "there is no driver of a GPU that PyTorch could use"
     installed = torch_version()
     if installed is None:
         return "PyTorch, which a GPU needs, is not installed"
     if installed.endswith("+cpu"):
         return "the installed PyTorch was built without GPU support"
+    return None
+
+
+def has_gpu_driver() -> bool:
+    """Whether this system has a driver of a GPU that PyTorch could use, by a look at files; without PyTorch, too."""
     if sys.platform == "darwin":
-        return None if platform.machine() == "arm64" else "PyTorch uses no GPU of Intel Macs"
+        return platform.machine() == "arm64"
     if sys.platform == "win32":
-        drivers = [Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll")]
-    else:
-        drivers = [Path(name) for name in _DRIVER_FILES]
-    return None if any(driver.exists() for driver in drivers) else "there is no driver of a GPU that PyTorch could use"
+        return Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll").exists()
+    return any(Path(name).exists() for name in _DRIVER_FILES)
 
 
 def trial_failure(name: str) -> str | None:
@@ -80,13 +86,10 @@ def trial_failure(name: str) -> str | None:
 
 def candidates() -> list[Device]:
     """GPUs that torch reports, fastest kind first, not yet tried."""
-    if no_gpu_reason() is not None:
+    if no_gpu_reason() is not None or _load_failure() is not None:
         return []
-    try:
-        import torch
-    except (ImportError, OSError):
-        # A broken PyTorch, which the CPU does without
-        return []
+    import torch
+
     found = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -95,6 +98,15 @@ def candidates() -> list[Device]:
     if torch.backends.mps.is_available():
         found.append(Device("mps", "Apple GPU"))
     return found
+
+
+def _load_failure() -> str | None:
+    """What is wrong with a broken PyTorch, which the CPU does without."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        return f"PyTorch cannot be loaded ({error})"
+    return None
 
 
 def list_devices() -> list[Device]:
@@ -136,4 +148,4 @@ def _best_device() -> DeviceChoice:
         failures.append(f"{device.label} failed its test ({failure})")
     if failures:
         return DeviceChoice(cpu(), f"CPU, since {'; '.join(failures)}.")
-    return DeviceChoice(cpu(), f"CPU, since {no_gpu_reason() or 'PyTorch finds no GPU'}.")
+    return DeviceChoice(cpu(), f"CPU, since {no_gpu_reason() or _load_failure() or 'PyTorch finds no GPU'}.")
