@@ -42,6 +42,7 @@ class StageClock:
     def watch_engine(self) -> None:
         """Time the engine's stages for the rest of this process."""
         from cycleinr.inference import cpu_network
+        from cycleinr.inference.bounded import BoundedConsistency
         from cycleinr.inference.consistency import Consistency
         from cycleinr.inference.cpu_decoder import IntervalDecoder
         from cycleinr.inference.cpu_encoder import FoldedBlock, Stem
@@ -56,6 +57,7 @@ class StageClock:
             ("compose", cpu_network, ("_smooth", "_correct")),
             ("compose", cpu_network.Area, ("pixels",)),
             ("consistency", Consistency, ("apply",)),
+            ("consistency", BoundedConsistency, ("apply",)),
             ("convert", IntensityScale, ("to_network",)),
             ("convert", _Run, ("_finish",)),
         ):

@@ -58,8 +58,8 @@ app.command("demo")(demo.demo_command)
 
 
 _NO_ROOM_TO_START = (
-    "There is too little memory to load PyTorch and the image libraries. Close other programs, or raise the limit on "
-    "this process (ulimit -v, a container's) to 2 GB."
+    "There is too little memory to load the image libraries. Close other programs, or raise the limit on this process "
+    "(ulimit -v, a container's) to 2 GB."
 )
 
 

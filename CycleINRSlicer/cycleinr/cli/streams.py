@@ -34,10 +34,15 @@ def forget_reader() -> None:
 
 
 class _Tolerant(io.RawIOBase):
-    """Drops what cannot be written, as on a full disk: a log must not end the work that it tells about."""
+    """Drops what cannot be written, as on a full disk: a log must not end the work that it tells about.
 
-    def __init__(self, raw: io.RawIOBase):
-        self._raw = raw
+    Args:
+        raw: Takes what can be written.
+        owner: The stream that ``raw`` belongs to, which closes it when nobody has the stream any more.
+    """
+
+    def __init__(self, raw: io.RawIOBase, owner: io.TextIOBase):
+        self._raw, self._owner = raw, owner
         self.lost = False
 
     def write(self, content) -> int | None:
@@ -68,7 +73,7 @@ def survive_full_disks() -> None:
         raw = getattr(buffer, "raw", buffer)
         if isinstance(raw, io.FileIO):
             stream.flush()
-            tolerant = io.BufferedWriter(_Tolerant(raw))
+            tolerant = io.BufferedWriter(_Tolerant(raw, stream))
             at_once = stream.line_buffering or raw is buffer or name == "stderr"
             setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, stream.errors, line_buffering=at_once))
 
