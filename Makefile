@@ -64,11 +64,12 @@ $(VENV)/host.done: $(VENV)/engine.done Testing/scripts/system_libraries.sh
 	sh Testing/scripts/system_libraries.sh
 	touch $@
 
-# Slicer 5.10's own packages first, then all others of the usual environment
+# Slicer 5.10's own packages first, then all others of the usual environment, the engine's editable one included
 $(SLICER_5_10)/done: $(VENV)/host.done Testing/slicer-5.10.txt
 	$(PYTHON) -m venv --clear $(SLICER_5_10)
 	$(SLICER_5_10)/bin/python -m pip install --quiet --no-deps --requirement Testing/slicer-5.10.txt
-	$(BIN)/python -c 'import sys; print(*(path for path in sys.path if path.endswith("site-packages")), sep="\n")' \
+	$(BIN)/python -c 'import sys; folders = (p for p in sys.path if p.endswith("site-packages")); \
+		print(*(f"import site; site.addsitedir({p!r})" for p in folders), sep="\n")' \
 		> $$($(SLICER_5_10)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth
 	touch $@
 
