@@ -56,6 +56,7 @@ class Volume:
         modality: "CT", "MR", or None where it is unknown.
         slice_thickness_mm: Thickness of one acquired slice, None where it is unknown; 0 means infinitely thin.
         name: A label for people; never holds a patient's identity.
+        notes: What was chosen, left out or corrected while the scan was read, a sentence each.
 
     Raises:
         InputError: The array is no non-empty 3-D array of real numbers, or modality or thickness make no sense.
@@ -67,6 +68,7 @@ class Volume:
     modality: str | None = None
     slice_thickness_mm: float | None = None
     name: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)

@@ -81,9 +81,9 @@ def upsample(
     array, device = run.compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, volume, work, gains)
-    said = provenance(work, device, options, _agreement(array, volume, work, run))
+    said = provenance(work, device, options, _agreement(array, volume, work, run), volume.notes)
     progress(Progress("Done", 1.0, 0.0))
-    return Result(volume.with_array(array, work.ijk_to_ras), said, work.warnings)
+    return Result(volume.with_array(array, work.ijk_to_ras), said, volume.notes + work.warnings)
 
 
 def _agreement(array: np.ndarray, volume: Volume, work: Plan, run: _Run) -> str:
@@ -106,9 +106,17 @@ def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.nd
     return result
 
 
-def provenance(work: Plan, device: Device, options: UpsampleOptions, agreement_text: str) -> Provenance:
-    """What travels with a result so that it can be judged and made again; ``warnings`` is there if there are any."""
+def provenance(
+    work: Plan, device: Device, options: UpsampleOptions, agreement_text: str, reading: tuple[str, ...] = ()
+) -> Provenance:
+    """What travels with a result so that it can be judged and made again.
+
+    Args:
+        reading: The scan's notes; they and the plan's warnings are said where there are any.
+    """
     more = {"equalized_slices": "yes" if options.equalize_slices else "no", "agreement": agreement_text}
+    if reading:
+        more["reading"] = " ".join(reading)
     if work.warnings:
         more["warnings"] = " ".join(work.warnings)
     return Provenance(
