@@ -1,13 +1,133 @@
-"""Keep freed memory in the process: page faults cost more than the arithmetic when it goes back and forth.
+"""How much of the computer's memory a run may take, where a result goes that is too large for it, and how the process
+keeps what it has.
 
-glibc returns large blocks to the kernel on every ``free`` and takes fresh, zeroed pages on the next ``malloc``. A
-network that allocates and frees the same activations thousands of times then spends most of its time in the kernel.
+Page faults cost more than the arithmetic when memory goes back and forth: glibc returns large blocks to the kernel on
+every ``free`` and takes fresh, zeroed pages on the next ``malloc``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import logging
+import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from .errors import OutOfMemoryError, RequestError
+
+_LOG = logging.getLogger(__name__)
+
+DEFAULT_LIMIT_BYTES = 0.65e9
+"""Beside the volumes. More makes no run faster: a strip's working set is far beyond every cache anyway."""
+
+_DEFAULT_SHARE = 0.5
+_RESULT_SHARE = 0.4
+"""A result beyond this share of the free memory goes to disk: writing its file takes as much memory once more."""
+
+_DISK_RESERVE_BYTES = 1e9
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def limit_bytes(memory_limit_gb: float | None) -> float:
+    """Bound on a run's memory beside its volumes, in bytes; None gives the default.
+
+    Raises:
+        RequestError: The limit is not positive.
+    """
+    if memory_limit_gb is None:
+        return min(DEFAULT_LIMIT_BYTES, _DEFAULT_SHARE * available_memory_bytes())
+    if not memory_limit_gb > 0:
+        raise RequestError(f"The memory limit is {memory_limit_gb} GB. Give a positive number of gigabytes.")
+    return memory_limit_gb * 1e9
+
+
+def available_memory_bytes() -> float:
+    """Memory that can be had without swapping, within the limits of the container and of this process."""
+    return max(0.0, min(_of_system(), _of_container(), _of_process()))
+
+
+def empty_result(shape_kji: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+    """Room for a result: in memory, or in a temporary file where it would fill too much of the memory.
+
+    The file has no name that outlives the process, and its pages are the system's to write out and read back.
+
+    Raises:
+        OutOfMemoryError: Neither has room.
+    """
+    size = int(np.prod(shape_kji)) * np.dtype(dtype).itemsize
+    if size > _RESULT_SHARE * available_memory_bytes():
+        try:
+            return _on_disk(shape_kji, dtype, size)
+        except OSError as error:
+            _LOG.warning("The result cannot be kept in a temporary file: %s", error.strerror or error)
+    try:
+        return np.empty(shape_kji, dtype)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"The result takes {size / 1e9:.1f} GB, and neither the memory nor the temporary folder has room for it. "
+            "Close other programs, ask for fewer slices, or crop the scan."
+        ) from error
+
+
+def _on_disk(shape_kji: tuple[int, int, int], dtype: np.dtype, size: int) -> np.ndarray:
+    """Room in a temporary file; OSError where the temporary folder is missing or has too little room."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < size + _DISK_RESERVE_BYTES:
+        raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free there")
+    with tempfile.TemporaryFile(prefix="cycleinr-") as file:
+        if hasattr(os, "posix_fallocate"):
+            # A mapped file with holes on a disk that fills up later ends the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        _LOG.info("The result takes %.1f GB and is kept in a temporary file.", size / 1e9)
+        return np.asarray(np.memmap(file, dtype, "w+", shape=shape_kji))
+
+
+def _of_system() -> float:
+    """Linux's MemAvailable; elsewhere half of the installed memory, or 4 GB where that is unknown."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    return 4e9
+
+
+def _of_container() -> float:
+    """What a control group (version 2) leaves; containers and batch systems limit memory with these."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (_CGROUP / "memory.current").read_text(encoding="ascii")
+    except OSError:
+        return float("inf")
+    return float("inf") if limit == "max" else float(limit) - float(used)
+
+
+def _of_process() -> float:
+    """What ``ulimit -d`` and ``ulimit -v`` leave."""
+    try:
+        import resource
+    except ImportError:
+        return float("inf")
+    left = float("inf")
+    for kind, field in ((resource.RLIMIT_DATA, "VmData:"), (resource.RLIMIT_AS, "VmSize:")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            left = min(left, limit - _used_bytes(field))
+    return left
+
+
+def _used_bytes(field: str) -> float:
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0.0)
+
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 

@@ -99,7 +99,7 @@ def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
     """The tests' literal implementation: one query at a time, per output voxel, with its encoder's share."""
     import torch
     from cycleinr.inference.models import bundled_weights
-    from cycleinr.network.conditioning import Slicing
+    from cycleinr.network.config import Slicing
     from cycleinr.network.weights import load_network
     from engine import reference_network
 
@@ -220,7 +220,7 @@ def _first_progress(lines, parse_line, number: int) -> float:
 
 def _forward(network, slices: int, pixels: int) -> dict:
     import torch
-    from cycleinr.network.conditioning import Slicing
+    from cycleinr.network.config import Slicing
 
     stack = torch.randn(1, slices, pixels, pixels)
     positions = torch.arange(5 * (slices - 1) + 1)[None] / 5

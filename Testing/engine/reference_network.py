@@ -7,10 +7,8 @@ the small conditioning networks, and nothing of how slices, neighbours and cells
 import math
 
 import torch
-from cycleinr.network.conditioning import offset_features
-from cycleinr.network.decoder import RESIDUAL_SCALE
-from cycleinr.network.encoder import DIFFERENCE_GAIN
-from cycleinr.network.sampling import LINEAR_FLOOR
+from cycleinr.network.config import DIFFERENCE_GAIN, LINEAR_FLOOR, RESIDUAL_SCALE
+from cycleinr.network.layers import offset_features
 from scipy import ndimage
 
 

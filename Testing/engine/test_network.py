@@ -7,12 +7,11 @@ import pytest
 import torch
 from cycleinr.inference.cpu_network import StripNetwork
 from cycleinr.inference.gpu_network import GpuNetwork
-from cycleinr.network.config import NetworkConfig
+from cycleinr.network.config import NetworkConfig, Slicing
 from cycleinr.network.interpolation import cubic_weights
+from cycleinr.network.layers import smooth_pixels
 from cycleinr.network.model import CycleINR
 from cycleinr.network.parameters import Parameters, parameter_shapes
-from cycleinr.network.slicing import Slicing
-from cycleinr.network.smoothing import smooth_pixels
 from engine import reference_network
 
 SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)

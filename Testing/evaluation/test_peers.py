@@ -16,8 +16,7 @@ from cycleinr.evaluation.peers.tvsrn import TVSRN, TvsrnSizes, WindowLayer
 from cycleinr.evaluation.protocol import make_case
 from cycleinr.evaluation.runner import Plan, evaluate
 from cycleinr.inference.models import choose_model
-from cycleinr.network.conditioning import Slicing
-from cycleinr.network.decoder import RESIDUAL_SCALE
+from cycleinr.network.config import RESIDUAL_SCALE, Slicing
 from cycleinr.network.interpolation import cubic_convolution, linear
 from cycleinr.network.weights import load_network, read_card, save_network
 from cycleinr.training.card import model_card

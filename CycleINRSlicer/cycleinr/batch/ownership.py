@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ..checks.folder import is_report_file
+from ..checks.report import is_report_file
 from ..dicom_out.folder import is_slice_name
 from .names import PARTS, REPORT
 from .record import Mark, Record

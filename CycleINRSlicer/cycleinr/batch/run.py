@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import RequestError
-from ..host_memory import available_memory_bytes, limit_bytes
 from ..jobs import make_folder
+from ..memory import available_memory_bytes, limit_bytes
 from .cases import Case, Wanted, make_cases, wanted_of_rows
 from .cluster import Cluster, run_on_cluster
 from .events import Event, Finished, Started

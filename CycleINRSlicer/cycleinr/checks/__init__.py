@@ -5,9 +5,8 @@ docs/check.md says what each number means and what it does not. Nothing here imp
 
 from __future__ import annotations
 
-from .folder import check_report_folder
 from .numbers import numbers
-from .report import Reported, write_report
+from .report import Reported, check_report_folder, write_report
 from .run import Check, check_result
 
 __all__ = ["Check", "Reported", "check_report_folder", "check_result", "numbers", "write_report"]

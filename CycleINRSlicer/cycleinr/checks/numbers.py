@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .noise import Noise
-from .residual import Residual
+from .measures import Noise, Residual
 from .run import Check
 from .self_check import SelfCheck
 from .trust import MARKED_SHARE, Trust

@@ -11,8 +11,7 @@ from ..inference.plan import Plan, plan
 from ..inference.stages import Stages
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
-from .noise import Noise, noise
-from .residual import Residual, residual
+from .measures import Noise, Residual, noise, residual
 from .self_check import SelfCheck, self_check, why_not
 from .trust import Trust, expected_error, trust
 

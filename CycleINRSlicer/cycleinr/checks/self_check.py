@@ -26,7 +26,7 @@ from ..inference.stages import Stages
 from ..intensity import ValueRange
 from ..profile import SliceProfile
 from ..volume import Volume
-from .reslice import acquired_profile, resliced, whole_windows
+from .measures import acquired_profile, resliced, whole_windows
 
 _FRESH_RATIO = 2.0
 _THICK_WINDOW = 2.0

@@ -10,8 +10,8 @@ import typer
 
 from ..errors import RequestError
 from ..grid import Target
-from ..host_memory import DEFAULT_LIMIT_BYTES
 from ..inference.options import UpsampleOptions
+from ..memory import DEFAULT_LIMIT_BYTES
 
 Input = Annotated[
     Path, typer.Argument(help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, a DICOM folder, or one file of a DICOM series.")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import OutOfMemoryError
-from ..host_memory import available_memory_bytes
+from ..memory import available_memory_bytes
 
 
 def check_room(name: str, size: Sequence[int], kind: str) -> None:

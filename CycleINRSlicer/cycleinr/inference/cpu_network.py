@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network.config import NetworkConfig
+from ..network.config import NetworkConfig, Slicing
 from ..network.kernels import bspline_weights, cubic_weights, low_pass, neighbour_indices
 from ..network.parameters import Parameters
-from ..network.slicing import Slicing
 from ..threads import computing_threads
 from .arrays import Arrays
 from .cpu_decoder import IntervalDecoder, Queries, Window

@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..network.config import NEIGHBOURS, NetworkConfig
+from ..network.config import NEIGHBOURS, NetworkConfig, Slicing
 from ..network.model import CycleINR
-from ..network.slicing import Slicing
 from ..network.weights import load_network
 from .arrays import Arrays
 from .devices import Device, DeviceMemoryError

@@ -11,12 +11,12 @@ import numpy as np
 from ..affine import spacing_of
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
-from ..host_memory import limit_bytes
+from ..memory import limit_bytes
 from ..network.config import NEIGHBOURS, NetworkConfig
 from ..profile import MAX_TAU
+from ..slice_artifacts import acquisition_warnings
 from ..threads import CrewSize, computing_threads
 from ..volume import Volume
-from .acquisition import acquisition_warnings
 from .limits import limit_warnings
 from .models import ModelChoice, choose_model
 from .options import UpsampleOptions

@@ -15,13 +15,12 @@ import numpy as np
 from .. import __version__
 from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import from_axis_first, to_axis_first
-from ..host_memory import empty_result
 from ..intensity import IntensityScale, ValueRange, intensity_scale
-from ..network.config import NetworkConfig
+from ..memory import empty_result
+from ..network.config import NetworkConfig, Slicing
 from ..network.parameters import Parameters, load_parameters
-from ..network.slicing import Slicing
 from ..result import Provenance, Result
-from ..slice_brightness import evened, gains_of_result, log_gains, put_back
+from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .agreement import agreement
 from .arrays import Array

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 NEIGHBOURS = 4
 """ALCGS attends to this many acquired slices, two on each side of the query."""
@@ -66,7 +72,7 @@ class NetworkConfig(Sizes):
         cell: In-plane pixels per side of the cell that one latent code stands for. The in-plane grid never moves, so
             a cell's pixels are the decoder's ``cell ** 2`` outputs rather than separate queries.
         conditioning_width: Units of the small networks that turn position, ratio and tau into modulations.
-        smoothing_taps: Length of the low-pass filter over the decoder's pixels (``network.smoothing``), odd; 1: none.
+        smoothing_taps: Length of the low-pass filter over the decoder's pixels (``network.layers``), odd; 1: none.
     """
 
     width: int = 64
@@ -93,3 +99,29 @@ class NetworkConfig(Sizes):
     def receptive_pixels(self) -> int:
         """In-plane pixels to each side that an output pixel depends on (stem, one 3x3 convolution a block, filter)."""
         return self.cell * (self.blocks + 1) + self.cell - 1 + self.smoothing_taps // 2
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """How the input was sliced and how the output will be.
+
+    Attributes:
+        tau: Slice thickness / slice spacing of the acquired slices.
+        anisotropy: Acquired slice spacing / in-plane pixel spacing.
+        ratio: Acquired slice spacing / requested slice spacing.
+    """
+
+    tau: float
+    anisotropy: float
+    ratio: float
+
+    def features(self) -> np.ndarray:
+        """(3,) float32: tau and the two ratios' base-2 logarithms, each centred to about [-1, 1]."""
+        anisotropy, ratio = np.clip(self.anisotropy, 0.5, 32), np.clip(self.ratio, 1, 16)
+        return np.array([2 * self.tau - 1, np.log2(anisotropy) - 2, np.log2(ratio) - 1.5], np.float32)
+
+    def to_tensor(self, device=None) -> torch.Tensor:
+        """``features`` as a (1, 3) torch tensor."""
+        import torch
+
+        return torch.from_numpy(self.features()[None]).to(device)

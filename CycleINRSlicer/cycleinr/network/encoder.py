@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .conditioning import Modulator
 from .config import DIFFERENCE_GAIN, NetworkConfig
-from .layers import kaiming_normal_, leaky, normal_
+from .layers import Modulator, kaiming_normal_, leaky, normal_
 
 
 class EncoderBlock(nn.Module):

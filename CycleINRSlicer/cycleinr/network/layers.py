@@ -1,12 +1,21 @@
-"""The network's activation, and the random weights that its layers start training from."""
+"""What all parts of the network are made of: activation, first weights, conditioning, and the low-pass filter over its
+pixels.
+
+Three numbers describe the slicing. tau (thickness / spacing) and the anisotropy (slice spacing / pixel spacing) go to
+the encoder, which then needs to run only once however many output slices are asked for; the decoder is told the
+ratio (acquired / requested spacing) and the position as well.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .config import NEGATIVE_SLOPE
+from .config import HARMONICS, NEGATIVE_SLOPE
+from .kernels import low_pass
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
@@ -23,3 +32,55 @@ def normal_(weight: torch.Tensor, std: float) -> None:
 def kaiming_normal_(weight: torch.Tensor) -> None:
     """Noise that keeps its variance through a layer (out, in, height, width) and ``leaky`` (He et al., 2015)."""
     normal_(weight, (2 / (1 + NEGATIVE_SLOPE**2) / weight[0].numel()) ** 0.5)
+
+
+def slicing_features(tau: torch.Tensor, anisotropy: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
+    """(N,) each -> (N, 3) features of about unit size."""
+    return torch.stack(
+        [2 * tau - 1, torch.log2(anisotropy.clamp(0.5, 32)) - 2, torch.log2(ratio.clamp(1, 16)) - 1.5], dim=1
+    )
+
+
+def offset_features(offset: torch.Tensor) -> torch.Tensor:
+    """Through-plane offsets in acquired-slice spacings, (...,) -> (..., 2 * HARMONICS + 1) smooth features."""
+    angles = [math.pi / 2 * (k + 1) * offset for k in range(HARMONICS)]
+    return torch.stack([offset, *map(torch.sin, angles), *map(torch.cos, angles)], dim=-1)
+
+
+class Modulator(nn.Module):
+    """A small network from slicing and position to modulations of about unit size.
+
+    Its last layer starts random, not at zero: the detail to be learnt differs in sign from one side of an interval to
+    the other, and codes that do not depend on the position carry no gradient towards that.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__()
+        self.hidden = nn.Linear(inputs, hidden)
+        self.out = nn.Linear(hidden, outputs)
+        normal_(self.out.weight, std=hidden**-0.5)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.nn.functional.silu(self.hidden(features)))
+
+
+def smooth_pixels(planes: torch.Tensor, taps: int) -> torch.Tensor:
+    """Filter (N, C, H, W) along rows and columns; the outermost pixels are repeated outwards."""
+    if taps == 1:
+        return planes
+    reach = taps // 2
+    for dim, margins in ((3, (reach, reach, 0, 0)), (2, (0, 0, reach, reach))):
+        planes = _filtered(F.pad(planes, margins, mode="replicate"), low_pass(taps), dim)
+    return planes
+
+
+def _filtered(planes: torch.Tensor, weights: tuple[float, ...], dim: int) -> torch.Tensor:
+    """Sums of shifted planes: PyTorch's convolution of one channel by a 1x7 kernel takes 20 times as long on a CPU."""
+    reach = len(weights) // 2
+    size = planes.shape[dim] - 2 * reach
+    total = weights[reach] * planes.narrow(dim, reach, size)
+    for n in range(reach):
+        pair = planes.narrow(dim, n, size) + planes.narrow(dim, 2 * reach - n, size)
+        total.add_(pair, alpha=weights[n])
+    return total

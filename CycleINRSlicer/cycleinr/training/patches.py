@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..intensity import IntensityScale, intensity_scale
-from ..network.conditioning import slicing_features
+from ..network.layers import slicing_features
 from ..profile import TRAINED_TAU_MAX, SliceProfile, acquire
 from .config import PatchConfig, Source
 

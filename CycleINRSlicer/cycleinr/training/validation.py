@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..network.conditioning import slicing_features
 from ..network.interpolation import linear
+from ..network.layers import slicing_features
 from ..profile import SliceProfile, acquire
 from .patches import FineVolume
 

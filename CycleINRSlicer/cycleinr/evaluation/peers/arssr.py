@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ...network.config import Sizes
-from ...network.decoder import RESIDUAL_SCALE
+from ...network.config import RESIDUAL_SCALE, Sizes
 from ...network.interpolation import linear
 from .rdn import RdnSizes, ResidualDenseNetwork
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...grid import SliceGrid
-from ...network.conditioning import Slicing
+from ...network.config import Slicing
 from ...network.weights import load_network, read_card
 from ...volume import Volume
 from ..methods import Method

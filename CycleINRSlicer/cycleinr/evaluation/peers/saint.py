@@ -22,8 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ...network.config import Sizes
-from ...network.decoder import RESIDUAL_SCALE
+from ...network.config import RESIDUAL_SCALE, Sizes
 from ...network.interpolation import linear
 from .rdn import RdnSizes, ResidualDenseNetwork
 

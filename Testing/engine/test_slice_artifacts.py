@@ -10,8 +10,7 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.upsample import upsample
-from cycleinr.interleaved_motion import interleaved_displacement
-from cycleinr.slice_brightness import log_gains, typical_step
+from cycleinr.slice_artifacts import interleaved_displacement, log_gains, typical_step
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

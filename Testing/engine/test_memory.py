@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from cycleinr import host_memory
+from cycleinr import memory
 from cycleinr.errors import OutOfMemoryError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
@@ -17,26 +17,26 @@ from places import REPOSITORY
 
 
 def test_the_default_limit_is_half_of_a_small_memory(monkeypatch):
-    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 0.8e9)
-    assert host_memory.limit_bytes(None) == 0.4e9
-    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 100e9)
-    assert host_memory.limit_bytes(None) == host_memory.DEFAULT_LIMIT_BYTES
-    assert host_memory.limit_bytes(3.5) == 3.5e9
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 0.8e9)
+    assert memory.limit_bytes(None) == 0.4e9
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 100e9)
+    assert memory.limit_bytes(None) == memory.DEFAULT_LIMIT_BYTES
+    assert memory.limit_bytes(3.5) == 3.5e9
 
 
 def test_a_containers_limit_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("3000000000\n")
     (tmp_path / "memory.current").write_text("2900000000\n")
-    monkeypatch.setattr(host_memory, "_CGROUP", tmp_path)
-    assert host_memory.available_memory_bytes() == 0.1e9
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert memory.available_memory_bytes() == 0.1e9
     (tmp_path / "memory.max").write_text("max\n")
-    assert host_memory.available_memory_bytes() > 0.1e9
+    assert memory.available_memory_bytes() > 0.1e9
 
 
 @pytest.mark.parametrize("kind", [resource.RLIMIT_DATA, resource.RLIMIT_AS])
 def test_the_processs_own_limit_counts(kind):
     script = (
-        "from cycleinr.host_memory import available_memory_bytes as left; import resource;"
+        "from cycleinr.memory import available_memory_bytes as left; import resource;"
         f"resource.setrlimit({int(kind)}, (2_000_000_000, 2_000_000_000)); print(left())"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -47,9 +47,9 @@ def test_a_result_larger_than_the_memory_goes_to_disk_and_is_the_same(monkeypatc
     scan = read_volume(REPOSITORY / "Testing" / "data" / "ct_chest_0p8mm.nii.gz")
     thick_ct = Volume(scan.array[:12, 10:50, 20:60], scan.ijk_to_ras, "CT")
     options = UpsampleOptions(Target(ratio=2.0), memory_limit_gb=0.2)
-    monkeypatch.setattr(host_memory.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(memory.tempfile, "tempdir", str(tmp_path))
     in_memory = upsample(thick_ct, options).volume
-    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 1.5 * in_memory.array.nbytes)
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 1.5 * in_memory.array.nbytes)
 
     on_disk = upsample(thick_ct, options).volume
 
@@ -61,19 +61,19 @@ def test_a_result_larger_than_the_memory_goes_to_disk_and_is_the_same(monkeypatc
 
 
 def test_a_full_temporary_folder_leaves_the_result_in_memory(monkeypatch):
-    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 1000.0)
-    monkeypatch.setattr(host_memory, "_DISK_RESERVE_BYTES", 1e18)
-    array = host_memory.empty_result((4, 30, 20), np.dtype(np.int16))
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 1000.0)
+    monkeypatch.setattr(memory, "_DISK_RESERVE_BYTES", 1e18)
+    array = memory.empty_result((4, 30, 20), np.dtype(np.int16))
     assert array.base is None and array.shape == (4, 30, 20)
 
 
 def test_a_missing_temporary_folder_leaves_the_result_in_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(host_memory, "available_memory_bytes", lambda: 1000.0)
-    monkeypatch.setattr(host_memory.tempfile, "tempdir", str(tmp_path / "gone"))
-    assert host_memory.empty_result((4, 30, 20), np.dtype(np.int16)).base is None
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 1000.0)
+    monkeypatch.setattr(memory.tempfile, "tempdir", str(tmp_path / "gone"))
+    assert memory.empty_result((4, 30, 20), np.dtype(np.int16)).base is None
 
 
 def test_no_room_anywhere_is_a_clear_message(monkeypatch):
-    monkeypatch.setattr(host_memory, "_DISK_RESERVE_BYTES", 1e18)
+    monkeypatch.setattr(memory, "_DISK_RESERVE_BYTES", 1e18)
     with pytest.raises(OutOfMemoryError, match="8000000000.0 GB.*temporary folder"):
-        host_memory.empty_result((2_000_000, 1_000_000, 2_000_000), np.dtype(np.int16))
+        memory.empty_result((2_000_000, 1_000_000, 2_000_000), np.dtype(np.int16))

@@ -1,0 +1,130 @@
+"""What needs no ground truth: agreement with the acquired slices, and how noise jumps from slice to slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import Cancelled
+from ..grid import SliceGrid, to_axis_first
+from ..intensity import robust_maximum
+from ..noise import slice_sigmas
+from ..profile import SliceProfile, profile_matrix
+from ..volume import Volume
+
+_ROUNDING = 1e-6
+
+
+def acquired_profile(grid: SliceGrid, tau: float) -> SliceProfile:
+    """Where the acquired slices lie on a result's grid, in result slices; some windows may reach beyond it.
+
+    :param tau: slice thickness / slice spacing of the acquired slices.
+    """
+    centres = (np.arange(grid.n_in) * grid.spacing_in_mm - grid.first_mm) / grid.spacing_out_mm
+    whole = np.round(centres)
+    centres = np.where(np.abs(centres - whole) <= _ROUNDING, whole, centres)
+    return SliceProfile(grid.n_out, centres, grid.ratio, tau)
+
+
+def whole_windows(profile: SliceProfile) -> np.ndarray:
+    """Indices of the slices whose averaging window lies inside the fine stack, rising."""
+    low = profile.centres - profile.width / 2
+    high = profile.centres + profile.width / 2
+    inside = (low >= -0.5 - _ROUNDING) & (high <= profile.n_fine - 0.5 + _ROUNDING)
+    return np.flatnonzero(inside)
+
+
+def resliced(fine: np.ndarray, profile: SliceProfile, wanted: np.ndarray) -> Iterator[np.ndarray]:
+    """Re-acquire some slices: rows ``wanted`` of A x, as `cycleinr.profile.acquire` computes all of them.
+
+    Only the few fine slices under one window are held as floating point at a time.
+
+    :param fine: (n_fine, rows, columns), any real type.
+    :param wanted: indices into the profile's slices.
+    :yields: (rows, columns) float32, in the order of ``wanted``.
+    """
+    matrix = profile_matrix(replace(profile, centres=profile.centres[wanted])).astype(np.float32)
+    for weights in matrix:
+        under = np.flatnonzero(weights)
+        slice_ = np.zeros(fine.shape[1:], np.float32)
+        for n in under:
+            slice_ += weights[n] * np.asarray(fine[n], dtype=np.float32)
+        yield slice_
+
+
+CT_LIMIT_HU = 1.0
+MR_LIMIT_SHARE = 0.001
+_PERCENTILES = 99.9, 50, 99
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """Absolute difference between the re-sliced result and the acquired slices, over all their voxels.
+
+    :param slices: indices of the compared acquired slices; the others reach beyond the result's ends.
+    :param largest, percentile_99_9, median, percentile_99: in the scan's units; None where no acquired slice lies
+        inside the result.
+    :param limit: 1 HU for CT; for MR 0.1 % of the range from the minimum to the 99.9th percentile.
+    :param share_within_limit: 0 to 1.
+    """
+
+    slices: np.ndarray
+    largest: float | None
+    percentile_99_9: float | None
+    limit: float
+    share_within_limit: float | None
+    median: float | None = None
+    percentile_99: float | None = None
+
+
+def residual(
+    volume: Volume, result: Volume, grid: SliceGrid, tau: float, modality: str, cancelled: Callable[[], bool]
+) -> Residual:
+    """Compare all acquired slices whose averaging window lies inside the result; holds one float copy of the scan.
+
+    :raises Cancelled: ``cancelled`` said so.
+    """
+    profile = acquired_profile(grid, tau)
+    wanted = whole_windows(profile)
+    limit = CT_LIMIT_HU if modality == "CT" else MR_LIMIT_SHARE * robust_maximum(volume.array)
+    if not len(wanted):
+        return Residual(wanted, None, None, limit, None)
+    acquired = to_axis_first(volume.array, grid.axis)
+    errors = np.empty((len(wanted), *acquired.shape[1:]), np.float32)
+    for n, slice_ in enumerate(resliced(to_axis_first(result.array, grid.axis), profile, wanted)):
+        if cancelled():
+            raise Cancelled("Cancelled; nothing was written.")
+        np.abs(slice_ - acquired[wanted[n]], out=errors[n])
+    within = np.count_nonzero(errors <= limit) / errors.size
+    largest = float(errors.max())
+    high, median, percentile_99 = map(float, np.percentile(errors.reshape(-1), _PERCENTILES, overwrite_input=True))
+    return Residual(wanted, largest, high, limit, within, median, percentile_99)
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Immerkaer's sigma of every slice across the through-plane axis, in the scan's units.
+
+    :param before: of the acquired slices, (n_in,).
+    :param after: of the result's slices, (n_out,).
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def snli_before(self) -> float:
+        """Slice-wise noise level inconsistency of the scan: standard deviation of its slices' sigma."""
+        return float(np.std(self.before))
+
+    @property
+    def snli_after(self) -> float:
+        """The same of the result."""
+        return float(np.std(self.after))
+
+
+def noise(volume: Volume, result: Volume, axis: str) -> Noise:
+    """Measure both volumes along ``axis``; see `cycleinr.noise.slice_sigmas` for what is measured."""
+    return Noise(*(slice_sigmas(to_axis_first(each.array, axis)) for each in (volume, result)))
