@@ -7,7 +7,7 @@ from pathlib import Path
 
 import slicer
 import vtk
-from CycleINRSlicerLib import texts
+from CycleINRSlicerLib import sample
 from CycleINRSlicerLib.parameters import CycleINRSlicerParameterNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -29,9 +29,25 @@ class CycleINRSlicer(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
         self.parent.dependencies = []
         self.parent.contributors = ["CycleINRSlicer team"]
-        self.parent.helpText = texts.helpText()
-        self.parent.acknowledgementText = texts.acknowledgementText()
+        self.parent.helpText = helpText()
+        self.parent.acknowledgementText = acknowledgementText()
         slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def helpText() -> str:
+    return _(
+        "Computes finer slices of a thick-slice CT or MR scan, at any spacing, for review in axial, coronal and "
+        "sagittal planes. Choose the scan and the spacing, and press Apply. The result agrees with the acquired slices "
+        "as far as their profile is known. <b>Results are derived, not acquired; not for primary diagnosis.</b>"
+    )
+
+
+def acknowledgementText() -> str:
+    return _(
+        "Method: CycleINR, Cycle Implicit Neural Representation for Arbitrary-Scale Volumetric Super-Resolution of "
+        "Medical Data, CVPR 2024 (arXiv 2404.04878). This is an independent implementation; the model cards name the "
+        "training data and their licences."
+    )
 
 
 def registerSampleData():
@@ -41,12 +57,12 @@ def registerSampleData():
     resources = Path(__file__).absolute().parent / "Resources"
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="CycleINR",
-        sampleName=texts.SAMPLE_NAME,
+        sampleName=sample.SAMPLE_NAME,
         thumbnailFileName=str(resources / "Icons" / "CycleINRSlicer.png"),
-        uris=(resources / "SampleData" / texts.SAMPLE_FILE).as_uri(),
-        fileNames=texts.SAMPLE_FILE,
-        checksums=texts.SAMPLE_CHECKSUM,
-        nodeNames=texts.SAMPLE_NAME,
+        uris=(resources / "SampleData" / sample.SAMPLE_FILE).as_uri(),
+        fileNames=sample.SAMPLE_FILE,
+        checksums=sample.SAMPLE_CHECKSUM,
+        nodeNames=sample.SAMPLE_NAME,
     )
 
 
@@ -139,12 +155,12 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
         Args:
             inputVolume: A ``vtkMRMLScalarVolumeNode``; never changed.
             outputVolume: Receives the result; None makes a new node.
-            **options: See ``CycleINRSlicerLib.options.upsampleOptions``: one of spacing (mm), ratio, isotropic; axis,
-                extent, thickness (mm), model, device, memoryLimit (GB).
+            **options: See ``CycleINRSlicerLib.parameters.upsampleOptions``: one of spacing (mm), ratio, isotropic;
+                axis, extent, thickness (mm), model, device, memoryLimit (GB).
 
         Raises:
             CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and
-                ``CycleINRSlicerLib.errors``); the scene is as it was.
+                their subclasses in ``CycleINRSlicerLib``); the scene is as it was.
         """
         run = self._run(inputVolume, outputVolume, options, lambda _run: None, blocking=True)
         run.wait()
@@ -161,7 +177,7 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def _run(inputVolume, outputVolume, options, onChanged, blocking):
         from CycleINRSlicerLib.engine import sharedEngine
-        from CycleINRSlicerLib.options import upsampleOptions
+        from CycleINRSlicerLib.parameters import upsampleOptions
         from CycleINRSlicerLib.run import Run, RunRequest
 
         request = RunRequest(inputVolume, outputVolume, upsampleOptions(**options))
@@ -179,7 +195,7 @@ class CycleINRSlicerTest(ScriptedLoadableModuleTest):
         self.test_finer_volume()
 
     def test_finer_volume(self):
-        from CycleINRSlicerLib.self_test import checkFinerVolume
+        from CycleINRSlicerLib.sample import checkFinerVolume
 
         registerSampleData()  # a module that is added to a running Slicer has missed the start-up's end
         self.delayDisplay(_("Making the bundled scan's middle slices finer"))

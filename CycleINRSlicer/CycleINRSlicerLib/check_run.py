@@ -1,29 +1,31 @@
-"""One check of a result: scan and result go to the engine, error map and curve come back as nodes."""
+"""The check of a result: scan and result go to the engine, expected error and curve come back as nodes.
+
+The expected error is shown over the result. It lies on the acquired slices that were compared; between them Slicer
+interpolates.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import slicer
 import vtk
-from cycleinr.grid import COLUMN_OF_AXIS, Target
-from cycleinr.inference.models import BUNDLED, bundled_weights
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
 from cycleinr.inference.plan import plan
-from cycleinr.network.weights import read_card
+from cycleinr.inference.request_of_result import options_of_result
 from cycleinr.volume import Volume
 from cycleinr.worker.events import CheckAnswer
 from cycleinr.worker.protocol import CheckRequest, VolumeMessage
 from slicer.i18n import tr as _
+from vtk.util import numpy_support
 
-from . import self_check_display
+from .callbacks import WeakNode
 from .engine import Engine
 from .engine_task import EngineTask
-from .errors import NodeError
-from .result_node import provenanceOf
-from .view_state import WeakNode
-from .volume_node import volumeFromNode
+from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside, resultOf
+from .volume_node import NodeError, volumeFromNode
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ class CheckRun(EngineTask):
         blocking: bool = False,
     ):
         super().__init__(engine, onChanged, blocking)
-        scan, result = volumeFromNode(inputNode), volumeFromNode(resultNode)
-        self._options = optionsOfResult(scan, result, provenanceOf(resultNode), settings)
+        scan, result = volumeFromNode(inputNode), resultOf(resultNode)
+        options = options_of_result(scan, result)
+        self._options = replace(options, device=settings.device, memory_limit_gb=settings.memoryLimitGb)
         plan(scan, self._options)
-        self._pair = scan, result
+        self._pair = scan, result.volume
         self._result, self._map, self._mapFile, self.numbers = WeakNode(resultNode), WeakNode(), None, None
         self._begin({inputNode.GetID(): _("input volume"), resultNode.GetID(): _("result")})
 
@@ -80,47 +83,223 @@ class CheckRun(EngineTask):
             return
         yield from self._copyAnswer(image, self._mapFile, answer.shape_kji)
         affine = np.array(answer.ijk_to_ras)
-        self._map = WeakNode(self_check_display.addNodes(image, affine, self._result.node, self.numbers))
+        self._map = WeakNode(addNodes(image, affine, self._result.node, self.numbers))
 
     def _release(self) -> None:
         self._pair = None
 
 
-def optionsOfResult(
-    scan: Volume, result: Volume, provenance: dict[str, str], settings: CheckSettings
-) -> UpsampleOptions:
-    """The options that a result was made with.
+CHART_ROLE = "CycleINR.chart"
+"""Reference from the error map to its chart."""
+
+COLOURS_NAME = "CycleINR expected error"
+DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
+OVERLAY_OPACITY = 0.7
+CURVES = {"rms": (0.84, 0.19, 0.12), "mean_absolute": (0.12, 0.47, 0.71)}
+"""Columns of the curve's table and their colours."""
+
+_COLOURS = 256
+_UNIT = ATTRIBUTE_PREFIX + "unit"
+
+
+def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict):
+    """Add error map, table and chart to the scene and return the map; nothing stays where that fails.
+
+    The map gets the result's parent transform and place in the subject hierarchy.
+
+    Args:
+        image: The expected error on the compared slices.
+        numbers: As ``cycleinr.checks.numbers`` gives them.
 
     Raises:
-        NodeError: The result does not say how it was made, or was made with other weights than the bundled ones.
+        NodeError: The result was removed meanwhile.
     """
-    if not {"axis", "tau", "extent", "weights_sha256"} <= set(provenance):
-        raise NodeError(
-            _("{name} does not say how it was made, so it cannot be checked. Choose a result of CycleINR.").format(
-                name=result.name
+    if resultNode is None:
+        raise NodeError(_("The result was removed meanwhile, so there is nothing to show its check with."))
+    added = []
+    try:
+        mapNode = _addMap(image, ijkToRas, resultNode, numbers, added)
+        chart = _addCurve(resultNode, numbers, added)
+        mapNode.AddNodeReferenceID(CHART_ROLE, chart.GetID())
+    except Exception:
+        for node in added:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+    return mapNode
+
+
+def showOverlay(mapNode, resultNode) -> None:
+    """Put the map over the result in every slice view that shows it; where none does, all of them get the result."""
+    views = [each for each in _composites() if each.GetBackgroundVolumeID() == resultNode.GetID()]
+    if not views:
+        slicer.util.setSliceViewerLayers(background=resultNode)
+        views = _composites()
+    for composite in views:
+        composite.SetForegroundVolumeID(mapNode.GetID())
+        composite.SetForegroundOpacity(OVERLAY_OPACITY)
+    _showLegend(mapNode, True)
+
+
+def hideOverlay(mapNode) -> None:
+    """Take the map off the slice views again; it stays in the scene."""
+    for composite in _composites():
+        if composite.GetForegroundVolumeID() == mapNode.GetID():
+            composite.SetForegroundVolumeID(None)
+    _showLegend(mapNode, False)
+
+
+def isOverlayShown(mapNode) -> bool:
+    """Whether any slice view has the map in front."""
+    return mapNode is not None and any(each.GetForegroundVolumeID() == mapNode.GetID() for each in _composites())
+
+
+def _composites() -> list:
+    return slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+
+
+def _showLegend(mapNode, isVisible: bool) -> None:
+    """Slicer's colour legend beside the map; without the module Colors, the panel's text alone says the scale."""
+    logic = slicer.modules.colors.logic() if hasattr(slicer.modules, "colors") else None
+    if hasattr(logic, "AddDefaultColorLegendDisplayNode"):
+        legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
+        legend.SetTitleText(_("Expected error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
+        legend.SetVisibility(isVisible)
+
+
+def chartOf(mapNode):
+    """The curve that belongs to an error map, None where it has none."""
+    return mapNode.GetNodeReference(CHART_ROLE) if mapNode is not None else None
+
+
+def summaryText(numbers: dict) -> str:
+    """What was found out, for the panel and the map's description."""
+    left, levels, unit, window = numbers["residual"], numbers["noise"], numbers["unit"], numbers["window"]
+    parts = [numbers["verdict"], *numbers["warnings"]]
+    if numbers["trust"] is not None:
+        parts.append(
+            _("Colours: black 0 to white {top:.3g} {unit}, half of the {name} window; none below {low:.3g}.").format(
+                top=FULL_SHARE * window["width"], low=SHOWN_SHARE * window["width"], unit=unit, name=window["name"]
             )
         )
-    column = COLUMN_OF_AXIS.get(provenance["axis"], 0)
-    spacing_mm = scan.spacing_ijk_mm[column]
-    return UpsampleOptions(
-        target=Target(ratio=max(1.0, spacing_mm / result.spacing_ijk_mm[column])),
-        axis=provenance["axis"],
-        extent=provenance["extent"],
-        thickness_mm=float(provenance["tau"]) * spacing_mm,
-        model=_modelOf(result, provenance),
-        device=settings.device,
-        memory_limit_gb=settings.memoryLimitGb,
-        equalize_slices=provenance.get("equalized_slices") == "yes",
+    if left["largest"] is not None:
+        parts.append(
+            _("Re-sliced, half of the voxels differ by {median:.2g} {unit} at most, 99 % by {high:.3g}.").format(
+                median=left["median"], high=left["percentile_99"], unit=unit
+            )
+        )
+    parts.append(
+        _("Noise of the slices: {before:.3g} {unit} before, {after:.3g} {unit} after.").format(
+            before=levels["mean_sigma_before"], after=levels["mean_sigma_after"], unit=unit
+        )
     )
+    return "\n".join(parts)
 
 
-def _modelOf(result: Volume, provenance: dict[str, str]) -> str:
-    for name in BUNDLED:
-        if read_card(bundled_weights(name))["sha256"] == provenance["weights_sha256"]:
-            return name
-    raise NodeError(
-        _(
-            "{name} was made with the weights {model}, which this CycleINR does not have, so it cannot be checked. "
-            "Make it again, or check it on the command line with cycleinr upsample --report."
-        ).format(name=result.name, model=provenance.get("model", "?"))
-    )
+class CurveView:
+    """Goes to a layout with a plot and back. Keeps no node alive, observes nothing."""
+
+    def __init__(self):
+        self._formerLayout = None
+
+    @property
+    def isShown(self) -> bool:
+        manager = slicer.app.layoutManager()
+        return self._formerLayout is not None and manager is not None and manager.layout == _plotLayout()
+
+    def show(self, chart) -> None:
+        """Show a chart below the slice views.
+
+        Raises:
+            NodeError: This Slicer has no views.
+        """
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            raise NodeError(_("The curve needs a view, and this Slicer has no main window. Start it with one."))
+        if not self.isShown:
+            self._formerLayout = manager.layout
+            manager.setLayout(_plotLayout())
+        logic = slicer.app.applicationLogic()
+        logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
+        logic.PropagatePlotChartSelection()
+
+    def leave(self) -> None:
+        """Bring the former layout back, unless the user has chosen another one meanwhile."""
+        wasShown, former, self._formerLayout = self.isShown, self._formerLayout, None
+        if wasShown:
+            slicer.app.layoutManager().setLayout(former)
+
+
+def _plotLayout() -> int:
+    return slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
+
+
+def _addNode(className: str, name: str, added: list):
+    node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
+    added.append(node)
+    return node
+
+
+def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict, added: list):
+    colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours(added)
+    node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error", added)
+    with slicer.util.NodeModify(node):
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        width = numbers["window"]["width"]
+        display.SetWindowLevelMinMax(0.0, FULL_SHARE * width)
+        display.SetThreshold(SHOWN_SHARE * width, max(width, float(image.GetScalarRange()[1])))
+        display.SetApplyThreshold(True)
+        display.SetAndObserveColorNodeID(colours.GetID())
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
+        node.SetAndObserveImageData(image)
+        node.SetAndObserveTransformNodeID(resultNode.GetTransformNodeID())
+        node.SetVoxelValueUnits(resultNode.GetVoxelValueUnits())
+        node.SetNodeReferenceID(INPUT_REFERENCE, resultNode.GetNodeReferenceID(INPUT_REFERENCE))
+        node.SetAttribute(ATTRIBUTE_PREFIX + "derived", DERIVED)
+        node.SetAttribute(ATTRIBUTE_PREFIX + "result", resultNode.GetName())
+        node.SetAttribute(_UNIT, numbers["unit"])
+        node.SetDescription(f"{DERIVED}\n{summaryText(numbers)}")
+    placeBeside(resultNode, node)
+    return node
+
+
+def _addColours(added: list):
+    """From black over red and yellow to white. Slice views know no half-transparent entries; a threshold hides some."""
+    node = _addNode("vtkMRMLColorTableNode", COLOURS_NAME, added)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(_COLOURS)
+    for index in range(_COLOURS):
+        share = index / (_COLOURS - 1)
+        red, green, blue = np.clip((3 * share, 3 * share - 1, 3 * share - 2), 0, 1)
+        node.SetColor(index, f"{100 * share:.0f} %", red, green, blue, 1.0)
+    node.HideFromEditorsOn()
+    return node
+
+
+def _addCurve(resultNode, numbers: dict, added: list):
+    """A table with a row for each compared slice, and a chart of it."""
+    found, unit = numbers["self_check"], numbers["unit"]
+    labels = {"rms": _("Root mean square"), "mean_absolute": _("Mean absolute")}
+    table = _addNode("vtkMRMLTableNode", f"{resultNode.GetName()} self-check curve", added)
+    columns = {_("Slice"): found["slices"], **{labels[key]: found[key] for key in CURVES}}
+    for name, values in columns.items():
+        column = numpy_support.numpy_to_vtk(np.array(values, dtype=np.float64), deep=True)
+        column.SetName(name)
+        table.AddColumn(column)
+    table.SetDescription(DERIVED)
+    chart = _addNode("vtkMRMLPlotChartNode", f"{resultNode.GetName()} self-check", added)
+    chart.SetTitle(_("Self-check error of each acquired slice"))
+    chart.SetXAxisTitle(_("Acquired slice"))
+    chart.SetYAxisTitle(_("Error, {unit}").format(unit=unit))
+    for key, colour in CURVES.items():
+        series = _addNode("vtkMRMLPlotSeriesNode", labels[key], added)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(_("Slice"))
+        series.SetYColumnName(labels[key])
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetColor(*colour)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    placeBeside(resultNode, table)
+    placeBeside(resultNode, chart)
+    return chart

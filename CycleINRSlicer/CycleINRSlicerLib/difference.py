@@ -15,10 +15,8 @@ from cycleinr.grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
-from .errors import NodeError
-from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside
-from .transfer import copyInto
-from .volume_node import volumeFromNode
+from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, copyInto, placeBeside
+from .volume_node import NodeError, volumeFromNode
 
 DIVERGING_COLOURS_ID = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
 DERIVED = "Difference of two volumes: derived by CycleINR, not acquired, not for primary diagnosis."

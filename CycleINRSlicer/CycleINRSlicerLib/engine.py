@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Protocol
 
 import slicer
-from cycleinr.errors import ProtocolError
+from cycleinr.errors import CycleinrError, ProtocolError
 from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, PrepareAnswer, parse_event
 from cycleinr.worker.protocol import PrepareRequest, Request, parse_line, request_id
 from slicer.i18n import tr as _
 
-from .one_shot import OneShot
+from .callbacks import OneShot
 
 IDLE_MS = 10 * 60 * 1000
 """An engine that nobody has used for so long ends, and with it what PyTorch and the graphics card hold for it."""
 
 _shared = None
+
+
+class EngineProcessError(CycleinrError):
+    """The engine's process did not start, died, or answered what nobody can understand."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent
 from cycleinr.worker.protocol import Request, VolumeMessage
 from slicer.i18n import tr as _
 
-from . import transfer
-from .engine import DiedEvent, Engine
-from .errors import EngineProcessError
-from .one_shot import OneShot
-from .scene_watch import SceneWatch
+from .callbacks import OneShot, SceneWatch
+from .engine import DiedEvent, Engine, EngineProcessError
+from .result_node import loadInto
+from .volume_node import saveArray
 
 CANCEL_GRACE_MS = 600
 """A process that does not give up by then is killed."""
@@ -207,7 +206,7 @@ class EngineTask:
         total, before = sum(volume.array.nbytes for volume in volumes), 0
         for volume in volumes:
             path = self._path("input")
-            for copied in transfer.saveArray(volume.array, path):
+            for copied in saveArray(volume.array, path):
                 self.fraction = COPY_SHARE * (before + copied * volume.array.nbytes) / total
                 yield
                 self._checkEngine()
@@ -232,7 +231,7 @@ class EngineTask:
 
     def _copyAnswer(self, image, path: Path, shape_kji: tuple[int, ...]) -> Iterator[None]:
         """Fill an image with an array of the engine."""
-        for fraction in transfer.loadInto(image, path, shape_kji):
+        for fraction in loadInto(image, path, shape_kji):
             self.fraction = COMPUTE_SHARE + (1 - COMPUTE_SHARE) * fraction
             yield
 

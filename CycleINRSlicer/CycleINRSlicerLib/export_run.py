@@ -15,9 +15,8 @@ from slicer.i18n import tr as _
 
 from .engine import DiedEvent, Engine
 from .engine_task import EngineTask, RunState
-from .errors import NodeError
 from .result_node import provenanceOf
-from .volume_node import volumeFromNode
+from .volume_node import NodeError, volumeFromNode
 
 INSTANCES = "DICOM.instanceUIDs"
 

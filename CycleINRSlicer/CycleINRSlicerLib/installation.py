@@ -1,24 +1,27 @@
 """PyTorch for a GPU: whether it is offered, and how it gets into Slicer. Nothing else of CycleINR needs it.
 
-It comes through the extension PyTorch, which finds the build that suits the graphics card. pip may not replace packages
-that Slicer was built with meanwhile: see ``pinned_packages``. Whether the installed PyTorch works, the engine's process
-tries; importing it into Slicer itself has crashed Slicer.
+It comes through the extension PyTorch, which finds the build that suits the graphics card; pip may not replace packages
+that Slicer was built with meanwhile. Whether the installed PyTorch works, the engine's process tries; importing it into
+Slicer itself has crashed Slicer.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import slicer
+from cycleinr.errors import CycleinrError
 from cycleinr.inference.devices import has_gpu_driver, torch_version
 from slicer.i18n import tr as _
-
-from .errors import InstallationError
-from .pinned_packages import pinnedPackages
 
 OFFLINE_HELP = "https://github.com/CycleINRSlicer/SlicerCycleINR/blob/main/docs/offline.md"
 
@@ -27,6 +30,10 @@ INSTALL, DECLINE = "install", "decline"
 
 _DECLINED = "CycleINR/PyTorchDeclined"
 _EXTENSION = "PyTorchUtils"
+
+
+class InstallationError(CycleinrError):
+    """PyTorch, which a GPU needs, could not be installed."""
 
 
 def offerText() -> str:
@@ -121,3 +128,48 @@ def _failed(reason: str) -> InstallationError:
             "Without internet, see {help}."
         ).format(reason=reason.rstrip("."), help=OFFLINE_HELP)
     )
+
+
+PINNED = (
+    "vtk", "numpy", "scipy", "SimpleITK",
+    "pydicom", "dicomweb-client", "highdicom", "pyjpegls", "dcmqi", "pillow", "retrying", "six", "typing_extensions",
+    "requests", "certifi", "charset-normalizer", "idna", "urllib3", "packaging", "pyparsing",
+    "PyGithub", "GitPython", "gitdb", "smmap", "chardet", "CouchDB", "PyJWT", "PyNaCl", "cffi", "cryptography",
+    "Deprecated", "pycparser", "python-dateutil", "wrapt",
+)  # fmt: skip
+"""What Slicer 5.10 and newer are built with, by the requirements in its build; pip, setuptools and wheel, which
+installations themselves need, are left out."""
+
+_VARIABLE = "PIP_CONSTRAINT"
+
+
+@contextmanager
+def pinnedPackages() -> Iterator[Path]:
+    """Within this context every pip that Slicer starts keeps those of ``PINNED`` that are there as they are.
+
+    pip reads the constraints file that the environment variable ``PIP_CONSTRAINT`` names; a requirement that
+    contradicts it makes pip stop before it changes anything. PyTorchUtils and Slicer before 5.12 have no parameter
+    for that.
+    """
+    before = os.environ.get(_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="CycleINR-pip-", dir=slicer.app.temporaryPath) as folder:
+        path = Path(folder) / "constraints.txt"
+        path.write_text("".join(f"{line}\n" for line in filter(None, map(_constraint, PINNED))), encoding="utf-8")
+        # pip splits the variable at spaces, which a user's folder may have; a URL has none
+        os.environ[_VARIABLE] = " ".join(filter(None, (before, path.as_uri())))
+        try:
+            yield path
+        finally:
+            if before is None:
+                del os.environ[_VARIABLE]
+            else:
+                os.environ[_VARIABLE] = before
+
+
+def _constraint(name: str) -> str:
+    """What pip is bound to; empty for a package that this Slicer does not have."""
+    try:
+        return f"{name}=={importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        # There without metadata, as VTK in Slicer: pip may not bring another one
+        return f"{name}<0" if importlib.util.find_spec(name) is not None else ""

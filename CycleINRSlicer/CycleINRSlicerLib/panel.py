@@ -13,23 +13,28 @@ from cycleinr.errors import CycleinrError
 from slicer.i18n import tr as _
 
 from . import installation
-from .check_run import CheckRun, CheckSettings
-from .device_box import DeviceBox
-from .display_link import DisplayLink
+from .callbacks import NodeObservers, OneShot
+from .check_run import (
+    CheckRun,
+    CheckSettings,
+    CurveView,
+    chartOf,
+    hideOverlay,
+    isOverlayShown,
+    showOverlay,
+    summaryText,
+)
 from .engine import sharedEngine
 from .engine_task import EngineTask, RunState
-from .errors import InstallationError
 from .export_run import ExportRun, whyNoExport
-from .node_observers import NodeObservers
-from .one_shot import OneShot
-from .panel_state import View, show
+from .forecast import Summary, durationText, planOf, summaryOf
+from .installation import InstallationError
+from .panel_state import DeviceBox, View, show
 from .parameters import optionsOf
-from .planning import planOf
+from .reading import DisplayLink
 from .review import Review
 from .run import Run, RunRequest
-from .self_check_display import CurveView, chartOf, hideOverlay, isOverlayShown, showOverlay, summaryText
-from .shown_volume import ShownVolume, scanBehind, shownVolumeNode
-from .summary import Summary, durationText, summaryOf
+from .views import ShownVolume, scanBehind, shownVolumeNode
 
 SUMMARY_DELAY_MS = 100
 """Settings change many times while somebody types; the summary follows the last change."""

@@ -1,14 +1,16 @@
-"""What the panel shows, and the one function that sets texts, visibility and enabled flags for them."""
+"""What the panel shows, and the one function that sets texts, visibility and enabled flags for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from cycleinr.worker.events import PrepareAnswer
 from slicer.i18n import tr as _
 
 from .engine_task import RunState
+from .forecast import Summary, durationText
 from .parameters import TargetKind
-from .summary import Summary, durationText
 
 PROGRESS_STEPS = 1000
 
@@ -119,3 +121,60 @@ def _showText(label, text: str) -> None:
     """A label without text takes no room."""
     label.text = text
     label.visible = bool(text)
+
+
+AUTO, CPU = "auto", "cpu"
+
+
+class DeviceBox:
+    """Fills a combo box with devices and keeps it equal to the chosen name.
+
+    Args:
+        box: A ``QComboBox``.
+        onChosen: Receives the device's name when the user chooses another.
+    """
+
+    def __init__(self, box, onChosen: Callable[[str], None]):
+        self._box, self._onChosen = box, onChosen
+        self._names: list[str] = []
+        self.reason = ""
+        self._fill([(AUTO, _("Automatic")), (CPU, _("CPU"))])
+        box.connect("currentIndexChanged(int)", self._onIndexChanged)
+
+    def fill(self, answer: PrepareAnswer) -> None:
+        """Show the devices that the engine's process found, and why it would take which."""
+        self.reason = answer.reason
+        self._fill([(AUTO, _("Automatic")), *((device["name"], _deviceText(device)) for device in answer.devices)])
+
+    def choose(self, name: str) -> None:
+        """Show ``name``; one that this computer lacks is listed all the same, since a loaded scene may ask for it."""
+        if name not in self._names:
+            self._add(name, _("{name} (not on this computer)").format(name=name))
+        index = self._names.index(name)
+        if self._box.currentIndex != index:
+            self._box.currentIndex = index
+
+    def _fill(self, devices: list[tuple[str, str]]) -> None:
+        wasBlocked = self._box.blockSignals(True)
+        self._box.clear()
+        self._names = []
+        for name, text in devices:
+            self._add(name, text)
+        self._box.blockSignals(wasBlocked)
+
+    def _add(self, name: str, text: str) -> None:
+        self._names.append(name)
+        self._box.addItem(text)
+
+    def _onIndexChanged(self, index: int) -> None:
+        if 0 <= index < len(self._names):
+            self._onChosen(self._names[index])
+
+
+def _deviceText(device: dict) -> str:
+    memory = device["memory_gb"]
+    return (
+        device["label"]
+        if memory is None
+        else _("{label}, {memory:.0f} GB").format(label=device["label"], memory=memory)
+    )

@@ -1,4 +1,4 @@
-"""What the panel keeps in the scene, and how it becomes a request to the engine."""
+"""What the panel keeps in the scene, and how settings become the engine's options: the panel's and the console's."""
 
 from __future__ import annotations
 
@@ -91,21 +91,50 @@ def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
     Raises:
         RequestError: The settings contradict themselves.
     """
-    return UpsampleOptions(
-        target=_target(parameters),
+    kind = parameters.targetKind
+    return upsampleOptions(
+        spacing=parameters.spacingMm if kind is TargetKind.SPACING else None,
+        ratio=parameters.ratio if kind is TargetKind.RATIO else None,
+        isotropic=kind is TargetKind.ISOTROPIC,
         axis=parameters.axis.value,
         extent=parameters.extent.value,
-        thickness_mm=None if parameters.thicknessIsAutomatic else parameters.thicknessMm,
+        thickness=None if parameters.thicknessIsAutomatic else parameters.thicknessMm,
         model=parameters.model.value,
         device=parameters.device,
-        memory_limit_gb=parameters.memoryLimitGb or None,
-        equalize_slices=parameters.equalizeSlices,
+        memoryLimit=parameters.memoryLimitGb or None,
+        equalizeSlices=parameters.equalizeSlices,
     )
 
 
-def _target(parameters: CycleINRSlicerParameterNode) -> Target:
-    if parameters.targetKind is TargetKind.SPACING:
-        return Target(spacing_mm=parameters.spacingMm)
-    if parameters.targetKind is TargetKind.RATIO:
-        return Target(ratio=parameters.ratio)
-    return Target(isotropic=True)
+def upsampleOptions(
+    *,
+    spacing: float | None = None,
+    ratio: float | None = None,
+    isotropic: bool = False,
+    axis: str = "auto",
+    extent: str = "centres",
+    thickness: float | None = None,
+    model: str = "auto",
+    device: str = "auto",
+    memoryLimit: float | None = None,
+    equalizeSlices: bool = False,
+) -> UpsampleOptions:
+    """What to compute; give exactly one of spacing, ratio and isotropic.
+
+    Args:
+        spacing: Distance between the result's slice centres in mm.
+        ratio: How many times finer; need not be whole.
+        isotropic: True for the mean of the in-plane spacings.
+        axis: Through-plane axis ``"i"``, ``"j"``, ``"k"`` or ``"auto"``.
+        extent: ``"centres"`` or ``"edges"``, which covers the outer slice halves too.
+        thickness: Slice thickness in mm; 0 for thin slices with gaps, None for DICOM's, else contiguous slabs.
+        model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+        memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.65 GB).
+        equalizeSlices: True for 2D MR whose brightness jumps from slice to slice: even it out before the network.
+
+    Raises:
+        RequestError: None or several of the three targets, or a number that makes no sense.
+    """
+    target = Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
+    return UpsampleOptions(target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import slicer
 import vtk
+from cycleinr.errors import InputError
+from cycleinr.result import Provenance, Result
 from slicer.i18n import tr as _
+from vtk.util import numpy_support
 
-from .errors import NodeError
+from .engine import EngineProcessError
+from .volume_node import NodeError, chunks, volumeFromNode
 
 ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"
@@ -87,9 +94,59 @@ def provenanceOf(node) -> dict[str, str]:
     return {name[len(ATTRIBUTE_PREFIX) :]: node.GetAttribute(name) for name in names}
 
 
+def resultOf(node) -> Result:
+    """A result as the engine knows it, voxels included; nothing is copied.
+
+    Raises:
+        NodeError: The node does not say how it was made.
+    """
+    volume = volumeFromNode(node)
+    try:
+        return Result(volume, Provenance.from_dict(provenanceOf(node)))
+    except InputError as error:
+        raise NodeError(
+            _("{name} does not say how it was made, so it cannot be checked. Choose a result of CycleINR.").format(
+                name=volume.name
+            )
+        ) from error
+
+
 def placeBeside(inputNode, node) -> None:
     """Put a node into the input's study of the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     inputItem, item = hierarchy.GetItemByDataNode(inputNode), hierarchy.GetItemByDataNode(node)
     if inputItem and item:
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(inputItem))
+
+
+def loadInto(image: vtk.vtkImageData, path: Path, shape_kji: tuple[int, ...]) -> Iterator[float]:
+    """Fill an image with an array of the engine; yields the fraction that is done.
+
+    Raises:
+        EngineProcessError: The array has another shape.
+        MemoryError: There is no room for it.
+    """
+    # The map goes with this generator: Windows removes no file that is mapped
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.shape != tuple(shape_kji):
+        raise EngineProcessError(
+            f"The engine's result has the shape {array.shape} instead of {tuple(shape_kji)}. Try again; if it "
+            "happens again, report it with the log."
+        )
+    yield from copyInto(image, array)
+
+
+def copyInto(image: vtk.vtkImageData, array: np.ndarray) -> Iterator[float]:
+    """Fill an image with a copy of an array (K, J, I), a few slices at a time; yields the fraction that is done.
+
+    NumPy allocates, since it raises ``MemoryError`` where VTK ends in a C++ exception that no Python code sees.
+    """
+    voxels = np.empty(array.shape, array.dtype)
+    for start, stop in chunks(array):
+        voxels[start:stop] = array[start:stop]
+        yield stop / len(array)
+    # It refers to the voxels for as long as it lives
+    scalars = numpy_support.numpy_to_vtk(voxels.reshape(-1), deep=False)
+    scalars.SetName("ImageScalars")
+    image.SetDimensions(*array.shape[::-1])
+    image.GetPointData().SetScalars(scalars)

@@ -14,10 +14,10 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .errors import NodeError
+from .callbacks import WeakNode
 from .result_node import copyDisplay
-from .view_state import LAYERS, ViewState, WeakNode, compositeOf, layerOf, setLayer
-from .volume_node import checkNode
+from .views import LAYERS, ViewState, compositeOf, layerOf, setLayer
+from .volume_node import NodeError, checkNode
 
 TOP_VIEWS = ("Red", "Green", "Yellow")
 BOTTOM_VIEWS = ("Red+", "Green+", "Yellow+")

@@ -14,12 +14,12 @@ from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
 from slicer.i18n import tr as _
 
 from . import result_node
+from .callbacks import WeakNode
 from .difference import differenceSteps
 from .engine import Engine
 from .engine_task import EngineTask, RunState
-from .errors import NodeError
-from .planning import planOf
-from .view_state import WeakNode
+from .forecast import planOf
+from .volume_node import NodeError
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,28 @@
-"""From a volume node to the engine's ``Volume``: voxels, geometry, modality and slice thickness."""
+"""From a volume node to the engine: voxels, also as a file, geometry, modality and slice thickness."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import slicer
 import vtk
+from cycleinr.errors import CycleinrError
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
-
-from .errors import NodeError
 
 SLICE_THICKNESS_TAG = "0018,0050"
 MODALITY_TAG = "0008,0060"
 HOUNSFIELD_UNIT = "[hnsf'U]"
 """UCUM code of the Hounsfield unit, as Slicer's DICOM import sets it for CT."""
+
+CHUNK_BYTES = 4_000_000
+"""Copied between two turns of the event loop; takes a few milliseconds."""
+
+
+class NodeError(CycleinrError):
+    """A node is missing, is no scalar volume, or cannot be used as it is (its transform, its scene)."""
 
 
 def volumeFromNode(node) -> Volume:
@@ -116,3 +125,19 @@ def _dicomValue(node, tag: str) -> str:
         return ""
     path = database.fileForInstance(instanceUIDs[0])
     return database.fileValue(path, tag).strip() if path else ""
+
+
+def saveArray(array: np.ndarray, path: Path) -> Iterator[float]:
+    """Write an array as an ``.npy`` file; yields the fraction that is written."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for start, stop in chunks(array):
+            file.write(np.ascontiguousarray(array[start:stop]).data)
+            yield stop / len(array)
+
+
+def chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of slices that hold about ``CHUNK_BYTES`` each."""
+    step = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
+    for start in range(0, len(array), step):
+        yield start, min(start + step, len(array))

@@ -81,7 +81,7 @@ def load(scan_path: Path | None):
 
         return slicer.util.loadVolume(str(scan_path))
     import SampleData
-    from CycleINRSlicerLib.texts import SAMPLE_NAME
+    from CycleINRSlicerLib.sample import SAMPLE_NAME
 
     return SampleData.downloadSample(SAMPLE_NAME)
 

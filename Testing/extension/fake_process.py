@@ -51,7 +51,7 @@ class FakeProcess:
 
     def __init__(self, onLine, onDied):
         self._onLine, self._onDied = onLine, onDied
-        from CycleINRSlicerLib.one_shot import OneShot
+        from CycleINRSlicerLib.callbacks import OneShot
 
         self.requests, self.discarded = [], []
         self._answer = OneShot(0, self._finishOldest)

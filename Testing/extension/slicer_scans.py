@@ -24,7 +24,7 @@ def thickNode(every, name="scan"):
 
 def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, **options):
     """Start a run, twice as fine unless ``options`` say otherwise; ``changes`` receives (state, phase, fraction)."""
-    from CycleINRSlicerLib.options import upsampleOptions
+    from CycleINRSlicerLib.parameters import upsampleOptions
     from CycleINRSlicerLib.run import Run, RunRequest
 
     record = changes.append if changes is not None else lambda _change: None

@@ -106,10 +106,10 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
 
 
 def _optionsOf(scan, result):
-    from CycleINRSlicerLib.check_run import CheckSettings, optionsOfResult
-    from CycleINRSlicerLib.result_node import provenanceOf
+    from cycleinr.inference.request_of_result import options_of_result
+    from CycleINRSlicerLib.result_node import resultOf
 
-    return optionsOfResult(_volume(scan), _volume(result), provenanceOf(result), CheckSettings("cpu"))
+    return options_of_result(_volume(scan), resultOf(result))
 
 
 def test_small_errors_are_transparent_and_large_ones_bright(host, ui, parameters, result):

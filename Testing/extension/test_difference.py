@@ -109,7 +109,7 @@ def test_no_difference_has_a_window_too(scene, chest):
 
 @pytest.mark.parametrize("change", ["shifted in the slice", "turned", "other pixels", "cropped in the slice"])
 def test_refuses_another_grid(scene, chest, change):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     scan, result = chest
     affine, array = result.ijk_to_ras.copy(), result.array
@@ -129,7 +129,7 @@ def test_refuses_another_grid(scene, chest, change):
 
 
 def test_refuses_missing_volumes(scene, chest):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     with pytest.raises(NodeError):
         _difference(_add_node(chest[0], "scan"), None)
@@ -153,7 +153,7 @@ def test_steps_tell_the_fraction_and_add_nothing_before_the_end(scene, chest):
 
 def test_a_volume_removed_between_steps(scene, chest):
     from CycleINRSlicerLib.difference import differenceSteps
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     scan, result = _add_nodes(chest)
     steps = differenceSteps(scan, result)

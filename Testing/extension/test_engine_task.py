@@ -38,9 +38,9 @@ def finished(host, run):
 
 def reached(host, process, scan, moment, monkeypatch, **options):
     """A run that has come to that state, in the middle of its copies where it copies."""
-    from CycleINRSlicerLib import transfer
+    from CycleINRSlicerLib import volume_node
 
-    monkeypatch.setattr(transfer, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(volume_node, "CHUNK_BYTES", 50_000)
     process.answersAtOnce = moment == "importing"
     run = startRun(process.engine, scan, **options)
     host.process_events(until=lambda: run.state.value == moment, timeout_s=LIMIT_S)
@@ -105,7 +105,7 @@ def test_a_process_that_does_not_give_up_is_stopped(host, process, scan, monkeyp
 
 @pytest.mark.parametrize("blocking", [False, True])
 def test_a_process_that_cannot_start_is_a_clear_failure(host, process, scan, blocking):
-    from CycleINRSlicerLib.options import upsampleOptions
+    from CycleINRSlicerLib.parameters import upsampleOptions
     from CycleINRSlicerLib.run import Run, RunRequest
 
     process.cannotStart = "The engine could not be started: blocked."
@@ -143,7 +143,7 @@ def test_files_that_cannot_be_deleted_do_not_keep_a_run_from_ending(host, proces
 
 
 def test_a_listener_that_fails_does_not_keep_a_run_from_ending(host, process, scan):
-    from CycleINRSlicerLib.options import upsampleOptions
+    from CycleINRSlicerLib.parameters import upsampleOptions
     from CycleINRSlicerLib.run import Run, RunRequest
 
     def fail(_run):
@@ -167,7 +167,7 @@ def test_a_mistake_in_a_step_ends_the_run(host, process, scan, monkeypatch):
 def test_no_memory_for_the_result_is_a_message(host, process, scan, monkeypatch):
     """NumPy raises where VTK would end in a C++ exception."""
     from cycleinr.errors import OutOfMemoryError
-    from CycleINRSlicerLib import transfer
+    from CycleINRSlicerLib import result_node
 
     process.answersAtOnce = False
     run = startRun(process.engine, scan)
@@ -176,7 +176,7 @@ def test_no_memory_for_the_result_is_a_message(host, process, scan, monkeypatch)
     def refuse(*_arguments):
         raise MemoryError
 
-    monkeypatch.setattr(transfer.np, "empty", refuse)
+    monkeypatch.setattr(result_node.np, "empty", refuse)
     process.finish()
     finished(host, run)
     assert isinstance(run.error, OutOfMemoryError) and "no memory left" in str(run.error)
@@ -185,7 +185,7 @@ def test_no_memory_for_the_result_is_a_message(host, process, scan, monkeypatch)
 
 def test_voxels_of_a_result_live_as_long_as_its_image(host):
     import vtk
-    from CycleINRSlicerLib.transfer import copyInto
+    from CycleINRSlicerLib.result_node import copyInto
     from vtk.util.numpy_support import vtk_to_numpy
 
     array = np.arange(4 * 300 * 400, dtype=np.int16).reshape(4, 300, 400)
@@ -297,7 +297,7 @@ def test_no_timer_stays(host, process, scan):
 def test_a_one_shot_calls_once_and_lets_go(host):
     import weakref
 
-    from CycleINRSlicerLib.one_shot import OneShot
+    from CycleINRSlicerLib.callbacks import OneShot
 
     calls = []
 
@@ -332,23 +332,23 @@ def test_a_one_shot_calls_once_and_lets_go(host):
 def test_all_voxels_are_looked_at_once_for_the_same_scan_and_settings(host, process, scan, monkeypatch):
     """A look takes long on the main thread; a change of voxels, geometry or settings makes it anew."""
     import slicer
-    from CycleINRSlicerLib import planning
-    from CycleINRSlicerLib.options import upsampleOptions
+    from CycleINRSlicerLib import forecast
+    from CycleINRSlicerLib.parameters import upsampleOptions
 
-    looks, plan = [], planning.plan
-    monkeypatch.setattr(planning, "plan", lambda *wanted: looks.append(1) or plan(*wanted))
-    planning.planOf(scan, upsampleOptions(ratio=2))
+    looks, plan = [], forecast.plan
+    monkeypatch.setattr(forecast, "plan", lambda *wanted: looks.append(1) or plan(*wanted))
+    forecast.planOf(scan, upsampleOptions(ratio=2))
     finished(host, startRun(process.engine, scan, ratio=2))
-    planning.planOf(scan, upsampleOptions(ratio=2))
+    forecast.planOf(scan, upsampleOptions(ratio=2))
     assert len(looks) == 1
     slicer.util.arrayFromVolume(scan)[3] += 7
     slicer.util.arrayFromVolumeModified(scan)
-    planning.planOf(scan, upsampleOptions(ratio=2))
+    forecast.planOf(scan, upsampleOptions(ratio=2))
     assert len(looks) == 2
     scan.SetSpacing(0.5, 0.5, 4)
-    planning.planOf(scan, upsampleOptions(ratio=2))
-    planning.planOf(scan, upsampleOptions(ratio=3))
-    planning.planOf(thickNode(every=4), upsampleOptions(ratio=3))
+    forecast.planOf(scan, upsampleOptions(ratio=2))
+    forecast.planOf(scan, upsampleOptions(ratio=3))
+    forecast.planOf(thickNode(every=4), upsampleOptions(ratio=3))
     assert len(looks) == 5
 
 
@@ -376,7 +376,7 @@ def test_an_idle_engine_ends_and_comes_back(host, process, scan, monkeypatch):
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.state.value == "running", timeout_s=LIMIT_S)
     waited = []
-    from CycleINRSlicerLib.one_shot import OneShot
+    from CycleINRSlicerLib.callbacks import OneShot
 
     OneShot(100, lambda: waited.append(1)).start()
     host.process_events(until=lambda: waited, timeout_s=5)

@@ -312,7 +312,7 @@ def test_pip_is_bound_to_slicers_own_packages(installation, torch_extension, agr
 
 
 def test_users_own_constraints_stay(monkeypatch):
-    from CycleINRSlicerLib.pinned_packages import pinnedPackages
+    from CycleINRSlicerLib.installation import pinnedPackages
 
     monkeypatch.setenv("PIP_CONSTRAINT", "theirs.txt")
     with pinnedPackages():
@@ -322,20 +322,20 @@ def test_users_own_constraints_stay(monkeypatch):
 
 def test_packages_without_metadata_may_not_come_from_pip(tmp_path, monkeypatch):
     """Those that this Slicer does not have at all may: older ones were built with fewer."""
-    from CycleINRSlicerLib import pinned_packages
+    from CycleINRSlicerLib import installation
 
     (tmp_path / "built_in").mkdir()
     (tmp_path / "built_in" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    monkeypatch.setattr(pinned_packages, "PINNED", ("numpy", "built_in", "no_such_package"))
-    with pinned_packages.pinnedPackages():
+    monkeypatch.setattr(installation, "PINNED", ("numpy", "built_in", "no_such_package"))
+    with installation.pinnedPackages():
         assert constraints() == [f"numpy=={importlib.metadata.version('numpy')}", "built_in<0"]
 
 
 def test_every_package_that_slicer_is_built_with_is_bound():
     """The table of its build, 5.10 to 5.12, less the tools that installations themselves need."""
-    from CycleINRSlicerLib.pinned_packages import PINNED
+    from CycleINRSlicerLib.installation import PINNED
 
     imported = {"numpy", "scipy", "SimpleITK", "vtk", "pydicom", "packaging", "requests", "cryptography"}
     assert imported <= set(PINNED) and not {"pip", "setuptools", "wheel", "torch"} & set(PINNED)
@@ -344,18 +344,18 @@ def test_every_package_that_slicer_is_built_with_is_bound():
 def test_real_pip_refuses_to_replace_numpy(monkeypatch, tmp_path):
     """Also where the path of the temporary folder has a space, which pip would split the variable at."""
     import slicer
-    from CycleINRSlicerLib import pinned_packages
+    from CycleINRSlicerLib import installation
 
     folder = tmp_path / "a user's folder"
     folder.mkdir()
     monkeypatch.setattr(
-        pinned_packages, "slicer", types.SimpleNamespace(app=types.SimpleNamespace(temporaryPath=folder))
+        installation, "slicer", types.SimpleNamespace(app=types.SimpleNamespace(temporaryPath=folder))
     )
     own = importlib.metadata.version("numpy")
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--disable-pip-version-check"]
     assert slicer.app.temporaryPath != folder
 
-    with pinned_packages.pinnedPackages():
+    with installation.pinnedPackages():
         same = subprocess.run([*pip, "numpy"], capture_output=True, text=True)
         other = subprocess.run([*pip, f"numpy!={own}"], capture_output=True, text=True)
 

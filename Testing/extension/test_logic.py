@@ -26,7 +26,7 @@ def test_process_waits_and_returns_the_node(logic, scene):
 
 def test_errors_are_typed_and_open_no_window(logic, scene, host):
     from cycleinr.errors import DeviceError, ModelError, OutOfMemoryError, RequestError
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     scan = thickNode(every=4)
     with host.without_testing_mode() as dialogs:

@@ -89,7 +89,7 @@ def test_a_panel_that_could_not_be_built_can_be_reloaded(host, engine, monkeypat
 # -- the sample scan
 def test_sample_scan_is_offered_and_loads_without_network(module):
     import SampleData
-    from CycleINRSlicerLib.texts import SAMPLE_NAME
+    from CycleINRSlicerLib.sample import SAMPLE_NAME
 
     node = SampleData.downloadSample(SAMPLE_NAME)
     assert node.GetName() == SAMPLE_NAME and node.GetImageData().GetDimensions() == SAMPLE_SHAPE
@@ -98,7 +98,7 @@ def test_sample_scan_is_offered_and_loads_without_network(module):
 def test_sample_scan_loads_from_a_folder_with_any_name(module, monkeypatch, tmp_path):
     """Its address is a URL, in which these characters mean something; so does a drive's colon on Windows."""
     import SampleData
-    from CycleINRSlicerLib.texts import SAMPLE_NAME
+    from CycleINRSlicerLib.sample import SAMPLE_NAME
 
     folder = tmp_path / "50% #2 ü" / "CycleINRSlicer"
     shutil.copytree(MODULE_FILE.parent / "Resources", folder / "Resources")
@@ -115,7 +115,7 @@ def test_sample_scan_loads_from_a_folder_with_any_name(module, monkeypatch, tmp_
 def test_a_sample_scan_that_an_older_version_left_in_the_cache_is_replaced(module):
     import SampleData
     import slicer
-    from CycleINRSlicerLib.texts import SAMPLE_FILE, SAMPLE_NAME
+    from CycleINRSlicerLib.sample import SAMPLE_FILE, SAMPLE_NAME
 
     older = SampleData.SampleDataLogic().downloadFileIntoCache(
         (MODULE_FILE.parents[1] / "Testing" / "data" / "ct_chest_0p8mm.nii.gz").as_uri(), SAMPLE_FILE, None, True

@@ -242,7 +242,7 @@ def test_no_node_is_kept_alive(scene, review, head):
 
 
 def test_without_a_main_window(host, pair, review):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     with host.without_main_window():
         with pytest.raises(NodeError, match="no main window"):
@@ -260,7 +260,7 @@ def test_the_main_window_may_close_meanwhile(host, pair, review):
 
 
 def test_refuses_what_is_no_volume(scene, pair, review):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     layout = _layout()
     with pytest.raises(NodeError, match="label map"):
@@ -314,7 +314,7 @@ def test_a_transform_above_both_volumes(scene, pair, review):
 
 
 def test_a_difference_takes_the_place_of_the_result(pair, review, head):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     difference = _add_node(head[1], "difference")
     with pytest.raises(NodeError, match="Show the review first"):

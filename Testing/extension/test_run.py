@@ -119,7 +119,7 @@ def test_a_chosen_output_is_filled_and_keeps_its_name(engine, scan):
 
 
 def test_the_input_cannot_be_the_output(coldEngine, scan):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     with pytest.raises(NodeError, match="may not replace the input"):
         startRun(coldEngine, scan, outputNode=scan)
@@ -168,7 +168,7 @@ def test_a_process_that_does_not_listen_is_killed(host, engine, scan):
 
 
 def test_a_killed_process_is_a_clear_failure(host, engine, scan):
-    from CycleINRSlicerLib.errors import EngineProcessError
+    from CycleINRSlicerLib.engine import EngineProcessError
 
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
@@ -258,12 +258,12 @@ def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     import errno
 
     from cycleinr.errors import OutputError
-    from CycleINRSlicerLib import transfer
+    from CycleINRSlicerLib import volume_node
 
     def fail(_array):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(transfer, "chunks", fail)
+    monkeypatch.setattr(volume_node, "chunks", fail)
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert isinstance(run.error, OutputError) and "No space left" in str(run.error) and filesIn(engine.folder) == []

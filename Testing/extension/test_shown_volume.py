@@ -98,13 +98,13 @@ def test_deleting_the_scan_on_screen_is_said(host, ui, scene, scan):
 
 def test_without_slice_views_the_volume_loaded_last_is_taken(host, scene, monkeypatch):
     import slicer
-    from CycleINRSlicerLib import shown_volume
+    from CycleINRSlicerLib import views
 
     scan = thickNode(every=4)
     slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(scan.GetID())
-    assert shown_volume.shownVolumeNode() is None  # there are views, and they show nothing
-    monkeypatch.setattr(shown_volume, "_sliceNodes", lambda: [])
-    assert shown_volume.shownVolumeNode() is scan
+    assert views.shownVolumeNode() is None  # there are views, and they show nothing
+    monkeypatch.setattr(views, "_sliceNodes", lambda: [])
+    assert views.shownVolumeNode() is scan
 
 
 def test_scans_that_were_looked_at_do_not_stay_in_memory(host, ui, widget, parameters, scene):

@@ -53,7 +53,7 @@ def test_a_transform_above_the_scans_own_counts_too(host, ui, parameters, scene,
 
 
 def test_scripts_get_an_error_of_that_kind(host, engine, scan, tilt):
-    from CycleINRSlicerLib.errors import NodeError
+    from CycleINRSlicerLib.volume_node import NodeError
 
     logic = host.load_module(MODULE_FILE, enter=False).python_module.CycleINRSlicerLogic()
     scan.SetAndObserveTransformNodeID(tilt.GetID())

@@ -32,7 +32,7 @@ def take_pictures(host, folder: Path) -> None:
     import slicer
 
     loaded = host.load_module(REPOSITORY / "CycleINRSlicer" / "CycleINRSlicer.py")
-    from CycleINRSlicerLib.texts import SAMPLE_NAME
+    from CycleINRSlicerLib.sample import SAMPLE_NAME
 
     scan = SampleData.downloadSample(SAMPLE_NAME)
     display = scan.GetDisplayNode()

@@ -17,7 +17,7 @@ def options_of_result(scan: Volume, result: Result, model: str = "auto") -> Upsa
     Args:
         scan: The acquired scan.
         result: What was made of it.
-        model: The weights file, where they are no bundled ones.
+        model: The weights file, where they do not come with CycleINR.
 
     Raises:
         RequestError: The provenance names no axis.
@@ -43,8 +43,8 @@ def _model_of(result: Result, model: str) -> str:
     for name in BUNDLED if model == "auto" else (model,):
         if read_card(find_weights(name))["sha256"] == how.weights_sha256:
             return name
-    given = "which are no bundled ones" if model == "auto" else f"and {model} are others"
+    given = "which do not come with this version" if model == "auto" else f"and {model} are others"
     raise ModelError(
-        f"The result was made with the weights {how.model}, {given}. Give their file as model=, "
-        "or make the result again."
+        f"The result was made with the weights {how.model}, {given}. Make the result again, or give the file of its "
+        "weights as the model."
     )

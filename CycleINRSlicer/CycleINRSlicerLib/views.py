@@ -1,29 +1,23 @@
-"""One slice view as the user left it, to go back to: place, zoom, volumes and link, without keeping any node alive."""
+"""Slice views: the scan that they show, and each one as the user left it.
+
+Slicer's "active volume" is something else than the scan on screen: the one that was loaded last. A slice view's own
+selector and the eye in the module Data change the views' composite nodes alone.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import slicer
-import vtk
+from cycleinr.errors import CycleinrError
+
+from .callbacks import NodeObservers, WeakNode
+from .result_node import INPUT_REFERENCE
+from .volume_node import checkNode
 
 LAYERS = ("Background", "Foreground", "Label")
-
-
-class WeakNode:
-    """A node of the scene, or none. It may go away at any time; a new node that inherits its ID is not taken for it."""
-
-    def __init__(self, node=None):
-        self._reference = vtk.vtkWeakReference()
-        self._reference.Set(node)
-        self.wasNone = node is None
-
-    @property
-    def node(self):
-        """The node; None where it was deleted, removed from the scene, or never there."""
-        node = self._reference.Get()
-        return node if node is not None and node.GetScene() is slicer.mrmlScene else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,3 +104,69 @@ def layerOf(sliceNode, layer: str):
 def setLayer(sliceNode, layer: str, volumeNode) -> None:
     """Put a volume, or None for no volume, into one of ``LAYERS``."""
     getattr(compositeOf(sliceNode), f"Set{layer}VolumeID")(volumeNode.GetID() if volumeNode else None)
+
+
+def shownVolumeNode():
+    """The scan in the background of the first slice view that shows one; None where there is none.
+
+    Views that are not in the layout count only where no slice view is in it (a 3D view alone, no main window), and
+    the active volume only where there are no slice views at all.
+    """
+    views = _sliceNodes()
+    if not views:
+        nodeID = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+        return _scanOrNone(slicer.mrmlScene.GetNodeByID(nodeID) if nodeID else None)
+    inLayout = [view for view in views if view.IsMappedInLayout()]
+    scans = (_scanOrNone(layerOf(view, "Background")) for view in inLayout or views)
+    return next((scan for scan in scans if scan is not None), None)
+
+
+def scanBehind(node):
+    """The scan that a result, difference or error map was made from, while it is there; any other node itself."""
+    scan = node.GetNodeReference(INPUT_REFERENCE) if node is not None else None
+    return scan or node
+
+
+class ShownVolume:
+    """Calls ``onChanged()`` when another scan may have come on screen, from the first ``follow`` to ``stop``."""
+
+    def __init__(self, onChanged: Callable[[], None]):
+        self._onChanged, self._lastID = onChanged, ""
+        self._views = NodeObservers(self._onViewChanged)
+        # Which views are in the layout is known only after the layout node has told of its change
+        self._layout = NodeObservers(onChanged)
+
+    def follow(self) -> None:
+        """Follow the views that there are now; to be called again after each change of the layout."""
+        self._views.follow(*map(compositeOf, _sliceNodes()), slicer.app.applicationLogic().GetSelectionNode())
+        self._layout.follow(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode"))
+        self._lastID = _shownID()
+
+    def stop(self) -> None:
+        self._views.stop()
+        self._layout.stop()
+
+    def _onViewChanged(self) -> None:
+        """A composite node also changes with each move of a fading slider, which is nothing to the panel."""
+        shownID = _shownID()
+        if shownID != self._lastID:
+            self._lastID = shownID
+            self._onChanged()
+
+
+def _shownID() -> str:
+    node = shownVolumeNode()
+    return node.GetID() if node is not None else ""
+
+
+def _sliceNodes() -> list:
+    """The slice views whose composite node is there; it is not at all times while a scene closes."""
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if compositeOf(node) is not None]
+
+
+def _scanOrNone(node):
+    try:
+        checkNode(node)
+    except CycleinrError:
+        return None
+    return node

@@ -1,4 +1,4 @@
-"""What the module's self-test checks, on real voxels with the real engine."""
+"""The bundled scan: in the module Sample Data, and in the module's self-test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 
 import numpy as np
 import slicer
+import vtk
 from cycleinr.grid import MIN_SLICES
 
-from .texts import SAMPLE_NAME
 from .volume_node import volumeFromNode
 
+SAMPLE_FILE = "ct_head_5mm.nii.gz"
+SAMPLE_CHECKSUM = "SHA256:8e520256a45329b06fd35aede5b4309d82cabfe8c0692838e3d26d84050f36fa"
+"""Without it Sample Data would go on with the copy that an older version left in its cache."""
+
+SAMPLE_NAME = "CycleINR head CT 5 mm"
 RATIO = 2
 
 
@@ -43,8 +48,6 @@ def checkFinerVolume(test, logic) -> None:
 
 
 def _matrixOf(node):
-    import vtk
-
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return matrix
