@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from .acquisition import Acquisition, same_places
 from .affine import TOWARDS, check_affine, nearest_ras, row_and_sign, spacing_of, subgrid_affine
 from .errors import GeometryError, InputError, RequestError
 
@@ -57,10 +58,15 @@ class Volume:
         slice_thickness_mm: Thickness of one acquired slice, None where it is unknown; 0 means infinitely thin.
         name: A label for people; never holds a patient's identity.
         notes: What was chosen, left out or corrected while the scan was read, a sentence each.
+        acquisition: Where the slices lie, if they are not evenly spaced and all alike; ``ijk_to_ras`` is then the
+            nominal grid, with the first slice in its true place and the median spacing. None for even slices.
+            Parts and turned views follow. Image files and other libraries' images cannot hold it: they are refused.
+        valid: (K, J, I) of bool, False where a sample is padding and no measured value; None if all are measured.
 
     Raises:
         InputError: The array is no non-empty 3-D array of real numbers, or modality or thickness make no sense.
-        GeometryError: The affine is not finite, is singular, or its axes are not perpendicular.
+        GeometryError: The affine is not finite, is singular, or its axes are not perpendicular; or ``acquisition`` or
+            ``valid`` do not fit the array.
     """
 
     array: np.ndarray
@@ -69,6 +75,8 @@ class Volume:
     slice_thickness_mm: float | None = None
     name: str = ""
     notes: tuple[str, ...] = ()
+    acquisition: Acquisition | None = None
+    valid: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -86,6 +94,7 @@ class Volume:
                 f"The slice thickness is {thickness} mm, which no scan can have. "
                 "Give a thickness of 0 mm or more, or leave it open if it is unknown."
             )
+        _check_extras(self.acquisition, self.valid, array.shape)
         # The affine is shared between copies of the volume, so it must not change under any of them.
         affine.flags.writeable = False
         object.__setattr__(self, "array", array)
@@ -110,7 +119,7 @@ class Volume:
         Raises:
             RequestError: An index that is no slice, or a part that holds no samples.
         """
-        starts, steps, slices = [], [], _slices_of(key)
+        starts, steps, slices = list[float](), list[float](), _slices_of(key)
         for letter, part, size in zip("kji", slices, self.shape_kji, strict=True):
             start, stop, step = part.indices(size)
             if not range(start, stop, step):
@@ -120,8 +129,27 @@ class Volume:
                 )
             starts.append(start)
             steps.append(step)
+        valid = None if self.valid is None else self.valid[tuple(slices)]
+        acquisition = self.acquisition
+        if acquisition is not None:
+            n = "kji".index(acquisition.axis)
+            nominal = self.spacing_ijk_mm[2 - n]
+            indices = range(*slices[n].indices(self.shape_kji[n]))
+            first_mm, acquisition = acquisition.positions_mm[indices[0]], acquisition.taken(indices)
+            starts[n] = first_mm / nominal
+            if len(indices) > 1:
+                steps[n] = math.copysign(acquisition.spacing_mm / nominal, indices.step)
         affine = subgrid_affine(self.ijk_to_ras, starts[::-1], steps[::-1])
-        return replace(self, array=self.array[tuple(slices)], ijk_to_ras=affine)
+        taken = replace(self, array=self.array[tuple(slices)], ijk_to_ras=affine, acquisition=acquisition, valid=valid)
+        return taken._even_if_it_is()
+
+    def _even_if_it_is(self) -> Volume:
+        """Without ``acquisition`` where the affine and one thickness say as much."""
+        own = self.acquisition
+        if own is None or not own.is_even or own.shift_ras_mm is not None:
+            return self
+        thickness = self.slice_thickness_mm if own.thickness_mm is None else float(own.thickness_mm.mean())
+        return replace(self, acquisition=None, slice_thickness_mm=thickness)
 
     @property
     def shape_kji(self) -> tuple[int, int, int]:
@@ -154,7 +182,7 @@ class Volume:
 
         Args:
             array: Samples (K, J, I); without ``ijk_to_ras`` they must have this volume's shape.
-            ijk_to_ras: The affine that belongs to ``array``, where it differs from this volume's.
+            ijk_to_ras: The affine that belongs to ``array``, where it differs; slices are then even, all measured.
 
         Raises:
             GeometryError: The shape changed and no affine came with it, so the place would be a guess.
@@ -166,8 +194,8 @@ class Volume:
                     f"The new array has shape {array.shape} and the volume has {self.array.shape} (K, J, I), "
                     "so its place in the patient is unknown. Pass the affine of the new array as ijk_to_ras."
                 )
-            ijk_to_ras = self.ijk_to_ras
-        return replace(self, array=array, ijk_to_ras=ijk_to_ras)
+            return replace(self, array=array)
+        return replace(self, array=array, ijk_to_ras=ijk_to_ras, acquisition=None, valid=None)
 
     def ras_of_ijk(self, points: np.ndarray | Sequence[float]) -> np.ndarray:
         """RAS millimetres of index positions.
@@ -178,7 +206,10 @@ class Volume:
         Returns:
             (..., 3) float64 positions in RAS mm.
         """
-        points = np.asarray(points, dtype=np.float64)
+        points = np.array(points, dtype=np.float64)
+        if own := self.acquisition:
+            n = "ijk".index(own.axis)
+            points[..., n] = own.mm_of(points[..., n]) / self.spacing_ijk_mm[n]
         return np.asarray(points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3])
 
     def reorient(self, orientation: str = "RAS") -> Volume:
@@ -211,8 +242,12 @@ class Volume:
         affine = self.ijk_to_ras.copy()
         affine[:, :3] = self.ijk_to_ras[:, columns]
         # Columns are i, j, k and array dimensions k, j, i
-        array = self.array.transpose([2 - column for column in reversed(columns)])
-        moved = replace(self, array=array, ijk_to_ras=affine)
+        order = [2 - column for column in reversed(columns)]
+        array, valid, acquisition = self.array.transpose(order), self.valid, self.acquisition
+        valid = valid if valid is None else valid.transpose(order)
+        if acquisition is not None:
+            acquisition = replace(acquisition, axis="ijk"[columns.index("ijk".index(acquisition.axis))])
+        moved = replace(self, array=array, ijk_to_ras=affine, acquisition=acquisition, valid=valid)
         return moved[tuple(slice(None, None, -1 if turn else 1) for turn in reversed(turned))]
 
     def geometry_equal(self, other: Grid, tolerance_voxels: float = PLACE_TOLERANCE_VOXELS) -> bool:
@@ -228,6 +263,8 @@ class Volume:
             tolerance_voxels: How far apart two samples may lie, as a share of the spacing.
         """
         if tuple(self.shape_kji) != tuple(other.shape_kji):
+            return False
+        if not same_places(self.acquisition, getattr(other, "acquisition", None), tolerance_voxels):
             return False
         to_voxels = np.linalg.inv(other.ijk_to_ras) @ self.ijk_to_ras - np.eye(4)
         # No sample differs by more than the sum of what its index, the offset and the others' would
@@ -310,6 +347,19 @@ class Volume:
         from .files.bridges import to_nibabel
 
         return to_nibabel(self)
+
+
+def _check_extras(acquisition: Acquisition | None, valid: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    if acquisition is not None and len(acquisition) != shape["kji".index(acquisition.axis)]:
+        raise GeometryError(
+            f"The acquisition has {len(acquisition)} slice positions along {acquisition.axis} and the array has shape "
+            f"{shape} (K, J, I). Give one position a slice."
+        )
+    if valid is not None and (valid.shape != shape or valid.dtype != bool):
+        raise GeometryError(
+            f"The mask of valid samples is {valid.dtype} of shape {valid.shape}; the array of shape {shape} needs one "
+            "of bool of the same shape."
+        )
 
 
 def _slices_of(key: Any) -> list[slice]:

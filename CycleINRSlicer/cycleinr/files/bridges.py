@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..acquisition import check_even
 from ..errors import InputError, RequestError
 from ..volume import Volume
 from .lps import lps_from_ras, ras_from_lps
@@ -38,9 +39,14 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
 
 
 def to_simpleitk(volume: Volume) -> SimpleITK.Image:
-    """A volume as a SimpleITK image with a copy of its samples."""
+    """A volume as a SimpleITK image with a copy of its samples.
+
+    Raises:
+        GeometryError: Its slices are not evenly spaced.
+    """
     import SimpleITK as sitk
 
+    check_even(volume.acquisition, "An image of SimpleITK's")
     array = _storable(volume.array)
     image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
     lps = lps_from_ras(volume.ijk_to_ras)
@@ -68,7 +74,9 @@ def to_nibabel(volume: Volume) -> nibabel.Nifti1Image:
 
     Raises:
         RequestError: nibabel is not installed.
+        GeometryError: Its slices are not evenly spaced.
     """
+    check_even(volume.acquisition, "A NIfTI image")
     try:
         import nibabel
     except ImportError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..acquisition import check_even
 from ..errors import CycleinrError, GeometryError, InputError, OutputError
 from ..volume import Volume
 from . import headers, nifti
@@ -89,8 +90,10 @@ def write_volume(
         "CycleINR_"; NIfTI carries the first 79 characters of them in `descrip`. `sidecar` keeps all of it.
     :param overwrite: replace an existing file.
     :raises OutputError: the format is not supported, the folder is missing or full, or the file exists already.
+    :raises GeometryError: its slices are not evenly spaced.
     """
     path = Path(path)
+    check_even(volume.acquisition, "An image file")
     suffix = image_suffix(path)
     if not suffix:
         raise OutputError(
