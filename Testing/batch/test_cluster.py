@@ -7,7 +7,7 @@ import dask
 import pytest
 from batch.conftest import batch, manifest, unfinished, visible
 from cycleinr.batch.cluster import Cluster, ClusterError
-from cycleinr.batch.events import Advanced, Finished, Lost, Started
+from cycleinr.batch.record import Advanced, Finished, Lost, Started
 from cycleinr.batch.run import Outset
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume

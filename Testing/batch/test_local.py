@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from batch.conftest import batch, manifest, manifest_json, settings, unfinished, visible
 from cycleinr.batch import local
-from cycleinr.batch.events import Advanced, Finished, Lost, Started
 from cycleinr.batch.folder import BatchFolder
+from cycleinr.batch.record import Advanced, Finished, Lost, Started
 from cycleinr.batch.run import Outset
 from cycleinr.errors import OutputError, RequestError
 from cycleinr.files import read_volume

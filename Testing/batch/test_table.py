@@ -2,8 +2,8 @@
 
 import pytest
 from batch.conftest import settings
+from cycleinr.batch.cases import read_table
 from cycleinr.batch.names import safe_name
-from cycleinr.batch.table import read_table
 from cycleinr.errors import InputError, RequestError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -5,10 +5,8 @@ import io
 import sys
 
 import pytest
-from cycleinr.batch.events import Advanced, Finished, Lost, Started
-from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.manifest import write_manifest
-from cycleinr.batch.record import DONE, FAILED, Record
+from cycleinr.batch.folder import BatchFolder, write_manifest
+from cycleinr.batch.record import DONE, FAILED, Advanced, Finished, Lost, Record, Started
 from cycleinr.batch.run import Outset
 from cycleinr.cli.batch import _live_report
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import ClusterError, CycleinrError
 from ..inference.options import Progress
-from .events import Advanced, Event, Finished, Lost, Started
 from .execute import Order, run_case
 from .folder import BatchFolder
-from .record import Record
+from .record import Advanced, Event, Finished, Lost, Record, Started
 
 if TYPE_CHECKING:
     from distributed import Client, Future

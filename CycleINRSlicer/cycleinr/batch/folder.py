@@ -12,26 +12,35 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from .. import __version__
 from ..errors import Cancelled, OutputError, RequestError
 from ..files.atomic import publish
 from .cases import Case
-from .names import STATE, path_inside
+from .names import MANIFEST, STATE, path_inside
 from .ownership import current_marks
-from .record import DONE, Record
+from .record import DONE, FAILED, PENDING, STARTED, Record, timestamp
 from .settings import digest
 
 _LOG = logging.getLogger(__name__)
+
+COLUMNS = tuple(field.name for field in fields(Record))[: [f.name for f in fields(Record)].index("identity")]
+_FORMAT = 1
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_DERIVED = "All results are derived by CycleINR, not acquired. Not for primary diagnosis."
 
 
 class BatchFolder:
@@ -202,3 +211,33 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequence[str]) -> None:
+    """Compose manifest.csv and manifest.json, each written whole.
+
+    :param notes: what was left out.
+    :raises OutputError: they cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(getattr(record, column)) for column in COLUMNS] for record in records)
+    folder.write(folder.root / f"{MANIFEST}.csv", text.getvalue())
+    counts = Counter(record.status for record in records)
+    content = {
+        "format": _FORMAT,
+        "software": "CycleINR",
+        "version": __version__,
+        "written": timestamp(),
+        "derived": _DERIVED,
+        "counts": {status: counts[status] for status in (DONE, FAILED, STARTED, PENDING)},
+        "notes": list(notes),
+        "cases": [record.to_json() for record in records],
+    }
+    folder.write(folder.root / f"{MANIFEST}.json", json.dumps(content, indent=1) + "\n")
+
+
+def _cell(value: object) -> object:
+    """A value as spreadsheets leave it alone: text that begins like a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -16,10 +16,9 @@ from multiprocessing.connection import Connection, wait
 from ..errors import CycleinrError, OutputError, WorkerError
 from ..inference.options import Progress
 from ..threads import usable_cores
-from .events import Advanced, Event, Finished, Lost, Started
 from .execute import Order, run_case
 from .folder import BatchFolder
-from .record import Record
+from .record import Advanced, Event, Finished, Lost, Record, Started
 
 _ATTEMPTS = 2
 _STARTS = 3

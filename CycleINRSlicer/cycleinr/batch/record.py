@@ -1,4 +1,4 @@
-"""What is known about one case: a line of the manifest."""
+"""What is known about one case, a line of the manifest; and what a batch tells while it runs."""
 
 from __future__ import annotations
 
@@ -115,3 +115,39 @@ class Record:
 def timestamp() -> str:
     """Now, in UTC, as ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process has begun with a case; `host` is "" on this computer."""
+
+    output: str
+    pid: int
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """How far a running case is."""
+
+    output: str
+    phase: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A case has ended, well or not."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The process of a case has died; the case is tried once more."""
+
+    output: str
+    reason: str
+
+
+Event = Started | Advanced | Finished | Lost

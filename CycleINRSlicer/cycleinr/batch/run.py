@@ -10,17 +10,14 @@ from pathlib import Path
 from ..errors import RequestError
 from ..jobs import make_folder
 from ..memory import available_memory_bytes, limit_bytes
-from .cases import Case, Wanted, make_cases, wanted_of_rows
+from .cases import Case, Wanted, make_cases, read_table, wanted_of_rows
 from .cluster import Cluster, run_on_cluster
-from .events import Event, Finished, Started
 from .execute import Order
 from .find import find_scans
-from .folder import BatchFolder
+from .folder import BatchFolder, write_manifest
 from .local import run_local
-from .manifest import write_manifest
-from .record import FAILED, PENDING, STARTED, Record
+from .record import FAILED, PENDING, STARTED, Event, Finished, Record, Started
 from .settings import Settings
-from .table import read_table
 
 _MANIFEST_EVERY_S = 10.0
 _MANIFEST_SHARE = 0.02

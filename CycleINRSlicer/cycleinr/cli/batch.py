@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 
 from ..batch.cluster import Cluster
-from ..batch.events import Advanced, Event, Finished, Lost, Started
-from ..batch.record import DONE, Record
+from ..batch.record import DONE, Advanced, Event, Finished, Lost, Record, Started
 from ..batch.run import BatchRequest, Outset, Summary, run_batch
 from ..batch.settings import FORMATS, Settings
 from ..dicom_out.settings import DicomSettings
