@@ -101,7 +101,7 @@ def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
     from cycleinr.inference.models import bundled_weights
     from cycleinr.network.config import Slicing
     from cycleinr.network.weights import load_network
-    from engine import reference_network
+    from network import reference_network
 
     model = load_network(bundled_weights("ct")).requires_grad_(False)
     slicing = Slicing(1.0, 10.0, 5.0).to_tensor()

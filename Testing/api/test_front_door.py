@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from cycleinr.inference import models
-from engine.dicom_maker import OTHER_SERIES, write_series
+from dicom_maker import OTHER_SERIES, write_series
 
 
 def same(result: ci.Result, expected: ci.Result) -> bool:

@@ -14,7 +14,7 @@ from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.record import DONE, FAILED
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
-from engine.dicom_maker import PATIENT
+from dicom_maker import PATIENT
 
 RENAMES = 8
 """Its record (started), image and .json finished, its record (hashes), both published, its record (done), the end."""

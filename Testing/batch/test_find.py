@@ -6,7 +6,7 @@ from cycleinr.batch.cases import Wanted, make_cases
 from cycleinr.batch.find import find_scans
 from cycleinr.batch.names import candidates, safe_name
 from cycleinr.errors import InputError, RequestError
-from engine.dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
+from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from cycleinr.errors import OutputError, RequestError
 from cycleinr.files import read_volume
 from cycleinr.inference.upsample import upsample
 from cycleinr.threads import usable_cores
-from engine.dicom_maker import OTHER_SERIES, PATIENT_ID, SERIES, write_series
+from dicom_maker import OTHER_SERIES, PATIENT_ID, SERIES, write_series
 
 TABLE = """input,output,spacing,ratio,isotropic,axis,thickness,extent,format
 tree/one/a.nii.gz,,,3,,,0,,

@@ -14,7 +14,7 @@ from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.record import DONE, FAILED
 from cycleinr.files import read_volume
 from cycleinr.inference.options import UpsampleOptions
-from dicom.series_sources import write_source
+from dicom_out.series_sources import write_source
 
 NAME = "scan.nii.gz"
 HASH_RATIO = "9142cb7b40945f6ef6350ec5689a92859cfcd69a2869ff62b5bde4f6067e723d"

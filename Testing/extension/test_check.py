@@ -10,7 +10,7 @@ from cycleinr.checks import check_result
 from cycleinr.files import read_volume
 from cycleinr.volume import Volume
 from cycleinr.windows import CT_WINDOWS
-from engine.dicom_maker import PATIENT, pixels_of_slice, write_slice
+from dicom_maker import PATIENT, pixels_of_slice, write_slice
 from slicer_scans import LIMIT_S, MODULE_FILE, filesIn, isAlive, thickNode, volumeNodes
 
 CHECK_CLASSES = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cycleinr.files import read_volume
-from engine.dicom_maker import write_series
+from dicom_maker import write_series
 from faults.conftest import COMMAND, command_line, contents, said_clearly
 
 INJECTION = Path(__file__).with_name("injection.py")

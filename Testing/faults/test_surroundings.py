@@ -14,7 +14,7 @@ from cycleinr.errors import CycleinrError, InputError, ModelError, OutputError
 from cycleinr.files import read_volume
 from cycleinr.inference.options import Progress
 from cycleinr.jobs import Job, run_job
-from dicom.series_sources import write_source
+from dicom_out.series_sources import write_source
 from faults.conftest import COMMAND, command_line, contents, said_clearly
 from places import REPOSITORY
 

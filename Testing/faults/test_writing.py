@@ -9,7 +9,7 @@ from cycleinr.cli.arguments import options
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
 from cycleinr.jobs import Job, run_job
-from dicom.series_sources import write_source
+from dicom_out.series_sources import write_source
 from faults.conftest import contents
 from faults.injection import INJECTOR, disk_full, permission_lost
 

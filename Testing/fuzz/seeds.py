@@ -77,7 +77,7 @@ def _raw_image(folder: Path, suffix: str) -> Seed:
 def _series(folder: Path, encoding: str) -> Seed:
     import pydicom
     import SimpleITK as sitk
-    from engine.dicom_maker import write_series
+    from dicom_maker import write_series
 
     place = write_series(
         folder / f"dicom-{encoding}", len(scan().array), pixels=lambda n: scan().array[n].astype(np.uint16)
@@ -111,7 +111,7 @@ def _series(folder: Path, encoding: str) -> Seed:
 def _enhanced(folder: Path, encoding: str) -> Seed:
     """All slices in one file; those of the compressed one have a rescale each."""
     import pydicom
-    from engine.dicom_maker import frame, write_enhanced
+    from dicom_maker import frame, write_enhanced
 
     place = folder / f"dicom-{encoding}"
     place.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cycleinr.dicom_out import write_dicom_series
-from dicom.series_sources import Scan, scan_of, write_source
+from dicom_out.series_sources import Scan, scan_of, write_source
 
 
 @pytest.fixture(scope="session")

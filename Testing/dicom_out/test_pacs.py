@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from cycleinr.dicom_out import DicomSettings
 from cycleinr.files import read_volume
-from dicom.series_sources import Scan
-from dicom.validators import DICOMWEB, dicomweb_plugin, program
+from dicom_out.series_sources import Scan
+from dicom_out.validators import DICOMWEB, dicomweb_plugin, program
 
 pynetdicom = pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install '.[test]'")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cli.test_command_line import cycleinr
 from cycleinr.errors import RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
@@ -14,7 +15,6 @@ from cycleinr.inference.plan import plan
 from cycleinr.inference.upsample import upsample
 from cycleinr.jobs import Job, run_job
 from cycleinr.volume import Volume
-from engine.test_command_line import cycleinr
 from places import REPOSITORY
 
 

@@ -16,7 +16,7 @@ import pytest
 from cycleinr.errors import CycleinrError
 from cycleinr.files import read_volume
 from cycleinr.files.dicom import series_by_uid, slices_of_files
-from engine.dicom_maker import frame, write_enhanced, write_series
+from dicom_maker import frame, write_enhanced, write_series
 from places import REPOSITORY
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement

@@ -12,7 +12,7 @@ from cycleinr.network.interpolation import cubic_weights
 from cycleinr.network.layers import smooth_pixels
 from cycleinr.network.model import CycleINR
 from cycleinr.network.parameters import Parameters, parameter_shapes
-from engine import reference_network
+from network import reference_network
 
 SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)
 SLICING = Slicing(tau=0.7, anisotropy=5.2, ratio=3.3)

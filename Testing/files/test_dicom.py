@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from cycleinr.errors import GeometryError, InputError
 from cycleinr.files import read_volume
-from engine.dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, pixels_of_slice, write_series, write_slice
+from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, pixels_of_slice, write_series, write_slice
 from pydicom.uid import generate_uid
 
 TILTED_ROWS = [1, 0, 0, 0, 0.8, 0.6]

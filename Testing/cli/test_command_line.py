@@ -16,7 +16,7 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
-from engine.dicom_maker import write_series
+from dicom_maker import write_series
 from places import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100"}

@@ -16,8 +16,8 @@ from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
-from dicom.series_sources import write_source
-from engine.dicom_maker import PATIENT, PATIENT_ID
+from dicom_maker import PATIENT, PATIENT_ID
+from dicom_out.series_sources import write_source
 from places import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100", "CYCLEINR_LOG": "INFO"}

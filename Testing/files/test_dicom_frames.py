@@ -11,7 +11,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, check_job
-from engine.dicom_maker import PATIENT_ID, frame, pixels_of_slice, write_enhanced, write_series
+from dicom_maker import PATIENT_ID, frame, pixels_of_slice, write_enhanced, write_series
 from pydicom.uid import RLELossless
 
 RESCALE = "PixelValueTransformationSequence"

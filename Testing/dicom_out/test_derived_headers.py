@@ -9,8 +9,8 @@ import pydicom
 import pytest
 from cycleinr.dicom_out import DicomSettings, write_dicom_series
 from cycleinr.errors import GeometryError, InputError, RequestError
-from dicom.series_sources import private_block, scan_of, write_source
-from engine.dicom_maker import OTHER_SERIES, PATIENT_ID
+from dicom_maker import OTHER_SERIES, PATIENT_ID
+from dicom_out.series_sources import private_block, scan_of, write_source
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 

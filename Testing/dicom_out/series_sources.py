@@ -11,7 +11,7 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import Result, upsample
 from cycleinr.volume import Volume
-from engine.dicom_maker import write_series
+from dicom_maker import write_series
 from places import REPOSITORY
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid

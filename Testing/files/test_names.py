@@ -10,7 +10,7 @@ import pytest
 from cycleinr.errors import InputError, OutputError
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, sidecar, write_volume
 from cycleinr.volume import Volume
-from engine.dicom_maker import write_series
+from dicom_maker import write_series
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="other systems do not take any bytes as a name"

@@ -19,7 +19,7 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, check_job, run_job
 from cycleinr.noise import slice_sigmas
 from cycleinr.volume import Volume
-from engine.dicom_maker import PATIENT, write_series
+from dicom_maker import PATIENT, write_series
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ["expected_error.nii.gz", "report.html", "report.json", "self_check.nii.gz"]

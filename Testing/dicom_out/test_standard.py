@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 from cycleinr.dicom_out import DicomSettings
-from dicom.series_sources import scan_of, write_source
-from dicom.validators import REQUIRED, program
+from dicom_out.series_sources import scan_of, write_source
+from dicom_out.validators import REQUIRED, program
 
 PACKAGE = "dicom3tools"
 
