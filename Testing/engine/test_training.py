@@ -10,6 +10,7 @@ import torch
 from cycleinr.errors import InputError, ModelError, RequestError
 from cycleinr.inference.models import choose_model
 from cycleinr.network.config import NetworkConfig
+from cycleinr.network.interpolation import linear
 from cycleinr.network.weights import load_network, save_network
 from cycleinr.training.card import model_card
 from cycleinr.training.config import PatchConfig, Source, TrainingConfig, load_config
@@ -149,6 +150,43 @@ def test_soft_profiles_and_uncertain_thickness_change_what_the_network_is_given_
 
     assert all(not torch.equal(box.draw(step).stack, soft.draw(step).stack) for step in range(4))
     assert len({float(t) for pair in told for t in pair[1]}) > len({float(t) for pair in told for t in pair[0]})
+
+
+def test_slices_that_lie_unevenly_are_asked_for_where_they_are():
+    """What lies half-way over a doubled distance has half a position: on a ramp, the stack gives the truth."""
+    patch = PatchConfig(slices=5, pixels=24, queries=8, thin_share=0.0, uneven_share=1.0, whole_ratio_share=1.0)
+    ramp = np.arange(150, dtype=np.float32)[:, None, None] * np.ones((1, 24, 24), np.float32)
+    volumes = [replace(load_sources(SMALL.sources)[0], array=ramp, spacing_kji_mm=(1.0, 9.0, 9.0))]
+    even, uneven = (PatchSampler(volumes, replace(patch, uneven_share=share), 4, seed=3) for share in (0.0, 1.0))
+
+    def gaps(batch):
+        return batch.stack[:, 1:-1, 0, 0].diff(dim=1).abs()
+
+    for step in range(4):
+        batch = uneven.draw(step)
+        inner = (batch.positions >= 1) & (batch.positions <= 3)
+        assert torch.allclose(linear(batch.stack, batch.positions)[inner], batch.truth[inner], atol=1e-4)
+    assert max(float(gaps(uneven.draw(n)).std(dim=1).max()) for n in range(4)) > 1e-3
+    assert max(float(gaps(even.draw(n)).std(dim=1).max()) for n in range(4)) < 1e-4
+
+
+def test_another_scanner_is_sharper_or_softer_and_noisier():
+    patch = PatchConfig(slices=5, pixels=24, queries=4, thin_share=1.0)
+    plain, varied = (
+        PatchSampler(load_sources(SMALL.sources), p, 8, seed=2)
+        for p in (patch, replace(patch, sharpness_jitter=0.2, noise_max=0.02))
+    )
+
+    same = [float((plain._as_another_scanner(rng, block) - block).std()) for rng, block in _blocks()]
+    changed = [float((varied._as_another_scanner(rng, block) - block).std()) for rng, block in _blocks()]
+
+    assert max(same) == 0
+    assert 0 in changed and max(changed) > 0.005
+
+
+def _blocks():
+    block = np.asarray(load_sources(SMALL.sources)[0].array[:20, :24, :24], np.float32) / 1500
+    return [(np.random.default_rng(n), block) for n in range(6)]
 
 
 def test_saved_weights_come_back_with_their_card(tmp_path):

@@ -57,6 +57,9 @@ class PatchConfig:
         softness_max: Largest softness of a slice profile (``profile.SliceProfile``); 0 draws exact boxes only.
         box_share: Share of the thick examples whose profile is an exact box all the same.
         thickness_error: Largest relative error of the thickness that the network is told.
+        uneven_share: Share of the thick examples in which one slice is left out or the spacing changes on the way.
+        sharpness_jitter: Largest share of a pixel's value that its in-plane neighbours give or, at half of it, take.
+        noise_max: Largest standard deviation of noise added to the fine slices, in network values (0.01: 15 HU).
     """
 
     slices: int = 9
@@ -71,12 +74,16 @@ class PatchConfig:
     softness_max: float = 0.0
     box_share: float = 0.3
     thickness_error: float = 0.0
+    uneven_share: float = 0.0
+    sharpness_jitter: float = 0.0
+    noise_max: float = 0.0
 
     def __post_init__(self):
-        shares = ("whole_ratio_share", "thin_share", "native_axis_share", "box_share")
+        shares = ("whole_ratio_share", "thin_share", "native_axis_share", "box_share", "uneven_share")
         sizes = {"slices": (2, 1024), "pixels": (1, 4096), "queries": (1, 4096)}
         ranges = {"ratio_min": (1, 100), "ratio_max": (1, 100), "intensity_jitter": (0, 1), "softness_max": (0, 1)}
-        _check_numbers(self, {**sizes, **ranges, **dict.fromkeys(shares, (0, 1)), "thickness_error": (0, 0.99)})
+        jitters = {"thickness_error": (0, 0.99), "sharpness_jitter": (0, 0.5), "noise_max": (0, 1)}
+        _check_numbers(self, {**sizes, **ranges, **dict.fromkeys(shares, (0, 1)), **jitters})
         if self.ratio_min > self.ratio_max:
             raise RequestError(f"ratio_min is {self.ratio_min}, above ratio_max, which is {self.ratio_max}.")
 

@@ -125,11 +125,11 @@ class PatchSampler:
         fine = np.moveaxis(volume.array, axis, 0)
         across_mm = [s for a, s in enumerate(volume.spacing_kji_mm) if a != axis]
         profile, first = self._profile(rng, thin, fine.shape[0])
-        block = volume.scale.to_network(self._cut(rng, fine, first, profile.n_fine))
+        block = self._as_another_scanner(rng, volume.scale.to_network(self._cut(rng, fine, first, profile.n_fine)))
         stack = acquire(block, profile)
         low, high = math.ceil(profile.centres[0] - 1e-6), math.floor(profile.centres[-1] + 1e-6)
         asked = np.sort(rng.choice(np.arange(low, high + 1), config.queries, replace=high - low < config.queries))
-        positions = ((asked - profile.centres[0]) / profile.spacing).astype(np.float32)
+        positions = np.interp(asked, profile.centres, np.arange(config.slices)).astype(np.float32)
         gain, offset = 1 + config.intensity_jitter * rng.uniform(-1, 1, 2) * [1, 0.5]
         stack, truth, window = (
             np.float32(gain) * part + np.float32(offset - 1) for part in (stack, block[asked], volume.window)
@@ -148,7 +148,8 @@ class PatchSampler:
         """A random profile that fits into ``depth`` fine slices, and the first fine slice of its block."""
         config = self.config
         tau = 0.0 if thin else float(rng.choice([1.0, rng.uniform(0.1, TRAINED_TAU_MAX)]))
-        spans = config.slices - 1 + tau
+        gaps = self._gaps(rng, thin)
+        spans = gaps.sum() + tau
         ratio = rng.uniform(config.ratio_min, min(config.ratio_max, (depth - 2) / spans))
         if rng.random() < config.whole_ratio_share:
             ratio = max(2.0, float(round(ratio))) if round(ratio) * spans <= depth - 2 else max(1.0, math.floor(ratio))
@@ -156,9 +157,34 @@ class PatchSampler:
         margin = max(tau * ratio - 1, 0) / 2
         # Half of the slabs begin on a fine slice's edge, as plain means of slices do; the rest begin anywhere.
         phase = 0.0 if tau == 0 or rng.random() < 0.5 else float(rng.random())
-        centres = margin + phase + ratio * np.arange(config.slices)
+        centres = margin + phase + ratio * np.concatenate([[0.0], np.cumsum(gaps)])
         n_fine = min(depth, math.ceil(centres[-1] + margin + phase) + 1)
         return SliceProfile(n_fine, centres, ratio, tau, softness), int(rng.integers(0, depth - n_fine + 1))
+
+    def _gaps(self, rng: np.random.Generator, thin: bool) -> np.ndarray:
+        """The slices' distances in units of the spacing: a slice is left out, or they grow from some slice on.
+
+        Thin slices stay even: the cycle loss goes from them half-way to the next and back.
+        """
+        gaps = np.ones(self.config.slices - 1)
+        if thin or self.config.uneven_share == 0 or rng.random() >= self.config.uneven_share:
+            return gaps
+        place = int(rng.integers(len(gaps)))
+        if rng.random() < 0.5:
+            gaps[place] = 2.0
+        else:
+            gaps[place:] = rng.uniform(1.0, 2.0)
+        return gaps
+
+    def _as_another_scanner(self, rng: np.random.Generator, block: np.ndarray) -> np.ndarray:
+        """In half of the cases, blur or sharpen within the plane and add noise, up to the configured amounts."""
+        jitter, noise = self.config.sharpness_jitter, self.config.noise_max
+        if jitter == 0 and noise == 0 or rng.random() < 0.5:
+            return block
+        share = np.float32(rng.uniform(-jitter / 2, jitter))
+        for axis in (1, 2):
+            block = (1 - share) * block + share / 2 * (np.roll(block, 1, axis) + np.roll(block, -1, axis))
+        return block + np.float32(rng.uniform(0, noise)) * rng.standard_normal(block.shape, np.float32)
 
     def _softness(self, rng: np.random.Generator, tau: float) -> float:
         """How far a thick slice's profile is from a box; no random number is drawn where it cannot matter."""
