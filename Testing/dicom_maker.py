@@ -1,11 +1,11 @@
-"""Small DICOM series for the tests, with every tag open to change."""
+"""Small DICOM series for the tests, every tag open to change, with the pydicom of Slicer 5.10 (2.4) and 5.12 (3)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from dicom_files import write_file
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -15,12 +15,34 @@ from pydicom.uid import (
     generate_uid,
 )
 
+IS_PYDICOM_2 = pydicom.__version_info__[0] == "2"
 SERIES = generate_uid()
 OTHER_SERIES = generate_uid()
 STUDY = generate_uid()
 PATIENT = "Doe^Jane"
 # Unlike any stretch of a hash or a number, which the searches for it would take for a leak.
 PATIENT_ID = "MRN-4711-X"
+
+
+def write_file(path, data) -> None:
+    """Write a data set with its File Meta Information, complete and checked."""
+    if IS_PYDICOM_2:
+        syntax = data.file_meta.TransferSyntaxUID
+        data.is_little_endian, data.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
+        pydicom.dcmwrite(path, data, write_like_original=False)
+    else:
+        pydicom.dcmwrite(path, data, enforce_file_format=True)
+
+
+def rescaled(data) -> np.ndarray:
+    """The pixels of a data set in real values, by pydicom's own decoding and rescale."""
+    if IS_PYDICOM_2:
+        from pydicom.pixel_data_handlers.util import apply_modality_lut
+
+        return apply_modality_lut(data.pixel_array, data)
+    from pydicom.pixels import apply_rescale
+
+    return apply_rescale(data.pixel_array, data)
 
 
 def pixels_of_slice(n: int, rows: int = 6, columns: int = 5) -> np.ndarray:

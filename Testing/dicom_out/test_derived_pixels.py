@@ -16,7 +16,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.volume import Volume
-from dicom_files import rescaled
+from dicom_maker import rescaled
 from dicom_out.series_sources import acquired_pixels, scan_of, write_source
 
 _SLICER_READS = """

@@ -1,4 +1,4 @@
-"""Check and export requests of Slicer, as the worker reads them, and what every error is called on the way."""
+"""Requests of Slicer, as the worker reads them, fuzzed too, and what every error is called on the way."""
 
 import json
 
@@ -20,16 +20,21 @@ from cycleinr.worker.protocol import (
     MAX_LINE_BYTES,
     CheckRequest,
     ExportRequest,
+    UpsampleRequest,
     VolumeMessage,
+    file_name,
     format_line,
     parse_line,
     parse_request,
     read_sources,
     write_sources,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SCAN = VolumeMessage("in.npy", [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 4.0, 0], [0, 0, 0, 1.0]], "CT", 4.0)
 CHECK = CheckRequest(SCAN, SCAN, UpsampleOptions(Target(ratio=2.0)), "error.npy")
+UPSAMPLE = UpsampleRequest(SCAN, UpsampleOptions(Target(ratio=2.0), device="cpu"), "out.npy")
 EXPORT = ExportRequest(SCAN, "sources.json", "/data/new", {"model": "ct"})
 
 
@@ -110,3 +115,49 @@ def test_every_error_of_the_engine_has_a_name_that_brings_it_back():
     for kind in ours:
         assert type(error_of(kind_of(kind("why")), "why")) is kind
     assert kind_of(KeyError("x")) == "UnexpectedError" and str(error_of("UnexpectedError", "why")) == "why"
+
+
+@pytest.mark.parametrize("name", ["in.npy", "result_12.npy"])
+def test_plain_names_are_taken(name):
+    assert file_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["../in.npy", "/in.npy", "a\\in.npy", ".npy", "in.npz", "C:in.npy", 3, None])
+def test_paths_are_refused(name):
+    with pytest.raises(ProtocolError):
+        file_name(name)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=200))
+def test_fuzzed_lines_are_parsed_or_refused(line):
+    try:
+        assert isinstance(parse_line(line), dict)
+    except ProtocolError as error:
+        assert str(error)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.data())
+def test_fuzzed_requests_are_read_or_refused(data):
+    """A valid request with one value, at any depth, replaced by anything that JSON can say."""
+    message = json.loads(format_line(UPSAMPLE.to_message(7)))
+    holder = message
+    while True:
+        key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else list(range(len(holder)))))
+        if not isinstance(holder[key], (dict, list)) or data.draw(st.booleans()):
+            break
+        holder = holder[key]
+    holder[key] = data.draw(JSON)
+    try:
+        number, request = parse_request(message)
+        assert isinstance(number, int) and isinstance(request, UpsampleRequest)
+    except CycleinrError as error:
+        assert str(error)

@@ -11,20 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.errors import CycleinrError, ProtocolError
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.worker.protocol import (
     MAX_LINE_BYTES,
     UpsampleRequest,
     VolumeMessage,
-    file_name,
     format_line,
-    parse_line,
-    parse_request,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from places import REPOSITORY
 
 AFFINE = np.diag([0.7, 0.7, 4.0, 1.0]).tolist()
@@ -262,49 +256,3 @@ def test_prepare_says_which_devices_there_are(worker):
     worker.say({"id": 1, "do": "prepare"})
     answer = worker.hear()
     assert answer["event"] == "done" and answer["devices"][-1]["name"] == "cpu" and answer["reason"]
-
-
-@pytest.mark.parametrize("name", ["in.npy", "result_12.npy"])
-def test_plain_names_are_taken(name):
-    assert file_name(name) == name
-
-
-@pytest.mark.parametrize("name", ["../in.npy", "/in.npy", "a\\in.npy", ".npy", "in.npz", "C:in.npy", 3, None])
-def test_paths_are_refused(name):
-    with pytest.raises(ProtocolError):
-        file_name(name)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
-    max_leaves=20,
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.binary(max_size=200))
-def test_fuzzed_lines_are_parsed_or_refused(line):
-    try:
-        assert isinstance(parse_line(line), dict)
-    except ProtocolError as error:
-        assert str(error)
-
-
-@settings(max_examples=1000, deadline=None)
-@given(st.data())
-def test_fuzzed_requests_are_read_or_refused(data):
-    """A valid request with one value, at any depth, replaced by anything that JSON can say."""
-    message = json.loads(format_line(REQUEST.to_message(7)))
-    holder = message
-    while True:
-        key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else list(range(len(holder)))))
-        if not isinstance(holder[key], (dict, list)) or data.draw(st.booleans()):
-            break
-        holder = holder[key]
-    holder[key] = data.draw(JSON)
-    try:
-        number, request = parse_request(message)
-        assert isinstance(number, int) and isinstance(request, UpsampleRequest)
-    except CycleinrError as error:
-        assert str(error)
