@@ -43,6 +43,7 @@ class Job:
     :param dicom: how a DICOM series is written.
     :param report: a new folder for a report on the result (see `cycleinr.checks`), None for no report.
     :param window: the report's display window; see `cycleinr.windows.window_for`.
+    :param series, frame: which scan is meant where the input holds several; see `read_volume`.
     """
 
     input: Path
@@ -53,6 +54,8 @@ class Job:
     dicom: DicomSettings = DicomSettings()
     report: Path | None = None
     window: str = "auto"
+    series: str = ""
+    frame: int | None = None
 
     @property
     def writes_dicom(self) -> bool:
@@ -122,7 +125,7 @@ def run_job(
     started = time.monotonic()
     check_job(job)
     report(Progress("Reading", 0.0))
-    volume = read_volume(job.input)
+    volume = read_volume(job.input, job.series, job.frame)
     from .inference.upsample import upsample
 
     stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE))
@@ -224,14 +227,15 @@ def _check_dicom(job: Job) -> None:
         )
     check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
     if job.input.exists():
-        series_files(job.input)
+        series_files(job.input, job.series, job.frame)
 
 
 def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str, ...]:
     from .dicom_out import write_dicom_series
     from .files.dicom import series_files
 
-    written = write_dicom_series(volume, series_files(job.input), job.output, provenance, job.dicom, job.overwrite)
+    files = series_files(job.input, job.series, job.frame)
+    written = write_dicom_series(volume, files, job.output, provenance, job.dicom, job.overwrite)
     if not written.max_error:
         return ()
     return (

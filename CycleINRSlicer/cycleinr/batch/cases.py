@@ -148,6 +148,7 @@ class Case:
     :param settings: what is wanted.
     :param key: hash of the scan's identity, the settings and the weights.
     :param fingerprint: hash of the input files' names, sizes and times of change.
+    :param frame: as in `Found`.
     """
 
     output: str
@@ -157,6 +158,7 @@ class Case:
     settings: Settings
     key: str
     fingerprint: str
+    frame: int | None = None
 
     @property
     def identity(self) -> str:
@@ -245,4 +247,4 @@ def _free_name(one: Wanted, taken: set[str], owned: Mapping[str, str]) -> str:
 def _case(one: Wanted, name: str) -> Case:
     scan, settings = one.scan, one.settings
     key = digest([scan.identity, settings.content, settings.weights_sha256()])
-    return Case(name, scan.input, scan.place, scan.series, settings, key, scan.fingerprint())
+    return Case(name, scan.input, scan.place, scan.series, settings, key, scan.fingerprint(), scan.frame)

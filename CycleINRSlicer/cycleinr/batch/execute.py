@@ -102,7 +102,9 @@ def _compute(folder: BatchFolder, case: Case, record: Record, report: Callable[[
         staged = place / target.name
         format = "image" if image_suffix(target) else "dicom"
         check = part(staged, REPORT) if case.settings.report else None
-        job = Job(case.input, staged, case.settings.options, format, dicom=case.settings.dicom, report=check)
+        job = Job(
+            case.input, staged, case.settings.options, format, dicom=case.settings.dicom, report=check, frame=case.frame
+        )
         result = run_job(job, report)
         record = replace(_made(record, result), marks=marks_of(staged))
         folder.check_current()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import image_suffix
-from ..files.dicom import SeriesFiles, looks_like_dicom, series_by_uid
-from ..grid import MIN_SLICES
+from ..files.dicom_header import looks_like_dicom
+from ..files.dicom_series import Series, series_of_files
 from .names import STATE
 
 _DETACHED = (".nhdr", ".mhd")
@@ -32,6 +32,7 @@ class Found:
     :param series: neutral name of the DICOM series, "" for image files; see `neutral_name`.
     :param stem: the result's name without its ending; holds nothing of a DICOM header.
     :param files: everything that the scan is read from.
+    :param frame: which of the volumes in `input` it is, counted from 1; None where `input` says it all.
     """
 
     input: Path
@@ -39,6 +40,7 @@ class Found:
     series: str
     stem: str
     files: tuple[Path, ...]
+    frame: int | None = None
 
     @property
     def identity(self) -> str:
@@ -120,16 +122,18 @@ def _at(path: Path, notes: list[str]) -> Iterator[Found]:
 def _in_folder(folder: Path, names: list[str], notes: list[str]) -> Iterator[Found]:
     files = [folder / name for name in names]
     yield from (_image(file) for file in files if image_suffix(file) and file.is_file())
-    series, damaged = series_by_uid([file for file in files if file.is_file() and not image_suffix(file)])
-    for number, one in enumerate(sorted(series, key=lambda s: s.uid), 1):
-        if one.is_ct_or_mr and (one.multi_frame or len(one.files) >= MIN_SLICES):
-            yield _series(folder, one.uid, one.files)
+    listing = series_of_files([file for file in files if file.is_file() and not image_suffix(file)])
+    for number, one in enumerate(listing.series, 1):
+        # One whose frames are damaged fails when it is read, with the reason
+        if not one.problem or (one.is_multi_frame and one.slices[0].frame is None):
+            yield _series(folder, one)
         else:
-            why = f"fewer than {MIN_SLICES} slices" if one.is_ct_or_mr else "neither CT nor MR"
-            notes.append(f"Left out in {folder}: series {number} of {len(series)}, {len(one.files)} images, {why}.")
-    if damaged and not series:
+            how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
+            notes.append(f"Left out in {folder}: {how_many}, {one.problem}.")
+    notes += [f"In {folder}: {note}" for note in listing.notes]
+    if listing.damaged and not listing.series:
         # Read as a folder, it fails with a message that names the damaged file.
-        yield Found(folder, folder, "damaged", "series-damaged", tuple(damaged))
+        yield Found(folder, folder, "damaged", "series-damaged", tuple(file for file, _ in listing.damaged))
 
 
 def _image(path: Path) -> Found:
@@ -141,11 +145,12 @@ def _image(path: Path) -> Found:
 
 def _series_of_file(path: Path) -> Found:
     siblings = sorted(file for file in path.parent.iterdir() if file.is_file() and not file.name.startswith("."))
-    series, _ = series_by_uid(siblings)
-    own: SeriesFiles | None = next((one for one in series if path in one.files), None)
-    return _series(path.parent, own.uid, own.files) if own else Found(path, path, "damaged", "series-damaged", (path,))
+    own = next((one for one in series_of_files(siblings).series if path in one.files), None)
+    return _series(path.parent, own) if own else Found(path, path, "damaged", "series-damaged", (path,))
 
 
-def _series(folder: Path, uid: str, files: tuple[Path, ...]) -> Found:
-    name = neutral_name(uid)
-    return Found(files[0], folder, name, name, files)
+def _series(folder: Path, one: Series) -> Found:
+    phase = one.name.rpartition(".")[2] if one.parts > 1 else ""
+    name = neutral_name(one.uid) + (f".{phase}" if phase else "")
+    frame = int(phase) if phase and one.is_multi_frame else None
+    return Found(one.files[0], folder, name, name, tuple(one.files), frame)

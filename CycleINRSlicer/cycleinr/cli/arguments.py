@@ -16,6 +16,19 @@ from ..memory import DEFAULT_LIMIT_BYTES
 Input = Annotated[
     Path, typer.Argument(help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, a DICOM folder, or one file of a DICOM series.")
 ]
+Series = Annotated[
+    str,
+    typer.Option(
+        "--series",
+        metavar="NUMBER",
+        help="Of several DICOM series, the one with this number, as cycleinr info lists them; by default the only one "
+        "that can be made finer, or the only one with slices 2 mm or more apart.",
+    ),
+]
+Frame = Annotated[
+    int | None,
+    typer.Option("--frame", metavar="N", help="Of several volumes (phases, echoes, time points), the N-th from 1."),
+]
 Spacing = Annotated[
     float | None, typer.Option("--spacing", help="Distance between the centres of the new slices, in mm.")
 ]

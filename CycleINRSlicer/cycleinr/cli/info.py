@@ -18,11 +18,13 @@ def info_command(
     model: arguments.Model = "auto",
     extent: arguments.Extent = "centres",
     memory_limit: arguments.MemoryLimit = None,
+    series: arguments.Series = "",
+    frame: arguments.Frame = None,
 ) -> None:
     """Show a scan's geometry; with --spacing, --ratio or --isotropic also the result's size, memory and time."""
     from ..files import read_volume
 
-    volume = read_volume(input)
+    volume = read_volume(input, series, frame)
     print("\n".join(describe_volume(volume)))
     if spacing is not None or ratio is not None or isotropic:
         wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, memory=memory_limit)

@@ -37,6 +37,8 @@ def upsample_command(
     report: arguments.Report = None,
     window: arguments.Window = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result or report.")] = False,
+    series: arguments.Series = "",
+    frame: arguments.Frame = None,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print progress as one JSON object per line.")
     ] = False,
@@ -48,7 +50,8 @@ def upsample_command(
     wanted = arguments.options(
         spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices
     )
-    job = Job(input, output, wanted, format, overwrite, DicomSettings(deterministic_uids, compress), report, window)
+    dicom = DicomSettings(deterministic_uids, compress)
+    job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame)
     # Before the progress bar, so that a refusal stands alone.
     check_job(job)
     with progress_report(json_progress) as progress:

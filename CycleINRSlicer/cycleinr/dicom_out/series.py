@@ -157,7 +157,9 @@ def _third_image_type(source: SourceSeries) -> str:
 
 def _pixels(data: pydicom.Dataset, volume: Volume, source: SourceSeries, storage: Storage) -> None:
     _, data.Rows, data.Columns = volume.shape_kji
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    # How the source is shown; values are the same for both kinds of grey
+    kinds = {s.photometric for s in source.slices}
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, kinds.pop() if len(kinds) == 1 else "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
     data.PixelRepresentation = int(storage.signed)
     # MR Image Storage has no rescale of its own; where none is needed, none is written, as scanners do.

@@ -25,25 +25,29 @@ __all__ = [
 ]
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
+def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
     """Read a scan from an image file, a DICOM folder, or any one file of a DICOM series.
 
-    :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd; a folder that holds one DICOM series; or one DICOM file,
-        which stands for its whole series among the files of its folder.
-    :returns: the volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only.
+    :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd; a folder with DICOM series, searched with its subfolders, or
+        its DICOMDIR; or one DICOM file, which stands for its whole series among the files of its folder.
+    :param series: the number of the DICOM series that is meant, as the message that asks for it lists them; "" where
+        only one can be meant.
+    :param frame: which volume of a series or an image that holds several, counted from 1.
+    :returns: the volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only; `notes` say what was left
+        out.
     :raises InputError: missing, damaged, of another format, or no single 3-D volume.
     :raises GeometryError: sheared, or DICOM slices that are not evenly stacked.
     :raises OutOfMemoryError: it does not fit into the memory.
     """
-    return _found(path, header_only=False)
+    return _found(path, False, series, frame)
 
 
-def read_header(path: str | os.PathLike[str]) -> Volume:
+def read_header(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
     """What the headers say of a scan: as `read_volume`, but with zeros that take no memory for voxels."""
-    return _found(path, header_only=True)
+    return _found(path, True, series, frame)
 
 
-def _found(name: str | os.PathLike[str], header_only: bool) -> Volume:
+def _found(name: str | os.PathLike[str], header_only: bool, series: str, frame: int | None) -> Volume:
     path = Path(name)
     check_scan_name(path)
     # pathlib would raise for a name that is too long.
@@ -53,24 +57,24 @@ def _found(name: str | os.PathLike[str], header_only: bool) -> Volume:
     if not path.is_dir() and not path.is_file():
         raise InputError(f"{path} is a pipe or a device, and no file. Save the scan as a file first.")
     try:
-        return _read(path, header_only)
+        return _read(path, header_only, series, frame)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}). Check its permissions and the disk.") from error
 
 
 def is_dicom(path: str | Path) -> bool:
     """Whether `read_volume` would read this path as a DICOM series."""
-    from .dicom import looks_like_dicom
+    from .dicom_header import looks_like_dicom
 
     path = Path(path)
     return path.is_dir() or (path.is_file() and not image_suffix(path) and looks_like_dicom(path))
 
 
-def _read(path: Path, header_only: bool) -> Volume:
+def _read(path: Path, header_only: bool, series: str, frame: int | None) -> Volume:
     from .dicom import read_dicom
 
     if is_dicom(path):
-        return read_dicom(path, header_only)
+        return read_dicom(path, header_only, series, frame)
     if image_suffix(path):
         return read_image(path, header_only)
     raise InputError(

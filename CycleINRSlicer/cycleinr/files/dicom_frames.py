@@ -13,24 +13,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .dicom_header import opened, quiet, read_header
+from .dicom_header import opened, quiet, read_header, telling_value
 from .dicom_slices import SliceHeader
 
 if TYPE_CHECKING:
     import pydicom
-
-ENHANCED_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
-)
 
 _GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 _POSITION = ("PlanePositionSequence", "ImagePositionPatient", 3)
 _ORIENTATION = ("PlaneOrientationSequence", "ImageOrientationPatient", 6)
 _PIXEL_SPACING = ("PixelMeasuresSequence", "PixelSpacing", 2)
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence")
+_TELLING = (
+    ("EchoTime", "MREchoSequence", "EffectiveEchoTime"),
+    ("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
+    ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
+    ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
+    ("InversionTime", "MRModifierSequence", "InversionTimes"),
+    ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("NominalPercentageOfCardiacPhase", "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    *(("ImageType", sequence, "FrameType") for sequence in _FRAME_TYPES),
+)
+"""Where a frame says what may tell it from another one at the same place, by the name that single slices use."""
 
 
 def frames_of(header: SliceHeader) -> list[SliceHeader]:
@@ -70,6 +74,9 @@ class _Frame:
                 return items[0].get(keyword)
         return None
 
+    def telling(self, sequence: str, keyword: str):
+        return telling_value(self.value(sequence, keyword))
+
     def numbers(self, sequence: str, keyword: str, count: int) -> np.ndarray | None:
         value = self.value(sequence, keyword)
         array = np.asarray([] if value is None else value, dtype=np.float64)
@@ -101,6 +108,7 @@ class _Frame:
             thickness_mm=None if thickness is None else float(thickness),
             slope=1.0 if slope is None else float(slope),
             intercept=0.0 if intercept is None else float(intercept),
+            tells={key: told for key, *where in _TELLING if (told := self.telling(*where)) is not None},
         )
 
 
@@ -112,16 +120,18 @@ def read_frames(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
     alike = len({(s.slope, s.intercept) for s in ordered}) == 1
     result = np.empty((len(ordered), *ordered[0].rows_columns), dtype)
     for path in dict.fromkeys(s.path for s in ordered):
-        pixels = _rescaled(path, dtype) if alike else _stored(path)
+        # GDCM takes one rescale for all frames, and turns around what is shown bright where it is low
+        by_gdcm = alike and ordered[0].photometric != "MONOCHROME1"
+        pixels = _rescaled(path, dtype) if by_gdcm else _stored(path)
         pixels = pixels.reshape(-1, *ordered[0].rows_columns)
         for k, s in enumerate(ordered):
             if s.path == path:
-                result[k] = pixels[s.frame] if alike else pixels[s.frame] * s.slope + s.intercept
+                result[k] = pixels[s.frame] if by_gdcm else pixels[s.frame] * s.slope + s.intercept
     return result
 
 
 def _rescaled(path: Path, dtype: type) -> np.ndarray:
-    """By GDCM, which knows most compressions, and takes one rescale for all frames."""
+    """By GDCM, which knows most compressions."""
     import SimpleITK as sitk
 
     kind = sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32

@@ -1,7 +1,8 @@
 """DICOM headers through pydicom: without a word on the console, and with no more memory than the file has bytes.
 
 pydicom warns of values that break the standard and prints them, patients' data included, and it takes the memory that
-an element claims before it finds that the file ends earlier.
+an element claims before it finds that the file ends earlier. GDCM takes memory for what a file's elements say, and then
+reads. What one file says about its slice is a `SliceHeader`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,58 @@ from __future__ import annotations
 import io
 import logging
 import os
+import struct
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from ..errors import InputError
+from .dicom_slices import SliceHeader
+from .names import check_scan_name
 
 if TYPE_CHECKING:
     import pydicom
 
 UNKNOWN = "unknown"
+ENHANCED_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
+)
+DISC_CATALOGUE = "1.2.840.10008.1.3.10"
+"""Media Storage Directory Storage, the class of a DICOMDIR."""
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+TELLING = (
+    *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "DiffusionBValue"),
+    *("InversionTime", "TriggerTime", "NominalPercentageOfCardiacPhase", "ImageType", "KVP"),
+    *("AcquisitionTime", "ContentTime", "InstanceNumber"),
+)
+"""What may tell images at one place of a series from each other: phases, echoes, repetitions."""
+
+_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber"),
+    *("SliceThickness", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
+    *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
+    *("RescaleIntercept", "RescaleSlope", *TELLING),
+]
+# CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
+_SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
+_WORDS_IN_IMAGE_TYPE = 8
+_LETTERS_IN_A_WORD = 16
+
+_UNDEFINED = 0xFFFFFFFF
+_LONG_FORMS = (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"UN")
+_ITEM, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_PIXEL_DATA = (0x7FE0, 0x0010)
 
 _MODALITIES = {
     "AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CFM", "CR", "CT", "CTPROTOCOL", "DG", "DMS", "DOC", "DX", "ECG", "EEG",
@@ -30,6 +73,11 @@ _MODALITIES = {
     "OPR", "ST", "TH", "VF", "VL",
 }  # fmt: skip
 """DICOM PS3.3, C.7.3.1.1.1, with the retired ones."""
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+"""Whether low values are shown bright or dark; what the values are in HU or MR units is the same for both."""
+
+_BRIGHT = b"MONOCHROME1"
 
 _PHOTOMETRIC = {
     "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
@@ -88,11 +136,223 @@ def read_header(path: Path, attributes: Sequence[str | int]) -> pydicom.Dataset:
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(attributes))
 
 
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file has the DICOM mark, or a name that DICOM files have."""
+    return has_mark(path) or path.suffix.lower() in DICOM_SUFFIXES
+
+
+def has_mark(path: Path) -> bool:
+    """Whether a file has the mark of DICOM files."""
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def slice_header(path: Path) -> SliceHeader | None:
+    """Header of one image, None if the object has no image with a place in the patient.
+
+    :raises InputError: the file is damaged, or of a name that GDCM cannot open.
+    """
+    check_scan_name(path)
+    try:
+        with quiet():
+            return _image_header(path)
+    except (InputError, PermissionError):
+        raise
+    # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
+    except Exception as error:
+        raise damaged(path) from error
+
+
+def _image_header(path: Path) -> SliceHeader | None:
+    import pydicom
+
+    with opened(path) as file:
+        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        syntax = data.file_meta.TransferSyntaxUID
+        # A deflated file's elements have no places in it.
+        if not syntax.is_deflated and _is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
+            raise undecodable(path)
+    sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+    if "LOCALIZER" in (data.get("ImageType") or []):
+        return _scout_header(path, data)
+    frames = int(data.get("NumberOfFrames") or 1)
+    if sop_class in ENHANCED_CLASSES or frames > 1:
+        return _header(path, data, frames) if data.get("Rows") else None
+    header = _header(path, data)
+    complete = header.series_uid and header.position_lps_mm is not None and min(header.rows_columns) > 0
+    if not complete and sop_class in _SLICE_CLASSES:
+        raise damaged(path)
+    return header if complete else None
+
+
+def _scout_header(path: Path, data: pydicom.Dataset) -> SliceHeader:
+    """Nothing of where it lies, which may be nowhere."""
+    import pydicom
+
+    told = pydicom.Dataset()
+    for keyword in ("Modality", "SeriesInstanceUID", "SeriesNumber"):
+        if keyword in data:
+            told.add(data[keyword])
+    return replace(_header(path, told), is_scout=True)
+
+
+def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> SliceHeader:
+    def numbers(key: str, count: int) -> np.ndarray | None:
+        value = data.get(key)
+        if value is None or value == "":
+            return None
+        array = np.asarray(value, dtype=np.float64)
+        if array.shape != (count,) or not np.isfinite(array).all():
+            raise damaged(path)
+        return array
+
+    orientation = numbers("ImageOrientationPatient", 6)
+    pixel = numbers("PixelSpacing", 2)
+    position = numbers("ImagePositionPatient", 3)
+    placed = position is not None and orientation is not None and pixel is not None
+    if placed and (pixel.min() <= 0 or not np.allclose(_lengths(orientation), 1, atol=1e-2)):
+        raise damaged(path)
+    thickness = data.get("SliceThickness")
+    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    return SliceHeader(
+        path=path,
+        series_uid=str(data.get("SeriesInstanceUID") or ""),
+        series_number=str(data.get("SeriesNumber") or "without number"),
+        modality=modality_of(data),
+        position_lps_mm=position if placed else None,
+        along_row_lps=orientation[:3] / _lengths(orientation)[0] if placed else None,
+        along_column_lps=orientation[3:] / _lengths(orientation)[1] if placed else None,
+        pixel_mm=(float(pixel[0]), float(pixel[1])) if placed else None,
+        rows_columns=(int(data.get("Rows") or 0), int(data.get("Columns") or 0)),
+        thickness_mm=None if thickness in (None, "") else float(thickness),
+        slope=1.0 if slope in (None, "") else float(slope),
+        intercept=0.0 if intercept in (None, "") else float(intercept),
+        allocated_bits=int(data.get("BitsAllocated") or 16),
+        samples_per_pixel=int(data.get("SamplesPerPixel") or 1),
+        photometric=photometric_of(data),
+        frames=frames,
+        uid=str(data.get("SOPInstanceUID") or ""),
+        tells={keyword: found for keyword in TELLING if (found := telling_value(data.get(keyword))) is not None},
+    )
+
+
+def telling_value(value: object) -> float | str | tuple[str, ...] | None:
+    """The value of one of `TELLING` as something to compare, sort and show; None where there is none.
+
+    Times of day become seconds since midnight. Of texts only words as the standard's are let through.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, str)):
+        words = [str(word) for word in value][:_WORDS_IN_IMAGE_TYPE]
+        return tuple(word if len(word) <= _LETTERS_IN_A_WORD and word.isascii() else UNKNOWN for word in words)
+    return seconds_of_day(str(value)) if is_time(value) else _number_or_none(value)
+
+
+def is_time(value: object) -> bool:
+    """Whether a value is a time of day (HHMMSS.FFFFFF), which pydicom hands out as text."""
+    return isinstance(value, str) and len(value.partition(".")[0]) == 6 and value.replace(".", "", 1).isdigit()
+
+
+def seconds_of_day(text: str) -> float:
+    """Seconds since midnight of a time of day, HHMMSS.FFFFFF."""
+    return int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:])
+
+
+def _number_or_none(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def damaged(path: Path) -> InputError:
+    """What to raise for a header that makes no sense."""
+    return InputError(
+        f"The header of {path.name} is damaged or incomplete. Export the series again, or remove that file."
+    )
+
+
+def undecodable(path: Path) -> InputError:
+    """What to raise for pixels that cannot be decoded."""
+    return InputError(
+        f"The pixels of {path.name} cannot be decoded: the file is truncated or damaged, or its compression is not "
+        "supported. Export the series again, uncompressed if possible."
+    )
+
+
+@contextmanager
+def with_plain_grey(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Copies, in a temporary folder, of files whose low values are shown bright (MONOCHROME1), said to be shown dark.
+
+    GDCM as ITK has it turns their values around; what the rescale makes of the stored values is what they mean.
+    """
+    import pydicom
+
+    with tempfile.TemporaryDirectory(prefix="cycleinr-dicom-") as folder:
+        copies = []
+        for n, path in enumerate(paths):
+            content = bytearray(path.read_bytes())
+            with quiet(), opened(path) as file:
+                data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
+                at = data.get_item("PhotometricInterpretation").value_tell
+            if content[at : at + len(_BRIGHT)] != _BRIGHT:
+                raise undecodable(path)
+            content[at : at + len(_BRIGHT)] = b"MONOCHROME2"
+            copies.append(Path(folder, f"{n}.dcm"))
+            copies[-1].write_bytes(content)
+        yield copies
+
+
 class _WithinFile(io.BufferedReader):
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > 0:
             size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
         return super().read(size)
+
+
+def _is_truncated(file: BinaryIO, little_endian: bool, compressed: bool) -> bool:
+    """Whether the pixels, or what stands before them, end after the end of the file.
+
+    :param file: at the element that holds the pixels (7FE0,0010), or behind the last element if there is none.
+    :param little_endian, compressed: what the transfer syntax says. Compressed files whose elements come without
+        their types, which the standard rules out (PS3.5, A.4), count as truncated: GDCM finds wrong lengths there.
+    """
+    start, size = file.tell(), os.fstat(file.fileno()).st_size
+    if start > size:
+        return True
+    order = "<" if little_endian else ">"
+    head = file.read(12)
+    if len(head) < 12 or struct.unpack_from(f"{order}2H", head) != _PIXEL_DATA:
+        return False
+    long_form = head[4:6] in _LONG_FORMS
+    if compressed and not long_form:
+        return True
+    length = struct.unpack_from(f"{order}I", head, 8 if long_form else 4)[0]
+    start += 12 if long_form else 8
+    if length != _UNDEFINED:
+        return start + length > size
+    return _fragments_are_truncated(file, start, size, order)
+
+
+def _fragments_are_truncated(file: BinaryIO, start: int, size: int, order: str) -> bool:
+    """Compressed pixels are a list of items, each with its length (DICOM PS3.5, A.4)."""
+    while True:
+        file.seek(start)
+        head = file.read(8)
+        if len(head) < 8:
+            return True
+        group, element, length = struct.unpack(f"{order}2HI", head)
+        if (group, element) == _END:
+            return False
+        start += 8 + length
+        if (group, element) != _ITEM or start > size:
+            return True
+
+
+def _lengths(orientation: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(orientation.reshape(2, 3), axis=1)
 
 
 def _known(value: object, words: set[str]) -> str:

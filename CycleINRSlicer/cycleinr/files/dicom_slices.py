@@ -6,7 +6,8 @@ Positions and orientations here are in LPS mm, as DICOM gives them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -38,6 +39,9 @@ class SliceHeader:
     :param allocated_bits: Bits Allocated (0028,0100).
     :param frames: Number of Frames (0028,0008) of an enhanced image; None for a file that is one slice.
     :param frame: which of them this is.
+    :param is_scout: an overview image to plan a scan on; it may lack all that places it.
+    :param uid: SOP Instance UID (0008,0018).
+    :param tells: what may tell it from another image at the same place, by DICOM keyword; see `dicom_header.TELLING`.
     """
 
     path: Path
@@ -57,6 +61,9 @@ class SliceHeader:
     photometric: str
     frames: int | None = None
     frame: int | None = None
+    is_scout: bool = False
+    uid: str = ""
+    tells: Mapping[str, float | str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def normal_lps(self) -> np.ndarray:

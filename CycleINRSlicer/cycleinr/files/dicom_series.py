@@ -1,0 +1,350 @@
+"""Which DICOM series lie in a folder, on a disc or beside a file, what tells them apart, and which one is meant.
+
+Folders are searched with their subfolders, as discs have them; a DICOMDIR stands for the folder that it lies in. Exact
+copies of an image count once. Images at the same place under one Series Instance UID are phases, echoes or repetitions:
+each of these is a series of its own here. Messages name files and series numbers, never anything about the patient.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..grid import MIN_SLICES
+from ..volume import MODALITIES
+from .dicom_frames import frames_of
+from .dicom_header import DICOM_SUFFIXES, GREY, has_mark, slice_header
+from .dicom_phases import heights_mm, phases, stacks, without_copies
+from .dicom_slices import SliceHeader
+
+THICK_MM = 2.0
+"""Of several series, the only one with slices so far apart is the one that can be meant."""
+
+_MOST_FILES = 200_000
+_FEW = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Images that form one volume, or would if they were sound.
+
+    :param name: what a user calls it by: its Series Number (0020,0011); followed by a dot and a count where several
+        have that number, or where it is one of several phases.
+    :param slices: without scouts and copies; the frames of an enhanced image are slices.
+    :param part: what tells it from the other phases of its series, in words; "" if there are none.
+    :param parts: how many phases there are.
+    :param problem: why it cannot be made finer; "" if it perhaps can.
+    """
+
+    name: str
+    slices: tuple[SliceHeader, ...]
+    part: str = ""
+    parts: int = 1
+    problem: str = ""
+
+    @property
+    def uid(self) -> str:
+        """Series Instance UID (0020,000E)."""
+        return self.slices[0].series_uid
+
+    @property
+    def modality(self) -> str:
+        return self.slices[0].modality
+
+    @property
+    def files(self) -> list[Path]:
+        return list(dict.fromkeys(s.path for s in self.slices))
+
+    @property
+    def is_multi_frame(self) -> bool:
+        return self.slices[0].frames is not None
+
+    @property
+    def spacing_mm(self) -> float | None:
+        """Usual distance between slices that follow each other; None where it is not known."""
+        if len(self.slices) < 2 or any(s.position_lps_mm is None for s in self.slices):
+            return None
+        return float(np.median(np.diff(np.sort(heights_mm(self.slices)))))
+
+    @property
+    def orientation(self) -> str:
+        """What slices at right angles to the patient's axes are called; "" where they are not placed."""
+        if self.slices[0].position_lps_mm is None:
+            return ""
+        normal = np.abs(self.slices[0].normal_lps)
+        plane = ("sagittal", "coronal", "axial")[int(normal.argmax())]
+        return plane if normal.max() > 0.99 else f"oblique {plane}"
+
+    def __str__(self) -> str:
+        spacing = self.spacing_mm
+        return ", ".join(
+            text
+            for text in (
+                f"series {self.name}: {len(self.slices)} {self.modality} image{'s' if len(self.slices) != 1 else ''}",
+                self.orientation,
+                "" if spacing is None else f"{spacing:.3g} mm apart",
+                self.part,
+                f"for example {self.slices[0].path.name}",
+            )
+            if text
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All series that were found.
+
+    :param series: by number.
+    :param notes: what was left out or dropped, a sentence each.
+    :param damaged: files that cannot be read, and why.
+    :param file: the one file that the series stand for; it means the phase that it belongs to.
+    """
+
+    series: tuple[Series, ...]
+    notes: tuple[str, ...] = ()
+    damaged: tuple[tuple[Path, InputError], ...] = ()
+    file: Path | None = None
+
+    @property
+    def possible(self) -> list[Series]:
+        return [one for one in self.series if not one.problem]
+
+    def check_damage(self, chosen: Series) -> None:
+        """:raises InputError: a damaged file lies beside the files of the series, so it may be one of them."""
+        folders = {file.parent for file in chosen.files}
+        for path, error in self.damaged:
+            if path.parent in folders:
+                raise error
+
+
+def series_at(path: Path) -> Listing:
+    """The series that a folder, a DICOMDIR or one file of a series stands for.
+
+    :raises InputError: there is none; or the file is none of a series.
+    """
+    if path.is_dir() or _is_catalogue(path):
+        folder = path if path.is_dir() else path.parent
+        listing = series_of_files(files_below(folder))
+        if not listing.series:
+            for _, error in listing.damaged:
+                raise error
+            left_out = f" {' '.join(listing.notes)}" if listing.notes else ""
+            raise InputError(f"There are no DICOM images of a CT or MR series in {folder}.{left_out} Check the path.")
+        return listing
+    wanted = slice_header(path)
+    if wanted is None or wanted.is_scout:
+        raise InputError(
+            f"{path.name} is a scout, or a DICOM object without an image that has a place in the patient. "
+            "Give a CT or MR slice of the scan itself."
+        )
+    return replace(series_of_files(_files_in(path.parent), wanted.series_uid), file=path)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files of a folder and its subfolders in order; hidden ones are left out, links to folders not followed.
+
+    :raises InputError: there are so many that the folder cannot be meant.
+    """
+    found: list[Path] = []
+    for here, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        found += [Path(here, name) for name in sorted(names) if not name.startswith(".")]
+        if len(found) > _MOST_FILES:
+            raise InputError(f"{folder} holds more than {_MOST_FILES} files. Give the folder of the scan itself.")
+    return [file for file in found if file.is_file()]
+
+
+def series_of_files(files: Sequence[Path], of_series: str | None = None) -> Listing:
+    """The series among some files.
+
+    :param of_series: Series Instance UID of the only one that is wanted.
+    """
+    headers: list[SliceHeader] = []
+    damaged = [(file, _no_dicom(file)) for file in _should_be_dicom(files)]
+    for file in files:
+        try:
+            header = slice_header(file) if has_mark(file) else None
+        except InputError as error:
+            damaged.append((file, error))
+            continue
+        except OSError as error:
+            text = f"{file.name} cannot be opened ({error.strerror}). Check its permissions and the disk."
+            damaged.append((file, InputError(text)))
+            continue
+        if header is not None and of_series in (None, header.series_uid):
+            headers.append(header)
+    scouts = [header for header in headers if header.is_scout]
+    notes = [f"{len(scouts)} scout image{'s were' if len(scouts) > 1 else ' was'} left out."] if scouts else []
+    by_uid: dict[str, list[SliceHeader]] = {}
+    for header in headers:
+        if not header.is_scout:
+            by_uid.setdefault(header.series_uid, []).append(header)
+    volumes = [_volumes_of(slices, notes) for slices in by_uid.values()]
+    return Listing(tuple(_named(volumes)), tuple(notes), tuple(damaged))
+
+
+def choose(listing: Listing, name: str = "", frame: int | None = None, where: str = "The folder") -> Series:
+    """The series that is meant.
+
+    :param name: as `Series.name`; "" for the only one that can be made finer, or the only one with thick slices.
+    :param frame: which of its phases, counted from 1; None where it has one.
+    :raises InputError: there is no such series, none or several can be meant; or a file beside it is damaged.
+    """
+    found = phases_of(listing, name, where)
+    if frame is None and listing.file is not None:
+        # A copy that was dropped belongs to none
+        found = [one for one in found if listing.file in one.files] or found
+    if len(found) > 1 and frame is None:
+        raise InputError(
+            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes "
+            f"({_listed(found, _as_phase)}). Choose one with --frame N, or take all of "
+            "them with --all-frames."
+        )
+    if frame is not None and not 1 <= frame <= len(found):
+        raise InputError(f"There is no frame {frame}: the series has {len(found)}. Give a number from 1.")
+    return found[frame - 1 if frame is not None else 0]
+
+
+def phases_of(listing: Listing, name: str = "", where: str = "The folder") -> list[Series]:
+    """All phases of the series that is meant, in order; one where it is a single volume. As `choose`."""
+    found = _phases_named(listing, name) if name else _only_phases(listing, where)
+    listing.check_damage(found[0])
+    return found
+
+
+def notes_on(listing: Listing, chosen: Series) -> tuple[str, ...]:
+    """What a reader of the chosen series should know: what else there was."""
+    others = [one for one in listing.series if one.uid != chosen.uid]
+    if not others:
+        return listing.notes
+    text = _listed(others, lambda one: f"{one.name}{f' ({one.problem})' if one.problem else ''}")
+    return (*listing.notes, f"Series {chosen.name} was taken; left out: {text}.")
+
+
+def _phases_named(listing: Listing, name: str) -> list[Series]:
+    exact = [one for one in listing.series if one.name == name]
+    found = exact or [one for one in listing.series if one.name.startswith(f"{name}.")]
+    if not found or len({one.uid for one in found}) > 1:
+        wrong = f"Several series have the number {name}" if found else f"There is no series {name}"
+        raise InputError(f"{wrong}. Give the number of one of these: {_listed(found or listing.series)}.")
+    return found
+
+
+def _only_phases(listing: Listing, where: str) -> list[Series]:
+    """The phases of the only series that can be meant."""
+    grey = [one for one in listing.series if one.modality in MODALITIES] or listing.series
+    candidates = listing.possible or grey
+    uids = dict.fromkeys(one.uid for one in candidates)
+    if len(uids) > 1:
+        thick = {one.uid for one in candidates if (one.spacing_mm or 0.0) >= THICK_MM}
+        uids = dict.fromkeys(thick) if len(thick) == 1 else uids
+    if len(uids) > 1:
+        raise InputError(
+            f"{where} holds {len(uids)} DICOM series that can be meant ({_listed(candidates)}). Choose one by its "
+            f"number, for example --series {candidates[0].name}, or give one file of it."
+        )
+    return [one for one in candidates if one.uid in uids]
+
+
+def _listed(series: Iterable[Series], text=str) -> str:
+    texts = [text(one) for one in series]
+    more = f"; and {len(texts) - _FEW} more" if len(texts) > _FEW else ""
+    return "; ".join(texts[:_FEW]) + more
+
+
+def _as_phase(one: Series) -> str:
+    return f"{one.name}: {one.part}, {len(one.slices)} {one.orientation} images"
+
+
+def _named(volumes: Sequence[Sequence[Series]]) -> Iterator[Series]:
+    """All series by number, each with the name that is its own."""
+
+    def order(one: Sequence[Series]) -> tuple:
+        first = one[0].slices[0]
+        number = first.series_number
+        known = number.lstrip("-").isdigit()
+        times = [s.tells.get("AcquisitionTime", 0.0) for s in one[0].slices]
+        return not known, int(number) if known else 0, min(map(str, times)), str(first.path)
+
+    def base(one: Sequence[Series]) -> str:
+        number = one[0].slices[0].series_number
+        return number if number.lstrip("-").isdigit() else "0"
+
+    how_many, seen = Counter(base(one) for one in volumes), Counter[str]()
+    for own_phases in sorted(volumes, key=order):
+        own = base(own_phases)
+        seen[own] += 1
+        name = f"{own}.{seen[own]}" if how_many[own] > 1 else own
+        for n, one in enumerate(own_phases, 1):
+            yield replace(one, name=f"{name}.{n}" if len(own_phases) > 1 else name, parts=len(own_phases))
+
+
+def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:
+    """What one Series Instance UID holds: one volume, or several phases."""
+    try:
+        slices = [one for s in slices for one in (frames_of(s) if s.frames is not None else [s])]
+    except InputError as error:
+        return [Series("", tuple(slices), problem=str(error))]
+    parallel = stacks(slices)
+    found: list[tuple[str, list[SliceHeader]]] = []
+    for each in parallel:
+        kept = without_copies(each)
+        if len(kept) < len(each):
+            number = slices[0].series_number
+            notes.append(f"{len(each) - len(kept)} exact copies of images of series {number} were dropped.")
+        stack = f"stack {len(found) + 1}" if len(parallel) > 1 else ""
+        found += [(", ".join(filter(None, (stack, part))), own) for part, own in phases(kept)]
+    return [Series("", tuple(own), part, problem=_problem_of(own)) for part, own in found]
+
+
+def _problem_of(slices: Sequence[SliceHeader]) -> str:
+    if slices[0].modality not in MODALITIES:
+        return f"{slices[0].modality} is neither CT nor MR"
+    if any(s.samples_per_pixel != 1 or s.photometric not in GREY for s in slices):
+        return f"its pixels are of kind {slices[0].photometric}, not grey"
+    return f"fewer than {MIN_SLICES} slices" if len(slices) < MIN_SLICES else ""
+
+
+def _is_catalogue(path: Path) -> bool:
+    return path.name.upper() == "DICOMDIR" and has_mark(path)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+
+
+def _should_be_dicom(files: Sequence[Path]) -> Iterator[Path]:
+    """Files that are named like the DICOM files beside them, and are none."""
+    by_folder: dict[Path, list[Path]] = {}
+    for file in files:
+        by_folder.setdefault(file.parent, []).append(file)
+    for own in by_folder.values():
+        marked = {file for file in own if has_mark(file)}
+        suffixes = {_kind_of_suffix(file) for file in marked}
+        for file in own:
+            if file not in marked and (
+                file.suffix.lower() in DICOM_SUFFIXES or (_kind_of_suffix(file) in suffixes and _is_binary(file))
+            ):
+                yield file
+
+
+def _no_dicom(path: Path) -> InputError:
+    return InputError(f"{path.name} is empty, damaged or no DICOM file. Export the series again, or remove that file.")
+
+
+def _is_binary(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(512)
+    return not start or b"\0" in start
+
+
+def _kind_of_suffix(path: Path) -> str:
+    # Slices are often numbered in place of a suffix, as in IM.0001 or in UIDs.
+    suffix = path.suffix.lower()
+    return "number" if suffix[1:].isdigit() else suffix
