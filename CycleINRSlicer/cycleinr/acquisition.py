@@ -68,8 +68,9 @@ class Acquisition:
         positions_mm: (n,) float64, rising: slice centres along the through-plane axis, relative to the first slice.
         thickness_mm: (n,) slice thicknesses, or None where they are unknown or ``Volume.slice_thickness_mm`` is that of
             all slices.
-        shift_ras_mm: (n, 3) by which each slice was moved within its plane when the scan was read, so that the volume
-            is rectangular (gantry tilt); None for none. For provenance: the samples are where the volume says.
+        shift_ras_mm: (n, 3) from the middle slice's field of view to each slice's, within their planes, which was taken
+            out of the grid when the scan was read, so that the volume is rectangular (gantry tilt); None for none. For
+            provenance: the samples are where the volume says.
         axis: The volume's axis "i", "j" or "k" that the slices are stacked along.
 
     Raises:

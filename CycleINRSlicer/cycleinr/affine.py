@@ -85,9 +85,15 @@ def check_affine(affine: np.ndarray) -> None:
         degrees = math.degrees(math.acos(min(1.0, cosines.max())))
         raise GeometryError(
             f"Axes {'ijk'[a]} and {'ijk'[b]} meet at {degrees:.2f} degrees instead of 90: the volume is sheared, "
-            "as a tilted CT gantry or an affine registration leaves it. "
+            "as an affine registration leaves it. "
             "Resample it to a rectangular grid first (in 3D Slicer: Resample Scalar/Vector/DWI Volume)."
         )
+
+
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether two axes of a sound 4x4 affine are not perpendicular."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0).clip(1e-300)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
 def _mm(values: np.ndarray) -> str:

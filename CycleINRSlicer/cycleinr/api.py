@@ -42,7 +42,7 @@ def read(path: str | PathLike[str]) -> Volume:
 
     Raises:
         InputError: Missing, damaged, of another format, or no single 3-D volume.
-        GeometryError: Sheared, or DICOM slices that are not evenly stacked.
+        GeometryError: Sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
         OutOfMemoryError: It does not fit into the memory.
     """
     return read_volume(path)

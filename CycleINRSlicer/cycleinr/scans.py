@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
-from .affine import check_affine
 from .errors import GeometryError, InputError, RequestError
 from .files import read_volume
 from .files.bridges import check_size
+from .straighten import rectangular
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
         check_size("The array", array.shape)
         raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
     matrix = _matrix_of(affine)
-    volume = Volume(array if axes == "kji" else array.T, matrix)
+    volume = rectangular(array if axes == "kji" else array.T, matrix)
     _check_not_transposed(volume, array.shape, axes)
     return volume
 
@@ -91,7 +91,6 @@ def _matrix_of(affine: npt.ArrayLike) -> np.ndarray:
         raise GeometryError(
             f"The affine is {_text_of(affine)}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."
         ) from error
-    check_affine(matrix)
     return matrix
 
 

@@ -236,7 +236,7 @@ class TestNibabel:
         with pytest.raises(InputError, match="perhaps a time series"):
             Volume.from_nibabel(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)))
         with pytest.raises(GeometryError, match="sheared"):
-            sheared = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+            sheared = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])
             Volume.from_nibabel(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), sheared))
 
 

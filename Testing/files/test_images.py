@@ -7,6 +7,7 @@ import os
 import struct
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -117,19 +118,39 @@ class TestReading:
         with pytest.raises(InputError, match="2-D image of 4 x 5 pixels"):
             read_volume(written_by_itk(tmp_path / "a.mha", (4, 5)))
 
-    def test_a_sheared_nifti_is_refused_with_the_remedy(self, tmp_path):
-        path = nifti_with_sform(tmp_path / "a.nii", [[1, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])
-        with pytest.raises(GeometryError, match="not perpendicular.*Resample"):
-            read_volume(path)
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+    @pytest.mark.parametrize("codes", [(0, 2), (1, 1)])
+    def test_a_nifti_of_a_tilted_gantry_is_straightened(self, tmp_path, suffix, codes):
+        sheared = np.array([[-0.5, 0, 0, 10], [0, 0.5, 1.0, 20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
+        array = np.arange(5 * 6 * 4, dtype=np.int16).reshape(5, 6, 4)
+        image = nibabel.Nifti1Image(array, sheared)
+        image.set_sform(sheared, codes[1])
+        image.set_qform(sheared, codes[0], strip_shears=True)
+        nibabel.save(image, tmp_path / f"a{suffix}")
+        volume = read_volume(tmp_path / f"a{suffix}")
+        assert volume.shape_kji == (4, 12, 5) and volume.notes == ("Gantry tilt of 11.3 degrees removed.",)
+        np.testing.assert_allclose(volume.ijk_to_ras[:3, :3], np.diag([-0.5, 0.5, 5]), atol=1e-6)
+        for k in range(4):
+            place = sheared @ (1, 2, k, 1)
+            i, j, at = np.rint(np.linalg.solve(volume.ijk_to_ras, place))[:3].astype(int)
+            assert at == k and volume.array[k, j, i] == array[1, 2, k]
+        assert volume.valid.sum() == array.size
 
-    def test_a_sheared_nrrd_is_refused_with_the_angle(self, tmp_path):
+    def test_a_sheared_nrrd_is_straightened_along_whichever_axis_leans(self, tmp_path):
         path = tmp_path / "a.nrrd"
         path.write_bytes(
-            b"NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: 2 2 2\n"
-            b"space directions: (1,0,0) (0,1,0) (0,1,3)\nendian: little\nencoding: raw\nspace origin: (0,0,0)\n\n"
-            + bytes(8)
+            b"NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: 2 3 2\n"
+            b"space directions: (1,0,0) (1,4,0) (0,0,1)\nendian: little\nencoding: raw\nspace origin: (0,0,0)\n\n"
+            + bytes(range(12))
         )
-        with pytest.raises(GeometryError, match="j and k meet at .* degrees"):
+        volume = read_volume(path)
+        assert volume.shape_kji == (2, 3, 4) and volume.acquisition.axis == "j"
+        np.testing.assert_array_equal(volume.array[1], [[6, 7, 0, 0], [0, 8, 9, 0], [0, 0, 10, 11]])
+        np.testing.assert_allclose(volume.spacing_ijk_mm, (1, 4, 1))
+
+    def test_a_volume_that_leans_every_way_is_refused_with_the_remedy(self, tmp_path):
+        path = nifti_with_sform(tmp_path / "a.nii", [[1, 0.2, 0.5, 0], [0, 1, 0.5, 0], [0, 0.3, 3, 0], [0, 0, 0, 1]])
+        with pytest.raises(GeometryError, match="meet at .* degrees.*Resample"):
             read_volume(path)
 
     def test_a_missing_file_is_named(self, tmp_path):

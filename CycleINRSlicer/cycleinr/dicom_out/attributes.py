@@ -102,6 +102,9 @@ def taken_over(source: SourceSeries) -> pydicom.Dataset:
     for keyword in (*MAY_BE_EMPTY, *MAY_BE_EMPTY_PER_MODALITY[modality]):
         if keyword not in result:
             setattr(result, keyword, None)
+    if not source.stack.sideways.is_straight:
+        # The new stack is straight, and readers that look for a tilt must not shear it again.
+        result.pop("GantryDetectorTilt", None)
     _note_lossy_compression(headers, result)
     return result
 

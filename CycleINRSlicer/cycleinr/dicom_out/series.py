@@ -67,10 +67,11 @@ class Made:
             if storage.max_error
             else ""
         )
+        reading = f" {said['reading']}" if "reading" in said else ""
         text = (
             f"{self.statement} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed from "
             f"the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice profile: "
-            f"{said['slice_profile'].rstrip('.')}).{rounding} CycleINR {said['version']}, {self.weights}."
+            f"{said['slice_profile'].rstrip('.')}).{reading}{rounding} CycleINR {said['version']}, {self.weights}."
         )
         return _ascii(text)[:_SHORT_TEXT]
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import GeometryError, InputError
 from ..files.dicom import slices_of_files
 from ..files.dicom_header import quiet, read_header
-from ..files.dicom_slices import SliceHeader, stack
+from ..files.dicom_slices import SliceHeader, Stack, stack
 from ..volume import Volume
 from .attributes import ALL_READ
 
@@ -32,14 +32,22 @@ _NEAREST = 4
 class SourceSeries:
     """One acquired series.
 
-    :param slices: place and kind of each slice, in order of rising k.
+    :param stack: its slices in order of rising k, and the volume that they fill.
     :param headers: the attributes that a derived series needs, in the same order.
-    :param ijk_to_ras: 4x4, mm.
     """
 
-    slices: list[SliceHeader]
+    stack: Stack
     headers: list[pydicom.Dataset]
-    ijk_to_ras: np.ndarray
+
+    @property
+    def slices(self) -> list[SliceHeader]:
+        """Place and kind of each slice, in order of rising k."""
+        return self.stack.slices
+
+    @property
+    def spacing_mm(self) -> float:
+        """Distance between slices; the commonest where it changes."""
+        return float(np.linalg.norm(self.stack.ijk_to_ras[:3, 2]))
 
     @property
     def modality(self) -> str:
@@ -68,10 +76,16 @@ class SourceSeries:
         """Distinct (slope, intercept) of the slices."""
         return sorted({(s.slope, s.intercept) for s in self.slices})
 
+    @property
+    def _places_k(self) -> np.ndarray:
+        """Where the slices lie, in spacings."""
+        own = self.stack.acquisition
+        return np.arange(len(self.headers)) if own is None else own.positions_mm / self.spacing_mm
+
     def nearest(self, centre_ras: np.ndarray) -> list[pydicom.Dataset]:
         """Headers of the acquired slices nearest to a point, in order of rising k."""
-        k = (np.linalg.inv(self.ijk_to_ras) @ np.append(centre_ras, 1.0))[2]
-        ranked = np.argsort(np.abs(np.arange(len(self.headers)) - k), kind="stable")
+        k = (np.linalg.inv(self.stack.ijk_to_ras) @ np.append(centre_ras, 1.0))[2]
+        ranked = np.argsort(np.abs(self._places_k - k), kind="stable")
         return [self.headers[n] for n in sorted(ranked[:_NEAREST])]
 
     def check_place(self, volume: Volume) -> None:
@@ -80,9 +94,9 @@ class SourceSeries:
         :raises GeometryError: its centre lies outside, so it was computed from another scan, or was moved.
         """
         middle = volume.ras_of_ijk((np.array(volume.shape_kji[::-1]) - 1) / 2)
-        index = (np.linalg.inv(self.ijk_to_ras) @ np.append(middle, 1.0))[:3]
-        rows, columns = self.slices[0].rows_columns
-        if (index < -1).any() or (index > (columns, rows, len(self.slices))).any():
+        index = (np.linalg.inv(self.stack.ijk_to_ras) @ np.append(middle, 1.0))[:3]
+        _, rows, columns = self.stack.shape_kji
+        if (index < -1).any() or (index > (columns, rows, self._places_k[-1] + 1)).any():
             raise GeometryError(
                 "The volume's centre lies outside the DICOM series that it is to be added to: it was computed from "
                 "another scan, or it was moved. Give the files of the series that it was computed from."
@@ -100,11 +114,11 @@ def read_source(files: Sequence[Path]) -> SourceSeries:
 
     :param files: all files of one series, in any order.
     :raises InputError: a file is missing or damaged, the files are of several series, or they are multi-frame.
-    :raises GeometryError: the slices do not form one rectangular stack.
+    :raises GeometryError: as `read_dicom`.
     """
-    ordered, ijk_to_ras = stack(slices_of_files(files))
+    found = stack(slices_of_files(files))
     with quiet():
-        return SourceSeries(ordered, [_read_header(s.path) for s in ordered], ijk_to_ras)
+        return SourceSeries(found, [_read_header(s.path) for s in found.slices])
 
 
 def _read_header(path: Path) -> pydicom.Dataset:

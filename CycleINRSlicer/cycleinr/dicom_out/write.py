@@ -67,7 +67,7 @@ def write_dicom_series(
     :returns: what was written, and the largest rounding error.
     :raises InputError: the source's headers are damaged, or of several series, patients or studies; or the volume
         holds values that are no finite numbers.
-    :raises GeometryError: the source is no rectangular stack, or the volume lies elsewhere.
+    :raises GeometryError: the source is no stack of slices, or the volume lies elsewhere.
     :raises RequestError: `provenance` is incomplete.
     :raises OutputError: the folder holds something else, or cannot be written.
     """
@@ -153,10 +153,9 @@ def _thickness(volume: Volume, source: SourceSeries, spacing_mm: float) -> float
     from ..files.dicom_slices import thickness_of
 
     acquired_mm = thickness_of(source.slices)
-    acquired_spacing_mm = float(np.linalg.norm(source.ijk_to_ras[:3, 2]))
     if acquired_mm is None:
         return spacing_mm
-    return acquired_mm if np.isclose(spacing_mm, acquired_spacing_mm, rtol=1e-4) else min(acquired_mm, spacing_mm)
+    return acquired_mm if np.isclose(spacing_mm, source.spacing_mm, rtol=1e-4) else min(acquired_mm, spacing_mm)
 
 
 def _save(data: pydicom.Dataset, path: Path, compress: bool) -> None:

@@ -36,7 +36,7 @@ def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | Non
     :returns: the volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only; `notes` say what was left
         out.
     :raises InputError: missing, damaged, of another format, or no single 3-D volume.
-    :raises GeometryError: sheared, or DICOM slices that are not evenly stacked.
+    :raises GeometryError: sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
     :raises OutOfMemoryError: it does not fit into the memory.
     """
     return _found(path, False, series, frame)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..acquisition import check_even
 from ..errors import InputError, RequestError
+from ..straighten import rectangular
 from ..volume import Volume
 from .lps import lps_from_ras, ras_from_lps
 
@@ -24,7 +25,7 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
 
     Raises:
         InputError: No 3-D image, or several values a voxel.
-        GeometryError: Its axes are not perpendicular.
+        GeometryError: Its axes are not perpendicular, otherwise than by a tilted gantry.
     """
     import SimpleITK as sitk
 
@@ -35,7 +36,7 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
         )
     check_size("The image", image.GetSize())
     array = sitk.GetArrayFromImage(image)
-    return Volume(array.reshape(array.shape[-3:]), ras_from_lps(index_to_lps(image)))
+    return rectangular(array.reshape(array.shape[-3:]), ras_from_lps(index_to_lps(image)))
 
 
 def to_simpleitk(volume: Volume) -> SimpleITK.Image:
@@ -62,11 +63,11 @@ def from_nibabel(image: nibabel.spatialimages.SpatialImage) -> Volume:
 
     Raises:
         InputError: No 3-D image, or values that are no intensities.
-        GeometryError: Its axes are not perpendicular.
+        GeometryError: Its axes are not perpendicular, otherwise than by a tilted gantry.
     """
     check_size("The image", image.shape)
     array = np.asanyarray(image.dataobj)
-    return Volume(array.reshape(array.shape[:3]).T, np.asarray(image.affine))
+    return rectangular(array.reshape(array.shape[:3]).T, np.asarray(image.affine))
 
 
 def to_nibabel(volume: Volume) -> nibabel.Nifti1Image:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..straighten import straightened
 from ..volume import MODALITIES, Volume
 from .dicom_frames import read_frames
 from .dicom_header import GREY, has_mark, slice_header, undecodable, with_plain_grey
@@ -31,9 +32,10 @@ def read_dicom(path: Path, header_only: bool = False, series: str = "", frame: i
         objects that are no images are left out.
     :param series, frame: which one is meant where several can be; see `dicom_series.choose`.
     :returns: (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are
-        whole numbers, and are float32 otherwise. `notes` say what was left out.
+        whole numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where
+        no slice lies. `notes` say what was left out or corrected.
     :raises InputError: no series, several that can be meant, a damaged file, or images that are no CT or MR slices.
-    :raises GeometryError: the slices do not form one rectangular stack.
+    :raises GeometryError: the slices are not parallel, lie in the same place, or are stacked as no gantry does it.
     :raises OutOfMemoryError: the series does not fit into the memory.
     """
     listing = series_at(Path(path))
@@ -45,17 +47,23 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
     _check_kind(chosen.slices)
     if chosen.is_multi_frame and chosen.slices[0].frame is None:
         raise InputError(chosen.problem)
-    ordered, ijk_to_ras = stack(list(chosen.slices))
-    first = ordered[0]
-    shape = len(ordered), *first.rows_columns
+    found = stack(list(chosen.slices))
+    first = found.slices[0]
+    if header_only:
+        array, valid = unread(found.shape_kji, _type_of(found.slices)), None
+    else:
+        array = _pixels_of(found.slices)
+        array, valid = straightened(array, found.sideways, array.min())
     return Volume(
-        unread(shape, _type_of(ordered)) if header_only else _pixels_of(ordered),
-        ijk_to_ras,
+        array,
+        found.ijk_to_ras,
         modality=first.modality,
-        slice_thickness_mm=thickness_of(ordered),
+        slice_thickness_mm=thickness_of(found.slices),
         # The series description may hold anything that was typed at the scanner, so it stays out of the name.
         name=f"{first.modality} series {first.series_number if chosen.parts == 1 else chosen.name}",
-        notes=notes_on(listing, chosen),
+        notes=notes_on(listing, chosen) + found.notes,
+        acquisition=found.acquisition,
+        valid=valid,
     )
 
 
@@ -141,6 +149,8 @@ def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
+    # It warns of slices that are not even, with the path of its own source
+    reader.SetGlobalWarningDisplay(False)
     reader.SetImageIO(_DECODER)
     # Left alone, the reader would cut the values of all slices to the type that the first one needs.
     reader.SetOutputPixelType(sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32)

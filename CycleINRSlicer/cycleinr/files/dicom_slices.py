@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from ..affine import SHEAR_TOLERANCE
+from ..acquisition import Acquisition, FittedPositions, fit_positions
 from ..errors import GeometryError, InputError
+from ..straighten import STRAIGHT_DEGREES, Sideways, sideways_of
 from .lps import ras_from_lps
 
-SPACING_TOLERANCE_SHARE = 0.01
-SPACING_TOLERANCE_MM = 0.05
 SAME_POSITION_MM = 0.01
 ORIENTATION_TOLERANCE = 1e-3
 PIXEL_SPACING_TOLERANCE_SHARE = 1e-3
@@ -72,29 +71,80 @@ class SliceHeader:
         return normal / np.linalg.norm(normal)
 
 
-def stack(slices: list[SliceHeader]) -> tuple[list[SliceHeader], np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """The slices of one series in order, and the rectangular volume that they fill.
+
+    :param slices: in order of rising k.
+    :param ijk_to_ras: 4x4, mm, of the volume.
+    :param shape_kji: the volume's samples, more than the slices' own where they lie sideways of each other.
+    :param acquisition: where the slices lie, if not evenly, or by how much each was moved within its plane; else None.
+    :param sideways: how far each lies beside the middle one.
+    :param notes: what was taken to be otherwise than the headers say, a sentence each.
+    """
+
+    slices: list[SliceHeader]
+    ijk_to_ras: np.ndarray
+    shape_kji: tuple[int, int, int]
+    acquisition: Acquisition | None
+    sideways: Sideways
+    notes: tuple[str, ...]
+
+
+def stack(slices: list[SliceHeader]) -> Stack:
     """Sort slices along their normal and derive the volume's geometry from their positions.
 
     The distance between slices comes from the positions, because Slice Thickness and Spacing Between Slices are often
-    wrong or missing.
+    wrong or missing. A stack that leans less than headers round stays as it is.
 
     :param slices: all slices of one series, in any order, with position, orientation and pixel spacing.
-    :returns: the slices in order of rising k, and the 4x4 ijk_to_ras in mm.
     :raises InputError: the slices differ in size or pixel spacing.
-    :raises GeometryError: one slice, differing orientation, doubled or missing positions, or a tilted gantry.
+    :raises GeometryError: one slice, differing orientation, doubled positions, or a stack that no gantry makes.
     """
     _check_alike(slices)
-    normal = slices[0].normal_lps
-    ordered = sorted(slices, key=lambda s: float(s.position_lps_mm @ normal))
-    positions = np.array([s.position_lps_mm for s in ordered])
-    _check_positions(positions, normal)
-    first = ordered[0]
+    first = slices[0]
+    # Columns: along the rising column index, along the rising row index, along the normal
+    axes = np.column_stack([first.along_row_lps, first.along_column_lps, first.normal_lps])
+    ordered = sorted(slices, key=lambda s: float(s.position_lps_mm @ axes[:, 2]))
+    places = np.array([s.position_lps_mm for s in ordered]) @ axes
+    _check_positions(places[:, 2])
+    fitted = fit_positions(places[:, 2], _differing_thickness(ordered))
+    sideways = sideways_of(places[:, 1::-1], places[:, 2], first.pixel_mm)
+    start, shape_ji = sideways.grid(first.rows_columns)
     lps = np.eye(4)
-    lps[:3, 0] = first.along_row_lps * first.pixel_mm[1]
-    lps[:3, 1] = first.along_column_lps * first.pixel_mm[0]
-    lps[:3, 2] = (positions[-1] - positions[0]) / (len(ordered) - 1)
-    lps[:3, 3] = positions[0]
-    return ordered, ras_from_lps(lps)
+    lps[:3, :3] = axes * (first.pixel_mm[1], first.pixel_mm[0], fitted.spacing_mm)
+    middle = len(ordered) // 2
+    if sideways.is_straight and sideways.degrees <= STRAIGHT_DEGREES:
+        way = places[-1] - places[0]
+        lps[:3, 2] += axes[:, :2] @ way[:2] / way[2] * fitted.spacing_mm
+        middle = 0
+    corner = [*(places[middle, :2] + start[::-1] * first.pixel_mm[::-1]), fitted.first_mm]
+    lps[:3, 3] = np.linalg.solve(axes.T, corner)
+    return Stack(
+        ordered,
+        ras_from_lps(lps),
+        (len(ordered), *shape_ji),
+        _acquisition(fitted, sideways, axes),
+        sideways,
+        tuple(note for note in (fitted.note, sideways.note(first.modality)) if note),
+    )
+
+
+def _acquisition(fitted: FittedPositions, sideways: Sideways, axes: np.ndarray) -> Acquisition | None:
+    """Where the slices lie, with the moves that make the volume rectangular."""
+    if sideways.is_straight:
+        return fitted.acquisition
+    moved_ras_mm = sideways.shift_ji_mm @ axes[:, 1::-1].T @ ras_from_lps(np.eye(4))[:3, :3]
+    even = Acquisition(fitted.spacing_mm * np.arange(len(moved_ras_mm)))
+    return replace(fitted.acquisition or even, shift_ras_mm=moved_ras_mm)
+
+
+def _differing_thickness(slices: list[SliceHeader]) -> np.ndarray | None:
+    """Thickness of each slice in mm where they differ; None where they are all alike, or one says nothing."""
+    each = [s.thickness_mm for s in slices]
+    if any(mm is None or not math.isfinite(mm) or mm <= 0 for mm in each) or len(set(each)) == 1:
+        return None
+    return np.array(each)
 
 
 def thickness_of(slices: list[SliceHeader]) -> float | None:
@@ -132,53 +182,14 @@ def _check_alike(slices: list[SliceHeader]) -> None:
             )
 
 
-def _check_positions(positions: np.ndarray, normal: np.ndarray) -> None:
-    """:param positions: (slices, 3) LPS mm, sorted along the normal."""
-    along = positions @ normal
-    gaps = np.diff(along)
-    doubled = int(np.count_nonzero(gaps < SAME_POSITION_MM))
-    if doubled:
-        place = int(np.argmax(gaps < SAME_POSITION_MM))
+def _check_positions(along_mm: np.ndarray) -> None:
+    """:param along_mm: (slices,) positions along the normal, sorted."""
+    doubled = np.diff(along_mm) < SAME_POSITION_MM
+    if doubled.any():
         raise GeometryError(
-            f"{doubled} of {len(along)} slices lie where another slice lies already (the first at position "
-            f"{place + 2} of the stack), as when copies, several echoes or time points share a series. "
-            "Keep one image per position."
-        )
-    usual = float(np.median(gaps))
-    tolerance = max(SPACING_TOLERANCE_SHARE * usual, SPACING_TOLERANCE_MM)
-    worst = int(np.abs(gaps - usual).argmax())
-    if abs(gaps[worst] - usual) > tolerance:
-        missing = round(gaps[worst] / usual) - 1
-        cause = (
-            f"{missing} {'slice seems' if missing == 1 else 'slices seem'} to be missing there. Export the series again"
-            if missing >= 1 and abs(gaps[worst] - (missing + 1) * usual) <= (missing + 1) * tolerance
-            else "the spacing is irregular. Resample the series to even spacing"
-        )
-        raise GeometryError(
-            f"The gap between slices {worst + 1} and {worst + 2} of {len(along)} is {gaps[worst]:.3f} mm, and "
-            f"{usual:.3f} mm elsewhere: {cause} first."
-        )
-    _check_straight(positions, normal, tolerance)
-
-
-def _check_straight(positions: np.ndarray, normal: np.ndarray, tolerance: float) -> None:
-    way = positions[-1] - positions[0]
-    height = float(way @ normal)
-    sideways = way - height * normal
-    shear = float(np.linalg.norm(sideways)) / height
-    if shear > SHEAR_TOLERANCE:
-        raise GeometryError(
-            f"The slices are stacked at {math.degrees(math.atan(shear)):.2f} degrees to their normal: the CT gantry "
-            "was tilted, so the volume is sheared. Resample it to a rectangular grid first; in 3D Slicer, load it with "
-            "the DICOM module and 'Acquisition geometry regularization', then Data, transform column, Harden transform."
-        )
-    steps = np.arange(len(positions))[:, None] / (len(positions) - 1)
-    off = np.linalg.norm(positions - (positions[0] + steps * way), axis=1)
-    worst = int(off.argmax())
-    if off[worst] > 2 * tolerance:
-        raise GeometryError(
-            f"Slice {worst + 1} of {len(positions)} lies {off[worst]:.3f} mm off the line through the others. "
-            "Remove the images that do not belong, or resample the series to a rectangular grid first."
+            f"{np.count_nonzero(doubled)} of {len(along_mm)} slices lie where another slice lies already (the first at "
+            f"position {int(np.argmax(doubled)) + 2} of the stack), as when copies, several echoes or time points "
+            "share a series. Keep one image per position."
         )
 
 

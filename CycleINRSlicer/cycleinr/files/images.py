@@ -13,6 +13,7 @@ import numpy as np
 
 from ..acquisition import check_even
 from ..errors import CycleinrError, GeometryError, InputError, OutputError
+from ..straighten import rectangular
 from ..volume import Volume
 from . import headers, nifti
 from .atomic import check_target, publish, staging_folder
@@ -52,7 +53,7 @@ def read_image(path: Path, header_only: bool = False) -> Volume:
     A NIfTI file without qform and sform is placed as ITK and 3D Slicer place it.
 
     :raises InputError: the file is damaged, or is no 3-D image with one value per voxel.
-    :raises GeometryError: the image is sheared or its axes are degenerate.
+    :raises GeometryError: the image is sheared otherwise than by a tilted gantry, or its axes are degenerate.
     :raises OutOfMemoryError: it does not fit into the memory.
     """
     import SimpleITK as sitk
@@ -64,7 +65,8 @@ def read_image(path: Path, header_only: bool = False) -> Volume:
         raise InputError(f"{path.name} is damaged: {damage}. Copy or export the file again.")
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
-    with nifti.alone(path) if suffix in _NIFTI else nullcontext(path) as named:
+    sheared = nifti.sheared_affine(path) if suffix in _NIFTI else None
+    with nifti.alone(path, placed=sheared is None) if suffix in _NIFTI else nullcontext(path) as named:
         reader.SetFileName(str(named))
         try:
             reader.ReadImageInformation()
@@ -77,7 +79,8 @@ def read_image(path: Path, header_only: bool = False) -> Volume:
             raise out_of_memory(path.name) from error
         except RuntimeError as error:
             raise _reading_error(path, str(error).replace(str(named), path.name)) from error
-    return Volume(array.reshape(array.shape[-3:]), ras_from_lps(_affine_of(image)), name=path.name[: -len(suffix)])
+    affine = ras_from_lps(_affine_of(image)) if sheared is None else sheared
+    return rectangular(array.reshape(array.shape[-3:]), affine, name=path.name[: -len(suffix)])
 
 
 def write_volume(
@@ -136,8 +139,7 @@ def _reading_error(path: Path, text: str) -> CycleinrError:
         return out_of_memory(path.name)
     if "orthonormal direction" in text or "determinant is 0" in text.lower():
         return GeometryError(
-            f"{path.name} has axes that are not perpendicular, as a tilted CT gantry or an affine registration leaves "
-            "them. Resample it to a rectangular grid first (in 3D Slicer: Resample Scalar/Vector/DWI Volume)."
+            f"{path.name} has axes that lie in one plane or have no length. Its geometry is damaged; export it again."
         )
     reason = text.strip().splitlines()[-1]
     return InputError(f"{path.name} cannot be read: {reason} Check that the file is complete, or export it again.")

@@ -16,13 +16,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from ..affine import is_sheared
 from ..errors import InputError
 
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 540
 _HEADER_SIZES = (348, 540)
 """What the first number of a NIfTI-1 and of a NIfTI-2 header is."""
+
+_SCANNER = 1
+"""The code of a transform to the scanner's coordinates."""
 
 _BITS_OF_TYPE = {
     **dict.fromkeys((2, 256), 8),
@@ -37,11 +44,12 @@ _BITS_OF_TYPE = {
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[Path]:
+def alone(path: Path, placed: bool = True) -> Iterator[Path]:
     """A second name of a .nii or .nii.gz file in a temporary folder, where the NIfTI library finds no other file.
 
     The ending is that of the content: ".nii.gz" where it is compressed.
 
+    :param placed: False for a copy that says nothing of its place, which is not compressed.
     :raises InputError: no temporary folder can be made, or the file does not fit into it where it has to be copied.
     :raises OSError: the file cannot be opened.
     """
@@ -51,9 +59,12 @@ def alone(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _no_room(path, error) from error
     with private as folder:
-        second = Path(folder) / name
+        second = Path(folder) / (name if placed else "image.nii")
         try:
-            _name_again(Path(os.path.abspath(path)), second)
+            if placed:
+                _name_again(Path(os.path.abspath(path)), second)
+            else:
+                _copy_unplaced(path, second)
         except OSError as error:
             raise _no_room(path, error) from error
         yield second
@@ -68,6 +79,32 @@ def _name_again(path: Path, second: Path) -> None:
             continue
         return
     shutil.copyfile(path, second)
+
+
+def _copy_unplaced(path: Path, second: Path) -> None:
+    with gzip.open(path) if _is_gzip(path) else open(path, "rb") as file, open(second, "wb") as copy:
+        header = bytearray(file.read(_HEADER_BYTES))
+        order, places = _layout(header)
+        struct.pack_into(f"{order}2{places.code}", header, places.codes, 0, 0)
+        copy.write(header)
+        shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+
+
+def sheared_affine(path: Path) -> np.ndarray | None:
+    """The 4x4 affine to RAS mm of a .nii or .nii.gz file if it is one that ITK cannot hold; else None.
+
+    ITK takes the qform where there is one, which turns what a tilted gantry sheared. The sform is the place in the
+    scanner if its code says so, and the only one where there is no qform.
+    """
+    with gzip.open(path) if _is_gzip(path) else open(path, "rb") as file:
+        header = file.read(_HEADER_BYTES)
+    order, places = _layout(header)
+    qform, sform = struct.unpack_from(f"{order}2{places.code}", header, places.codes)
+    if sform <= 0 or (qform > 0 and sform != _SCANNER):
+        return None
+    affine = np.eye(4)
+    affine[:3] = np.reshape(struct.unpack_from(f"{order}12{places.number}", header, places.rows), (3, 4))
+    return affine if is_sheared(affine) else None
 
 
 def _no_room(path: Path, error: OSError) -> InputError:
@@ -108,13 +145,30 @@ def find_damage(path: Path, header_only: bool = False) -> str | None:
 
 def _is_placed(header: bytes) -> bool:
     """Whether the spacing and the transforms in use are finite; ITK's reader never ends on an infinite one."""
+    order, places = _layout(header)
+    codes = struct.unpack_from(f"{order}2{places.code}", header, places.codes)
+    used = [(3, places.spacing)] + [(6, places.quaternion)] * (codes[0] > 0) + [(12, places.rows)] * (codes[1] > 0)
+    return all(
+        map(math.isfinite, (x for n, at in used for x in struct.unpack_from(f"{order}{n}{places.number}", header, at)))
+    )
+
+
+class _Places(NamedTuple):
+    """Types and offsets of what places a file: qform and sform code, spacing, quaternion and rows of the sform."""
+
+    code: str
+    number: str
+    codes: int
+    spacing: int
+    quaternion: int
+    rows: int
+
+
+def _layout(header: bytes | bytearray) -> tuple[str, _Places]:
+    """Byte order, and where things are, in the header of a file that is one."""
     order = "<" if struct.unpack_from("<i", header)[0] in _HEADER_SIZES else ">"
-    if struct.unpack_from(f"{order}i", header)[0] == _HEADER_SIZES[0]:
-        number, codes, spacing, quaternion, rows = "f", struct.unpack_from(f"{order}2h", header, 252), 80, 256, 280
-    else:
-        number, codes, spacing, quaternion, rows = "d", struct.unpack_from(f"{order}2i", header, 344), 112, 352, 400
-    used = [(3, spacing)] + [(6, quaternion)] * (codes[0] > 0) + [(12, rows)] * (codes[1] > 0)
-    return all(map(math.isfinite, (x for n, at in used for x in struct.unpack_from(f"{order}{n}{number}", header, at))))
+    first = struct.unpack_from(f"{order}i", header)[0] == _HEADER_SIZES[0]
+    return order, _Places("h", "f", 252, 80, 256, 280) if first else _Places("i", "d", 344, 112, 352, 400)
 
 
 def _is_half_of_a_pair(header: bytes) -> bool:

@@ -1,0 +1,260 @@
+"""Slices moved within their planes, so that the stack that a tilted gantry leaves becomes a rectangular one.
+
+Where each slice lies is known, so nothing is estimated and nothing changes between slices. Moves by fractions of a
+pixel go through a windowed sinc: on slices of real heads and chests it comes as near to what the scanner would have
+sampled there as a quintic B-spline, blurs less than a cubic one and rings less at bone and air than a Fourier shift.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .acquisition import Acquisition
+from .affine import SHEAR_TOLERANCE
+from .errors import GeometryError
+from .grid import from_axis_first, to_axis_first
+from .volume import Volume
+
+MAX_DEGREES = 35.0
+"""No gantry tilts further, so that anything beyond is another kind of distortion."""
+
+NOTEWORTHY_PX = 0.1
+"""A stack whose slices are moved by less than this altogether is rectangular as it is."""
+
+STRAIGHT_DEGREES = math.degrees(math.asin(SHEAR_TOLERANCE))
+"""Header's rounding, which an affine may keep."""
+
+_ROUNDED_MM = 0.06
+"""Half of the 0.1 mm that some scanners round positions to, and a little."""
+
+_HALF_WIDTH, _KAISER_BETA = 6, 6.0
+_WHOLE_PX = 0.02
+_LIKE_K = 1.5
+"""How many times larger another axis's spacing must be than that of k before slices are taken as stacked along it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sideways:
+    """How far slices lie sideways of a stack at right angles.
+
+    Attributes:
+        shift_ji_mm: (slices, 2) from the middle slice's first sample to each slice's, along the axes j and i.
+        pixel_ji_mm: (2,) distance between samples along them.
+        degrees: Angle between the stack and the slices' normal.
+        is_tilt: Whether all slices follow one line, as a tilted gantry stacks them.
+    """
+
+    shift_ji_mm: np.ndarray
+    pixel_ji_mm: np.ndarray
+    degrees: float
+    is_tilt: bool
+
+    @property
+    def shift_px(self) -> np.ndarray:
+        """``shift_ji_mm`` in samples."""
+        return self.shift_ji_mm / self.pixel_ji_mm
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether no slice needs to be moved."""
+        return float(np.ptp(self.shift_px, axis=0).max()) < NOTEWORTHY_PX
+
+    def grid(self, shape_ji: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+        """The smallest grid that all slices fit into, and on which the middle slice's samples stay where they are.
+
+        Args:
+            shape_ji: Samples of one slice.
+
+        Returns:
+            (j, i) of its first sample, counted from the middle slice's; samples along j and i.
+
+        Raises:
+            GeometryError: Slices that do not follow one line lie further away than a field of view reaches.
+        """
+        if self.is_straight:
+            return np.zeros(2), shape_ji
+        beside = np.abs(self.shift_px).max(axis=1)
+        if not self.is_tilt and beside.max() > min(shape_ji) / 2:
+            worst = int(beside.argmax())
+            raise GeometryError(
+                f"Slice {worst + 1} of {len(beside)} lies {np.abs(self.shift_ji_mm[worst]).max():.1f} mm beside the "
+                "middle one, more than half of the field of view. Remove the images that do not belong."
+            )
+        first = np.floor(self.shift_px.min(axis=0) + _WHOLE_PX)
+        last = np.ceil(self.shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - 1
+        rows, columns = (last - first + 1).astype(int)
+        return first, (int(rows), int(columns))
+
+    def note(self, modality: str | None) -> str:
+        """What is done about it, for people; empty where there is nothing to say."""
+        angle = f"{self.degrees:.1f}" if self.degrees >= 1 else f"{self.degrees:.2f}"
+        if self.is_straight:
+            leans = f"The stack of slices leans by {angle} degrees, less than a tenth of a pixel; nothing was moved."
+            return leans if self.degrees > STRAIGHT_DEGREES else ""
+        if self.is_tilt:
+            what = "Slant of the stack" if modality == "MR" else "Gantry tilt"
+            return f"{what} of {angle} degrees removed."
+        farthest = float(np.abs(self.shift_ji_mm).max())
+        return f"Slices lie up to {farthest:.2f} mm sideways of each other; each was moved within its plane."
+
+
+def sideways_of(offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: tuple[float, float]) -> Sideways:
+    """How slices lie sideways of each other, from their positions.
+
+    A line through all of them is taken where they follow one, as those of a tilted gantry do, so that the header's
+    rounding moves no slice; else each slice's own place.
+
+    Args:
+        offsets_ji_mm: (slices, 2) places of the slices' first samples along the axes j and i.
+        along_mm: (slices,) the same along the slices' normal.
+        pixel_ji_mm: Distance between samples along j and i.
+
+    Raises:
+        GeometryError: The stack leans by more than ``MAX_DEGREES``.
+    """
+    pixel = np.array(pixel_ji_mm, dtype=np.float64)
+    centred, offsets = along_mm - along_mm.mean(), offsets_ji_mm - offsets_ji_mm.mean(axis=0)
+    slope = centred @ offsets / (centred @ centred)
+    degrees = math.degrees(math.atan(float(np.linalg.norm(slope))))
+    if round(degrees) > MAX_DEGREES:
+        raise GeometryError(
+            f"The slices are stacked at {degrees:.1f} degrees to their normal, and no CT gantry tilts by more than "
+            f"{MAX_DEGREES:g}. Check that the images belong to one scan, or resample it to a rectangular grid first."
+        )
+    line = centred[:, None] * slope
+    is_tilt = bool((np.abs(offsets - line) <= np.maximum(_ROUNDED_MM, NOTEWORTHY_PX * pixel)).all())
+    places = line if is_tilt else offsets
+    return Sideways(places - places[len(places) // 2], pixel, degrees, is_tilt)
+
+
+def straightened(
+    array: np.ndarray, sideways: Sideways, fill: float, valid: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Slices on the grid of ``Sideways.grid``.
+
+    Args:
+        array: (K, J, I) the slices as they were acquired. Samples that are not valid are looked at too, so they must
+            not stand out.
+        sideways: Of these slices.
+        fill: What stands where no slice covers the grid.
+        valid: (K, J, I) which samples are of the patient; None for all.
+
+    Returns:
+        (K, J', I') of the same type, with values between the lowest and the highest of each slice, and which of them
+        are valid.
+    """
+    if sideways.is_straight:
+        return array, valid
+    first, shape = sideways.grid(array.shape[1:])
+    if not any(array.strides):
+        # Stands for samples that were not read and takes no memory
+        return np.broadcast_to(array[:1, :1, :1], (len(array), *shape)), None
+    starts = first - sideways.shift_px
+    # Whole moves leave the values as they are
+    starts = np.where(np.abs(starts - np.rint(starts)) <= _WHOLE_PX, np.rint(starts), starts)
+    moved = np.full((len(array), *shape), fill, array.dtype)
+    covered = np.zeros(moved.shape, bool)
+    for k, start in enumerate(starts):
+        within = tuple(_covered(*each) for each in zip(start, array.shape[1:], shape, strict=True))
+        nearest = (_nearest(*each) for each in zip(start, within, array.shape[1:], strict=True))
+        known = True if valid is None else valid[k][np.ix_(*nearest)]
+        moved[k][within] = np.where(known, _moved(array[k], start, within), moved.dtype.type(fill))
+        covered[k][within] = known
+    return moved, covered
+
+
+def _covered(start: float, size: int, wanted: int) -> slice:
+    """Which of the samples start, start + 1, ... lie on a slice; its outer samples are a pixel wide, too."""
+    return slice(max(0, math.ceil(-0.5 - start)), min(wanted, math.floor(size - 0.5 - start) + 1))
+
+
+def _nearest(start: float, within: slice, size: int) -> np.ndarray:
+    return np.clip(np.rint(start + np.arange(within.start, within.stop)).astype(int), 0, size - 1)
+
+
+def _moved(image: np.ndarray, start: np.ndarray, within: tuple[slice, slice]) -> np.ndarray:
+    """Values of one slice at start + n for the n within, in its own type."""
+    exact = np.float64 if image.dtype.itemsize > 2 and image.dtype != np.float32 else np.float32
+    values = image
+    for axis in (0, 1):
+        values = _sampled(values, start[axis] + within[axis].start, within[axis].stop - within[axis].start, axis, exact)
+    if values.dtype == image.dtype:
+        return values
+    values = np.clip(values, image.min(), image.max())
+    return (np.rint(values) if image.dtype.kind in "iu" else values).astype(image.dtype)
+
+
+def _sampled(image: np.ndarray, start: float, count: int, axis: int, exact: type) -> np.ndarray:
+    """Values at start, start + 1, ... along one axis; beyond its ends the image goes on as it ends."""
+    whole = math.floor(start)
+    fraction = start - whole
+    at = np.arange(count) + whole
+    if fraction == 0:
+        return image.take(at.clip(0, image.shape[axis] - 1), axis)
+    taps = np.arange(1 - _HALF_WIDTH, _HALF_WIDTH + 1)
+    distances = taps - fraction
+    weights = np.sinc(distances) * np.i0(_KAISER_BETA * np.sqrt(1 - (distances / _HALF_WIDTH) ** 2))
+    total: np.ndarray | float = 0.0
+    for tap, weight in zip(taps, weights / weights.sum(), strict=True):
+        total = total + exact(weight) * image.take((at + tap).clip(0, image.shape[axis] - 1), axis)
+    return np.asarray(total, exact)
+
+
+def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volume:
+    """A volume of samples on a grid that a tilted gantry may have sheared; such a one is straightened.
+
+    Args:
+        array: (K, J, I) the samples.
+        ijk_to_ras: 4x4, mm; two of its axes must be at right angles, and the third may lean over both.
+        known: What else ``Volume`` takes.
+
+    Raises:
+        InputError, GeometryError: As ``Volume``; or it leans by more than ``MAX_DEGREES``.
+    """
+    affine = np.asarray(ijk_to_ras, dtype=np.float64)
+    axis = _leaning_axis(affine)
+    if axis is None or array.ndim != 3:
+        return Volume(array, affine, **known)
+    plane = [letter for letter in "kji" if letter != axis]
+    columns = {letter: affine[:3, n] for n, letter in enumerate("ijk")}
+    pixel_mm = [float(np.linalg.norm(columns[letter])) for letter in plane]
+    along_ji = np.array([columns[letter] / mm for letter, mm in zip(plane, pixel_mm, strict=True)])
+    slices = to_axis_first(array, axis)
+    across_mm = along_ji @ columns[axis]
+    upright = columns[axis] - across_mm @ along_ji
+    steps = np.arange(len(slices))
+    sideways = sideways_of(np.outer(steps, across_mm), steps * np.linalg.norm(upright), tuple(pixel_mm))
+    first, _ = sideways.grid(slices.shape[1:])
+    straight = affine.copy()
+    straight[:3, "ijk".index(axis)] = upright
+    straight[:3, 3] += (len(steps) // 2 * across_mm + first * pixel_mm) @ along_ji
+    moved, valid = straightened(slices, sideways, slices.min())
+    acquisition = None
+    if not sideways.is_straight:
+        shift_ras_mm = sideways.shift_ji_mm @ along_ji
+        acquisition = Acquisition(steps * np.linalg.norm(upright), shift_ras_mm=shift_ras_mm, axis=axis)
+        valid = valid if valid is None else from_axis_first(valid, axis)
+    notes = (*known.pop("notes", ()), sideways.note(known.get("modality")))
+    return Volume(from_axis_first(moved, axis), straight, **known, notes=notes, acquisition=acquisition, valid=valid)
+
+
+def _leaning_axis(affine: np.ndarray) -> str | None:
+    """The axis that rectangular slices are stacked along; None if nothing leans, or not as a tilted gantry makes it."""
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        return None
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all():
+        return None
+    cosines = np.abs(affine[:3, :3].T @ affine[:3, :3]) / np.outer(lengths, lengths)
+    # For each of i, j, k the angle between the other two
+    opposite = np.array([cosines[1, 2], cosines[0, 2], cosines[0, 1]])
+    if (opposite <= SHEAR_TOLERANCE).all() or (opposite > SHEAR_TOLERANCE).all():
+        return None
+    upright = [n for n in (2, 1, 0) if opposite[n] <= SHEAR_TOLERANCE]
+    stacked = max(upright, key=lambda n: lengths[n] * (_LIKE_K if n == 2 else 1))
+    # Thick slices are not stacked along another axis: what is sheared then are the slices themselves
+    return "ijk"[stacked] if lengths[stacked] * _LIKE_K >= lengths.max() else None
