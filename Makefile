@@ -53,8 +53,8 @@ $(VENV)/demo.done: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/engine.done: $(VENV)/demo.done
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,batch,test,recipes]'
+$(VENV)/engine.done: $(VENV)/demo.done research/pyproject.toml
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gpu,batch,test,recipes]' --editable research
 	touch $@
 
 # Rendering and Qt without a display, and the validation of DICOM series, need packages of the system; Debian's are

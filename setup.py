@@ -13,6 +13,8 @@ class BuildWithWeights(build_py):
     """Copies weights and model cards to ``cycleinr/models``, where ``cycleinr.inference.models`` looks next."""
 
     def run(self):
+        # Else what an older build left there, and has moved or gone since, would be in the wheel
+        shutil.rmtree(Path(self.build_lib), ignore_errors=True)
         super().run()
         if not self.editable_mode:
             shutil.copytree(MODELS, Path(self.build_lib) / "cycleinr" / "models", dirs_exist_ok=True)

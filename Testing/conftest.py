@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # pyproject.toml says the same to pytest; this keeps a single test file runnable from any folder.
-for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "Testing"):
+for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "research", REPOSITORY / "Testing"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

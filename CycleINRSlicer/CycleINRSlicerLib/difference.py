@@ -112,7 +112,7 @@ def _differenceType(scan: np.ndarray, result: np.ndarray) -> type:
 
 def _fill(difference, scan, result, axis: str, positions: np.ndarray) -> Iterator[float]:
     """Write result minus B-spline into ``difference``, some slices a step; yields the fraction that is done."""
-    from cycleinr.evaluation.methods import bspline_weights
+    from cycleinr.interpolation import bspline_weights
 
     stack, fine, target = (to_axis_first(array, axis) for array in (scan, result, difference))
     weights = bspline_weights(positions, len(stack)).astype(np.float32)

@@ -78,12 +78,6 @@ class ProtocolError(CycleinrError):
     exit_code = 2
 
 
-class DivergedError(CycleinrError):
-    """A training run has diverged; the last good checkpoint is kept."""
-
-    exit_code = 9
-
-
 class ClusterError(CycleinrError):
     """A Dask cluster cannot be reached, was lost, or cannot do the work."""
 
@@ -121,7 +115,6 @@ KINDS: dict[str, type[CycleinrError]] = {
     "Cancelled": Cancelled,
     "WorkerError": WorkerError,
     "ProtocolError": ProtocolError,
-    "DivergedError": DivergedError,
     "ClusterError": ClusterError,
     "PackageError": PackageError,
 }

@@ -78,13 +78,18 @@ def _level(response: np.ndarray, axes: tuple[int, ...] | None) -> np.ndarray:
     return math.sqrt(math.pi / 2) / 6 * np.abs(response).mean(axis=axes, dtype=np.float64)
 
 
-def smoothed(image: np.ndarray, sigma_pixels: float) -> np.ndarray:
-    """A (rows, columns) image convolved with a Gaussian, mirrored at its edges, float32."""
-    radius = math.ceil(4 * sigma_pixels)
-    steps = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (steps / sigma_pixels) ** 2)
-    weights = (weights / weights.sum()).astype(np.float32)
-    for axis in (0, 1):
+def smoothed(image: np.ndarray, sigma_pixels: float | tuple[float, float], reach_sigmas: float = 4.0) -> np.ndarray:
+    """A (rows, columns) image convolved with a Gaussian, mirrored at its edges, float32.
+
+    Args:
+        image: Of at least one pixel.
+        sigma_pixels: Along rows and columns, or one number for both.
+        reach_sigmas: Where the Gaussian is cut off.
+    """
+    for axis, sigma in enumerate(np.broadcast_to(sigma_pixels, 2)):
+        radius = math.floor(reach_sigmas * sigma + 0.5)
+        weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+        weights = (weights / weights.sum()).astype(np.float32)
         margins = [(radius, radius) if a == axis else (0, 0) for a in (0, 1)]
         wide = np.moveaxis(np.pad(image, margins, mode="symmetric"), axis, 0)
         size = image.shape[axis]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-for _folder in ("CycleINRSlicer", "Testing"):
+for _folder in ("CycleINRSlicer", "research", "Testing"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
 _SPACING_MM = 1.0
@@ -131,8 +131,8 @@ def module(slices: int = 12, pixels: int = 96) -> dict:
 
 def arssr(slices: int = 12, pixels: int = 32) -> dict:
     """ArSSR's published architecture with random weights, per output voxel at x5."""
-    from cycleinr.evaluation.peers.arssr import ArSSR
     from cycleinr.memory import keep_freed_memory
+    from cycleinr_research.evaluation.peers.arssr import ArSSR
 
     keep_freed_memory()
     network = ArSSR()

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from cycleinr.checks import check_result, numbers
 from cycleinr.errors import Cancelled, RequestError
-from cycleinr.evaluation.metrics import snli
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation.metrics import snli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EVERY, SPACING_MM = 4, 3.2

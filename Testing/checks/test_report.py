@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from cycleinr.checks import check_result
 from cycleinr.errors import Cancelled, OutputError, RequestError
-from cycleinr.evaluation.metrics import snli
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, check_job, run_job
 from cycleinr.noise import slice_sigmas
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation.metrics import snli
 from dicom_maker import PATIENT, write_series
 
 REPOSITORY = Path(__file__).resolve().parents[2]

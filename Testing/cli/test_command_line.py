@@ -72,7 +72,7 @@ def test_info_tells_geometry_size_memory_and_time_without_running(scan):
     assert "Peak memory" in done.stdout and "Time" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["upsample", "info", "train", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["upsample", "info", "batch", "demo"])
 def test_every_command_explains_itself(command):
     done = cycleinr(command, "--help")
 
@@ -161,37 +161,6 @@ def test_a_dicom_folder_goes_in_like_any_other_scan(tmp_path):
     assert done.returncode == 0, done.stderr
     assert read_volume(tmp_path / "fine.nii.gz").shape_kji == (11, 6, 5)
     assert json.loads((tmp_path / "fine.nii.gz.json").read_text())["tau"] == "0.9"
-
-
-def test_evaluate_compares_methods_and_goes_on_where_it_was(tmp_path):
-    folder = tmp_path / "fine"
-    folder.mkdir()
-    fine = read_volume(REPOSITORY / "Testing/data/ct_chest_0p8mm.nii.gz")
-    write_volume(Volume(fine.array[:31, :40, :40], fine.ijk_to_ras, "CT"), folder / "chest.nii.gz")
-    arguments = ("evaluate", folder, tmp_path / "out", "--ratios", "3", "--conditions", "subsampled", "--device", "cpu")
-
-    first = cycleinr(*arguments, "--methods", "linear")
-    weights = REPOSITORY / "CycleINRSlicer/Resources/Models/ct.safetensors"
-    second = cycleinr(*arguments, "--methods", f"linear,other={weights}", "--segment", "bone,skin")
-
-    assert first.returncode == 0, first.stderr
-    assert second.returncode == 0, second.stderr
-    rows = (tmp_path / "out" / "rows.csv").read_text().splitlines()
-    assert [row.split(",")[4] for row in rows[1:]] == ["linear", "other"]
-    assert "CycleINR other" in second.stdout
-    segments = [row.split(",")[4:6] for row in (tmp_path / "out" / "segments.csv").read_text().splitlines()[1:]]
-    assert segments == [[method, structure] for method in ("linear", "other") for structure in ("bone", "skin")]
-    assert (tmp_path / "out" / "figures" / "planes_chest_subsampled_3.png").stat().st_size > 2000
-
-
-@pytest.mark.parametrize("wrong", ["--methods=sharpest", "--segment=liver", "--segmenter=liver=segment {input}"])
-def test_evaluate_names_what_it_does_not_know(tmp_path, wrong):
-    done = cycleinr("evaluate", tmp_path, tmp_path / "out", wrong)
-
-    assert done.returncode == 4
-    assert "liver" in done.stderr or "sharpest" in done.stderr
-    assert not (tmp_path / "out").exists()
-
 
 
 def test_the_version_is_printed():

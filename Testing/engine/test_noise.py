@@ -4,9 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.evaluation.methods import bspline
-from cycleinr.evaluation.metrics import sigma_deviation
-from cycleinr.evaluation.protocol import make_case
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
@@ -15,9 +12,12 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.slab_noise import even_levels, even_out
 from cycleinr.inference.upsample import upsample
+from cycleinr.interpolation import bspline
 from cycleinr.noise import matched, slice_sigmas
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation.metrics import sigma_deviation
+from cycleinr_research.evaluation.protocol import make_case
 from places import REPOSITORY
 from scipy.ndimage import maximum_filter, minimum_filter
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / folder) for folder in ("CycleINRSlicer", "research")]
 
 import numpy as np  # noqa: E402
 from cycleinr.errors import CycleinrError  # noqa: E402
@@ -63,7 +63,7 @@ def _table(path: Path) -> None:
 
 
 def _training(path: Path) -> None:
-    from cycleinr.training.config import load_config
+    from cycleinr_research.training.config import load_config
 
     config = load_config(path)
     assert config.steps > 0 and json.dumps(config.to_dict())

@@ -130,7 +130,7 @@ def _enhanced(folder: Path, encoding: str) -> Seed:
 def _weights(folder: Path) -> Seed:
     from cycleinr.network.config import NetworkConfig
     from cycleinr.network.model import CycleINR
-    from cycleinr.network.weights import save_network
+    from cycleinr_research.weights import save_network
 
     place = folder / "weights"
     sizes = NetworkConfig(width=4, blocks=1, heads=2, decoder_width=4, decoder_layers=1, conditioning_width=4)

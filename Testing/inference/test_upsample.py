@@ -21,9 +21,6 @@ from cycleinr.errors import (
     OutOfMemoryError,
     RequestError,
 )
-from cycleinr.evaluation.methods import bspline, linear
-from cycleinr.evaluation.metrics import psnr
-from cycleinr.evaluation.protocol import make_case
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
@@ -35,10 +32,13 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
+from cycleinr.interpolation import bspline, linear
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.model import CycleINR
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation.metrics import psnr
+from cycleinr_research.evaluation.protocol import make_case
 from places import REPOSITORY
 
 DATA = REPOSITORY / "Testing" / "data"

@@ -14,7 +14,7 @@ LOCK = (REPOSITORY / "requirements-release.txt").read_text(encoding="utf-8")
 PINNED = dict(re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE))
 TORCH = {"torch"}
 ITSELF = {"cycleinr"}
-EXTRAS = ("gpu", "train", "evaluate", "batch")
+EXTRAS = ("gpu", "batch")
 
 
 def plain(name: str) -> str:

@@ -12,6 +12,8 @@ def test_wheel_holds_the_engine_and_its_weights(tmp_path):
     subprocess.run([*command, "--wheel-dir", str(tmp_path), str(REPOSITORY)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("cycleinr-*.whl")
     with zipfile.ZipFile(wheel) as archive:
+        assert {name.partition("/")[0].split("-")[0] for name in archive.namelist()} == {"cycleinr"}
+        assert [name for name in archive.namelist() if "/evaluation/" in name or "/training/" in name] == []
         archive.extractall(tmp_path / "site")
     script = "from cycleinr.inference.models import bundled_weights as at; print(at('ct'), at('mr'))"
     environment = {"PYTHONPATH": str(tmp_path / "site")}

@@ -18,7 +18,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUTPUT = REPOSITORY / "requirements-release.txt"
 PYTHON = "3.11"
-EXTRAS = ("train", "evaluate", "batch")
+EXTRAS = ("gpu", "batch")
 TORCH_ONLY = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 HEADER = f"""\
 # What a release needs besides PyTorch, pinned by hash; for Python {PYTHON} and newer. Install PyTorch first.

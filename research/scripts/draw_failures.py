@@ -1,6 +1,6 @@
-"""Draws where a model is worst, for docs/failures.md: coronal windows of fine scans, with the truth beside.
+"""Draws where a model is worst, for research/docs/failures.md: coronal windows of fine scans, with the truth beside.
 
-    python Testing/scripts/draw_failures.py docs/failures.png CT:val/ct/SCAN.nii.gz:subsampled:5 MR:...
+    python research/scripts/draw_failures.py failures.png CT:val/ct/SCAN.nii.gz:subsampled:5 MR:...
 
 For each case two windows are found by search over the whole volume, not chosen by eye: where the model's error exceeds
 the B-spline's by most ("invents"), and where its error is largest altogether ("loses").
@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cycleinr.evaluation.figures import save_figure, window_of
-from cycleinr.evaluation.methods import bspline
-from cycleinr.evaluation.network_method import network_method
-from cycleinr.evaluation.protocol import Case, make_case
 from cycleinr.files import read_volume
+from cycleinr.interpolation import bspline
+from cycleinr_research.evaluation.figures import save_figure, window_of
+from cycleinr_research.evaluation.network_method import network_method
+from cycleinr_research.evaluation.protocol import Case, make_case
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import uniform_filter

@@ -1,7 +1,7 @@
 """How well the expected error tells the true one, and where its two coefficients come from.
 
-    python Testing/Benchmarks/expected_error.py pair THICK.nii.gz THIN.nii.gz
-    python Testing/Benchmarks/expected_error.py fit CT TRAINING_SCAN.nii.gz ...
+    python research/scripts/expected_error.py pair THICK.nii.gz THIN.nii.gz
+    python research/scripts/expected_error.py fit CT TRAINING_SCAN.nii.gz ...
 
 ``pair`` takes two reconstructions of one CT scan. Brain is what lies between 0 and 80 HU in the thin one, opened once;
 a large error is above 20 HU; marked is what the map calls least certain, a quarter of the brain window or more. ``fit``
@@ -16,21 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cycleinr.checks import Check, check_result
+from cycleinr.checks.trust import MARKED_SHARE, local_rms, unit_of
+from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.upsample import upsample
+from cycleinr.interpolation import linear_weights
+from cycleinr.volume import Volume
+from cycleinr.windows import CT_WINDOWS
+from cycleinr_research.evaluation.pairs import make_pair_case
 from scipy.ndimage import binary_opening
 from scipy.stats import spearmanr
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
-
-from cycleinr.checks import Check, check_result  # noqa: E402
-from cycleinr.checks.trust import MARKED_SHARE, local_rms, unit_of  # noqa: E402
-from cycleinr.evaluation.methods import linear_weights  # noqa: E402
-from cycleinr.evaluation.pairs import make_pair_case  # noqa: E402
-from cycleinr.files import read_volume  # noqa: E402
-from cycleinr.grid import Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
-from cycleinr.inference.upsample import upsample  # noqa: E402
-from cycleinr.volume import Volume  # noqa: E402
-from cycleinr.windows import CT_WINDOWS  # noqa: E402
 
 BRAIN = CT_WINDOWS["brain"]
 LARGE_HU = 20.0

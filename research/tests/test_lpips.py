@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import ModelError
-from cycleinr.evaluation import lpips_squeeze
-from cycleinr.evaluation.frechet import frechet_distance
+from cycleinr_research.evaluation import lpips_squeeze
+from cycleinr_research.evaluation.frechet import frechet_distance
 from scipy.linalg import sqrtm
 
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from cycleinr.evaluation import metrics
 from cycleinr.noise import slice_sigmas
+from cycleinr_research.evaluation import metrics
 from scipy.ndimage import convolve
 
 RNG = np.random.default_rng(11)

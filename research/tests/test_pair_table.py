@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 from cycleinr.errors import InputError
-from cycleinr.evaluation.pair_table import read_pairs
-from cycleinr.evaluation.table import read_rows
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation.pair_table import read_pairs
+from cycleinr_research.evaluation.table import read_rows
 from places import REPOSITORY
 
 

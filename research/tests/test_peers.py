@@ -7,21 +7,23 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import ModelError, RequestError
-from cycleinr.evaluation.methods import METHODS
-from cycleinr.evaluation.network_method import method_of_weights
-from cycleinr.evaluation.peers.arssr import ArSSR, ArssrSizes
-from cycleinr.evaluation.peers.bare_method import run_tiles
-from cycleinr.evaluation.peers.saint import SAINT, SaintSizes
-from cycleinr.evaluation.peers.tvsrn import TVSRN, TvsrnSizes, WindowLayer
-from cycleinr.evaluation.protocol import make_case
-from cycleinr.evaluation.runner import Plan, evaluate
 from cycleinr.inference.models import choose_model
 from cycleinr.network.config import RESIDUAL_SCALE, Slicing
-from cycleinr.network.interpolation import cubic_convolution, linear
-from cycleinr.network.weights import load_network, read_card, save_network
-from cycleinr.training.card import model_card
-from cycleinr.training.config import PatchConfig, Source, TrainingConfig, load_config
-from cycleinr.training.loop import Trainer
+from cycleinr.network.interpolation import cubic_convolution
+from cycleinr.network.weights import load_network, read_card
+from cycleinr_research.evaluation.methods import METHODS
+from cycleinr_research.evaluation.network_method import method_of_weights
+from cycleinr_research.evaluation.peers.arssr import ArSSR, ArssrSizes
+from cycleinr_research.evaluation.peers.bare_method import run_tiles
+from cycleinr_research.evaluation.peers.saint import SAINT, SaintSizes
+from cycleinr_research.evaluation.peers.tvsrn import TVSRN, TvsrnSizes, WindowLayer
+from cycleinr_research.evaluation.protocol import make_case
+from cycleinr_research.evaluation.runner import Plan, evaluate
+from cycleinr_research.torch_linear import linear
+from cycleinr_research.training.card import model_card
+from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config
+from cycleinr_research.training.loop import Trainer
+from cycleinr_research.weights import save_network
 from lightning_fabric import Fabric
 from places import REPOSITORY
 
@@ -238,7 +240,7 @@ def test_weights_of_another_architecture_are_no_start(tmp_path):
 
 
 def test_the_shipped_configurations_are_of_their_architecture():
-    files = sorted((REPOSITORY / "training" / "peers").glob("*.toml"))
+    files = sorted((REPOSITORY / "research" / "training" / "peers").glob("*.toml"))
 
     configs = {file.stem: load_config(file) for file in files}
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import RequestError
-from cycleinr.evaluation.methods import METHODS
-from cycleinr.evaluation.perceptual import find_perceptual
-from cycleinr.evaluation.report import write_report
-from cycleinr.evaluation.runner import ROWS_FILE, Plan, evaluate
 from cycleinr.files import write_volume
+from cycleinr_research.evaluation.methods import METHODS
+from cycleinr_research.evaluation.perceptual import find_perceptual
+from cycleinr_research.evaluation.report import write_report
+from cycleinr_research.evaluation.runner import ROWS_FILE, Plan, evaluate
 
 METHODS_USED = {name: METHODS[name] for name in ("linear", "bspline")}
 
@@ -97,7 +97,7 @@ def test_the_command_line_finishes_without_the_packages_and_says_what_to_install
     assert done.returncode == 0, done.stderr
     for metric in ("LPIPS-squeeze", "LPIPS-alex", "FID"):
         assert f"{metric} is not available" in done.stderr
-    assert "pip install '.[perceptual]'" in done.stderr and "Traceback" not in done.stderr
+    assert "pip install './research[perceptual]'" in done.stderr and "Traceback" not in done.stderr
     assert "LPIPS alex" not in done.stdout and "FID, slices" not in done.stdout
 
 

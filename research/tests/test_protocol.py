@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cycleinr.errors import GeometryError, RequestError
-from cycleinr.evaluation import protocol
-from cycleinr.evaluation.measure import consistency_residual
-from cycleinr.evaluation.methods import METHODS
-from cycleinr.evaluation.pairs import make_pair_case
 from cycleinr.grid import output_ijk_to_ras
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation import protocol
+from cycleinr_research.evaluation.measure import consistency_residual
+from cycleinr_research.evaluation.methods import METHODS
+from cycleinr_research.evaluation.pairs import make_pair_case
 
 RATIOS = (2, 3, 5, 5 / 3, 2.5, 3.5)
 

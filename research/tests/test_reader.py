@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.evaluation.pairs import make_pair_case
-from cycleinr.evaluation.protocol import make_case
-from cycleinr.evaluation.reader import dark_near_bone, false_extremes, reader_figures, truth_residual
 from cycleinr.files import read_volume
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation.pairs import make_pair_case
+from cycleinr_research.evaluation.protocol import make_case
+from cycleinr_research.evaluation.reader import dark_near_bone, false_extremes, reader_figures, truth_residual
 from places import REPOSITORY
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.evaluation import figures, gallery, report
-from cycleinr.evaluation.methods import METHODS
-from cycleinr.evaluation.protocol import make_case
-from cycleinr.evaluation.runner import Plan, evaluate
-from cycleinr.evaluation.summary import groups, statistic
-from cycleinr.evaluation.table import Row
+from cycleinr_research.evaluation import figures, gallery, report
+from cycleinr_research.evaluation.methods import METHODS
+from cycleinr_research.evaluation.protocol import make_case
+from cycleinr_research.evaluation.runner import Plan, evaluate
+from cycleinr_research.evaluation.summary import groups, statistic
+from cycleinr_research.evaluation.table import Row
 
 LABELS = {name: method.label for name, method in METHODS.items()}
 BLANK = Row(

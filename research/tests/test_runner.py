@@ -6,14 +6,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from cycleinr.errors import InputError, OutOfMemoryError, RequestError
-from cycleinr.evaluation import table
-from cycleinr.evaluation.methods import METHODS, Method
-from cycleinr.evaluation.report import write_report
-from cycleinr.evaluation.runner import ROWS_FILE, SEGMENTS_FILE, Plan, evaluate, evaluate_pairs, find_volumes
-from cycleinr.evaluation.segmentation import CT_SEGMENTERS
-from cycleinr.evaluation.views import load_views, views_path
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation import table
+from cycleinr_research.evaluation.methods import METHODS, Method
+from cycleinr_research.evaluation.report import write_report
+from cycleinr_research.evaluation.runner import ROWS_FILE, SEGMENTS_FILE, Plan, evaluate, evaluate_pairs, find_volumes
+from cycleinr_research.evaluation.segmentation import CT_SEGMENTERS
+from cycleinr_research.evaluation.views import load_views, views_path
 
 
 class Interrupted(BaseException):
@@ -211,7 +211,7 @@ def test_a_crop_is_the_middle_of_the_volume_in_its_place(noisy_ct, tmp_path):
 
 
 def test_missing_views_are_an_error_that_says_what_to_do(tmp_path):
-    from cycleinr.evaluation.views import load_views
+    from cycleinr_research.evaluation.views import load_views
 
     with pytest.raises(InputError, match="Move the whole output folder away"):
         load_views(tmp_path / "views" / "gone.npz")

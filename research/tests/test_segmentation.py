@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 from cycleinr.errors import InputError
-from cycleinr.evaluation import segmentation as seg
 from cycleinr.volume import Volume
+from cycleinr_research.evaluation import segmentation as seg
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import torch
 from cycleinr.errors import InputError, ModelError, RequestError
 from cycleinr.inference.models import choose_model
 from cycleinr.network.config import NetworkConfig
-from cycleinr.network.interpolation import linear
-from cycleinr.network.weights import load_network, save_network
-from cycleinr.training.card import model_card
-from cycleinr.training.config import PatchConfig, Source, TrainingConfig, load_config
-from cycleinr.training.loop import LOG, DivergedError, Trainer
-from cycleinr.training.losses import false_extremes, training_losses, window_l1
-from cycleinr.training.patches import PatchSampler, load_sources
+from cycleinr.network.weights import load_network
+from cycleinr_research.torch_linear import linear
+from cycleinr_research.training.card import model_card
+from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config
+from cycleinr_research.training.loop import LOG, DivergedError, Trainer
+from cycleinr_research.training.losses import false_extremes, training_losses, window_l1
+from cycleinr_research.training.patches import PatchSampler, load_sources
+from cycleinr_research.weights import save_network
 from lightning_fabric import Fabric
 from places import REPOSITORY
 
@@ -214,7 +215,7 @@ def test_the_bundled_cards_are_complete(name, tmp_path):
 
 
 def test_the_shipped_configurations_can_be_read():
-    files = sorted((REPOSITORY / "training").glob("*.toml"))
+    files = sorted((REPOSITORY / "research" / "training").glob("*.toml"))
 
     names = [load_config(file).name for file in files]
 

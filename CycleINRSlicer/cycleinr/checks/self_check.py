@@ -1,6 +1,6 @@
 """The self-check: drop what was acquired, predict it from the new slices in between, and compare.
 
-It is the cycle of the network's loss (`cycleinr.training.losses`) at run time, for any slice thickness:
+It is the cycle of the network's loss (research's `training.losses`) at run time, for any slice thickness:
 
 1. Y: one slice between each two acquired ones, re-sliced from the result with the scan's own slice profile, so that Y
    looks like a second scan of the same thickness and spacing, half a spacing on.

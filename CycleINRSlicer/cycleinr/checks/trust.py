@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
 from ..intensity import robust_maximum
+from ..noise import smoothed
 from ..volume import Volume
 from ..windows import DisplayWindow
 
@@ -75,12 +77,10 @@ def expected_error(error_map: Volume, scan: Volume, modality: str, axis: str) ->
 
 def local_rms(error_map: Volume, scan: Volume, axis: str) -> Volume:
     """Root mean square of the self-check's error over about a millimetre in the slice around each voxel."""
-    from scipy.ndimage import gaussian_filter
-
     rms = np.empty_like(error_map.array)
     stack, sigma = to_axis_first(rms, axis), _pixels(scan, axis, _SMOOTHING_MM)
     for n, error in enumerate(to_axis_first(error_map.array, axis)):
-        stack[n] = np.sqrt(gaussian_filter(np.square(error), sigma, truncate=3))
+        stack[n] = np.sqrt(smoothed(np.square(error), sigma, reach_sigmas=3))
     return error_map.with_array(rms)
 
 
@@ -128,10 +128,12 @@ def _worst(slices: np.ndarray, marked: np.ndarray) -> tuple[int, int]:
 
 
 def _near(mask: np.ndarray, scan: Volume, axis: str) -> np.ndarray:
-    from scipy.ndimage import binary_dilation
-
-    reach = [max(1, round(pixels)) for pixels in _pixels(scan, axis, _REACH_MM)]
-    return binary_dilation(mask, np.ones([2 * n + 1 for n in reach]))
+    """Whether a voxel of the mask (rows, columns) lies within reach, along both."""
+    for n, pixels in enumerate(_pixels(scan, axis, _REACH_MM)):
+        reach = max(1, round(pixels))
+        wide = np.pad(mask, [(reach, reach) if a == n else (0, 0) for a in (0, 1)])
+        mask = sliding_window_view(wide, 2 * reach + 1, axis=n).any(axis=-1)
+    return mask
 
 
 def _pixels(scan: Volume, axis: str, mm: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -13,14 +14,14 @@ from .. import __version__
 from ..errors import CycleinrError, OutOfMemoryError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
-from . import batch, demo, evaluate, info, train, upsample
+from . import batch, demo, info, upsample
 from .endings import end_on_signals, exit_code_of, state_of_result
 from .streams import EXIT_READER_GONE, forget_reader, open_missing_streams, survive_full_disks
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
-5 output cannot be written; 6 model missing or damaged; 7 device does not work; 8 out of memory; 9 training diverged;
-10 some scans of a batch failed; 11 no Dask cluster; 12 the network gave no finite numbers; 130 cancelled (Ctrl-C);
+5 output cannot be written; 6 model missing or damaged; 7 device does not work; 8 out of memory; 10 some scans
+of a batch failed; 11 no Dask cluster; 12 the network gave no finite numbers; 130 cancelled (Ctrl-C);
 143 and 129 ended by SIGTERM or SIGHUP; 141 whoever read the output has gone.
 """
 
@@ -49,12 +50,21 @@ def _program(
     pass
 
 
-app.command("upsample")(upsample.upsample_command)
-app.command("batch")(batch.batch_command)
-app.command("info")(info.info_command)
-app.command("train")(train.train_command)
-app.command("evaluate")(evaluate.evaluate_command)
-app.command("demo")(demo.demo_command)
+COMMANDS = {
+    "upsample": upsample.upsample_command,
+    "batch": batch.batch_command,
+    "info": info.info_command,
+    "demo": demo.demo_command,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def _add_commands_of_other_packages() -> None:
+    """Commands that installed packages bring; left out where one of our own is asked for, which starts sooner so."""
+    if not set(sys.argv[1:2]) & set(COMMANDS):
+        for each in entry_points(group="cycleinr.commands"):
+            app.command(each.name)(each.load())
 
 
 _NO_ROOM_TO_START = (
@@ -72,6 +82,7 @@ def run() -> int:
     keep_freed_memory()
     wait_politely()
     try:
+        _add_commands_of_other_packages()
         # Not through the command's own main(), which answers interrupts and broken pipes in its own way
         command = typer.main.get_command(app)
         with command.make_context("cycleinr", sys.argv[1:]) as context:

@@ -9,7 +9,7 @@ from ..files.one_piece import hold, names_given
 _ENDING = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
 """Signals that end the work, and what they do as long as nobody wants something else."""
 
-_WRITE_AS_THEY_GO = ("train", "evaluate")
+_WRITE_AT_THE_END = ("upsample", "batch", "info", "demo")
 
 
 class Ended(KeyboardInterrupt):
@@ -46,7 +46,7 @@ def state_of_result(command: str) -> str:
     """
     if named := names_given():
         return f"Ended, but the result was complete already: {', '.join(str(path) for path in named)}."
-    return "Cancelled." if command in _WRITE_AS_THEY_GO else "Cancelled; nothing was written."
+    return "Cancelled; nothing was written." if command in _WRITE_AT_THE_END else "Cancelled."
 
 
 def exit_code_of(interrupt: KeyboardInterrupt) -> int:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network.config import LINEAR_FLOOR, NEIGHBOURS, RESIDUAL_SCALE
-from ..network.kernels import neighbour_indices
+from ..interpolation import NEIGHBOURS, neighbour_indices
+from ..network.config import LINEAR_FLOOR, RESIDUAL_SCALE
 from ..network.parameters import Parameters, offset_features
 from .cpu_encoder import activate
 

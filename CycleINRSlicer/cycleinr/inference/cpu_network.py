@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network.config import NetworkConfig, Slicing
-from ..network.kernels import bspline_weights, cubic_weights, low_pass, neighbour_indices
+from ..interpolation import bspline_weights, cubic_weights, neighbour_indices
+from ..network.config import NetworkConfig, Slicing, low_pass
 from ..network.parameters import Parameters
 from ..threads import computing_threads
 from .arrays import Arrays

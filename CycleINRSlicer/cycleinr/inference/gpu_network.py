@@ -5,7 +5,7 @@ CPU included, on which the tests run.
 
 GPUs compute in fp32. What half precision and TF32 would save they lose in agreement with the CPU: on head, chest and
 abdomen CT the largest difference was 3.2 HU in fp16, 8 HU in bf16 and 1.2 HU with TF32 convolutions, where 1 HU is the
-bound (docs/speed-log.md).
+bound (research/docs/speed-log.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..network.config import NEIGHBOURS, NetworkConfig, Slicing
+from ..interpolation import NEIGHBOURS
+from ..network.config import NetworkConfig, Slicing
 from ..network.model import CycleINR
 from ..network.weights import load_network
 from .arrays import Arrays

@@ -72,7 +72,7 @@ def choose_model(volume: Volume, request: str) -> ModelChoice:
     if architecture(card) != CYCLEINR:
         raise ModelError(
             f"The weights {weights.name} are of {architecture(card)}, a network that CycleINR is compared with. "
-            "It runs in cycleinr evaluate only."
+            "Only cycleinr evaluate runs it, a command of the research package."
         )
     if card.get("modality") not in ("CT", "MR"):
         raise ModelError(f"The model card of {weights.name} does not say CT or MR under modality. Complete the card.")

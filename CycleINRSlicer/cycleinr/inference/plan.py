@@ -11,8 +11,9 @@ import numpy as np
 from ..affine import spacing_of
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
+from ..interpolation import NEIGHBOURS
 from ..memory import limit_bytes
-from ..network.config import NEIGHBOURS, NetworkConfig
+from ..network.config import NetworkConfig
 from ..profile import MAX_TAU
 from ..slice_artifacts import acquisition_warnings
 from ..threads import CrewSize, computing_threads

@@ -18,12 +18,12 @@ from ..errors import ModelError
 from .config import Sizes
 
 CYCLEINR = "cycleinr"
-_PLACES = {
-    CYCLEINR: ("cycleinr.network.model", "CycleINR"),
-    "arssr": ("cycleinr.evaluation.peers.arssr", "ArSSR"),
-    "saint": ("cycleinr.evaluation.peers.saint", "SAINT"),
-    "tvsrn": ("cycleinr.evaluation.peers.tvsrn", "TVSRN"),
-}
+_PLACES = {CYCLEINR: "cycleinr.network.model:CycleINR"}
+
+
+def register(name: str, place: str) -> None:
+    """Make another network known, as "module:class"; the module is imported when the network is first asked for."""
+    _PLACES[name] = place
 
 
 def network_class(name: str) -> type[Any]:
@@ -34,7 +34,7 @@ def network_class(name: str) -> type[Any]:
     """
     if not isinstance(name, str) or name not in _PLACES:
         raise ModelError(f"There is no architecture {name!r}. Choose of {', '.join(_PLACES)}.")
-    module, cls = _PLACES[name]
+    module, _, cls = _PLACES[name].partition(":")
     return getattr(import_module(module), cls)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,6 @@ from ..errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-
-NEIGHBOURS = 4
-"""ALCGS attends to this many acquired slices, two on each side of the query."""
 
 HARMONICS = 3
 """Sines and cosines of an offset that the small networks are told."""
@@ -29,6 +27,9 @@ LINEAR_FLOOR = 0.02
 
 RESIDUAL_SCALE = 0.05
 """Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
+
+_CUTOFF = 0.7
+"""Of the low-pass filter over the decoder's pixels, as a share of the Nyquist frequency."""
 
 MAX_SIZE = 4096
 """Far beyond any network of ours; a damaged card must not ask for all memory."""
@@ -91,11 +92,6 @@ class NetworkConfig(Sizes):
             raise ModelError(f"The network's width {self.width} is no multiple of its {self.heads} attention heads.")
 
     @property
-    def receptive_slices(self) -> int:
-        """Slices to each side of an acquired slice that its latent code depends on."""
-        return self.blocks
-
-    @property
     def receptive_pixels(self) -> int:
         """In-plane pixels to each side that an output pixel depends on (stem, one 3x3 convolution a block, filter)."""
         return self.cell * (self.blocks + 1) + self.cell - 1 + self.smoothing_taps // 2
@@ -125,3 +121,13 @@ class Slicing:
         import torch
 
         return torch.from_numpy(self.features()[None]).to(device)
+
+
+@lru_cache(maxsize=8)
+def low_pass(taps: int) -> tuple[float, ...]:
+    """Hamming-windowed sinc that passes what lies below 0.7 of the Nyquist frequency; its weights sum to 1.
+
+    1 tap filters nothing.
+    """
+    weights = np.sinc(_CUTOFF * (np.arange(taps) - (taps - 1) / 2)) * np.hamming(taps)
+    return tuple((weights / weights.sum()).tolist())

@@ -1,7 +1,7 @@
 """The smooth starts that the network corrects: cubic convolution and the cubic B-spline along the through-plane axis.
 
 Which is better depends on the scan: band-limited MR is up to 1 dB better with the B-spline, most other scans with the
-short kernel. The decoder therefore mixes the two pixel by pixel. ``network.kernels`` has the formulas.
+short kernel. The decoder therefore mixes the two pixel by pixel. ``cycleinr.interpolation`` has the formulas.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from . import kernels
-from .config import NEIGHBOURS
+from .. import interpolation
+from ..interpolation import NEIGHBOURS
 
 
 def neighbour_indices(positions: torch.Tensor, slices: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,8 +31,8 @@ def neighbour_indices(positions: torch.Tensor, slices: int) -> tuple[torch.Tenso
 
 
 def cubic_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """``kernels.cubic_weights`` for tensors."""
-    return _on_tensors(kernels.cubic_weights, positions, slices)
+    """``interpolation.cubic_weights`` for tensors."""
+    return _on_tensors(interpolation.cubic_weights, positions, slices)
 
 
 def cubic_convolution(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -44,19 +44,9 @@ def cubic_convolution(stack: torch.Tensor, positions: torch.Tensor) -> torch.Ten
     return torch.einsum("ntj,ntjhw->nthw", cubic_weights(positions, slices), near)
 
 
-def linear(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Linear interpolation of stack (N, S, ...) at positions (N, T) -> (N, T, ...); the end slices go on outwards."""
-    slices = stack.shape[1]
-    inside = positions.clamp(0, slices - 1)
-    lower = inside.floor().clamp(max=slices - 2).long()
-    rows = torch.arange(stack.shape[0], device=stack.device)[:, None]
-    step = (inside - lower)[(...,) + (None,) * (stack.dim() - 2)]
-    return torch.lerp(stack[rows, lower], stack[rows, lower + 1], step)
-
-
 def bspline_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """``kernels.bspline_weights`` for tensors."""
-    return _on_tensors(kernels.bspline_weights, positions, slices)
+    """``interpolation.bspline_weights`` for tensors; positions outside the stack take the outermost slice's value."""
+    return _on_tensors(interpolation.bspline_weights, positions.clamp(0, slices - 1), slices)
 
 
 def _on_tensors(weights: Callable, positions: torch.Tensor, slices: int) -> torch.Tensor:

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .config import HARMONICS, NEGATIVE_SLOPE
-from .kernels import low_pass
+from .config import HARMONICS, NEGATIVE_SLOPE, low_pass
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:

@@ -75,12 +75,13 @@ def evaluate_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
 ) -> None:
     """Degrade fine volumes, restore them with every method, and measure; can be stopped and started again."""
+    from cycleinr.files import read_volume
+
     from ..evaluation.gallery import draw_all, draw_strip
     from ..evaluation.pair_table import read_pairs
     from ..evaluation.protocol import parse_ratio
     from ..evaluation.report import write_report
     from ..evaluation.runner import Plan, evaluate, evaluate_pairs
-    from ..files import read_volume
 
     chosen = _methods(methods, weights or (), without_consistency or (), device)
     found = _segmenters(segment, segmenter or ())
@@ -103,7 +104,8 @@ def evaluate_command(
 
 def _methods(text: str, weights: Iterable[Path], bare: Iterable[Path], device: str) -> dict[str, Method]:
     """Methods by name, in the order in which they were asked for."""
-    from ..errors import RequestError
+    from cycleinr.errors import RequestError
+
     from ..evaluation.methods import METHODS
     from ..evaluation.network_method import method_of_weights, network_method
     from ..evaluation.peers.bare_method import bare_method
@@ -131,7 +133,8 @@ def _listed(text: str) -> list[str]:
 
 def _segmenters(text: str, commands: Iterable[str]) -> dict[str, Segmenter]:
     """Segmenters by structure."""
-    from ..errors import RequestError
+    from cycleinr.errors import RequestError
+
     from ..evaluation.segmentation import CT_SEGMENTERS, CommandSegmenter
 
     wanted = [name for name in text.split(",") if name]

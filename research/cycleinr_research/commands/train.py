@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import RequestError
-
 
 def train_command(
     config: Annotated[Path, typer.Argument(help="Training configuration (TOML).")],
@@ -23,14 +21,12 @@ def train_command(
     devices: Annotated[int, typer.Option(help="Number of devices to train on.")] = 1,
 ) -> None:
     """Train a model, or go on with a run that was interrupted."""
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise RequestError(f"Training needs {error.name}. Install it with: pip install 'cycleinr[train]'") from error
-    from ..network.weights import save_network
+    from lightning_fabric import Fabric
+
     from ..training.card import model_card
     from ..training.config import load_config
     from ..training.loop import Trainer
+    from ..weights import save_network
 
     settings = load_config(config)
     fabric = Fabric(accelerator=accelerator, devices=devices)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from cycleinr.files.atomic import publish, staging_folder
+from cycleinr.grid import Target, plan_grid
+from cycleinr.volume import Volume
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files.atomic import publish, staging_folder
-from ..grid import Target, plan_grid
-from ..volume import Volume
 from .methods import Method
 from .metrics import metric_range
 from .protocol import parse_ratio

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..files.modality import guess_modality
-from ..volume import Volume
+from cycleinr.files.modality import guess_modality
+from cycleinr.volume import Volume
+
 from . import figures
 from .methods import Method
 from .runner import ROWS_FILE

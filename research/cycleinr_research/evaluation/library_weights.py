@@ -18,7 +18,7 @@ def load_from_library(metric: str, load: Callable[[], T]) -> tuple[T | None, str
     try:
         return load(), ""
     except ImportError as error:
-        reason = f"a package is not installed ({error}). Install what it needs: pip install '.[perceptual]'."
+        reason = f"a package is not installed ({error}). Install what it needs: pip install './research[perceptual]'."
     except OSError as error:
         # A download that fails raises URLError, which is an OSError, as an unreadable file does.
         reason = f"its weights could not be fetched or read ({error}). Run it once with a connection to the internet."

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cycleinr.errors import ModelError
 from torch import nn
 from torch.nn import functional
 
-from ..errors import ModelError
-from ..network.weights import load_pickled_numbers
+from ..weights import load_pickled_numbers
 
 FOLDER_VARIABLE = "CYCLEINR_LPIPS"
 BACKBONE_FILE = "squeeze.backbone.pth"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cycleinr.profile import acquire
 
-from ..profile import acquire
 from . import metrics
 from .protocol import Case, ratio_text
 from .reader import reader_figures

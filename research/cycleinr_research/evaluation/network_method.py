@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from cycleinr.errors import RequestError
+from cycleinr.grid import SliceGrid, Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.network.architectures import CYCLEINR, network_class
+from cycleinr.network.weights import architecture, read_card
+from cycleinr.volume import Volume
 
-from ..errors import RequestError
-from ..grid import SliceGrid, Target
-from ..inference.options import UpsampleOptions
-from ..network.architectures import CYCLEINR, network_class
-from ..network.weights import architecture, read_card
-from ..volume import Volume
 from .methods import Method
 from .peers.bare_method import bare_method
 
@@ -35,7 +35,7 @@ def network_method(name: str, label: str, model: str | Path = "auto", device: st
     """
 
     def run(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-        from ..inference.upsample import upsample
+        from cycleinr.inference.upsample import upsample
 
         extent = "centres" if grid.first_mm == 0 else "edges"
         options = UpsampleOptions(Target(spacing_mm=grid.spacing_out_mm), "k", extent, model=str(model), device=device)

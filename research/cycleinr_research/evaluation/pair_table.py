@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ..errors import InputError
+from cycleinr.errors import InputError
 
 _COLUMNS = {"thick", "thin"}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from cycleinr.errors import GeometryError, RequestError
+from cycleinr.grid import Target, plan_grid
+from cycleinr.interpolation import linear_weights
+from cycleinr.profile import MAX_TAU
+from cycleinr.volume import Volume
 
-from ..errors import GeometryError, RequestError
-from ..grid import Target, plan_grid
-from ..profile import MAX_TAU
-from ..volume import Volume
-from .methods import linear_weights
 from .metrics import metric_range
 from .protocol import PAIR, Case, compared_slices, covered_profile
 

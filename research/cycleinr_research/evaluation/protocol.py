@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
+from cycleinr.affine import subgrid_affine
+from cycleinr.errors import GeometryError, RequestError
+from cycleinr.grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
+from cycleinr.profile import SliceProfile, acquire
+from cycleinr.volume import Volume
 
-from ..affine import subgrid_affine
-from ..errors import GeometryError, RequestError
-from ..grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
-from ..profile import SliceProfile, acquire
-from ..volume import Volume
 from .metrics import MetricRange, metric_range
 
 CONDITIONS = ("subsampled", "slabs")

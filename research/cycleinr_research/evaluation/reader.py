@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from cycleinr.profile import profile_matrix
 from scipy import ndimage
 
-from ..profile import profile_matrix
 from . import metrics
 from .protocol import PAIR, Case
 

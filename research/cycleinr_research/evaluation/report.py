@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from ..files.atomic import publish, staging_folder
+from cycleinr.files.atomic import publish, staging_folder
+
 from .fid import FID_SLICES, fid_of_groups
 from .frechet import frechet_of_group
 from .methods import Method

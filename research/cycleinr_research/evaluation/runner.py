@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from cycleinr.errors import CycleinrError, InputError, OutputError, RequestError
+from cycleinr.files import IMAGE_SUFFIXES, guess_modality, image_suffix, read_volume
+from cycleinr.volume import Volume
 
-from ..errors import CycleinrError, InputError, OutputError, RequestError
-from ..files import IMAGE_SUFFIXES, guess_modality, image_suffix, read_volume
-from ..volume import Volume
 from .carry_over import keep_row, keep_views, same_prediction
 from .measure import Views, measure
 from .methods import METHODS, Method

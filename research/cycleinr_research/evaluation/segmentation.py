@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from ..errors import InputError
-from ..files import read_volume, write_volume
-from ..volume import Volume
+from cycleinr.errors import InputError
+from cycleinr.files import read_volume, write_volume
+from cycleinr.volume import Volume
 
 Segmenter = Callable[[Volume], np.ndarray]
 """Volume -> mask of bool, (K, J, I)."""

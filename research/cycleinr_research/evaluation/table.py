@@ -11,8 +11,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import InputError
-from ..files.atomic import publish, staging_folder
+from cycleinr.errors import InputError
+from cycleinr.files.atomic import publish, staging_folder
 
 Key = tuple[str, str, str, str]
 """Volume, condition, ratio as text, method: what a row is about."""
@@ -33,7 +33,7 @@ class Row:
     :param sigma_deviation: spread of the difference between the slices' noise and the truth's.
     :param consistency_max: largest |re-acquired prediction - input|; `consistency_q999` the 0.999 quantile.
     :param psnr_brain_db, ssim_brain and so on: inside display windows, and the rest of what a reader sees: see
-        `cycleinr.evaluation.reader`; nan for windows of the other modality.
+        `cycleinr_research.evaluation.reader`; nan for windows of the other modality.
     :param seconds: wall-clock time of the method alone.
     :param n_compared: slices that were compared; `n_generated` those of them that the input does not hold.
     :param compared_mm: distance between the first and the last compared slice; for pairs, the overlap that was used.

@@ -7,9 +7,9 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
+from cycleinr.errors import InputError
+from cycleinr.files.atomic import publish, staging_folder
 
-from ..errors import InputError
-from ..files.atomic import publish, staging_folder
 from .measure import Views
 
 TRUTH = "truth"

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import torch
+from cycleinr import __version__
+from cycleinr.network.architectures import network_class
+from cycleinr.network.weights import read_card
 
-from .. import __version__
-from ..network.architectures import network_class
-from ..network.weights import read_card
 from .config import TrainingConfig
 from .loop import LOG
 

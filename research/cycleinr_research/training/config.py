@@ -7,10 +7,10 @@ import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from ..errors import RequestError
-from ..network.architectures import CYCLEINR, sizes_of
-from ..network.config import NetworkConfig, Sizes
-from ..volume import MODALITIES
+from cycleinr.errors import RequestError
+from cycleinr.network.architectures import CYCLEINR, sizes_of
+from cycleinr.network.config import NetworkConfig, Sizes
+from cycleinr.volume import MODALITIES
 
 if sys.version_info >= (3, 11):
     import tomllib

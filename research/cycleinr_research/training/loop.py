@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from cycleinr.errors import CycleinrError, RequestError
+from cycleinr.network.architectures import build_network
+from cycleinr.network.weights import load_network
 from lightning_fabric import Fabric
 
-from ..errors import DivergedError, RequestError
-from ..network.architectures import build_network
-from ..network.weights import load_network, load_pickled_numbers
+from ..weights import load_pickled_numbers
 from .config import TrainingConfig
 from .losses import Losses, training_losses
 from .patches import Batch, PatchSampler, load_sources
@@ -30,6 +31,12 @@ _HOPELESS_GAIN_DB = -3.0
 _ADAM_BETAS = (0.9, 0.99)
 _ADAM_EPS = 1e-10
 _PARTS = ("model", "average", "optimizer")
+
+
+class DivergedError(CycleinrError):
+    """A training run has diverged; the last good checkpoint is kept."""
+
+    exit_code = 9
 
 
 @dataclass

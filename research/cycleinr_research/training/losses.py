@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from cycleinr.network.interpolation import cubic_convolution
 from torch import nn
 
-from ..network.interpolation import cubic_convolution
 from .config import TrainingConfig
 from .patches import Batch
 

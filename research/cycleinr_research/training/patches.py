@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cycleinr.errors import InputError
+from cycleinr.intensity import IntensityScale, intensity_scale
+from cycleinr.network.layers import slicing_features
+from cycleinr.profile import TRAINED_TAU_MAX, SliceProfile, acquire
 
-from ..errors import InputError
-from ..intensity import IntensityScale, intensity_scale
-from ..network.layers import slicing_features
-from ..profile import TRAINED_TAU_MAX, SliceProfile, acquire
 from .config import PatchConfig, Source
 
 _MAX_SPACING_RATIO = 1.5
@@ -72,7 +72,7 @@ def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
     Raises:
         InputError: A folder holds no volume.
     """
-    from ..files import read_volume
+    from cycleinr.files import read_volume
 
     volumes = []
     for source in sources:

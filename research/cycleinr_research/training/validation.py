@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from cycleinr.network.layers import slicing_features
+from cycleinr.profile import SliceProfile, acquire
 from torch import nn
 
-from ..network.interpolation import linear
-from ..network.layers import slicing_features
-from ..profile import SliceProfile, acquire
+from cycleinr_research.torch_linear import linear
+
 from .patches import FineVolume
 
 CONDITIONS = ((2, 0.0), (3, 0.0), (5, 0.0), (3, 1.0))

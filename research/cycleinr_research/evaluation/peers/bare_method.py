@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from cycleinr.errors import InputError
+from cycleinr.grid import SliceGrid
+from cycleinr.network.config import Slicing
+from cycleinr.network.weights import load_network, read_card
+from cycleinr.volume import Volume
 
-from ...errors import InputError
-from ...grid import SliceGrid
-from ...network.config import Slicing
-from ...network.weights import load_network, read_card
-from ...volume import Volume
 from ..methods import Method
 
 TILE_PIXELS = 96
@@ -31,7 +31,7 @@ def bare_method(name: str, label: str, weights: Path, device: str = "auto") -> M
     network = []
 
     def run(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-        from ...inference.devices import choose_device
+        from cycleinr.inference.devices import choose_device
 
         if not network:
             network.append(load_network(weights).requires_grad_(False))
@@ -46,8 +46,7 @@ def run_tiles(network, volume_lr: Volume, grid: SliceGrid, tile_pixels: int = TI
     :raises InputError: the volume's modality is unknown.
     """
     import torch
-
-    from ...intensity import intensity_scale
+    from cycleinr.intensity import intensity_scale
 
     if volume_lr.modality is None:
         raise InputError(f"The modality of {volume_lr.name or 'the volume'} is unknown. Set it to 'CT' or 'MR' first.")

@@ -19,11 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from cycleinr.network.config import RESIDUAL_SCALE, Sizes
 from torch import nn
 from torch.nn import functional as F
 
-from ...network.config import RESIDUAL_SCALE, Sizes
-from ...network.interpolation import linear
+from cycleinr_research.torch_linear import linear
+
 from .rdn import RdnSizes, ResidualDenseNetwork
 
 _TOLD = 3

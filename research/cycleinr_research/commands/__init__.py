@@ -1,0 +1,1 @@
+"""The commands that ``cycleinr`` has where this package is installed."""
