@@ -149,7 +149,7 @@ def _table() -> Seed:
 
 
 def _training() -> Seed:
-    text = (REPOSITORY / "research" / "research" / "training" / "ct_cycle.toml").read_bytes()
+    text = (REPOSITORY / "research" / "training" / "ct_cycle.toml").read_bytes()
     return Seed("training", {"training.toml": text}, "training.toml")
 
 
