@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -63,6 +62,8 @@ for _name, _command in COMMANDS.items():
 def _add_commands_of_other_packages() -> None:
     """Commands that installed packages bring; left out where one of our own is asked for, which starts sooner so."""
     if not set(sys.argv[1:2]) & set(COMMANDS):
+        from importlib.metadata import entry_points
+
         for each in entry_points(group="cycleinr.commands"):
             app.command(each.name)(each.load())
 
