@@ -35,7 +35,7 @@ panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output
 
 benchmark: $(VENV)/engine.done
-	$(BIN)/python Testing/Benchmarks/benchmark.py $(if $(QUICK),--quick,--output docs/benchmarks.md)
+	$(BIN)/python Testing/Benchmarks/benchmark.py $(if $(QUICK),--quick,--output research/docs/benchmarks.md)
 
 audit:
 	$(PYTHON) -m venv build/audit

@@ -1,6 +1,6 @@
 """Speed and memory of the engine, in one table: ``make benchmark``, or
 
-    python Testing/Benchmarks/benchmark.py [--quick] [--output docs/benchmarks.md]
+    python Testing/Benchmarks/benchmark.py [--quick] [--output research/docs/benchmarks.md]
 
 Each measurement runs in a process of its own (measurements.py), so that peaks of memory are its own. Ratios within
 one run are what counts; a busy machine makes all of it slower. --quick takes small crops, for trying things out.
@@ -115,7 +115,7 @@ def gpus() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Speed and memory of the engine.")
     parser.add_argument("--quick", action="store_true", help="small crops, about a minute")
-    parser.add_argument("--output", type=Path, help="also write the table here, for example docs/benchmarks.md")
+    parser.add_argument("--output", type=Path, help="also write the table here, such as research/docs/benchmarks.md")
     arguments = parser.parse_args()
     findings = measure_all(scope(arguments.quick))
     text = write_report(findings)

@@ -2,8 +2,8 @@
 
     python Testing/Benchmarks/self_check.py fine_ct.nii.gz fine_mr.nii.gz ...
 
-k must be the slice direction. Works on the middle 160 x 160 pixels of the middle 120 slices. docs/check.md has figures
-that this printed.
+k must be the slice direction. Works on the middle 160 x 160 pixels of the middle 120 slices.
+research/docs/check.md has figures that this printed.
 """
 
 import sys

@@ -69,9 +69,9 @@ def test_the_page_has_every_kind_of_error_and_no_other():
     assert set(SECTIONS) == set(CODES)
 
 
-def test_each_kind_has_rows_with_cause_and_remedy_and_the_right_exit_code():
+def test_each_kind_has_rows_with_meaning_and_remedy_and_the_right_exit_code():
     for name, (where, rows) in SECTIONS.items():
-        assert rows and all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows), name
+        assert rows and all(len(row) == 2 and all(cell.strip() for cell in row) for row in rows), name
         assert where in (f"exit code {CODES[name]}", "in 3D Slicer"), name
 
 

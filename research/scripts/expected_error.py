@@ -6,7 +6,7 @@
 ``pair`` takes two reconstructions of one CT scan. Brain is what lies between 0 and 80 HU in the thin one, opened once;
 a large error is above 20 HU; marked is what the map calls least certain, a quarter of the brain window or more. ``fit``
 makes slabs of every second and fifth slice from the middle of fine scans (k is the slice direction), and fits by a
-gamma regression with logarithmic link. docs/check.md has figures that this printed.
+gamma regression with logarithmic link. research/docs/check.md has figures that this printed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The self-check's error at one voxel is mostly chance; its root mean square over a millimetre around is not. From that
 the expected absolute error follows by a power law whose two coefficients were fitted once per modality, on slabs and
-thin slices simulated from training scans, against the true error (docs/check.md has how well it does elsewhere).
+thin slices simulated from training scans, against the true error (research/docs/check.md: how well it does elsewhere).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The network's slices are a few percent noisier or smoother than acquired ones, more so far from any acquired slice,
 and a stack of them flickers. The acquired slices tell what the level should be. Thick slices tell less: they are less
 noisy than the thin ones inside them by an amount that depends on the scanner's kernel; ``slab_noise`` is for them. For
-MR the same step costs 0.2 to 0.5 dB (docs/results.md).
+MR the same step costs 0.2 to 0.5 dB (research/docs/results.md).
 """
 
 from __future__ import annotations
