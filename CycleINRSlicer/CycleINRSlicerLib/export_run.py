@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import slicer
 from cycleinr.errors import CycleinrError
 from cycleinr.files.atomic import remove_leftovers
 from cycleinr.volume import Volume
@@ -16,9 +15,7 @@ from slicer.i18n import tr as _
 from .engine import DiedEvent, Engine
 from .engine_task import EngineTask, RunState
 from .result_node import provenanceOf
-from .volume_node import NodeError, volumeFromNode
-
-INSTANCES = "DICOM.instanceUIDs"
+from .volume_node import instancesOf, sourceFile, sourceFiles, volumeFromNode
 
 
 class ExportRun(EngineTask):
@@ -89,19 +86,10 @@ def whyNoExport(inputNode, resultNode) -> str:
     if inputNode is None or resultNode is None:
         return _("Make a result first.")
     try:
-        _sourceFile(inputNode, _instances(inputNode)[0])
+        sourceFile(inputNode, instancesOf(inputNode)[0])
     except CycleinrError as error:
         return str(error)
     return ""
-
-
-def sourceFiles(inputNode) -> list[str]:
-    """Paths of all DICOM files that a volume was loaded from.
-
-    Raises:
-        NodeError: It does not come from the DICOM database, or files are missing there.
-    """
-    return [_sourceFile(inputNode, uid) for uid in _instances(inputNode)]
 
 
 def newFolder(parent: Path, provenance: dict[str, str]) -> Path:
@@ -109,26 +97,3 @@ def newFolder(parent: Path, provenance: dict[str, str]) -> Path:
     name = f"CycleINR {float(provenance.get('spacing_mm', 'nan')):.3g} mm"
     names = (name if n == 1 else f"{name} {n}" for n in range(1, 1_000_000))
     return next(parent / each for each in names if not (parent / each).exists())
-
-
-def _instances(inputNode) -> list[str]:
-    uids = (inputNode.GetAttribute(INSTANCES) or "").split()
-    if not uids or getattr(slicer, "dicomDatabase", None) is None:
-        raise NodeError(
-            _(
-                "{name} was not loaded from Slicer's DICOM database, so there is no study that the result could belong "
-                "to. Load the scan with the DICOM module."
-            ).format(name=inputNode.GetName())
-        )
-    return uids
-
-
-def _sourceFile(inputNode, uid: str) -> str:
-    path = slicer.dicomDatabase.fileForInstance(uid)
-    if not path or not Path(path).is_file():
-        raise NodeError(
-            _("A DICOM file of {name} is no longer in Slicer's DICOM database. Import the series again.").format(
-                name=inputNode.GetName()
-            )
-        )
-    return str(path)

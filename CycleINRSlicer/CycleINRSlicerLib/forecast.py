@@ -46,7 +46,7 @@ def summaryOf(volume: Volume, work: Plan) -> Summary:
         axisText(volume, work.grid.axis),
         work.tau_reason,
         work.model_reason,
-        warning="\n".join(work.warnings),
+        warning="\n".join(volume.notes + work.warnings),
     )
 
 
@@ -89,7 +89,7 @@ class _LastPlan:
     def of(self, node, volume: Volume, options: UpsampleOptions) -> Plan:
         image = node.GetImageData()
         facts = (volume.ijk_to_ras.tobytes(), volume.modality, volume.slice_thickness_mm, volume.name)
-        wanted = (image.GetMTime(), facts, options)
+        wanted = (image.GetMTime(), facts, volume.acquisition, options)
         if self._image.Get() is not image or self._of != wanted:
             self._plan = plan(volume, options)
             self._image.Set(image)

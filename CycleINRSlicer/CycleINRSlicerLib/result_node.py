@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .engine import EngineProcessError
-from .volume_node import NodeError, chunks, volumeFromNode
+from .volume_node import NodeError, chunks, resultTransformID, volumeFromNode
 
 ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"
@@ -52,7 +52,7 @@ def _fill(node, image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, proven
         copyDisplay(inputNode, node)
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
         node.SetAndObserveImageData(image)
-        node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+        node.SetAndObserveTransformNodeID(resultTransformID(inputNode))
         node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
         node.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
         node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())

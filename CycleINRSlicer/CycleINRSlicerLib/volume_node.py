@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import slicer
 import vtk
 from cycleinr.errors import CycleinrError
+from cycleinr.files.dicom import slices_of_files
+from cycleinr.files.dicom_slices import Stack, stack
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
 SLICE_THICKNESS_TAG = "0018,0050"
 MODALITY_TAG = "0008,0060"
+INSTANCES = "DICOM.instanceUIDs"
+SAME_PLACE_MM = 0.1
+"""How far a transform and headers that mean the same may differ; headers are rounded."""
+
 HOUNSFIELD_UNIT = "[hnsf'U]"
 """UCUM code of the Hounsfield unit, as Slicer's DICOM import sets it for CT."""
 
@@ -28,17 +35,20 @@ class NodeError(CycleinrError):
 def volumeFromNode(node) -> Volume:
     """The scan that a scalar volume node shows, without copying its voxels.
 
-    The geometry is the node's own: a linear parent transform is left to the result, which gets the same one.
+    The geometry is the node's own: a linear parent transform is left to the result, which gets the same one. The
+    transform that Slicer's DICOM module attaches to a tilted or uneven series says the same as the series' headers;
+    then the slices are taken where these put them, and those of a tilted one are copied.
 
     Args:
         node: A ``vtkMRMLScalarVolumeNode``. The returned array is the displayed one and must not be written to.
 
     Raises:
-        NodeError: No node, a label map, a colour image, a node without voxels, or one that a transform bends.
+        NodeError: No node, a label map, a colour image, a node without voxels, or one that another transform bends.
         CycleinrError: The geometry or the values rule super-resolution out.
     """
     checkNode(node)
-    _checkTransform(node)
+    if not _isLinear(node.GetParentTransformNode()):
+        return _acquired.of(node)
     array = slicer.util.arrayFromVolume(node)
     ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
     return Volume(array, ijkToRas, modalityOf(node), sliceThicknessOf(node), node.GetName() or "")
@@ -64,18 +74,125 @@ def checkNode(node) -> None:
         )
 
 
-def _checkTransform(node) -> None:
-    """Raise a ``NodeError`` for a node under a transform that is not linear: its slices are not where they seem."""
+def resultTransformID(node) -> str | None:
+    """The transform that a result of a volume belongs under: the volume's own, if that is not used up in the result."""
     transform = node.GetParentTransformNode()
-    if transform is None or transform.IsTransformToWorldLinear():
-        return
-    raise NodeError(
+    return node.GetTransformNodeID() if _isLinear(transform) else transform.GetTransformNodeID()
+
+
+def _isLinear(transform) -> bool:
+    return transform is None or bool(transform.IsTransformToWorldLinear())
+
+
+class _Acquired:
+    """The last scan that was put together from its files' headers, which takes up to a second, and from what."""
+
+    def __init__(self):
+        self._image, self._of, self._volume = vtk.vtkWeakReference(), None, None
+
+    def of(self, node) -> Volume:
+        image, transform = node.GetImageData(), node.GetParentTransformNode()
+        bends = transform.GetTransformToParent()
+        above = transform.GetTransformNodeID() or ""
+        facts = (image.GetMTime(), node.GetAttribute(INSTANCES), node.GetName(), bends.GetMTime(), above)
+        wanted = (*facts, slicer.util.arrayFromVTKMatrix(_ijkToRas(node)).tobytes())
+        if self._image.Get() is not image or self._of != wanted:
+            self._volume = self._of = None
+            self._volume = _volumeFromHeaders(node)
+            self._image.Set(image)
+            self._of = wanted
+        return self._volume
+
+
+_acquired = _Acquired()
+
+
+def _volumeFromHeaders(node) -> Volume:
+    """The scan of a node under a transform that is not linear, its slices where their DICOM headers put them.
+
+    Raises:
+        NodeError: The files are not at hand, or the transform is another one than these headers ask for.
+    """
+    transform = node.GetParentTransformNode()
+    array = slicer.util.arrayFromVolume(node)
+    try:
+        files = sourceFiles(node)
+        found = stack(slices_of_files([Path(file) for file in files]))
+    except CycleinrError as error:
+        raise _bent(node, str(error)) from error
+    order = [files.index(str(each.path)) for each in found.slices]
+    if array.shape != (len(order), *found.slices[0].rows_columns):
+        raise _bent(node, _("The volume has another size than its DICOM files, as after cropping."))
+    if not _isLinear(transform.GetParentTransformNode()) or not _saysTheSame(node, order, found):
+        raise _bent(node, _("The transform puts them elsewhere than the headers of its DICOM files do."))
+    if order != list(range(len(order))):
+        array = array[order]
+    own = found.volume(array, node.GetName() or "")
+    return replace(own, modality=modalityOf(node) or own.modality)
+
+
+def _saysTheSame(node, order: list[int], found: Stack) -> bool:
+    """Whether the node's transform puts the corners of its slices where their headers do."""
+    ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
+    moved = node.GetParentTransformNode().GetTransformToParent()
+    rows, columns = found.slices[0].rows_columns
+    for k, header in zip(order, found.slices, strict=True):
+        for corner in ((0, 0), (columns - 1, rows - 1)):
+            place = moved.TransformPoint((ijkToRas @ (*corner, k, 1.0))[:3])
+            if np.abs(place - header.place_ras_mm(*corner)).max() > SAME_PLACE_MM:
+                return False
+    return True
+
+
+def _bent(node, why: str) -> NodeError:
+    return NodeError(
         _(
             "{name} lies under the transform {transform}, which moves its slices unevenly, so they are not where the "
-            "volume says; Slicer's DICOM module attaches such a transform to tilted and uneven series. Apply it to the "
-            "voxels first: in the module Data, right-click in the transform column of {name}, Harden transform."
-        ).format(name=node.GetName(), transform=transform.GetName())
+            "volume says. {why} Apply the transform to the voxels first: in the module Data, right-click in the "
+            "transform column of {name}, Harden transform."
+        ).format(name=node.GetName(), transform=node.GetParentTransformNode().GetName(), why=why)
     )
+
+
+def sourceFiles(node) -> list[str]:
+    """Paths of all DICOM files that a volume was loaded from, in the order of its slices.
+
+    Raises:
+        NodeError: It does not come from the DICOM database, or files are missing there.
+    """
+    return [sourceFile(node, uid) for uid in instancesOf(node)]
+
+
+def instancesOf(node) -> list[str]:
+    """SOP Instance UIDs (0008,0018) of the slices of a volume from Slicer's DICOM database.
+
+    Raises:
+        NodeError: It does not come from there.
+    """
+    uids = (node.GetAttribute(INSTANCES) or "").split()
+    if not uids or getattr(slicer, "dicomDatabase", None) is None:
+        raise NodeError(
+            _("{name} was not loaded from Slicer's DICOM database. Load the scan with the DICOM module.").format(
+                name=node.GetName()
+            )
+        )
+    return uids
+
+
+def sourceFile(node, uid: str) -> str:
+    """Path of one of these files.
+
+    Raises:
+        NodeError: It is missing.
+    """
+    path = slicer.dicomDatabase.fileForInstance(uid)
+    if not path or not Path(path).is_file():
+        raise NodeError(
+            _("A DICOM file of {name} is no longer in Slicer's DICOM database. Import the series again.").format(
+                name=node.GetName()
+            )
+        )
+    return str(path)
 
 
 def modalityOf(node) -> str | None:
@@ -120,7 +237,7 @@ def _hierarchyAttribute(node, name: str) -> str:
 def _dicomValue(node, tag: str) -> str:
     """A tag of the first file of the series in Slicer's DICOM database; empty where the node has no such files."""
     database = getattr(slicer, "dicomDatabase", None)
-    instanceUIDs = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    instanceUIDs = (node.GetAttribute(INSTANCES) or "").split()
     if database is None or not instanceUIDs:
         return ""
     path = database.fileForInstance(instanceUIDs[0])

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from vtk.util.numpy_support import vtk_to_numpy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE_FILE = REPOSITORY / "CycleINRSlicer" / "CycleINRSlicer.py"
@@ -20,6 +21,72 @@ def thickNode(every, name="scan"):
     ijkToRas = volume.ijk_to_ras.copy()
     ijkToRas[:3, 2] *= every
     return slicer.util.addVolumeFromArray(np.ascontiguousarray(volume.array[::every]), ijkToRas, name)
+
+
+class Database:
+    """Answers as Slicer's DICOM database does for the files of one folder."""
+
+    def __init__(self, folder):
+        import pydicom
+
+        self.headers = {str(path): pydicom.dcmread(path, stop_before_pixels=True) for path in folder.glob("*.dcm")}
+
+    def fileForInstance(self, uid):
+        return next((path for path, header in self.headers.items() if header.SOPInstanceUID == uid), "")
+
+    def fileValue(self, path, tag):
+        group, element = (int(part, 16) for part in tag.split(","))
+        value = self.headers[path].get((group, element))
+        return "" if value is None else str(value.value)
+
+
+def dicomNode(folder, monkeypatch, name="scan"):
+    """A series of one slice a file as Slicer's DICOM module loads it, with the database that knows its files.
+
+    Slicer gives the volume the first slice's place and one distance between slices. Where the corners of a slice lie
+    elsewhere by more than a micrometre, a grid transform with one vector for each corner of each slice moves them.
+    """
+    import pydicom
+    import slicer
+    import vtk
+    from cycleinr.files.dicom import slices_of_files
+
+    slices = sorted(
+        slices_of_files(sorted(folder.glob("*.dcm"))), key=lambda each: each.position_lps_mm @ each.normal_lps
+    )
+    array = np.stack([pydicom.dcmread(each.path).pixel_array * each.slope + each.intercept for each in slices])
+    database = Database(folder)
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    first, (rows, columns) = slices[0], slices[0].rows_columns
+    ijkToRas = np.eye(4)
+    ijkToRas[:3, 3] = first.place_ras_mm(0, 0)
+    ijkToRas[:3, 0] = first.place_ras_mm(1, 0) - ijkToRas[:3, 3]
+    ijkToRas[:3, 1] = first.place_ras_mm(0, 1) - ijkToRas[:3, 3]
+    step = np.linalg.norm(slices[1].place_ras_mm(0, 0) - ijkToRas[:3, 3])
+    ijkToRas[:3, 2] = first.normal_lps * (-1, -1, 1) * step
+    node = slicer.util.addVolumeFromArray(array.astype(np.int16), ijkToRas, name)
+    node.SetAttribute(
+        "DICOM.instanceUIDs", " ".join(database.headers[str(each.path)].SOPInstanceUID for each in slices)
+    )
+    corners = [(column, row) for row in (0, rows) for column in (0, columns)]
+    true = np.array([[each.place_ras_mm(*corner) for corner in corners] for each in slices])
+    told = np.array([[(ijkToRas @ (*corner, k, 1))[:3] for corner in corners] for k in range(len(slices))])
+    if np.abs(true - told).max() <= 1e-3:
+        return node
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(2, 2, len(slices))
+    grid.SetOrigin(*node.GetOrigin())
+    grid.SetSpacing(np.array(node.GetSpacing()) * (columns, rows, 1))
+    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    vtk_to_numpy(grid.GetPointData().GetScalars())[:] = (true - told).reshape(-1, 3)
+    transform, directions = slicer.vtkOrientedGridTransform(), vtk.vtkMatrix4x4()
+    node.GetIJKToRASDirectionMatrix(directions)
+    transform.SetGridDirectionMatrix(directions)
+    transform.SetDisplacementGridData(grid)
+    above = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", f"{name} acquisition transform")
+    above.SetAndObserveTransformToParent(transform)
+    node.SetAndObserveTransformNodeID(above.GetID())
+    return node
 
 
 def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, **options):

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from cycleinr.checks import check_result
 from cycleinr.files import read_volume
-from cycleinr.volume import Volume
 from cycleinr.windows import CT_WINDOWS
 from dicom_maker import PATIENT, pixels_of_slice, write_slice
-from slicer_scans import LIMIT_S, MODULE_FILE, filesIn, isAlive, thickNode, volumeNodes
+from slicer_scans import LIMIT_S, MODULE_FILE, dicomNode, filesIn, isAlive, thickNode, volumeNodes
 
 CHECK_CLASSES = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")
 
@@ -247,38 +246,15 @@ def test_a_short_scan_is_checked_without_the_cycle(host, ui, parameters, scene):
     assert parameters.checkVolume is None and not ui.curveButton.enabled and nodesOf(*CHECK_CLASSES) == []
 
 
-class Database:
-    """Answers as Slicer's DICOM database does for the files of one folder."""
-
-    def __init__(self, folder):
-        import pydicom
-
-        self.headers = {str(path): pydicom.dcmread(path, stop_before_pixels=True) for path in folder.glob("*.dcm")}
-
-    def fileForInstance(self, uid):
-        return next((path for path, header in self.headers.items() if header.SOPInstanceUID == uid), "")
-
-    def fileValue(self, path, tag):
-        group, element = (int(part, 16) for part in tag.split(","))
-        value = self.headers[path].get((group, element))
-        return "" if value is None else str(value.value)
-
-
 @pytest.fixture
 def dicomScan(scene, tmp_path, monkeypatch):
     """A DICOM series of 8 slices, loaded as Slicer's DICOM module loads it, with the database that knows it."""
-    import slicer
 
     folder = tmp_path / "series"
     folder.mkdir()
     for n in range(8):
         write_slice(folder / f"{n}.dcm", (-10, -20, 5 * n), pixels_of_slice(n, 32, 24))
-    database = Database(folder)
-    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    volume: Volume = read_volume(folder)
-    node = slicer.util.addVolumeFromArray(volume.array, volume.ijk_to_ras, f"3: {PATIENT}")
-    node.SetAttribute("DICOM.instanceUIDs", " ".join(header.SOPInstanceUID for header in database.headers.values()))
-    return node
+    return dicomNode(folder, monkeypatch, f"3: {PATIENT}")
 
 
 def test_export_writes_a_series_of_the_same_study(host, ui, parameters, dicomScan, engine, tmp_path):

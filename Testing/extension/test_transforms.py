@@ -1,9 +1,10 @@
-"""A scan under a transform: a linear one goes on to the result, any other has to be hardened first."""
+"""A scan under a transform: a linear one goes on to the result, that of the acquisition is what the headers say."""
 
 import numpy as np
 import pytest
+from dicom_maker import write_slice
 from panel_steps import ready, results
-from slicer_scans import LIMIT_S, MODULE_FILE, volumeNodes
+from slicer_scans import LIMIT_S, MODULE_FILE, dicomNode, volumeNodes
 
 
 @pytest.fixture
@@ -77,3 +78,81 @@ def test_a_linear_transform_goes_on_to_the_result(host, engine, scene, scan):
     assert result.GetTransformNodeID() == node.GetID()
     # Outer slice centres are kept, so only the outer halves of the slices differ
     assert np.allclose(bounds[0, :4], bounds[1, :4]) and np.abs(bounds[0] - bounds[1]).max() < 1
+
+
+TILT = np.tan(np.deg2rad(12))
+CENTRE_RAS = np.array([2.0, 6.5, 31.0])
+
+
+def blobSeries(folder, positions):
+    """Slices of a round blob of 1000 HU above air; where they lie is in LPS mm."""
+    folder.mkdir()
+    row, column = np.mgrid[:40, :36]
+    for n, (x, y, z) in enumerate(positions):
+        places = np.stack([-(x + 0.9 * column), -(y + 0.8 * row), np.full(row.shape, z)], axis=-1)
+        pixels = 24 + 1000 * np.exp(-((places - CENTRE_RAS) ** 2).sum(axis=-1) / (2 * 4.5**2))
+        write_slice(folder / f"{n:02}.dcm", (x, y, z), np.rint(pixels).astype(np.uint16), PixelSpacing=[0.8, 0.9])
+    return folder
+
+
+def centreOf(volume):
+    """Centroid in RAS mm of what is above air in a volume with even slices."""
+    k, j, i = np.nonzero(volume.array > -900)
+    weights = volume.array[k, j, i] + 1000.0
+    return np.average(volume.ras_of_ijk(np.stack([i, j, k], axis=-1)), axis=0, weights=weights)
+
+
+@pytest.fixture
+def tilted(scene, tmp_path, monkeypatch):
+    positions = [(-18.2, -22.0 + TILT * (z - 31), z) for z in np.arange(10, 55, 3.0)]
+    return dicomNode(blobSeries(tmp_path / "series", positions), monkeypatch)
+
+
+def test_a_tilted_series_is_made_finer_where_its_headers_put_it(host, ui, parameters, engine, tilted):
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    assert not tilted.GetParentTransformNode().IsTransformToWorldLinear()
+    parameters.inputVolume = tilted
+    ready(host, ui)
+    assert "Gantry tilt of 12.0 degrees removed" in ui.warningLabel.text
+    ui.applyButton.click()
+    host.process_events(until=lambda: results(tilted), timeout_s=LIMIT_S)
+    (result,) = results(tilted)
+    assert result.GetTransformNodeID() is None
+    assert np.allclose(centreOf(volumeFromNode(result)), CENTRE_RAS, atol=0.05)
+
+
+def test_the_result_of_a_tilted_series_keeps_the_transform_above_its_acquisitions(host, engine, scene, tilted):
+    above = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "registration")
+    tilted.GetParentTransformNode().SetAndObserveTransformNodeID(above.GetID())
+    logic = host.load_module(MODULE_FILE, enter=False).python_module.CycleINRSlicerLogic()
+    assert logic.process(tilted, ratio=2).GetTransformNodeID() == above.GetID()
+
+
+@pytest.mark.parametrize("heights", [[*range(10, 31, 3), *range(34, 56, 3)], [*range(10, 31, 3), *range(32, 52, 2)]])
+def test_slices_of_an_uneven_series_lie_where_their_headers_put_them(host, scene, tmp_path, monkeypatch, heights):
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    series = blobSeries(tmp_path / "series", [(-18.2, -22.0, z) for z in heights])
+    volume = volumeFromNode(dicomNode(series, monkeypatch))
+    assert np.allclose(volume.acquisition.positions_mm, np.array(heights) - 10)
+    assert np.allclose(volume.ras_of_ijk((0, 0, len(heights) - 1)), (18.2, 22.0, heights[-1]))
+
+
+def test_without_its_files_a_tilted_series_is_told_to_be_hardened(host, ui, parameters, tilted, monkeypatch):
+    import slicer
+
+    monkeypatch.setattr(slicer.dicomDatabase, "fileForInstance", lambda _uid: "")
+    parameters.inputVolume = tilted
+    host.process_events(until=lambda: "acquisition transform" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    for word in ("no longer in Slicer's DICOM database", "Import the series again", "Harden transform"):
+        assert word in ui.problemLabel.text
+    assert not ui.applyButton.enabled
+
+
+def test_another_transform_than_the_acquisitions_is_no_geometry(host, tilted, tilt):
+    from CycleINRSlicerLib.volume_node import NodeError, volumeFromNode
+
+    tilted.SetAndObserveTransformNodeID(tilt.GetID())
+    with pytest.raises(NodeError, match="elsewhere than the headers.*Harden transform"):
+        volumeFromNode(tilted)

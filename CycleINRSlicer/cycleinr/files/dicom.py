@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..straighten import straightened
 from ..volume import MODALITIES, Volume
 from .dicom_frames import read_frames
 from .dicom_header import GREY, has_mark, slice_header, undecodable, with_plain_grey
 from .dicom_series import Listing, Series, choose, notes_on, series_at
-from .dicom_slices import SliceHeader, stack, thickness_of
+from .dicom_slices import SliceHeader, stack
 from .room import check_room, out_of_memory, unread
 
 _DECODER = "GDCMImageIO"
@@ -48,23 +47,11 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
     if chosen.is_multi_frame and chosen.slices[0].frame is None:
         raise InputError(chosen.problem)
     found = stack(list(chosen.slices))
-    first = found.slices[0]
-    if header_only:
-        array, valid = unread(found.shape_kji, _type_of(found.slices)), None
-    else:
-        array = _pixels_of(found.slices)
-        array, valid = straightened(array, found.sideways, array.min())
-    return Volume(
-        array,
-        found.ijk_to_ras,
-        modality=first.modality,
-        slice_thickness_mm=thickness_of(found.slices),
-        # The series description may hold anything that was typed at the scanner, so it stays out of the name.
-        name=f"{first.modality} series {first.series_number if chosen.parts == 1 else chosen.name}",
-        notes=notes_on(listing, chosen) + found.notes,
-        acquisition=found.acquisition,
-        valid=valid,
-    )
+    first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)
+    pixels = unread(size, _type_of(found.slices)) if header_only else _pixels_of(found.slices)
+    # The series description may hold anything that was typed at the scanner, so it stays out of the name.
+    name = f"{first.modality} series {first.series_number if chosen.parts == 1 else chosen.name}"
+    return found.volume(pixels, name, notes_on(listing, chosen))
 
 
 def series_files(path: Path, series: str = "", frame: int | None = None) -> list[Path]:

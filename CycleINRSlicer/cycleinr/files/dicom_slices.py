@@ -15,7 +15,8 @@ import numpy as np
 
 from ..acquisition import Acquisition, FittedPositions, fit_positions
 from ..errors import GeometryError, InputError
-from ..straighten import STRAIGHT_DEGREES, Sideways, sideways_of
+from ..straighten import STRAIGHT_DEGREES, Sideways, sideways_of, straightened
+from ..volume import Volume
 from .lps import ras_from_lps
 
 SAME_POSITION_MM = 0.01
@@ -71,6 +72,13 @@ class SliceHeader:
         return normal / np.linalg.norm(normal)
 
 
+    def place_ras_mm(self, column: float, row: float) -> np.ndarray:
+        """Where a pixel of the slice lies, (3,) RAS mm."""
+        across, down = column * self.pixel_mm[1], row * self.pixel_mm[0]
+        place = self.position_lps_mm + across * self.along_row_lps + down * self.along_column_lps
+        return ras_from_lps(np.eye(4))[:3, :3] @ place
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
     """The slices of one series in order, and the rectangular volume that they fill.
@@ -89,6 +97,25 @@ class Stack:
     acquisition: Acquisition | None
     sideways: Sideways
     notes: tuple[str, ...]
+
+    def volume(self, pixels: np.ndarray, name: str, notes: tuple[str, ...] = ()) -> Volume:
+        """The volume that the slices fill.
+
+        :param pixels: (slices, rows, columns), in order.
+        :param name: its name.
+        :param notes: what else there is to say.
+        """
+        array, valid = straightened(pixels, self.sideways, pixels.min())
+        return Volume(
+            array,
+            self.ijk_to_ras,
+            modality=self.slices[0].modality,
+            slice_thickness_mm=thickness_of(self.slices),
+            name=name,
+            notes=notes + self.notes,
+            acquisition=self.acquisition,
+            valid=valid,
+        )
 
 
 def stack(slices: list[SliceHeader]) -> Stack:
