@@ -47,18 +47,18 @@ def test_errors_are_typed_and_open_no_window(logic, scene, host):
     assert volumeNodes() == [scan]
 
 
-def test_examples_of_the_readme_run(logic, scene, host):
+def test_examples_of_the_user_guide_run(logic, scene, host):
     """Those for the Python console, as they stand, on the scene that they start from."""
     import slicer
 
     thickNode(every=4, name="CT")
-    text = (REPOSITORY / "README.md").read_text()
+    text = (REPOSITORY / "docs" / "user-guide.md").read_text(encoding="utf-8")
     section = text[text.index("## Python console") :]
     examples = re.findall(r"```python\n(.*?)```", section[: section.index("\n## ", 5)], re.S)
     assert len(examples) >= 2
     names = {"slicer": slicer, "getNode": slicer.util.getNode}
     for example in examples:
-        exec(compile(example, "README.md", "exec"), names)
+        exec(compile(example, "user-guide.md", "exec"), names)
     run = names["run"]
     host.process_events(until=lambda: run.isFinished, timeout_s=LIMIT_S)
     assert run.state.value == "done" and run.error is None
