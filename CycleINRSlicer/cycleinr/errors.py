@@ -24,6 +24,10 @@ class GeometryError(InputError):
     """The volume's axes, spacings or slice positions rule the request out."""
 
 
+class ModalityError(InputError):
+    """The values leave open whether the scan is CT or MR, or look like neither; choosing the model answers it."""
+
+
 class RequestError(CycleinrError):
     """What was asked for (spacing, ratio, thickness, memory limit) contradicts the input or itself."""
 
@@ -106,6 +110,7 @@ UNEXPECTED = "UnexpectedError"
 KINDS: dict[str, type[CycleinrError]] = {
     "InputError": InputError,
     "GeometryError": GeometryError,
+    "ModalityError": ModalityError,
     "RequestError": RequestError,
     "OutputError": OutputError,
     "ModelError": ModelError,

@@ -68,17 +68,33 @@ def _float32_limits(dtype: np.dtype) -> tuple[np.float32, np.float32]:
     return np.float32(limits.min), np.nextafter(high, np.float32(0)) if int(high) > limits.max else high
 
 
-def robust_maximum(array: np.ndarray) -> float:
-    """99.9th percentile above the minimum, from an even sample of at most 2 million voxels; never 0."""
-    flat = array.reshape(-1)
-    sample = flat[:: max(1, flat.size // _PERCENTILE_SAMPLES)]
+def robust_maximum(array: np.ndarray, valid: np.ndarray | None = None) -> float:
+    """99.9th percentile above the minimum, from an even sample of at most 2 million voxels; never 0.
+
+    Args:
+        array: Any shape.
+        valid: Mask of that shape, of the voxels that count; None for all.
+    """
+    some = slice(None, None, max(1, array.size // _PERCENTILE_SAMPLES))
+    sample = array.reshape(-1)[some]
+    if valid is not None and valid.any():
+        sample = sample[valid.reshape(-1)[some]] if valid.reshape(-1)[some].any() else array[valid]
     low = float(sample.min())
     return max(float(np.percentile(sample, _PERCENTILE)) - low, 1e-6)
 
 
-def intensity_scale(array: np.ndarray, modality: str) -> IntensityScale:
-    """The map for one volume: fixed for ``"CT"``, from the volume's own range for ``"MR"``."""
+def intensity_scale(
+    array: np.ndarray, modality: str, valid: np.ndarray | None = None, offset: float = 0.0
+) -> IntensityScale:
+    """The map for one volume: fixed for ``"CT"``, from the volume's own range for ``"MR"``.
+
+    Args:
+        array: Without padding, or with values in its place that lie between those of the others.
+        modality: ``"CT"`` or ``"MR"``.
+        valid: Which voxels are no padding; None for all.
+        offset: What makes HU of a CT's values when it is added.
+    """
     if modality == "CT":
-        return IntensityScale(_CT_CENTRE_HU, _CT_SCALE_HU)
-    top, low = robust_maximum(array), float(array.min())
+        return IntensityScale(_CT_CENTRE_HU - offset, _CT_SCALE_HU)
+    top, low = robust_maximum(array, valid), float(array.min())
     return IntensityScale(low + _MR_CENTRE * top, _MR_SCALE * top)

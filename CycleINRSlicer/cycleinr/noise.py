@@ -13,18 +13,28 @@ _ATTEMPTS = 30
 _PIXELS_AT_A_TIME = 1 << 21
 
 
-def slice_sigmas(volume: np.ndarray) -> np.ndarray:
-    """Noise sigma of every slice along K, in the volume's units, (K,).
+def slice_sigmas(volume: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Noise sigma of every slice along K, in the volume's units, (K,); of the pixels in ``valid`` unless it is None.
 
     sqrt(pi/2)/6 times the mean absolute response to [1 -2 1; -2 4 -2; 1 -2 1], which is blind to planes and to edges
     along the axes. Source: Immerkaer, Computer Vision and Image Understanding 64(2), 1996.
     """
     per_block = max(1, _PIXELS_AT_A_TIME // (volume.shape[1] * volume.shape[2]))
-    blocks = (volume[start : start + per_block] for start in range(0, volume.shape[0], per_block))
-    return np.concatenate([_level(_response(np.asarray(block, dtype=np.float32)), (1, 2)) for block in blocks])
+    blocks = [slice(start, start + per_block) for start in range(0, volume.shape[0], per_block)]
+    if valid is None:
+        return np.concatenate([_level(_response(_floats(volume[block])), (1, 2)) for block in blocks])
+    inner = [_inner(mask) for mask in valid]
+    seen = np.flatnonzero([mask.any() for mask in inner])
+    if not len(seen):
+        return np.zeros(len(volume))
+    levels = [_level(_response(_floats(volume[n : n + 1]))[0][inner[n]], None) for n in seen]
+    # What shows nothing may not be taken as free of noise
+    return np.interp(np.arange(len(volume)), seen, levels)
 
 
-def matched(image: np.ndarray, wanted: float, largest_detail: float | None = None) -> np.ndarray:
+def matched(
+    image: np.ndarray, wanted: float, largest_detail: float | None = None, valid: np.ndarray | None = None
+) -> np.ndarray:
     """An image whose fine detail is scaled until its noise sigma is the wanted one.
 
     The detail is the image minus its Gaussian of 1 pixel; its gain stays between 0.25 and 4.
@@ -32,6 +42,7 @@ def matched(image: np.ndarray, wanted: float, largest_detail: float | None = Non
     :param image: (rows, columns) float32.
     :param wanted: noise sigma in the image's units.
     :param largest_detail: what is beyond this is an edge, and is not scaled; None scales all.
+    :param valid: (rows, columns) of bool, the pixels whose noise counts; None for all.
     :returns: a new image.
     """
     smooth = smoothed(image, _HIGH_PASS_SIGMA_PIXELS)
@@ -41,6 +52,8 @@ def matched(image: np.ndarray, wanted: float, largest_detail: float | None = Non
         smooth = image - detail
     # The estimator is linear up to its absolute value, so its two parts serve every gain that is tried.
     parts = _response(smooth[None])[0], _response(detail[None])[0]
+    if valid is not None and _inner(valid).any():
+        parts = tuple(part[_inner(valid)] for part in parts)
     return smooth + np.float32(_gain(*parts, wanted)) * detail
 
 
@@ -66,6 +79,16 @@ def _gain(smooth: np.ndarray, detail: np.ndarray, wanted: float) -> float:
         else:
             high, above, below = gain, value, below / 2
     return gain
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _inner(valid: np.ndarray) -> np.ndarray:
+    """(J, I) -> (J - 2, I - 2): where the kernel sees valid pixels only."""
+    rows = valid[2:] & valid[1:-1] & valid[:-2]
+    return rows[:, 2:] & rows[:, 1:-1] & rows[:, :-2]
 
 
 def _response(stack: np.ndarray) -> np.ndarray:

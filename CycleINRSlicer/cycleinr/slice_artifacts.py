@@ -16,6 +16,7 @@ import numpy as np
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, to_axis_first
 from .intensity import robust_maximum
 from .noise import smoothed
+from .padding import filled
 from .volume import Volume
 
 _TISSUE_SHARE = 0.15
@@ -159,9 +160,11 @@ def acquisition_warnings(volume: Volume, axis: str, equalized: bool) -> tuple[st
         axis: Through-plane axis.
         equalized: Whether brightness is evened out for the network.
     """
-    whole = to_axis_first(volume.array, axis)
-    first = max(0, (len(whole) - _WATCHED_SLICES) // 2)
-    stack = whole[first : first + _WATCHED_SLICES]
+    count = volume.shape_kji[AXIS_OF_ARRAY[axis]]
+    part = [slice(None)] * 3
+    first = max(0, (count - _WATCHED_SLICES) // 2)
+    part[AXIS_OF_ARRAY[axis]] = slice(first, first + _WATCHED_SLICES)
+    stack = to_axis_first(filled(volume[tuple(part)], axis).array, axis)
     return tuple(text for text in (_of_brightness(stack, equalized), _of_motion(volume, stack, axis)) if text)
 
 

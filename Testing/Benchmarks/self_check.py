@@ -14,10 +14,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 
 from cycleinr.checks import check_result  # noqa: E402
-from cycleinr.files import guess_modality, read_volume  # noqa: E402
+from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
 from cycleinr.inference.options import UpsampleOptions  # noqa: E402
 from cycleinr.inference.upsample import upsample  # noqa: E402
+from cycleinr.inspection import inspect  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
 
 EVERY = (3, 5)
@@ -51,7 +52,7 @@ def coarse(fine: Volume, tau: int, every: int) -> tuple[Volume, int]:
     affine = fine.ijk_to_ras.copy()
     affine[:3, 3] = fine.ras_of_ijk((0, 0, first))
     affine[:3, 2] *= every
-    return Volume(slabs if tau else stack[::every], affine, fine.modality or guess_modality(fine)[0]), first
+    return Volume(slabs if tau else stack[::every], affine, inspect(fine).checked_modality()), first
 
 
 def compare(fine: Volume, tau: int, every: int) -> str:

@@ -370,7 +370,7 @@ def test_a_gpu_that_gets_smaller_parts_gives_the_result_of_the_whole(thick, monk
     [
         (lambda v: Volume(v.array[:1], v.ijk_to_ras), {}, GeometryError, "at least 4"),
         (lambda v: replace(v, array=np.zeros_like(v.array)), {}, InputError, "nothing to sharpen"),
-        (lambda v: replace(v, array=np.where(v.array > 0, np.nan, 1.0)), {}, InputError, "no finite numbers"),
+        (lambda v: replace(v, array=np.full(v.shape_kji, np.nan)), {}, InputError, "no measured value"),
         (lambda v: v, {"thickness_mm": -1.0}, RequestError, "thickness"),
         (lambda v: v, {"thickness_mm": 99.0}, RequestError, "99"),
         (lambda v: v, {"memory_limit_gb": -2.0}, RequestError, "-2"),

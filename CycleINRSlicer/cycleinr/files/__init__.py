@@ -9,12 +9,10 @@ from ..errors import InputError
 from ..volume import Volume
 from .atomic import remove_leftovers, sidecar
 from .images import IMAGE_SUFFIXES, image_suffix, read_image, write_volume
-from .modality import guess_modality
 from .names import check_scan_name
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "guess_modality",
     "image_suffix",
     "is_dicom",
     "read_header",

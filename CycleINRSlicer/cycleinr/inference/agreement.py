@@ -42,7 +42,9 @@ class Agreement:
         )
 
 
-def agreement(result: np.ndarray, acquired: np.ndarray, covering: CoveringGrid, hu: float) -> Agreement:
+def agreement(
+    result: np.ndarray, acquired: np.ndarray, covering: CoveringGrid, hu: float, valid: np.ndarray | None = None
+) -> Agreement:
     """Measure a result.
 
     Args:
@@ -50,6 +52,7 @@ def agreement(result: np.ndarray, acquired: np.ndarray, covering: CoveringGrid, 
         acquired: (n_in, rows, columns).
         covering: Where the acquired slices lie on the result's grid.
         hu: One Hounsfield unit in the scan's units; for MR what corresponds to it.
+        valid: Which pixels of the acquired slices are no padding; None for all.
     """
     shares = profile_matrix(covering.profile)[:, covering.before : covering.before + len(result)]
     covered = shares.sum(axis=1)
@@ -61,6 +64,9 @@ def agreement(result: np.ndarray, acquired: np.ndarray, covering: CoveringGrid, 
         weights = (shares[n, under] / covered[n]).astype(np.float32)
         again = np.tensordot(weights, result[under, ::step, ::step].astype(np.float32), 1)
         np.abs(again - acquired[n, ::step, ::step], out=error)
-    rms = np.sqrt(np.square(errors, dtype=np.float64).mean(axis=(1, 2)))
+    counted = np.ones(errors.shape, bool) if valid is None else valid[slices, ::step, ::step]
+    counts = np.maximum(counted.sum(axis=(1, 2)), 1)
+    rms = np.sqrt(np.square(errors, dtype=np.float64).sum(axis=(1, 2), where=counted) / counts)
+    errors = errors if valid is None or not counted.any() else errors[counted]
     median, high = np.percentile(errors, (50, 99))
     return Agreement(float(median), float(high), hu, float((errors <= hu).mean()), rms, slices)

@@ -49,12 +49,13 @@ class BoundedConsistency:
         matrix = profile_matrix(profile)
         self.low, self.high, self.integer, self.xp = low, high, integer, arrays.module
         self.noise, self.undershoot = _NOISE_HU * hu, _UNDERSHOOT_HU * hu
+        self.of = arrays.of
         self.forward = arrays.of(matrix)
         self.back = arrays.of(consistency_matrix(matrix))
         self.other = arrays.of(triangle_matrix(profile) - matrix)
         self.nearest = np.abs(np.arange(profile.n_fine)[:, None] - profile.centres).argmin(axis=1)
 
-    def apply(self, fine: Array, acquired: Array, first_row: int = 0) -> None:
+    def apply(self, fine: Array, acquired: Array, first_row: int = 0, valid: Array | None = None) -> None:
         """Correct ``fine`` in place.
 
         Args:
@@ -62,6 +63,8 @@ class BoundedConsistency:
             acquired: (n_acquired, rows, columns), with ``REACH_PIXELS`` rows more on either side where the image has
                 them.
             first_row: Which of the acquired rows is the first of ``fine``.
+            valid: Of the shape of ``acquired``, 1.0 where something was acquired and 0.0 elsewhere; None for 1
+                everywhere.
         """
         xp, rows = self.xp, slice(first_row, first_row + fine.shape[1])
         lowest, highest = along(xp.minimum, acquired), along(xp.maximum, acquired)
@@ -69,20 +72,22 @@ class BoundedConsistency:
         low = xp.minimum(fine, lowest[:, rows][self.nearest])
         xp.maximum(low, along(xp.minimum, fine), out=low)
         high = xp.maximum(fine, ceiling[self.nearest])
-        fine += self._correction(fine, acquired[:, rows])
+        fine += self._correction(fine, acquired[:, rows], None if valid is None else valid[:, rows])
         xp.minimum(xp.maximum(fine, low, out=fine), high, out=fine)
         xp.maximum(fine, (floor - self.undershoot)[self.nearest], out=fine)
         xp.clip(fine, self.low, self.high, out=fine)
         if self.integer:
             xp.round(fine, out=fine)
 
-    def _correction(self, fine: Array, acquired: Array) -> Array:
+    def _correction(self, fine: Array, acquired: Array, valid: Array | None) -> Array:
         """The least change that leaves of the difference to ``acquired`` what an unknown profile explains."""
         flat = fine.reshape(len(fine), -1)
         error = acquired.reshape(len(acquired), -1) - self.forward @ flat
         change = abs(self.other @ flat)
         explained = _EXPLAINED * change * (change / (change + self.noise))
         error -= self.xp.clip(error, -explained, explained)
+        if valid is not None:
+            error *= valid.reshape(error.shape)
         return (self.back @ error).reshape(fine.shape)
 
 

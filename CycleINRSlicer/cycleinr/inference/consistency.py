@@ -70,33 +70,43 @@ class Consistency:
         self.forward = arrays.of(matrix)
         self.back = arrays.of(consistency_matrix(matrix))
         self.members = arrays.of(matrix.T / np.maximum(matrix.sum(axis=0)[:, None], _EPSILON))
+        self.of = arrays.of
         self.centre = matrix.argmax(axis=1)
         self.centre_weight = arrays.of(matrix.max(axis=1)[:, None])
 
-    def apply(self, fine: Array, acquired: Array, first_row: int = 0) -> None:
+    def apply(self, fine: Array, acquired: Array, first_row: int = 0, valid: Array | None = None) -> None:
         """Correct ``fine`` (n_fine, rows, columns) in place to agree with ``acquired``, of which it is a part.
 
         Args:
             fine: Of C order.
             acquired: (n_acquired, rows, columns), of which the row ``first_row`` is the first of ``fine``.
+            valid: Of the same shape, 1.0 where something was acquired and 0.0 elsewhere; None for 1 everywhere.
         """
-        flat = fine.reshape(len(fine), -1)
-        self._project(flat, acquired[:, first_row : first_row + fine.shape[1]].reshape(len(acquired), -1))
+        rows = slice(first_row, first_row + fine.shape[1])
+        acquired, valid = (
+            each if each is None else each[:, rows].reshape(len(acquired), -1) for each in (acquired, valid)
+        )
+        self._project(fine.reshape(len(fine), -1), acquired, valid)
 
-    def _project(self, fine: Array, acquired: Array) -> None:
+    def _project(self, fine: Array, acquired: Array, valid: Array | None) -> None:
         xp = self.xp
-        for _ in range(_ROUNDS):
+
+        def left() -> Array:
             error = acquired - self.forward @ fine
+            return error if valid is None else error * valid
+
+        for _ in range(_ROUNDS):
+            error = left()
             if float(abs(error).max()) <= _TOLERANCE * (self.high - self.low):
                 break
             fine += self.back @ error
             xp.clip(fine, self.low, self.high, out=fine)
-            error = acquired - self.forward @ fine
+            error = left()
             self._share_out(fine, xp.clip(error, 0, None), self.high)
             self._share_out(fine, xp.clip(error, None, 0), self.low)
         if self.integer:
             xp.round(fine, out=fine)
-            self._spread_rounding(fine, acquired)
+            self._spread_rounding(fine, left())
 
     def _share_out(self, fine: Array, error: Array, bound: float) -> None:
         """Move each window's slices towards ``bound``, in proportion to their room, until its mean moved by error."""
@@ -104,11 +114,10 @@ class Consistency:
         share = error / self.xp.clip(abs(self.forward @ room), _EPSILON, None)
         fine += (self.members @ share) * abs(room)
 
-    def _spread_rounding(self, fine: Array, acquired: Array) -> None:
+    def _spread_rounding(self, fine: Array, error: Array) -> None:
         """Move the middle slice of a window by whole units where that brings its mean nearer to the acquired value.
 
         Rounding errors of one window add up; on images with few grey levels their mean would break the promise.
         """
-        error = acquired - self.forward @ fine
         fine[self.centre] += self.xp.round(error / self.centre_weight)
         self.xp.clip(fine, self.low, self.high, out=fine)

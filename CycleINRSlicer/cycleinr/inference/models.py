@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..files.modality import guess_modality
+from ..inspection import Inspection, inspect
 from ..network.architectures import CYCLEINR
 from ..network.weights import architecture, read_card
 from ..volume import Volume
@@ -51,20 +51,22 @@ def find_weights(request: str) -> Path:
     return weights
 
 
-def choose_model(volume: Volume, request: str) -> ModelChoice:
+def choose_model(volume: Volume, request: str, seen: Inspection | None = None) -> ModelChoice:
     """Find the weights that ``request`` means for this volume.
 
     Args:
         volume: Decides between CT and MR for ``"auto"``: by its modality, else by its values.
         request: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
+        seen: The volume's values, where they have been looked at.
 
     Raises:
+        ModalityError: Neither the scan nor its values say which it is.
         ModelError: No such file, or its card does not say for which modality it is.
     """
     if request == "auto":
-        modality, reason = _modality(volume)
-        weights = find_weights(modality.lower())
-        reason = f"{modality} model: {reason}"
+        seen = seen or inspect(volume)
+        modality = seen.checked_modality()
+        weights, reason = find_weights(modality.lower()), f"{modality} model: {seen.reason}"
     else:
         weights, known = find_weights(request), request in BUNDLED
         reason = f"{request.upper()} model, as asked for." if known else f"The weights {weights.name}, as asked for."
@@ -77,9 +79,3 @@ def choose_model(volume: Volume, request: str) -> ModelChoice:
     if card.get("modality") not in ("CT", "MR"):
         raise ModelError(f"The model card of {weights.name} does not say CT or MR under modality. Complete the card.")
     return ModelChoice(weights, card, card["modality"], reason)
-
-
-def _modality(volume: Volume) -> tuple[str, str]:
-    if volume.modality in ("CT", "MR"):
-        return volume.modality, f"the scan says that it is {volume.modality}."
-    return guess_modality(volume)

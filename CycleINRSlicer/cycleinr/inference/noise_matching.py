@@ -14,6 +14,7 @@ import numpy as np
 
 from ..intensity import ValueRange
 from ..noise import matched, slice_sigmas
+from ..padding import valid_in_result
 from ..profile import SliceProfile, profile_matrix
 from .arrays import Arrays
 from .consistency import Consistency, CoveringGrid
@@ -30,6 +31,7 @@ def match_noise(
     work: Plan,
     covering: CoveringGrid,
     check_cancel: Callable[[], None],
+    valid: np.ndarray | None = None,
 ) -> None:
     """Scale the fine detail of the new slices in place; re-slicing still gives acquired thin slices back.
 
@@ -38,11 +40,12 @@ def match_noise(
         acquired: (n_in, rows, columns).
         work, covering: What was computed, and where the acquired slices lie in it.
         check_cancel: Called for every slice; may raise.
+        valid: Which pixels of the acquired slices are no padding; None for all.
     """
     if work.modality != "CT":
         return
     if not covering.profile.is_thin:
-        even_out(result, acquired, work.grid.positions(), covering.profile.width, check_cancel)
+        even_out(result, acquired, work.grid.positions(), covering.profile.width, check_cancel, valid)
         return
     own = slice(covering.before, covering.before + work.grid.n_out)
     shares = profile_matrix(covering.profile)[:, own]
@@ -50,26 +53,35 @@ def match_noise(
     positions = work.grid.positions()
     new = positions != np.round(positions)
     new &= ~(shares[~inside] > 0).any(axis=0)
-    wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired))
+    wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired, valid))
     values = ValueRange.of(acquired)
     low, high = float(values.low), float(values.high)
+    fine_valid = None if valid is None else valid_in_result(valid, positions)
     for index in np.flatnonzero(new):
         check_cancel()
-        image = matched(result[index].astype(np.float32), wanted[index])
+        image = matched(
+            result[index].astype(np.float32), wanted[index], valid=None if fine_valid is None else fine_valid[index]
+        )
         values.write(image.round() if result.dtype.kind in "iu" else image, result[index])
     if (shares[:, new] > 0).any():
         centres = covering.profile.centres[inside] - covering.before
         profile = SliceProfile(len(result), centres, work.grid.ratio, work.tau)
         integer = result.dtype.kind in "iu"
         consistency = Consistency(profile, low, high, integer, Arrays.numpy())
-        _restore(result, acquired[inside], consistency, values)
+        _restore(result, acquired[inside], consistency, values, None if valid is None else valid[inside])
 
 
-def _restore(result: np.ndarray, acquired: np.ndarray, consistency: Consistency, values: ValueRange) -> None:
+def _restore(
+    result: np.ndarray,
+    acquired: np.ndarray,
+    consistency: Consistency,
+    values: ValueRange,
+    valid: np.ndarray | None,
+) -> None:
     """Data consistency once more, where acquired slices lie between two new ones."""
     at_once = max(1, int(_COLUMN_BYTES / (4 * result.shape[0] * result.shape[2])))
     for row in range(0, result.shape[1], at_once):
         rows = slice(row, row + at_once)
         fine, known = (stack[:, rows].astype(np.float32) for stack in (result, acquired))
-        consistency.apply(fine, known)
+        consistency.apply(fine, known, valid=None if valid is None else consistency.of(valid[:, rows]))
         values.write(fine, result[:, rows])

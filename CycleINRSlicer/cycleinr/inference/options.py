@@ -22,6 +22,8 @@ class UpsampleOptions:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
         memory_limit_gb: Bound on memory beside the input and output volumes; None for 0.65 GB,
             or half of what is free where that is less (on a GPU, a share of its own memory).
+        intensity_offset: What makes HU of a CT's values when it is added, -1024 for one that is stored without its
+            negative values; it acts on the way to the network only.
         equalize_slices: Even the slices' brightness out before the network and put it back into the result, for 2D MR
             whose brightness jumps from slice to slice.
     """
@@ -34,6 +36,7 @@ class UpsampleOptions:
     device: str = "auto"
     memory_limit_gb: float | None = None
     equalize_slices: bool = False
+    intensity_offset: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..affine import spacing_of
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
+from ..inspection import Inspection, inspect
 from ..interpolation import NEIGHBOURS
 from ..memory import limit_bytes
 from ..network.config import NetworkConfig
@@ -63,6 +64,7 @@ class Plan:
         seconds: Estimate of the time on this machine's CPU.
         tiling: Image rows that are computed at a time.
         warnings: What the reader should know of the request before the result is trusted, a sentence each.
+        padding: How much of the scan is padding, in words; empty for none.
     """
 
     grid: SliceGrid
@@ -80,6 +82,7 @@ class Plan:
     seconds: float
     tiling: Tiling
     warnings: tuple[str, ...] = ()
+    padding: str = ""
 
     @property
     def anisotropy(self) -> float:
@@ -89,24 +92,32 @@ class Plan:
         return self.grid.spacing_in_mm / (sum(across) / 2)
 
 
-def plan(volume: Volume, options: UpsampleOptions) -> Plan:
+def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
     """Check a request against a volume and work out what it comes to.
+
+    Args:
+        volume: The acquired scan.
+        options: What is wanted.
+        seen: What ``inspect`` said of the volume with the options' offset; looking at the voxels is most of the work.
 
     Raises:
         RequestError, GeometryError: The request does not fit the volume.
-        InputError: The volume holds values that are no numbers.
+        InputError: Nothing can be computed from the volume's values.
+        ModalityError: CT or MR is neither asked for nor known, and the values leave it open.
         ModelError: No weights for it.
         OutOfMemoryError: The memory limit is below what one row of pixels takes.
     """
-    _check_values(volume.array)
-    return plan_unseen(volume, options)
+    seen = seen or inspect(volume, options.intensity_offset)
+    if seen.problem:
+        raise InputError(seen.problem)
+    return plan_unseen(volume, options, seen)
 
 
-def plan_unseen(volume: Volume, options: UpsampleOptions) -> Plan:
-    """``plan`` without a look at the values, unless they have to decide between CT and MR; same errors but for them."""
+def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
+    """``plan`` without a look at the values; same errors but for them. Options and volume tell CT or MR."""
     grid = plan_grid(volume, options.target, options.axis, options.extent)
     tau, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
-    model = choose_model(volume, options.model)
+    model = choose_model(volume, options.model, seen)
     config = NetworkConfig.from_dict(model.card["network"])
     shape = output_shape_kji(volume, grid)
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
@@ -129,15 +140,17 @@ def plan_unseen(volume: Volume, options: UpsampleOptions) -> Plan:
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
         seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         tiling=tiling,
-        warnings=_warnings(volume, options, model, grid, tau),
+        warnings=_warnings(volume, options, model, grid, tau, seen),
+        padding=seen.note if seen else "",
     )
 
 
 def _warnings(
-    volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, tau: float
+    volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, tau: float, seen: Inspection | None
 ) -> tuple[str, ...]:
     found = limit_warnings(grid, tau, model.card)
     if model.modality == "MR" and not grid.is_identity:
+        volume = volume if seen is None else replace(volume, valid=seen.valid)
         found += acquisition_warnings(volume, grid.axis, options.equalize_slices)
     return found
 
@@ -233,20 +246,3 @@ def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGri
     if known is not None and known <= MAX_TAU * spacing:
         return known / spacing, f"{known:g} mm thick slices every {spacing:g} mm, as the scan says."
     return 1.0, f"contiguous {spacing:g} mm slabs, since the scan does not say its slice thickness."
-
-
-def _check_values(array: np.ndarray) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-        raise InputError(
-            f"The volume has {bad} voxels that are no finite numbers. Replace them (for example by the value of air) "
-            "before super-resolution."
-        )
-    low, high = array.min(), array.max()
-    if max(abs(float(low)), abs(float(high))) > float(np.finfo(np.float32).max):
-        raise InputError(
-            f"The volume holds values from {low:g} to {high:g}, which is more than 32-bit floating point, in which the "
-            "network computes, can hold. Scale the values first."
-        )
-    if low == high:
-        raise InputError(f"Every voxel of the volume is {array.flat[0]}: there is nothing to sharpen. Check the input.")

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..intensity import ValueRange
 from ..noise import matched, slice_sigmas
+from ..padding import valid_in_result
 from .bounded import within_plane
 
 _HARMONICS = 2
@@ -32,7 +33,12 @@ _DETAIL_SIGMAS = 3.0
 
 
 def even_out(
-    result: np.ndarray, acquired: np.ndarray, positions: np.ndarray, thickness: float, check_cancel: Callable[[], None]
+    result: np.ndarray,
+    acquired: np.ndarray,
+    positions: np.ndarray,
+    thickness: float,
+    check_cancel: Callable[[], None],
+    valid: np.ndarray | None = None,
 ) -> None:
     """Scale the fine detail of slices in place until their noise level is free of the period.
 
@@ -42,9 +48,11 @@ def even_out(
         positions: (n_out,) in units of acquired slices.
         thickness: Of an acquired slice, in result slices.
         check_cancel: Called for every slice; may raise.
+        valid: Which pixels of the acquired slices are no padding; None for all.
     """
-    own = slice_sigmas(result)
-    wanted = even_levels(own, slice_sigmas(acquired), positions, thickness)
+    fine_valid = None if valid is None else valid_in_result(valid, positions)
+    own = slice_sigmas(result, fine_valid)
+    wanted = even_levels(own, slice_sigmas(acquired, valid), positions, thickness)
     nearest = np.clip(np.round(positions), 0, len(acquired) - 1).astype(int)
     values, seen = ValueRange.of(acquired), -1
     for index in np.flatnonzero(np.abs(wanted - own) > _NEGLIGIBLE * own):
@@ -53,7 +61,8 @@ def even_out(
             seen = nearest[index]
             floor, ceiling = _around(acquired, seen)
         before = result[index].astype(np.float32)
-        image = matched(before, wanted[index], _DETAIL_SIGMAS * own[index])
+        mask = None if fine_valid is None else fine_valid[index]
+        image = matched(before, wanted[index], _DETAIL_SIGMAS * own[index], mask)
         np.clip(image, np.minimum(before, floor), np.maximum(before, ceiling), out=image)
         values.write(image.round() if result.dtype.kind in "iu" else image, result[index])
 

@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,10 +15,13 @@ import numpy as np
 from .. import __version__
 from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import from_axis_first, to_axis_first
+from ..inspection import inspect
 from ..intensity import IntensityScale, ValueRange, intensity_scale
 from ..memory import empty_result
 from ..network.config import NetworkConfig, Slicing
 from ..network.parameters import Parameters, load_parameters
+from ..padding import filled, valid_in_result
+from ..padding import put_back as put_padding_back
 from ..result import Provenance, Result
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
@@ -70,24 +73,38 @@ def upsample(
         RequestWarning: The request is outside what the weights were trained for; ``Plan.warnings`` has the same texts.
     """
     progress(Progress("Preparing", 0.0))
-    work = plan(volume, options)
+    seen = inspect(volume, options.intensity_offset)
+    work = plan(volume, options, seen)
     for text in work.warnings:
         warnings.warn(text, RequestWarning, stacklevel=2)
     choice = choose_device(options.device)
     _LOG.info("%s %s", choice.reason, work.model_reason)
-    gains = log_gains(to_axis_first(volume.array, work.grid.axis)) if options.equalize_slices else None
-    run = _Run(_evened(volume, work, gains), work, progress, cancelled, options.memory_limit_gb)
+    scan = filled(replace(volume, valid=seen.valid), work.grid.axis)
+    gains = log_gains(to_axis_first(scan.array, work.grid.axis)) if options.equalize_slices else None
+    run = _Run(_evened(scan, work, gains), work, options, progress, cancelled)
     array, device = run.compute(choice.device)
     if gains is not None:
-        array = _with_brightness(array, volume, work, gains)
-    said = provenance(work, device, options, _agreement(array, volume, work, run), volume.notes)
+        array = _with_brightness(array, scan, work, gains)
+    said = provenance(work, device, options, _agreement(array, scan, work, run), volume.notes)
     progress(Progress("Done", 1.0, 0.0))
-    return Result(volume.with_array(array, work.ijk_to_ras), said, volume.notes + work.warnings)
+    result = _with_padding(volume.with_array(array, work.ijk_to_ras), volume, seen.valid, work)
+    return Result(result, said, volume.notes + work.warnings)
 
 
-def _agreement(array: np.ndarray, volume: Volume, work: Plan, run: _Run) -> str:
-    stacks = (to_axis_first(each, work.grid.axis) for each in (array, volume.array))
-    return agreement(*stacks, run.covering, run.scale.hu).text("HU" if work.modality == "CT" else "MR units")
+def _with_padding(result: Volume, volume: Volume, valid: np.ndarray | None, work: Plan) -> Volume:
+    """The result with the scan's padding again, written into its array."""
+    if valid is None:
+        return result
+    fine, acquired, mask = (to_axis_first(each, work.grid.axis) for each in (result.array, volume.array, valid))
+    positions = work.grid.positions()
+    put_padding_back(fine, acquired, mask, positions)
+    return replace(result, valid=from_axis_first(valid_in_result(mask, positions), work.grid.axis))
+
+
+def _agreement(array: np.ndarray, scan: Volume, work: Plan, run: _Run) -> str:
+    stacks = (to_axis_first(each, work.grid.axis) for each in (array, scan.array))
+    measured = agreement(*stacks, run.covering, run.scale.hu, run.valid)
+    return measured.text("HU" if work.modality == "CT" else "MR units")
 
 
 def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
@@ -114,6 +131,10 @@ def provenance(
         reading: The scan's notes; they and the plan's warnings are said where there are any.
     """
     more = {"equalized_slices": "yes" if options.equalize_slices else "no", "agreement": agreement_text}
+    if options.intensity_offset:
+        more["intensity_offset"] = f"{options.intensity_offset:g}"
+    if work.padding:
+        more["padding"] = work.padding
     if reading:
         more["reading"] = " ".join(reading)
     if work.warnings:
@@ -168,18 +189,19 @@ class _Run:
         self,
         volume: Volume,
         work: Plan,
+        options: UpsampleOptions,
         progress: ProgressCallback,
         cancelled: Callable[[], bool],
-        memory_limit_gb: float | None,
     ):
         self.work, self.progress, self.cancelled = work, progress, cancelled
-        self.memory_limit_gb = memory_limit_gb
+        self.memory_limit_gb = options.memory_limit_gb
         self.acquired = to_axis_first(volume.array, work.grid.axis)
+        self.valid = None if volume.valid is None else to_axis_first(volume.valid, work.grid.axis)
         self.array = empty_result(work.shape_kji, volume.array.dtype)
         self.result = to_axis_first(self.array, work.grid.axis)
         self.range = ValueRange.of(volume.array)
         self.low, self.high = float(self.range.low), float(self.range.high)
-        self.scale = intensity_scale(volume.array, work.modality)
+        self.scale = intensity_scale(volume.array, work.modality, volume.valid, options.intensity_offset)
         self.covering = covering_grid(work.grid, work.tau)
         self.done_rows, self.started = 0, time.monotonic()
 
@@ -199,7 +221,7 @@ class _Run:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 self._all_strips(device, tiling)
-            match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel)
+            match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel, self.valid)
         except DeviceMemoryError:
             return False
         except MemoryError as error:
@@ -272,9 +294,15 @@ class _Run:
             acquired = _to_units(stack[:, around], self.scale)
             if consistency.integer:
                 consistency.xp.round(acquired, out=acquired)
-            consistency.apply(columns, acquired, margin)
+            consistency.apply(columns, acquired, margin, self._valid_rows(consistency, first_row - margin, acquired))
             self._check_finite(consistency, columns, first_row)
             self.range.write(host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
+
+    def _valid_rows(self, consistency: Consistency | BoundedConsistency, first_row: int, acquired: Array):
+        """Which of some acquired rows are no padding, as ``apply`` takes it."""
+        if self.valid is None:
+            return None
+        return consistency.of(self.valid[:, first_row : first_row + acquired.shape[1]])
 
     def _check_finite(self, consistency: Consistency | BoundedConsistency, values: Array, first_row: int) -> None:
         if not consistency.xp.isfinite(values).all():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cycleinr.files.modality import guess_modality
+from cycleinr.inspection import inspect
 from cycleinr.volume import Volume
 
 from . import figures
@@ -58,7 +58,7 @@ def draw_strip(volume_lr: Volume, method: Method, path: Path) -> Path:
     rows = volume_lr.shape_kji[1]
     low = max(0, rows // 2 - _STRIP_ROWS // 2)
     band = volume_lr.array[:, low : low + _STRIP_ROWS]
-    modality = volume_lr.modality or guess_modality(volume_lr)[0]
+    modality = inspect(volume_lr).checked_modality()
     strip = figures.draw_ratio_strip(replace(volume_lr, array=band, modality=modality), method)
     return figures.save_figure(strip, path)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from cycleinr.errors import CycleinrError, InputError, OutputError, RequestError
-from cycleinr.files import IMAGE_SUFFIXES, guess_modality, image_suffix, read_volume
+from cycleinr.files import IMAGE_SUFFIXES, image_suffix, read_volume
+from cycleinr.inspection import without_padding
 from cycleinr.volume import Volume
 
 from .carry_over import keep_row, keep_views, same_prediction
@@ -144,7 +145,7 @@ class _Loader:
     @cached_property
     def volume(self) -> Volume:
         volume = self._source if isinstance(self._source, Volume) else read_volume(self._source)
-        volume = replace(volume, name=self.name, modality=volume.modality or guess_modality(volume)[0])
+        volume = replace(without_padding(volume), name=self.name)
         return _central(volume, self._crop_pixels) if self._crop_pixels else volume
 
     def forget(self) -> None:

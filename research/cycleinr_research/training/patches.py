@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from cycleinr.errors import InputError
+from cycleinr.inspection import without_padding
 from cycleinr.intensity import IntensityScale, intensity_scale
 from cycleinr.network.layers import slicing_features
 from cycleinr.profile import TRAINED_TAU_MAX, SliceProfile, acquire
@@ -81,7 +82,7 @@ def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
             raise InputError(
                 f"The folder {source.folder} holds no .nii.gz volume to train on. Check the configuration."
             )
-        found = [read_volume(path) for path in paths]
+        found = [without_padding(replace(read_volume(path), modality=source.modality)) for path in paths]
         shares = np.sqrt([v.array.size for v in found])
         for path, volume, share in zip(paths, found, source.weight * shares / shares.sum(), strict=True):
             scale = intensity_scale(volume.array, source.modality)
