@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cycleinr as ci
@@ -23,7 +24,7 @@ def examples(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def head() -> ci.Volume:
     """Six thick slices of a head, 16 x 24 pixels each."""
-    return ci.read(SAMPLE)[10:16, 200:216, 170:194]
+    return replace(ci.read(SAMPLE)[10:16, 200:216, 170:194], modality="CT")
 
 
 @pytest.fixture(scope="session")

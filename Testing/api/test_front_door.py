@@ -35,7 +35,7 @@ class TestInputs:
             ((head.array.T,), {"affine": affine.tolist(), "axes": "ijk"}),
         ]
         for args, kwargs in forms:
-            assert same(ci.upsample(*args, ratio=2, **kwargs), fine), (args, kwargs)
+            assert same(ci.upsample(*args, ratio=2, model="ct", **kwargs), fine), (args, kwargs)
 
     def test_a_dicom_folder(self, tmp_path):
         result = ci.upsample(write_series(tmp_path / "scan"), ratio=2)
@@ -258,7 +258,7 @@ class TestCheck:
         assert from_memory.work.grid == from_file.work.grid or np.isclose(from_memory.work.tau, from_file.work.tau)
 
     def test_a_result_of_other_weights_or_of_another_scan(self, head, fine):
-        with pytest.raises(ci.ModelError, match="and ct are others"):
-            ci.check(head, fine, model="ct")
+        with pytest.raises(ci.ModelError, match="and mr are others"):
+            ci.check(head, fine, model="mr")
         with pytest.raises(ci.RequestError, match="no result of this scan"):
             ci.check(head[:, 2:], fine)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from cycleinr.errors import GeometryError, InputError, OutputError
-from cycleinr.files import IMAGE_SUFFIXES, guess_modality, read_volume, write_volume
+from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
 from cycleinr.volume import Volume
 
 INTEGERS_AND_FLOATS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.float32, np.float64)
@@ -308,31 +308,6 @@ class TestWriting:
         write_volume(volume, tmp_path / f"a{suffix}")
         assert (tmp_path / data).read_bytes() == b"mine"
         np.testing.assert_array_equal(read_volume(tmp_path / f"a{suffix}").array, volume.array)
-
-
-class TestGuessingTheModality:
-    def guess(self, values, kind=np.int16):
-        return guess_modality(Volume(np.array(values, kind).reshape(-1, 1, 1), np.eye(4)))
-
-    def test_air_in_hounsfield_units_means_ct(self):
-        modality, reason = self.guess([-600] * 2 + [40] * 98)
-        assert modality == "CT"
-        assert "2%" in reason
-
-    def test_a_single_value_as_low_as_air_means_ct(self):
-        assert self.guess([-1000] + [40] * 999)[0] == "CT"
-
-    def test_values_without_air_mean_mr(self):
-        assert self.guess([0, 700, 1500], np.uint16)[0] == "MR"
-        assert self.guess([-200] + [40] * 999)[0] == "MR"
-
-    def test_values_that_are_not_numbers_do_not_matter(self):
-        assert self.guess([np.nan, -1000, -1000], np.float32)[0] == "CT"
-        assert self.guess([np.nan, 0, 3], np.float32)[0] == "MR"
-
-    def test_it_is_right_on_real_scans(self, scans):
-        for path in sorted((scans / "demo").glob("*.nii.gz")):
-            assert guess_modality(read_volume(path))[0] == path.name[:2].upper(), path.name
 
 
 def test_reading_a_gzip_made_of_several_members_works(tmp_path, volume):

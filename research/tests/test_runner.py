@@ -115,8 +115,10 @@ def test_foreign_and_damaged_files_are_refused(tmp_path):
 
 def test_folders_are_searched_and_equal_names_refused(noisy_ct, tmp_path):
     (tmp_path / "in" / "sub").mkdir(parents=True)
-    write_volume(noisy_ct, tmp_path / "in" / "a.nii.gz")
-    write_volume(noisy_ct, tmp_path / "in" / "sub" / "b.nrrd")
+    with_air = noisy_ct.with_array(noisy_ct.array.copy())
+    with_air.array[:, :3] = -1000
+    write_volume(with_air, tmp_path / "in" / "a.nii.gz")
+    write_volume(with_air, tmp_path / "in" / "sub" / "b.nrrd")
     (tmp_path / "in" / "notes.txt").write_text("no image")
     assert [path.name for path in find_volumes(tmp_path / "in")] == ["a.nii.gz", "b.nrrd"]
     plan = plan_of(METHODS["linear"], ratios=(3,), conditions=("slabs",))
