@@ -44,7 +44,7 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
         for axis, plane in zip(line, PLANES, strict=True):
             shown = _resampled(acquired, result, grid, method, plane) if method else result
             _draw(axis, shown, plane, window)
-            axis.set_title(f"{label}, {plane}", color="white", fontsize=10)
+            axis.set_title(f"{label}, {plane}", color="white", fontsize=10, y=1)
     figure.suptitle(
         f"Window {window.name}: width {window.width:.4g}, level {window.level:.4g}; bar {_SCALE_BAR_MM:g} mm. "
         "Derived, not acquired; not for primary diagnosis.",
@@ -98,4 +98,6 @@ def _draw(axis, volume: Volume, plane: str, window: DisplayWindow) -> None:
     shown = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "interpolation": "nearest"}
     axis.imshow(image, extent=(0, width_mm, height_mm, 0), **shown)
     axis.plot([5, 5 + _SCALE_BAR_MM], [height_mm - 5] * 2, color="white", lw=2)
+    # Ticks that are not shown would still be laid out
+    axis.set(xticks=[], yticks=[])
     axis.axis("off")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from cycleinr.checks import report
 from cycleinr.cli.arguments import options
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
 from cycleinr.jobs import Job, run_job
-from dicom_out.series_sources import write_source
+from dicom_out.series_sources import acquired_pixels, write_source
 from faults.conftest import contents
 from faults.injection import INJECTOR, disk_full, permission_lost
 
@@ -20,9 +21,27 @@ def job_of(kind: str, scan, out, tmp_path, overwrite: bool = False) -> Job:
     """A run whose result is of a kind: a file name's ending, one with a report, or a DICOM series."""
     wanted = options(None, 2.0, False, device="cpu")
     if kind == "dicom":
-        return Job(write_source(tmp_path / "series"), out / "fine", wanted, "dicom", overwrite)
+        series = write_source(tmp_path / "series", stored=acquired_pixels("CT")[:5, :16, :16])
+        return Job(series, out / "fine", wanted, "dicom", overwrite)
     report = out / "report" if kind.endswith("report") else None
     return Job(scan, out / f"fine{kind.split()[0]}", wanted, "image", overwrite, report=report)
+
+
+@pytest.fixture(autouse=True)
+def pictures_drawn_once(monkeypatch) -> None:
+    """The report's pictures are made in memory, no step of writing: later runs of a test take those of its first."""
+    for name in ("planes_png", "noise_png", "curve_png", "trust_png"):
+        monkeypatch.setattr(report, name, once(getattr(report, name)))
+
+
+def once(draw):
+    drawn = []
+
+    def picture(*arguments) -> bytes:
+        drawn.append(drawn[0] if drawn else draw(*arguments))
+        return drawn[0]
+
+    return picture
 
 
 def failures(job: Job, out, fault):

@@ -67,6 +67,7 @@ def trust_png(volume: Volume, check: Check) -> bytes:
     grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": _aspect(volume, axis_letter)}
     for axis in axes:
         axis.imshow(acquired, **grey)
+        axis.set(xticks=[], yticks=[])
         axis.axis("off")
     axes[0].set_title(f"Acquired slice {found.slices[shown]}, {window.name} window", fontsize=9)
     coloured = np.ma.masked_less(percent, 100 * SHOWN_SHARE)
