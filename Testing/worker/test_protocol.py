@@ -144,20 +144,40 @@ def test_fuzzed_lines_are_parsed_or_refused(line):
         assert str(error)
 
 
-@settings(max_examples=1000, deadline=None)
-@given(st.data())
-def test_fuzzed_requests_are_read_or_refused(data):
+VALID = format_line(UPSAMPLE.to_message(7))
+SIMPLE = [None, True, False, 0, -1, 2**70, 0.5, float("nan"), float("inf"), "", "../x", "k" * 300, [], [[]], {}, {"": 0}]
+
+
+def places(value) -> list[tuple]:
+    """Keys and indices that lead to each value inside, those of the values inside these too."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [(key, *rest) for key, held in inner for rest in [(), *places(held)]]
+
+
+def assert_read_or_refused(place: tuple, value) -> None:
     """A valid request with one value, at any depth, replaced by anything that JSON can say."""
-    message = json.loads(format_line(UPSAMPLE.to_message(7)))
-    holder = message
-    while True:
-        key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else list(range(len(holder)))))
-        if not isinstance(holder[key], (dict, list)) or data.draw(st.booleans()):
-            break
+    message = holder = json.loads(VALID)
+    for key in place[:-1]:
         holder = holder[key]
-    holder[key] = data.draw(JSON)
+    holder[place[-1]] = value
     try:
         number, request = parse_request(message)
         assert isinstance(number, int) and isinstance(request, UpsampleRequest)
     except CycleinrError as error:
         assert str(error)
+
+
+PLACES = places(json.loads(VALID))
+
+
+def test_a_simple_value_in_any_place_is_read_or_refused():
+    assert len(PLACES) > 30
+    for place in PLACES:
+        for value in SIMPLE:
+            assert_read_or_refused(place, value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(PLACES), JSON)
+def test_any_value_in_any_place_is_read_or_refused(place, value):
+    assert_read_or_refused(place, value)
