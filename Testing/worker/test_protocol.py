@@ -145,7 +145,9 @@ def test_fuzzed_lines_are_parsed_or_refused(line):
 
 
 VALID = format_line(UPSAMPLE.to_message(7))
-SIMPLE = [None, True, False, 0, -1, 2**70, 0.5, float("nan"), float("inf"), "", "../x", "k" * 300, [], [[]], {}, {"": 0}]
+SIMPLE = [
+    None, True, False, 0, -1, 2**70, 0.5, float("nan"), float("inf"), "", "../x", "k" * 300, [], [[]], {}, {"": 0},
+]  # fmt: skip
 
 
 def places(value) -> list[tuple]:
