@@ -6,6 +6,7 @@ import sys
 from repository.source_text import ENGINE_FILES, MODULE_FILES, PACKAGES, imports, imports_of, place
 
 OF_SLICER = {"slicer", "qt", "ctk", "vtk", "PythonQt"}
+OF_RESEARCH = {"cycleinr_research", "scipy", "skimage", "lightning_fabric"}
 ALWAYS_IN_SLICER = {"slicer", "qt", "ctk", "vtk", "numpy", "SimpleITK", "cycleinr", "CycleINRSlicerLib"}
 LONGEST_FILE = 400
 WITHOUT_TORCH = [
@@ -24,6 +25,11 @@ def loaded_with(modules: list[str], names: tuple[str, ...]) -> str:
 def test_the_engine_never_imports_slicer_or_qt():
     assert len(ENGINE_FILES) > 60
     found = [text for path in ENGINE_FILES for text in imports_of(OF_SLICER, path)]
+    assert not found, "\n".join(found)
+
+
+def test_the_product_needs_nothing_of_research():
+    found = [text for path in ENGINE_FILES + MODULE_FILES for text in imports_of(OF_RESEARCH, path)]
     assert not found, "\n".join(found)
 
 
