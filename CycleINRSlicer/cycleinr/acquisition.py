@@ -136,6 +136,26 @@ class Acquisition:
                     found.append(Gap(n, missing, float(start), float(stop)))
         return tuple(found)
 
+    @cached_property
+    def local_spacing_mm(self) -> np.ndarray:
+        """(n,) the spacing of the part that each slice lies in; of two, the finer one."""
+        spacings = np.full(len(self), np.inf)
+        for part in self.parts:
+            own = spacings[part.first : part.last + 1]
+            np.minimum(own, part.spacing_mm, out=own)
+        return spacings
+
+    @cached_property
+    def interval_mm(self) -> np.ndarray:
+        """(n - 1,) the spacing between each two slices: that of their part, and so many of it where slices are missing.
+
+        What jitters within a part counts as even.
+        """
+        spacings = np.concatenate([np.full(part.last - part.first, part.spacing_mm) for part in self.parts])
+        for gap in self.gaps:
+            spacings[gap.after] *= gap.missing + 1
+        return spacings
+
     def mm_of(self, indices: np.ndarray) -> np.ndarray:
         """Positions in mm of index positions; straight between slices, and beyond them as in the outermost interval."""
         return _straight(indices, np.arange(len(self)), self.positions_mm, self.spacing_mm)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .acquisition import Acquisition
 from .affine import subgrid_affine
 from .errors import GeometryError, RequestError
+from .profile import SliceProfile
 from .volume import Volume
 
 AXIS_OF_ARRAY = {"k": 0, "j": 1, "i": 2}
@@ -74,12 +76,15 @@ class Target:
 
         :param axis: "i", "j" or "k".
         :raises RequestError: the result would be coarser than the input, or the volume is isotropic already.
+
+        Where the spacing changes, the finest counts as the input's.
         """
-        old = _spacing_along(volume, axis)
+        spacings = acquired_spacings(volume, axis)
+        old = min(spacings)
         if self.ratio is not None:
             return old / self.ratio
         if self.spacing_mm is None:
-            return self._isotropic_spacing(volume, axis, old)
+            return min(old, self._isotropic_spacing(volume, axis, max(spacings)))
         if self.spacing_mm > old * (1 + ROUNDING):
             raise RequestError(
                 f"The requested spacing of {self.spacing_mm:g} mm is coarser than the input's {old:g} mm along "
@@ -104,11 +109,12 @@ class SliceGrid:
     """The output slices along one axis.
 
     :param n_in: number of input slices.
-    :param spacing_in_mm: distance between input slice centres.
+    :param spacing_in_mm: distance between input slice centres; the finest, where it changes.
     :param n_out: number of output slices.
     :param spacing_out_mm: distance between output slice centres.
     :param first_mm: first output centre relative to the first input centre, along the axis; negative is outside.
     :param axis: "i", "j" or "k", the axis that is resampled.
+    :param acquisition: where the input slices lie if they are not even; None if they are.
     """
 
     n_in: int
@@ -117,6 +123,7 @@ class SliceGrid:
     spacing_out_mm: float
     first_mm: float = 0.0
     axis: str = "k"
+    acquisition: Acquisition | None = None
 
     @property
     def ratio(self) -> float:
@@ -126,21 +133,48 @@ class SliceGrid:
     @property
     def is_identity(self) -> bool:
         """Whether the output slices are the input slices."""
-        return self.n_in == self.n_out and self.spacing_in_mm == self.spacing_out_mm and self.first_mm == 0
+        even = self.acquisition is None
+        return even and self.n_in == self.n_out and self.spacing_in_mm == self.spacing_out_mm and self.first_mm == 0
 
     def positions(self) -> np.ndarray:
         """Output slice centres in units of input slices: 0 is the first input slice, n_in - 1 the last.
 
         :returns: (n_out,) float64, rising; centres on an input slice are exact whole numbers.
         """
-        step = self.spacing_out_mm / self.spacing_in_mm
-        positions = self.first_mm / self.spacing_in_mm + np.arange(self.n_out, dtype=np.float64) * step
-        whole = np.round(positions)
-        return np.where(np.abs(positions - whole) <= ROUNDING, whole, positions)
+        return self.positions_of(np.arange(self.n_out, dtype=np.float64))
+
+    def positions_of(self, outputs: np.ndarray) -> np.ndarray:
+        """The same for output slices of any numbers, also ones before the first and behind the last."""
+        if self.acquisition is None:
+            step = self.spacing_out_mm / self.spacing_in_mm
+            positions = self.first_mm / self.spacing_in_mm + outputs * step
+        else:
+            positions = self.acquisition.indices_of(self.first_mm + outputs * self.spacing_out_mm)
+        return _snapped(positions)
+
+    def centres(self) -> np.ndarray:
+        """Input slice centres in units of output slices, (n_in,); undoes ``positions``."""
+        acquired = np.arange(self.n_in) * self.spacing_in_mm
+        acquired = acquired if self.acquisition is None else self.acquisition.positions_mm
+        return _snapped((acquired - self.first_mm) / self.spacing_out_mm)
+
+    def profile(self, tau: float | np.ndarray) -> SliceProfile:
+        """Where the input slices lie among the output slices; some windows may reach beyond these.
+
+        :param tau: slice thickness / slice spacing, of each slice where they differ.
+        """
+        own = self.acquisition
+        spacing = self.ratio if own is None else own.local_spacing_mm / self.spacing_out_mm
+        return SliceProfile(self.n_out, self.centres(), spacing, tau)
 
 
 def through_plane_axis(volume: Volume) -> str:
-    """Axis letter with the largest spacing; of spacings that are equal to within 1e-3, k goes before j before i."""
+    """Axis letter with the largest spacing; of spacings that are equal to within 1e-3, k goes before j before i.
+
+    Slices that are not even tell the axis themselves.
+    """
+    if uneven := _uneven(volume):
+        return uneven.axis
     spacings = {axis: _spacing_along(volume, axis) for axis in ("k", "j", "i")}
     largest = max(spacings.values())
     return next(axis for axis, mm in spacings.items() if mm >= largest * (1 - ISOTROPY_TOLERANCE))
@@ -172,8 +206,15 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
             f"This volume has {'one slice' if n_in == 1 else f'{n_in} slices'} along its through-plane axis "
             f"({letter}); super-resolution needs at least {MIN_SLICES}. Load the whole series, or choose another axis."
         )
-    old = _spacing_along(volume, letter)
-    new = target.spacing_for(volume, letter)
+    uneven = _uneven(volume)
+    if uneven is not None and letter != uneven.axis:
+        raise RequestError(
+            f"The slices along axis {uneven.axis} are not even, so only that axis can be resampled, not {letter}. "
+            f"Leave the axis to be found, or upsample along {uneven.axis} first."
+        )
+    old, new = min(acquired_spacings(volume, letter)), target.spacing_for(volume, letter)
+    if uneven is not None:
+        return _grid_over(uneven, new, extent)
     if extent == "centres":
         n_out, first_mm = math.floor((n_in - 1) * old / new + ROUNDING) + 1, 0.0
     else:
@@ -181,11 +222,31 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
     return SliceGrid(n_in, old, n_out, new, first_mm, letter)
 
 
+def _grid_over(uneven: Acquisition, new: float, extent: str) -> SliceGrid:
+    """As ``plan_grid`` says, for slices that are not even."""
+    length_mm, first_mm, old = float(uneven.positions_mm[-1]), 0.0, min(part.spacing_mm for part in uneven.parts)
+    last = 1
+    if extent == "edges":
+        outer = uneven.parts[0].spacing_mm, uneven.parts[-1].spacing_mm
+        length_mm, first_mm, last = length_mm + sum(outer) / 2, (new - outer[0]) / 2, 0
+    n_out = math.floor(length_mm / new + ROUNDING) + last
+    return SliceGrid(len(uneven), old, n_out, new, first_mm, uneven.axis, uneven)
+
+
+def acquired_spacings(volume: Volume, axis: str) -> list[float]:
+    """Distance between samples along "i", "j" or "k" in mm; where it changes, that of each part."""
+    uneven = _uneven(volume)
+    if uneven is None or axis != uneven.axis:
+        return [_spacing_along(volume, axis)]
+    return [part.spacing_mm for part in uneven.parts]
+
+
 def output_ijk_to_ras(volume: Volume, grid: SliceGrid) -> np.ndarray:
     """4x4 ijk_to_ras of the result: the resampled axis has the new spacing, its origin the first output centre."""
     first, step, column = np.zeros(3), np.ones(3), COLUMN_OF_AXIS[grid.axis]
-    first[column] = grid.first_mm / grid.spacing_in_mm
-    step[column] = grid.spacing_out_mm / grid.spacing_in_mm
+    nominal_mm = volume.spacing_ijk_mm[column]
+    first[column] = grid.first_mm / nominal_mm
+    step[column] = grid.spacing_out_mm / nominal_mm
     return subgrid_affine(volume.ijk_to_ras, first, step)
 
 
@@ -203,6 +264,17 @@ def to_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
 def from_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
     """View of a (slices, rows, columns) array as (K, J, I); undoes `to_axis_first`."""
     return np.moveaxis(array, 0, AXIS_OF_ARRAY[axis])
+
+
+def _uneven(volume: Volume) -> Acquisition | None:
+    """Where the slices lie, unless they are even."""
+    return None if volume.acquisition is None or volume.acquisition.is_even else volume.acquisition
+
+
+def _snapped(positions: np.ndarray) -> np.ndarray:
+    """Positions that are whole numbers but for rounding as whole numbers."""
+    whole = np.round(positions)
+    return np.where(np.abs(positions - whole) <= ROUNDING, whole, positions)
 
 
 def _spacing_along(volume: Volume, axis: str) -> float:

@@ -38,34 +38,46 @@ class SliceProfile:
     Attributes:
         n_fine: Number of fine slices, at positions 0, 1, ..., n_fine - 1.
         centres: Positions of the acquired slices' centres, increasing, (n_acquired,).
-        spacing: Distance between neighbouring acquired slices.
+        spacing: Distance between neighbouring acquired slices; (n_acquired,) where it changes.
         tau: Slice thickness / slice spacing of the acquired slices; 0 = thin slices with gaps, 1 = contiguous slabs.
+            (n_acquired,) where it changes.
         softness: Standard deviation of the Gaussian that the averaging window is convolved with, as a share of its
             width. 0 is an exact box; at 0.35 the profile is nearly a Gaussian. No scanner's slice is an exact box.
     """
 
     n_fine: int
     centres: np.ndarray
-    spacing: float
-    tau: float
+    spacing: float | np.ndarray
+    tau: float | np.ndarray
     softness: float = 0.0
 
     def __post_init__(self):
-        if not 0.0 <= self.tau <= MAX_TAU:
+        if not (np.min(self.tau) >= 0.0 and np.max(self.tau) <= MAX_TAU):
             raise RequestError(
-                f"The slice thickness is {self.tau:.2f} times the slice spacing; only 0 to {MAX_TAU:g} times makes "
-                "sense. Check the thickness, or give 0 for thin slices with gaps."
+                f"The slice thickness is {np.max(self.tau):.2f} times the slice spacing; only 0 to {MAX_TAU:g} times "
+                "makes sense. Check the thickness, or give 0 for thin slices with gaps."
             )
 
     @property
-    def width(self) -> float:
-        """Width of the averaging window, never below one fine slice."""
-        return max(self.tau * self.spacing, 1.0)
+    def width(self) -> np.ndarray:
+        """Width of each slice's averaging window, never below one fine slice, (n_acquired,)."""
+        return np.broadcast_to(np.maximum(self.tau * self.spacing, 1.0), self.centres.shape)
+
+    @property
+    def thin(self) -> np.ndarray:
+        """Whether each acquired slice is no thicker than a fine one, (n_acquired,)."""
+        return self.width <= 1.0 + _ROUNDING
 
     @property
     def is_thin(self) -> bool:
-        """Whether an acquired slice is no thicker than a fine one."""
-        return self.tau * self.spacing <= 1.0 + _ROUNDING
+        """Whether all are."""
+        return bool(self.thin.all())
+
+    def of(self, acquired: np.ndarray | slice, fine: slice = slice(None)) -> SliceProfile:
+        """The same for some of the acquired slices, on some of the fine ones."""
+        first, stop, _ = fine.indices(self.n_fine)
+        spacing, tau = (np.broadcast_to(each, self.centres.shape)[acquired] for each in (self.spacing, self.tau))
+        return SliceProfile(stop - first, self.centres[acquired] - first, spacing, tau, self.softness)
 
 
 def profile_matrix(profile: SliceProfile) -> np.ndarray:
@@ -79,7 +91,8 @@ def profile_matrix(profile: SliceProfile) -> np.ndarray:
     """
     edges = np.arange(profile.n_fine + 1) - 0.5
     # The window's share up to each edge; its differences are what each fine slice contributes.
-    share = _share_below(edges - profile.centres[:, None], profile.width, profile.softness * profile.width)
+    width = profile.width[:, None]
+    share = _share_below(edges - profile.centres[:, None], width, profile.softness * width)
     overlap = np.clip(np.diff(share, axis=1), 0.0, None)
     covered = overlap.sum(axis=1, keepdims=True)
     if np.any(covered < 1e-9):
@@ -91,14 +104,14 @@ def profile_matrix(profile: SliceProfile) -> np.ndarray:
     return overlap / covered
 
 
-def _share_below(place: np.ndarray, width: float, deviation: float) -> np.ndarray:
+def _share_below(place: np.ndarray, width: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Integral up to ``place`` of a centred box of this width and unit height, convolved with a Gaussian."""
-    if deviation == 0:
+    if not deviation.any():
         return np.clip(place + width / 2, 0.0, width)
     return _gaussian_ramp(place + width / 2, deviation) - _gaussian_ramp(place - width / 2, deviation)
 
 
-def _gaussian_ramp(place: np.ndarray, deviation: float) -> np.ndarray:
+def _gaussian_ramp(place: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """max(place, 0) convolved with a Gaussian."""
     score = place / deviation
     density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
@@ -113,7 +126,7 @@ def triangle_matrix(profile: SliceProfile) -> np.ndarray:
     """
     inner = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
     distance = np.abs(np.arange(profile.n_fine)[:, None] + inner - profile.centres[:, None, None])
-    seen = np.clip(1 - distance / profile.width, 0, None).mean(axis=2)
+    seen = np.clip(1 - distance / profile.width[:, None, None], 0, None).mean(axis=2)
     return seen / seen.sum(axis=1, keepdims=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,17 +15,6 @@ from ..profile import SliceProfile, profile_matrix
 from ..volume import Volume
 
 _ROUNDING = 1e-6
-
-
-def acquired_profile(grid: SliceGrid, tau: float) -> SliceProfile:
-    """Where the acquired slices lie on a result's grid, in result slices; some windows may reach beyond it.
-
-    :param tau: slice thickness / slice spacing of the acquired slices.
-    """
-    centres = (np.arange(grid.n_in) * grid.spacing_in_mm - grid.first_mm) / grid.spacing_out_mm
-    whole = np.round(centres)
-    centres = np.where(np.abs(centres - whole) <= _ROUNDING, whole, centres)
-    return SliceProfile(grid.n_out, centres, grid.ratio, tau)
 
 
 def whole_windows(profile: SliceProfile) -> np.ndarray:
@@ -45,7 +34,7 @@ def resliced(fine: np.ndarray, profile: SliceProfile, wanted: np.ndarray) -> Ite
     :param wanted: indices into the profile's slices.
     :yields: (rows, columns) float32, in the order of ``wanted``.
     """
-    matrix = profile_matrix(replace(profile, centres=profile.centres[wanted])).astype(np.float32)
+    matrix = profile_matrix(profile.of(wanted)).astype(np.float32)
     for weights in matrix:
         under = np.flatnonzero(weights)
         slice_ = np.zeros(fine.shape[1:], np.float32)
@@ -80,13 +69,18 @@ class Residual:
 
 
 def residual(
-    volume: Volume, result: Volume, grid: SliceGrid, tau: float, modality: str, cancelled: Callable[[], bool]
+    volume: Volume,
+    result: Volume,
+    grid: SliceGrid,
+    tau: float | np.ndarray,
+    modality: str,
+    cancelled: Callable[[], bool],
 ) -> Residual:
     """Compare all acquired slices whose averaging window lies inside the result; holds one float copy of the scan.
 
     :raises Cancelled: ``cancelled`` said so.
     """
-    profile = acquired_profile(grid, tau)
+    profile = grid.profile(tau)
     wanted = whole_windows(profile)
     limit = CT_LIMIT_HU if modality == "CT" else MR_LIMIT_SHARE * robust_maximum(volume.array)
     if not len(wanted):

@@ -64,7 +64,7 @@ def check_result(
     _check_place(result, work)
     stages = Stages(progress, [0.05, 0.05, 0.9])
     stages.next()(Progress("Comparing with the acquired slices", 0.0))
-    left = residual(volume, result, work.grid, work.tau, work.modality, cancelled)
+    left = residual(volume, result, work.grid, work.slice_tau, work.modality, cancelled)
     stages.next()(Progress("Measuring noise", 0.0))
     levels = noise(volume, result, work.grid.axis)
     left_out = why_not(volume, work, options)

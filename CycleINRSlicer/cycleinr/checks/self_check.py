@@ -26,7 +26,7 @@ from ..inference.stages import Stages
 from ..intensity import ValueRange
 from ..profile import SliceProfile
 from ..volume import Volume
-from .measures import acquired_profile, resliced, whole_windows
+from .measures import resliced, whole_windows
 
 _FRESH_RATIO = 2.0
 _THICK_WINDOW = 2.0
@@ -56,6 +56,8 @@ def why_not(volume: Volume, work: Plan, options: UpsampleOptions) -> str:
     """Why this result allows no self-check, in one sentence; empty where it does."""
     if work.grid.is_identity:
         return "The result has the scan's own slices, so there are no new ones to check."
+    if work.grid.acquisition is not None:
+        return "The scan's slices are not even; the self-check compares slices that lie equally far apart."
     available = len(_Between.of(volume, work, options).wanted)
     if available < MIN_SLICES:
         return (
@@ -135,7 +137,7 @@ class _Between:
     def __init__(self, grid: SliceGrid, tau: float, from_result: bool):
         # Thin slices: a fine slice itself, the one before the middle where none lies on it
         middle = grid.ratio / 2 if _is_thick(grid, tau) else round(grid.ratio) // 2
-        profile = acquired_profile(grid, tau)
+        profile = grid.profile(tau)
         self._profile = replace(profile, centres=profile.centres[:-1] + middle)
         self.axis, self.from_result = grid.axis, from_result
         self.offset, self.wanted = float(middle / grid.ratio), whole_windows(self._profile)
@@ -164,7 +166,7 @@ class _Between:
 
     def way_back(self, grid: SliceGrid) -> SliceProfile:
         """Where the acquired slices between Y's lie on the grid of what was made of Y."""
-        profile = acquired_profile(grid, self._profile.tau)
+        profile = grid.profile(self._profile.tau)
         return replace(profile, centres=profile.centres[:-1] + grid.ratio * (1 - self.offset))
 
 

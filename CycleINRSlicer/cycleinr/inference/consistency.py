@@ -8,7 +8,7 @@ for windows that do not overlap, one such step is exact. Thick slices have ``inf
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,19 +39,15 @@ class CoveringGrid:
     profile: SliceProfile
 
 
-def covering_grid(grid: SliceGrid, tau: float) -> CoveringGrid:
+def covering_grid(grid: SliceGrid, tau: float | np.ndarray) -> CoveringGrid:
     """Extend a grid so that every acquired slice's averaging window lies inside it."""
-    centres = (np.arange(grid.n_in) * grid.spacing_in_mm - grid.first_mm) / grid.spacing_out_mm
-    centres = np.where(np.abs(centres - np.round(centres)) < _EPSILON, np.round(centres), centres)
-    reach = max(tau * grid.ratio, 1.0) / 2 - 0.5
-    before = max(0, math.ceil(reach - centres[0] - _EPSILON))
-    after = max(0, math.ceil(centres[-1] + reach - (grid.n_out - 1) - _EPSILON))
-    steps = np.arange(-before, grid.n_out + after)
-    inner = grid.positions()
-    outer = grid.first_mm / grid.spacing_in_mm + steps / grid.ratio
-    outer[before : before + grid.n_out] = inner
-    profile = SliceProfile(len(steps), centres + before, grid.ratio, tau)
-    return CoveringGrid(before, after, outer, profile)
+    own = grid.profile(tau)
+    reach = own.width / 2 - 0.5
+    before = max(0, math.ceil((reach - own.centres).max() - _EPSILON))
+    after = max(0, math.ceil((own.centres + reach).max() - (grid.n_out - 1) - _EPSILON))
+    numbers = np.arange(-before, grid.n_out + after, dtype=np.float64)
+    profile = replace(own, n_fine=len(numbers), centres=own.centres + before)
+    return CoveringGrid(before, after, grid.positions_of(numbers), profile)
 
 
 class Consistency:

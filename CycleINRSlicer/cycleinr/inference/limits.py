@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
+
+from ..errors import GeometryError
 from ..grid import ISOTROPY_TOLERANCE, ROUNDING, SliceGrid
 from ..profile import TRAINED_TAU_MAX
 
@@ -16,7 +20,10 @@ def limit_warnings(grid: SliceGrid, tau: float, card: Mapping) -> tuple[str, ...
         tau: Slice thickness / slice spacing of the acquired slices.
         card: The weights' model card; without ``training.ratios`` nothing is said of the ratio.
     """
-    if grid.n_in == grid.n_out and abs(grid.ratio - 1) <= ISOTROPY_TOLERANCE:
+    if grid.acquisition is not None:
+        coarsest = max(part.spacing_mm for part in grid.acquisition.parts)
+        grid = replace(grid, spacing_in_mm=coarsest)
+    elif grid.n_in == grid.n_out and abs(grid.ratio - 1) <= ISOTROPY_TOLERANCE:
         return (
             f"Nothing to do: the slices are {grid.spacing_in_mm:.4g} mm apart already. Ask for less than "
             f"{grid.spacing_in_mm:.4g} mm to get finer ones.",
@@ -50,3 +57,53 @@ def _of_thickness(tau: float) -> str:
         f"The slices overlap: each is {tau:.3g} times as thick as they are apart, and the weights were trained for up "
         f"to {TRAINED_TAU_MAX:g} times. Check the thickness; the result may be too smooth or too sharp."
     )
+
+
+def check_gaps(grid: SliceGrid, fill_gaps: bool) -> tuple[slice, ...]:
+    """The output slices that lie where acquired ones are missing, a range for each gap.
+
+    Raises:
+        GeometryError: More than one slice is missing, and nobody asked to go on.
+    """
+    own = grid.acquisition
+    if own is None or not own.gaps:
+        return ()
+    missing = sum(gap.missing for gap in own.gaps)
+    if missing > 1 and not fill_gaps:
+        where = (f"{gap.missing} after slice {gap.after + 1}, at {gap.first_mm:.4g} mm" for gap in own.gaps)
+        raise GeometryError(
+            f"{missing} slices are missing, counted from the first one: {'; '.join(where)}. Load the complete series. "
+            "Or fill the gaps with what the slices around them suggest: --fill-gaps on the command "
+            "line, fill_gaps=True in Python; the result says where they are."
+        )
+    places_mm = grid.first_mm + np.arange(grid.n_out) * grid.spacing_out_mm
+    tolerance = ROUNDING * grid.spacing_in_mm
+    ends = ((gap.first_mm + tolerance, gap.last_mm - tolerance) for gap in own.gaps)
+    return tuple(slice(*np.searchsorted(places_mm, each).tolist()) for each in ends)
+
+
+def uneven_warnings(grid: SliceGrid, gaps: tuple[slice, ...]) -> tuple[str, ...]:
+    """Sentences on changes of spacing and on what lies in gaps; slices are counted from 1."""
+    own = grid.acquisition
+    if own is None:
+        return ()
+    found = []
+    if len(own.parts) > 1:
+        parts = (f"{part.spacing_mm:.4g} mm from slice {part.first + 1} to {part.last + 1}" for part in own.parts)
+        found.append(
+            f"The distance between slices changes: {', '.join(parts)}. Each part was computed for its own, and the "
+            "result is even; expect less detail where slices are thicker."
+        )
+    if gaps:
+        missing = sum(gap.missing for gap in own.gaps)
+        after = " and ".join(str(gap.after + 1) for gap in own.gaps)
+        found.append(
+            f"{'One slice is' if missing == 1 else f'{missing} slices are'} missing after slice {after}. Nothing was "
+            f"acquired there: the result's {text_of_gaps(gaps)} only show what the slices around suggest."
+        )
+    return tuple(found)
+
+
+def text_of_gaps(gaps: tuple[slice, ...]) -> str:
+    """Which output slices lie in gaps, counted from 1."""
+    return "slices " + ", ".join(f"{gap.start + 1} to {gap.stop}" for gap in gaps)

@@ -9,9 +9,11 @@ MR the same step costs 0.2 to 0.5 dB (research/docs/results.md).
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
+from ..grid import SliceGrid
 from ..intensity import ValueRange
 from ..noise import matched, slice_sigmas
 from ..padding import valid_in_result
@@ -44,30 +46,57 @@ def match_noise(
     """
     if work.modality != "CT":
         return
-    if not covering.profile.is_thin:
-        even_out(result, acquired, work.grid.positions(), covering.profile.width, check_cancel, valid)
-        return
     own = slice(covering.before, covering.before + work.grid.n_out)
-    shares = profile_matrix(covering.profile)[:, own]
+    profile, positions = covering.profile.of(slice(None), own), work.grid.positions()
+    for slices, outputs in _parts(work.grid, positions):
+        part = profile.of(slices, outputs)
+        places, known = positions[outputs] - slices.start, None if valid is None else valid[slices]
+        if part.is_thin:
+            shares = profile_matrix(covering.profile)[slices, own][:, outputs]
+            _match_thin(result[outputs], acquired[slices], places, part, shares, check_cancel, known)
+        else:
+            width = float(np.median(part.width))
+            even_out(result[outputs], acquired[slices], places, width, check_cancel, known)
+
+
+def _parts(grid: SliceGrid, positions: np.ndarray) -> list[tuple[slice, slice]]:
+    """Acquired and output slices of each part with one spacing."""
+    if grid.acquisition is None:
+        return [(slice(0, grid.n_in), slice(0, grid.n_out))]
+    parts = grid.acquisition.parts
+    ends = [0, *(int(np.searchsorted(positions, part.last)) for part in parts[:-1]), grid.n_out]
+    found = [(slice(part.first, part.last + 1), slice(*each)) for part, each in zip(parts, pairwise(ends), strict=True)]
+    return [(slices, outputs) for slices, outputs in found if outputs.stop - outputs.start > 1]
+
+
+def _match_thin(
+    result: np.ndarray,
+    acquired: np.ndarray,
+    positions: np.ndarray,
+    profile: SliceProfile,
+    shares: np.ndarray,
+    check_cancel: Callable[[], None],
+    valid: np.ndarray | None,
+) -> None:
+    """``match_noise`` of thin slices, with ``positions`` (n_out,) in units of acquired slices.
+
+    ``shares`` (n_in, n_out) are what acquired slices see of the result, less than 1 in all where they see beyond it.
+    """
     inside = shares.sum(axis=1) > 1 - _EPSILON
-    positions = work.grid.positions()
     new = positions != np.round(positions)
     new &= ~(shares[~inside] > 0).any(axis=0)
     wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired, valid))
     values = ValueRange.of(acquired)
-    low, high = float(values.low), float(values.high)
     fine_valid = None if valid is None else valid_in_result(valid, positions)
+    integer = result.dtype.kind in "iu"
     for index in np.flatnonzero(new):
         check_cancel()
         image = matched(
             result[index].astype(np.float32), wanted[index], valid=None if fine_valid is None else fine_valid[index]
         )
-        values.write(image.round() if result.dtype.kind in "iu" else image, result[index])
+        values.write(image.round() if integer else image, result[index])
     if (shares[:, new] > 0).any():
-        centres = covering.profile.centres[inside] - covering.before
-        profile = SliceProfile(len(result), centres, work.grid.ratio, work.tau)
-        integer = result.dtype.kind in "iu"
-        consistency = Consistency(profile, low, high, integer, Arrays.numpy())
+        consistency = Consistency(profile.of(inside), float(values.low), float(values.high), integer, Arrays.numpy())
         _restore(result, acquired[inside], consistency, values, None if valid is None else valid[inside])
 
 

@@ -26,6 +26,7 @@ class UpsampleOptions:
             negative values; it acts on the way to the network only.
         equalize_slices: Even the slices' brightness out before the network and put it back into the result, for 2D MR
             whose brightness jumps from slice to slice.
+        fill_gaps: Compute also where several slices are missing, instead of refusing the scan.
     """
 
     target: Target
@@ -37,6 +38,7 @@ class UpsampleOptions:
     memory_limit_gb: float | None = None
     equalize_slices: bool = False
     intensity_offset: float = 0.0
+    fill_gaps: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..acquisition import Acquisition
 from ..affine import spacing_of
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
@@ -19,9 +20,11 @@ from ..profile import MAX_TAU
 from ..slice_artifacts import acquisition_warnings
 from ..threads import CrewSize, computing_threads
 from ..volume import Volume
-from .limits import limit_warnings
+from .consistency import CoveringGrid, covering_grid
+from .limits import check_gaps, limit_warnings, uneven_warnings
 from .models import ModelChoice, choose_model
 from .options import UpsampleOptions
+from .passes import Pass, passes
 from .tiling import Tiling
 
 _BASE_BYTES = 150e6
@@ -57,7 +60,12 @@ class Plan:
     Attributes:
         grid: The output slices.
         shape_kji, spacing_ijk_mm, ijk_to_ras: The result's geometry.
-        tau: Slice thickness / slice spacing that the network is told, and ``tau_reason`` why.
+        tau: Slice thickness / slice spacing that the network is told, and ``tau_reason`` why; where the spacing
+            changes, that of the finest part.
+        slice_tau: The same, (n_in,) of each slice where they are not even.
+        covering: The slices that are computed, and where the acquired ones lie among them.
+        passes: Which of them are computed together.
+        gaps: Output slices that lie where acquired ones are missing.
         modality, weights, card, model_reason: The model and why it was chosen.
         output_megabytes: Size of the result in memory.
         peak_gigabytes: Estimate of the whole process's peak.
@@ -73,6 +81,10 @@ class Plan:
     ijk_to_ras: np.ndarray
     tau: float
     tau_reason: str
+    slice_tau: float | np.ndarray
+    covering: CoveringGrid
+    passes: tuple[Pass, ...]
+    gaps: tuple[slice, ...]
     modality: str
     weights: Path
     card: dict[str, Any]
@@ -84,13 +96,6 @@ class Plan:
     warnings: tuple[str, ...] = ()
     padding: str = ""
 
-    @property
-    def anisotropy(self) -> float:
-        """Acquired slice spacing / mean in-plane spacing."""
-        column = COLUMN_OF_AXIS[self.grid.axis]
-        across = [mm for c, mm in enumerate(self.spacing_ijk_mm) if c != column]
-        return self.grid.spacing_in_mm / (sum(across) / 2)
-
 
 def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
     """Check a request against a volume and work out what it comes to.
@@ -101,7 +106,7 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
         seen: What ``inspect`` said of the volume with the options' offset; looking at the voxels is most of the work.
 
     Raises:
-        RequestError, GeometryError: The request does not fit the volume.
+        RequestError, GeometryError: The request does not fit the volume, or several slices are missing.
         InputError: Nothing can be computed from the volume's values.
         ModalityError: CT or MR is neither asked for nor known, and the values leave it open.
         ModelError: No weights for it.
@@ -116,15 +121,22 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
 def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
     """``plan`` without a look at the values; same errors but for them. Options and volume tell CT or MR."""
     grid = plan_grid(volume, options.target, options.axis, options.extent)
-    tau, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
+    gaps = check_gaps(grid, options.fill_gaps)
+    taus, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
+    own = grid.acquisition
+    tau = float(np.broadcast_to(taus, grid.n_in)[0 if own is None else own.local_spacing_mm.argmin()])
     model = choose_model(volume, options.model, seen)
     config = NetworkConfig.from_dict(model.card["network"])
     shape = output_shape_kji(volume, grid)
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
+    affine = output_ijk_to_ras(volume, grid)
+    covering = covering_grid(grid, taus)
+    reach = config.receptive_slices + NEIGHBOURS // 2
+    parts = passes(grid, covering, taus, _pixel_mm(spacing_of(affine), grid), reach)
     cost = StripCost(config, grid, columns, computing_threads())
     tiling = cost.tiling_within(limit_bytes(options.memory_limit_gb), rows_in)
     in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
-    affine = output_ijk_to_ras(volume, grid)
+    passed = sum(each.acquired.stop - each.acquired.start for each in parts) / grid.n_in
     return Plan(
         grid=grid,
         shape_kji=shape,
@@ -132,15 +144,19 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
         ijk_to_ras=affine,
         tau=tau,
         tau_reason=tau_reason,
+        slice_tau=taus,
+        covering=covering,
+        passes=parts,
+        gaps=gaps,
         modality=model.modality,
         weights=model.weights,
         card=model.card,
         model_reason=model.reason,
         output_megabytes=out_bytes / 1e6,
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
-        seconds=cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
+        seconds=passed * cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         tiling=tiling,
-        warnings=_warnings(volume, options, model, grid, tau, seen),
+        warnings=_warnings(volume, options, model, grid, tau, seen) + uneven_warnings(grid, gaps),
         padding=seen.note if seen else "",
     )
 
@@ -153,6 +169,12 @@ def _warnings(
         volume = volume if seen is None else replace(volume, valid=seen.valid)
         found += acquisition_warnings(volume, grid.axis, options.equalize_slices)
     return found
+
+
+def _pixel_mm(spacing_ijk_mm: tuple[float, float, float], grid: SliceGrid) -> float:
+    """Mean in-plane spacing."""
+    column = COLUMN_OF_AXIS[grid.axis]
+    return sum(mm for c, mm in enumerate(spacing_ijk_mm) if c != column) / 2
 
 
 @dataclass(frozen=True)
@@ -176,7 +198,10 @@ class StripCost:
         queries = self.grid.n_out / max(1, self.grid.n_in - 1)
         pixels = _PIXEL_COPIES * queries * self.columns
         slices = _WINDOW_SLICES + _PROJECTIONS * (self._crew.intervals + 1) * self._shared
-        return slices * self._codes_bytes + _FLOAT * (self._crew.intervals * pixels + self.columns * self.grid.n_out)
+        # Slices that take several passes are gathered from their results
+        copies = 1 if self.grid.acquisition is None else 2
+        results = copies * self.columns * self.grid.n_out
+        return slices * self._codes_bytes + _FLOAT * (self._crew.intervals * pixels + results)
 
     @property
     def _crew(self) -> CrewSize:
@@ -227,22 +252,46 @@ class StripCost:
         return 2 * cells * (encode * self.grid.n_in + decode * self.grid.n_out)
 
 
-def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float, str]:
+def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:
     """tau = slice thickness / slice spacing and a sentence on where it comes from.
+
+    Returns:
+        One tau, or (n_in,) where the slices are not even; and the sentence.
 
     Raises:
         RequestError: A thickness that was given is negative, or beyond twice the spacing.
     """
+    if grid.acquisition is not None:
+        return _uneven_tau(volume, thickness_mm, grid.acquisition)
     spacing = grid.spacing_in_mm
     if thickness_mm is not None:
-        if not 0 <= thickness_mm <= MAX_TAU * spacing:
-            raise RequestError(
-                f"The slice thickness {thickness_mm:g} mm does not fit the slice spacing {spacing:g} mm. "
-                f"Give 0 to {MAX_TAU * spacing:g} mm, or leave it to be found automatically."
-            )
+        _check_thickness(thickness_mm, spacing)
         told = "thin slices with gaps" if thickness_mm == 0 else f"{thickness_mm:g} mm thick slices"
         return thickness_mm / spacing, f"{told} every {spacing:g} mm, as asked for."
     known = volume.slice_thickness_mm
     if known is not None and known <= MAX_TAU * spacing:
         return known / spacing, f"{known:g} mm thick slices every {spacing:g} mm, as the scan says."
     return 1.0, f"contiguous {spacing:g} mm slabs, since the scan does not say its slice thickness."
+
+
+def _uneven_tau(volume: Volume, thickness_mm: float | None, own: Acquisition) -> tuple[np.ndarray, str]:
+    """``slice_profile_tau`` of slices that are not even."""
+    spacing = own.local_spacing_mm
+    known, reason = own.thickness_mm, "as the scan says"
+    if known is None and volume.slice_thickness_mm is not None:
+        known = np.full(len(own), volume.slice_thickness_mm)
+    if thickness_mm is not None:
+        _check_thickness(thickness_mm, float(spacing.min()))
+        known, reason = np.full(len(own), thickness_mm), "as asked for"
+    if known is None or (known > MAX_TAU * spacing).any():
+        known, reason = spacing, "since the scan does not say its slice thickness"
+    parts = [f"{np.median(known[p.first : p.last + 1]):g} mm thick every {p.spacing_mm:.4g} mm" for p in own.parts]
+    return known / spacing, f"slices {', then '.join(parts)}, {reason}."
+
+
+def _check_thickness(thickness_mm: float, spacing: float) -> None:
+    if not 0 <= thickness_mm <= MAX_TAU * spacing:
+        raise RequestError(
+            f"The slice thickness {thickness_mm:g} mm does not fit the slice spacing {spacing:g} mm. "
+            f"Give 0 to {MAX_TAU * spacing:g} mm, or leave it to be found automatically."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ModelError, RequestError
-from ..grid import COLUMN_OF_AXIS, Target
+from ..grid import COLUMN_OF_AXIS, Target, acquired_spacings
 from ..network.weights import read_card
 from ..result import Result
 from ..volume import Volume
@@ -27,14 +27,16 @@ def options_of_result(scan: Volume, result: Result, model: str = "auto") -> Upsa
     if how.axis not in COLUMN_OF_AXIS:
         raise RequestError(f"The result's provenance names the axis {how.axis!r}. Make the result again.")
     column = COLUMN_OF_AXIS[how.axis]
-    spacing_mm = scan.spacing_ijk_mm[column]
+    spacing_mm = min(acquired_spacings(scan, how.axis))
+    uneven = scan.acquisition is not None and not scan.acquisition.is_even
     return UpsampleOptions(
         target=Target(ratio=max(1.0, spacing_mm / result.volume.spacing_ijk_mm[column])),
         axis=how.axis,
         extent=how.extent,
-        thickness_mm=how.tau * spacing_mm,
+        thickness_mm=None if uneven else how.tau * spacing_mm,
         model=_model_of(result, model),
         equalize_slices=how.more.get("equalized_slices") == "yes",
+        fill_gaps="gaps" in how.more,
     )
 
 

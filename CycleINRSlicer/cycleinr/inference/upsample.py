@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ..grid import from_axis_first, to_axis_first
 from ..inspection import inspect
 from ..intensity import IntensityScale, ValueRange, intensity_scale
 from ..memory import empty_result
-from ..network.config import NetworkConfig, Slicing
+from ..network.config import NetworkConfig
 from ..network.parameters import Parameters, load_parameters
 from ..padding import filled, valid_in_result
 from ..padding import put_back as put_padding_back
@@ -27,14 +28,17 @@ from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .agreement import agreement
 from .arrays import Array
-from .bounded import REACH_PIXELS, BoundedConsistency, consistency_for
-from .consistency import Consistency, covering_grid
+from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
+from .limits import text_of_gaps
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
 from .tiling import Tiling
+
+if TYPE_CHECKING:
+    from .gpu_network import GpuNetwork
 
 DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
@@ -137,6 +141,8 @@ def provenance(
         more["padding"] = work.padding
     if reading:
         more["reading"] = " ".join(reading)
+    if work.gaps:
+        more["gaps"] = text_of_gaps(work.gaps)
     if work.warnings:
         more["warnings"] = " ".join(work.warnings)
     return Provenance(
@@ -202,7 +208,7 @@ class _Run:
         self.range = ValueRange.of(volume.array)
         self.low, self.high = float(self.range.low), float(self.range.high)
         self.scale = intensity_scale(volume.array, work.modality, volume.valid, options.intensity_offset)
-        self.covering = covering_grid(work.grid, work.tau)
+        self.covering = work.covering
         self.done_rows, self.started = 0, time.monotonic()
 
     def compute(self, device: Device) -> tuple[np.ndarray, Device]:
@@ -250,33 +256,46 @@ class _Run:
         self.progress(Progress(f"{device.label} has too little memory; going on with the CPU", 0.0))
         return cpu(), self.work.tiling
 
-    def _network(self, device: Device):
-        """The network on a device, made ready for this scan."""
-        work = self.work
-        slicing = Slicing(work.tau, work.anisotropy, work.grid.ratio)
-        weights, sha256, positions = work.weights, work.card["sha256"], self.covering.positions
+    def _networks(self, device: Device) -> list[StripNetwork | GpuNetwork]:
+        """The network on a device, made ready for each pass over this scan."""
+        work, sha256 = self.work, self.work.card["sha256"]
         if device.name == "cpu":
-            return StripNetwork(_parameters(weights, sha256), slicing, positions, work.grid.n_in)
-        from .gpu_network import GpuNetwork
+            kind, model = StripNetwork, _parameters(work.weights, sha256)
+        else:
+            from .gpu_network import GpuNetwork
 
-        return GpuNetwork(_gpu_model(weights, sha256, device), slicing, positions, work.grid.n_in)
+            kind, model = GpuNetwork, _gpu_model(work.weights, sha256, device)
+        sizes = (each.acquired.stop - each.acquired.start for each in work.passes)
+        return [kind(model, each.slicing, each.positions, n) for each, n in zip(work.passes, sizes, strict=True)]
 
     def _all_strips(self, device: Device, tiling: Tiling) -> None:
-        network, integer = self._network(device), self.array.dtype.kind in "iu"
+        networks, integer = self._networks(device), self.array.dtype.kind in "iu"
         profile, hu = self.covering.profile, self.scale.hu
-        consistency = consistency_for(profile, self.low, self.high, hu, integer, network.arrays)
+        consistency = consistency_for(profile, self.low, self.high, hu, integer, networks[0].arrays)
         parts = list(tiling.strips(self.acquired.shape[1]))
-        total = sum(low.stop - low.start for low, _ in parts) * network.ticks
+        total = sum(low.stop - low.start for low, _ in parts) * sum(network.ticks for network in networks)
         self.done_rows, self.started = 0, time.monotonic()
         for computed, kept in parts:
-            stack = network.load(self.scale.to_network(self.acquired[:, computed]))
-            fine = network.run(stack, kept, lambda size=stack.shape[1]: self._tick(size, total))
-            self._finish(_Strip(fine, stack, kept.start, computed.start), consistency, network.host)
+            stack = networks[0].load(self.scale.to_network(self.acquired[:, computed]))
+            fine = self._fine(networks, stack, kept, lambda size=stack.shape[1]: self._tick(size, total))
+            self._finish(_Strip(fine, stack, kept.start, computed.start), consistency, networks[0].host)
+
+    def _fine(
+        self, networks: list[StripNetwork | GpuNetwork], stack: Array, kept: slice, tick: Callable[[], None]
+    ) -> Array:
+        """All output slices of a strip, from as many passes as there are."""
+        if len(networks) == 1:
+            return networks[0].run(stack[self.work.passes[0].acquired], kept, tick)
+        shape = len(self.covering.positions), kept.stop - kept.start, stack.shape[2]
+        fine = networks[0].arrays.of(np.empty(shape, np.float32))
+        for each, network in zip(self.work.passes, networks, strict=True):
+            fine[each.outputs] = network.run(stack[each.acquired], kept, tick)
+        return fine
 
     def _finish(
         self,
         strip: _Strip,
-        consistency: Consistency | BoundedConsistency,
+        consistency: AnyConsistency,
         host: Callable[[Array], np.ndarray],
     ) -> None:
         """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
@@ -298,13 +317,13 @@ class _Run:
             self._check_finite(consistency, columns, first_row)
             self.range.write(host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
 
-    def _valid_rows(self, consistency: Consistency | BoundedConsistency, first_row: int, acquired: Array):
+    def _valid_rows(self, consistency: AnyConsistency, first_row: int, acquired: Array):
         """Which of some acquired rows are no padding, as ``apply`` takes it."""
         if self.valid is None:
             return None
         return consistency.of(self.valid[:, first_row : first_row + acquired.shape[1]])
 
-    def _check_finite(self, consistency: Consistency | BoundedConsistency, values: Array, first_row: int) -> None:
+    def _check_finite(self, consistency: AnyConsistency, values: Array, first_row: int) -> None:
         if not consistency.xp.isfinite(values).all():
             raise NonFiniteError(
                 f"The network gave values that are no finite numbers, from image row {first_row} on; nothing was "
