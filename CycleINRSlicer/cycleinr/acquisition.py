@@ -85,7 +85,8 @@ class Acquisition:
     def __post_init__(self):
         positions = _frozen(self.positions_mm)
         count = len(positions)
-        if positions.ndim != 1 or not count or positions[0] or not (np.diff(positions) > 0).all():
+        rising = positions.ndim == 1 and np.isfinite(positions).all() and (np.diff(positions) > 0).all()
+        if not (rising and count and positions[0] == 0):
             raise GeometryError(
                 f"The slice positions {positions} mm do not begin with 0 and rise. Sort the slices by position, count "
                 "positions from the first one on, and leave out slices that lie at the same place."
@@ -113,11 +114,16 @@ class Acquisition:
         return float(np.median(np.diff(self.positions_mm))) if len(self) > 1 else 1.0
 
     @property
-    def is_even(self) -> bool:
-        """Whether all slices have one spacing and one thickness, so that a volume's affine says it all."""
+    def is_evenly_spaced(self) -> bool:
+        """Whether a volume's affine says where all slices lie."""
         grid = self.spacing_mm * np.arange(len(self))
+        return bool(np.abs(self.positions_mm - grid).max() <= _SAME_PLACE * self.spacing_mm)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all slices have one spacing and one thickness."""
         same = self.thickness_mm is None or np.ptp(self.thickness_mm) <= _ROUNDING * self.spacing_mm
-        return bool(same and np.abs(self.positions_mm - grid).max() <= _SAME_PLACE * self.spacing_mm)
+        return bool(same) and self.is_evenly_spaced
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -278,7 +284,7 @@ def _runs(steps: np.ndarray) -> list[slice]:
 
 def same_places(one: Acquisition | None, other: Acquisition | None, tolerance: float) -> bool:
     """Whether slices on the same nominal grid lie in the same places, to a share ``tolerance`` of the spacing."""
-    one, other = (None if each is None or each.is_even else each for each in (one, other))
+    one, other = (None if each is None or each.is_evenly_spaced else each for each in (one, other))
     if one is None or other is None:
         return one is other
     apart = np.abs(one.positions_mm - other.positions_mm).max()
@@ -295,7 +301,7 @@ def check_even(acquisition: Acquisition | None, wanted: str) -> None:
     Raises:
         GeometryError: The slices are not evenly spaced.
     """
-    if acquisition is not None and not acquisition.is_even:
+    if acquisition is not None and not acquisition.is_evenly_spaced:
         steps = np.diff(acquisition.positions_mm)
         raise GeometryError(
             f"{wanted} has one distance between slices, and this scan's slices lie {steps.min():.4g} to "

@@ -84,8 +84,8 @@ class Upsampler:
     [(8, 16, 16), (8, 16, 16)]
 
     Args:
-        spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, memory_limit: As in
-            ``upsample``.
+        spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, fill_gaps, memory_limit:
+            As in ``upsample``.
 
     Raises:
         RequestError: None or several of spacing, ratio and isotropic; an unknown keyword; or a value that makes no
@@ -105,6 +105,7 @@ class Upsampler:
         device: str = "auto",
         extent: str = "centres",
         equalize_slices: bool = False,
+        fill_gaps: bool = False,
         memory_limit: float | None = None,
     ) -> None:
         self.options = UpsampleOptions(
@@ -116,6 +117,7 @@ class Upsampler:
             device=device,
             memory_limit_gb=number("memory_limit", memory_limit),
             equalize_slices=bool(equalize_slices),
+            fill_gaps=bool(fill_gaps),
         )
 
     def __repr__(self) -> str:
@@ -160,6 +162,7 @@ def upsample(
     device: str = "auto",
     extent: str = "centres",
     equalize_slices: bool = False,
+    fill_gaps: bool = False,
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
     axes: str | None = None,
@@ -197,6 +200,7 @@ def upsample(
         extent: "centres" ends at the outermost slices' centres, "edges" covers their outer halves too.
         equalize_slices: Compute with the slices' brightness evened, and put it back; for 2D MR with bright and dark
             slices.
+        fill_gaps: True computes also where several slices are missing; ``provenance["gaps"]`` says where that is.
         memory_limit: Most memory beside the volumes in GB; None for 0.65 GB, or half of what is free if that is less.
         affine: 4x4 matrix from (i, j, k) to RAS mm; for arrays only.
         axes: Order of an array's dimensions: "kji" (SimpleITK's arrays) or "ijk" (nibabel's); for arrays only.
@@ -208,7 +212,7 @@ def upsample(
 
     Raises:
         InputError: The scan cannot be read, is no 3-D volume of finite numbers, or is an array without a place.
-        GeometryError: Axes or slice positions rule it out, or an array is plainly transposed.
+        GeometryError: Axes rule it out, several slices are missing, or an array is plainly transposed.
         RequestError: None or several targets, an unknown keyword, or a value that does not fit the scan.
         ModelError, DeviceError, OutOfMemoryError: As their names say.
         Cancelled: ``cancelled`` said so.
@@ -218,7 +222,7 @@ def upsample(
     """
     upsampler = Upsampler(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, equalize_slices=equalize_slices, memory_limit=memory_limit,
+        extent=extent, equalize_slices=equalize_slices, fill_gaps=fill_gaps, memory_limit=memory_limit,
     )  # fmt: skip
     return upsampler(scan, affine=affine, axes=axes, progress=progress, cancelled=cancelled)
 
@@ -265,6 +269,7 @@ def plan(
     device: str = "auto",
     extent: str = "centres",
     equalize_slices: bool = False,
+    fill_gaps: bool = False,
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
     axes: str | None = None,
@@ -279,8 +284,8 @@ def plan(
     (True, 'ct-...')
 
     Args:
-        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, memory_limit, affine,
-            axes: As in ``upsample``.
+        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, fill_gaps,
+            memory_limit, affine, axes: As in ``upsample``.
 
     Raises:
         InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values themselves
@@ -288,7 +293,7 @@ def plan(
     """
     upsampler = Upsampler(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, equalize_slices=equalize_slices, memory_limit=memory_limit,
+        extent=extent, equalize_slices=equalize_slices, fill_gaps=fill_gaps, memory_limit=memory_limit,
     )  # fmt: skip
     return upsampler.plan(scan, affine=affine, axes=axes)
 

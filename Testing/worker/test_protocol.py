@@ -1,8 +1,11 @@
 """Requests of Slicer, as the worker reads them, fuzzed too, and what every error is called on the way."""
 
 import json
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
+from cycleinr.acquisition import Acquisition
 from cycleinr.errors import KINDS, CycleinrError, InputError, ProtocolError, error_of, kind_of
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
@@ -38,7 +41,14 @@ UPSAMPLE = UpsampleRequest(SCAN, UpsampleOptions(Target(ratio=2.0), device="cpu"
 EXPORT = ExportRequest(SCAN, "sources.json", "/data/new", {"model": "ct"})
 
 
-@pytest.mark.parametrize("request_", [CHECK, EXPORT])
+UNEVEN = replace(
+    UPSAMPLE,
+    input=replace(SCAN, acquisition=Acquisition([0, 2.5, 7.5], [2.5, 2.5, 5], np.eye(3)).to_dict()),
+    options=replace(UPSAMPLE.options, fill_gaps=True),
+)
+
+
+@pytest.mark.parametrize("request_", [CHECK, EXPORT, UNEVEN])
 def test_requests_survive_the_way(request_):
     assert parse_request(parse_line(format_line(request_.to_message(3)))) == (3, request_)
 
@@ -50,6 +60,9 @@ def test_requests_survive_the_way(request_):
         (CHECK, {"result": None}),
         (CHECK, {"extra": 1}),
         (CHECK, {"id": None}),
+        (UPSAMPLE, {"input": {**asdict(SCAN), "acquisition": {"axis": "k"}}}),
+        (UPSAMPLE, {"input": {**asdict(SCAN), "acquisition": {"positions_mm": ["0"]}}}),
+        (UPSAMPLE, {"options": {**asdict(UPSAMPLE.options), "fill_gaps": 1}}),
         (EXPORT, {"sources": []}),
         (EXPORT, {"sources": "/data"}),
         (EXPORT, {"sources": "in.npy"}),
@@ -60,6 +73,12 @@ def test_requests_survive_the_way(request_):
 def test_other_messages_are_refused(request_, change):
     with pytest.raises(ProtocolError):
         parse_request({**request_.to_message(3), **change})
+
+
+def test_a_caller_that_knows_of_no_uneven_slices_is_understood():
+    message = UPSAMPLE.to_message(3)
+    del message["input"]["acquisition"], message["options"]["fill_gaps"]
+    assert parse_request(message) == (3, UPSAMPLE)
 
 
 def test_a_series_of_any_length_is_handed_over(tmp_path):

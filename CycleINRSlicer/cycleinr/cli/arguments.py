@@ -110,6 +110,13 @@ EqualizeSlices = Annotated[
         "keep their brightness in the result; between them it changes smoothly.",
     ),
 ]
+FillGaps = Annotated[
+    bool,
+    typer.Option(
+        "--fill-gaps",
+        help="Compute also where several slices are missing; the result's .json says which of its slices lie there.",
+    ),
+]
 Window = Annotated[
     str,
     typer.Option(
@@ -150,8 +157,17 @@ def options(
     device="auto",
     memory=None,
     equalize=False,
+    fill_gaps=False,
 ) -> UpsampleOptions:
     """Put the commands' arguments together."""
     return UpsampleOptions(
-        target(spacing, ratio, isotropic), axis, extent, thickness_mm(thickness), model, device, memory, equalize
+        target(spacing, ratio, isotropic),
+        axis,
+        extent,
+        thickness_mm(thickness),
+        model,
+        device,
+        memory,
+        equalize,
+        fill_gaps,
     )

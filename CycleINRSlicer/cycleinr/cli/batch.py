@@ -50,6 +50,7 @@ def batch_command(
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
     equalize_slices: arguments.EqualizeSlices = False,
+    fill_gaps: arguments.FillGaps = False,
     format: Annotated[
         str,
         typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: the scan's own format, .nii.gz for DICOM."),
@@ -80,7 +81,7 @@ def batch_command(
         ratio = 1.0
     weights = model if model in ("auto", *BUNDLED) else os.path.abspath(model)
     options = arguments.options(
-        spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit, equalize_slices
+        spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit, equalize_slices, fill_gaps
     )
     request = BatchRequest(
         inputs,

@@ -18,6 +18,7 @@ def info_command(
     model: arguments.Model = "auto",
     extent: arguments.Extent = "centres",
     memory_limit: arguments.MemoryLimit = None,
+    fill_gaps: arguments.FillGaps = False,
     series: arguments.Series = "",
     frame: arguments.Frame = None,
 ) -> None:
@@ -27,7 +28,9 @@ def info_command(
     volume = read_volume(input, series, frame)
     print("\n".join(describe_volume(volume)))
     if spacing is not None or ratio is not None or isotropic:
-        wanted = arguments.options(spacing, ratio, isotropic, axis, thickness, model, extent, memory=memory_limit)
+        wanted = arguments.options(
+            spacing, ratio, isotropic, axis, thickness, model, extent, memory=memory_limit, fill_gaps=fill_gaps
+        )
         print("\n".join(describe_plan(plan(volume, wanted))))
     check_all_was_printed()
 

@@ -31,6 +31,7 @@ def upsample_command(
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
     equalize_slices: arguments.EqualizeSlices = False,
+    fill_gaps: arguments.FillGaps = False,
     format: arguments.Format = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
@@ -48,7 +49,7 @@ def upsample_command(
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
     wanted = arguments.options(
-        spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices
+        spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices, fill_gaps
     )
     dicom = DicomSettings(deterministic_uids, compress)
     job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame)

@@ -131,7 +131,8 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
     affine = output_ijk_to_ras(volume, grid)
     covering = covering_grid(grid, taus)
-    reach = config.receptive_slices + NEIGHBOURS // 2
+    # Each block looks one slice farther, and sampling takes two slices on either side
+    reach = config.blocks + NEIGHBOURS // 2
     parts = passes(grid, covering, taus, _pixel_mm(spacing_of(affine), grid), reach)
     cost = StripCost(config, grid, columns, computing_threads())
     tiling = cost.tiling_within(limit_bytes(options.memory_limit_gb), rows_in)

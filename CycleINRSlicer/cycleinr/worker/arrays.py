@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..acquisition import Acquisition
 from ..errors import InputError, OutputError
 from ..files.room import check_room
 from ..volume import Volume
@@ -29,7 +30,9 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
         raise InputError(f"The volume's file {message.file} cannot be read: {error}.") from error
     # Before anybody looks at the voxels: a file with holes promises terabytes that take no room on the disk
     check_room("The scan", array.shape, f"{8 * array.dtype.itemsize}-bit")
-    return Volume(array, np.array(message.ijk_to_ras), message.modality, message.slice_thickness_mm)
+    acquisition = message.acquisition and Acquisition.from_dict(message.acquisition)
+    affine = np.array(message.ijk_to_ras)
+    return Volume(array, affine, message.modality, message.slice_thickness_mm, acquisition=acquisition)
 
 
 def save_array(folder: Path, name: str, array: np.ndarray) -> None:

@@ -29,7 +29,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from ..errors import InputError, ProtocolError
 from ..grid import Target
@@ -53,12 +53,14 @@ class VolumeMessage:
         ijk_to_ras: Four rows of four numbers, mm.
         modality: ``"CT"``, ``"MR"`` or None.
         slice_thickness_mm: None where it is unknown.
+        acquisition: ``Acquisition.to_dict`` of slices that are not even; may be left away, or None, where they are.
     """
 
     file: str
     ijk_to_ras: list[list[float]]
     modality: str | None = None
     slice_thickness_mm: float | None = None
+    acquisition: dict[str, Any] | None = None
 
 
 class _Request:
@@ -243,7 +245,7 @@ def file_in(folder: Path, name: str, suffix: str = ".npy") -> Path:
 
 
 def _volume(message: object) -> VolumeMessage:
-    _expect_keys(message, {field.name for field in fields(VolumeMessage)})
+    _expect_keys(message, {field.name for field in fields(VolumeMessage)}, {"acquisition"})
     rows = message["ijk_to_ras"]
     if not (isinstance(rows, list) and len(rows) == 4 and all(_is_row(row) for row in rows)):
         raise ProtocolError("ijk_to_ras must be four rows of four numbers.")
@@ -251,17 +253,22 @@ def _volume(message: object) -> VolumeMessage:
     if modality not in (None, "CT", "MR"):
         raise ProtocolError(f"The modality is {modality!r}; CT, MR or null is needed.")
     thickness = _number_or_none(message["slice_thickness_mm"], "slice_thickness_mm")
-    return VolumeMessage(file_name(message["file"]), rows, modality, thickness)
+    acquisition = message.get("acquisition")
+    if acquisition is not None and not _is_acquisition(acquisition):
+        raise ProtocolError(f"acquisition is {acquisition!r:.80}; positions_mm and what else is known is needed.")
+    return VolumeMessage(file_name(message["file"]), rows, modality, thickness, acquisition)
 
 
 def _options(message: object) -> UpsampleOptions:
-    _expect_keys(message, {field.name for field in fields(UpsampleOptions)})
+    _expect_keys(message, {field.name for field in fields(UpsampleOptions)}, {"fill_gaps"})
     target = message["target"]
     _expect_keys(target, {field.name for field in fields(Target)})
     if type(target["isotropic"]) is not bool:
         raise ProtocolError(f"isotropic is {target['isotropic']!r}; true or false is needed.")
-    if type(message["equalize_slices"]) is not bool:
-        raise ProtocolError(f"equalize_slices is {message['equalize_slices']!r}; true or false is needed.")
+    switches = {"equalize_slices": message["equalize_slices"], "fill_gaps": message.get("fill_gaps", False)}
+    for name, value in switches.items():
+        if type(value) is not bool:
+            raise ProtocolError(f"{name} is {value!r}; true or false is needed.")
     texts = {name: message[name] for name in ("axis", "extent", "model", "device")}
     for name, value in texts.items():
         if not _is_text(value):
@@ -274,7 +281,7 @@ def _options(message: object) -> UpsampleOptions:
         ),
         thickness_mm=_number_or_none(message["thickness_mm"], "thickness_mm"),
         memory_limit_gb=_number_or_none(message["memory_limit_gb"], "memory_limit_gb"),
-        equalize_slices=message["equalize_slices"],
+        **switches,
         **texts,
     )
 
@@ -310,16 +317,31 @@ _FIELDS: dict[str, Callable[[object], object]] = {
 """How each field of a request is read; a name means the same in all of them."""
 
 
-def _expect_keys(message: object, names: set[str]) -> None:
+def _expect_keys(message: object, names: set[str], newer: set[str] = frozenset()) -> None:
+    """Check a message's fields; those that older callers do not know may be missing."""
     if not isinstance(message, dict):
         raise ProtocolError(f"{message!r:.80} stands where an object is needed.")
-    if set(message) != names:
-        wrong = sorted(map(str, set(message) ^ names))
+    if set(message) | newer != names:
+        wrong = sorted(map(str, (set(message) | newer) ^ names))
         raise ProtocolError(f"Missing or unknown in a message: {', '.join(wrong):.200}.")
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and "\0" not in value
+
+
+def _is_acquisition(value: object) -> bool:
+    """What ``Acquisition.to_dict`` gives; whether its numbers fit together, ``Acquisition`` finds out."""
+    return isinstance(value, dict) and "positions_mm" in value and all(map(_is_acquired, value.items()))
+
+
+def _is_acquired(item: tuple[str, object]) -> bool:
+    name, value = item
+    if name == "axis":
+        return _is_text(value)
+    rows = value if name == "shift_ras_mm" else [value]
+    known = name in ("positions_mm", "thickness_mm", "shift_ras_mm") and isinstance(rows, list)
+    return known and all(isinstance(row, list) and all(map(_is_number, row)) for row in rows)
 
 
 def _is_row(row: object) -> bool:
