@@ -244,7 +244,7 @@ def file_in(folder: Path, name: str, suffix: str = ".npy") -> Path:
     return folder / file_name(name, suffix)
 
 
-def _volume(message: object) -> VolumeMessage:
+def _volume(message: Any) -> VolumeMessage:
     _expect_keys(message, {field.name for field in fields(VolumeMessage)}, {"acquisition"})
     rows = message["ijk_to_ras"]
     if not (isinstance(rows, list) and len(rows) == 4 and all(_is_row(row) for row in rows)):
@@ -259,7 +259,7 @@ def _volume(message: object) -> VolumeMessage:
     return VolumeMessage(file_name(message["file"]), rows, modality, thickness, acquisition)
 
 
-def _options(message: object) -> UpsampleOptions:
+def _options(message: Any) -> UpsampleOptions:
     _expect_keys(message, {field.name for field in fields(UpsampleOptions)}, {"fill_gaps"})
     target = message["target"]
     _expect_keys(target, {field.name for field in fields(Target)})
@@ -335,7 +335,7 @@ def _is_acquisition(value: object) -> bool:
     return isinstance(value, dict) and "positions_mm" in value and all(map(_is_acquired, value.items()))
 
 
-def _is_acquired(item: tuple[str, object]) -> bool:
+def _is_acquired(item: tuple[str, Any]) -> bool:
     name, value = item
     if name == "axis":
         return _is_text(value)
