@@ -17,6 +17,8 @@ from .acquisition import Acquisition
 from .affine import SHEAR_TOLERANCE
 from .errors import GeometryError
 from .grid import from_axis_first, to_axis_first
+from .inspection import inspect
+from .padding import filled
 from .volume import Volume
 
 MAX_DEGREES = 35.0
@@ -132,20 +134,19 @@ def sideways_of(offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: tu
 
 
 def straightened(
-    array: np.ndarray, sideways: Sideways, fill: float, valid: np.ndarray | None = None
+    array: np.ndarray, sideways: Sideways, modality: str | None, valid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Slices on the grid of ``Sideways.grid``.
 
     Args:
-        array: (K, J, I) the slices as they were acquired. Samples that are not valid are looked at too, so they must
-            not stand out.
+        array: (K, J, I) the slices as they were acquired.
         sideways: Of these slices.
-        fill: What stands where no slice covers the grid.
-        valid: (K, J, I) which samples are of the patient; None for all.
+        modality: "CT", "MR", or None where it is unknown; for what is padding.
+        valid: (K, J, I) which samples were measured; None for all that are no padding by their values.
 
     Returns:
         (K, J', I') of the same type, with values between the lowest and the highest of each slice, and which of them
-        are valid.
+        were measured. Where none was, there is the padding's value, else the lowest.
     """
     if sideways.is_straight:
         return array, valid
@@ -153,6 +154,12 @@ def straightened(
     if not any(array.strides):
         # Stands for samples that were not read and takes no memory
         return np.broadcast_to(array[:1, :1, :1], (len(array), *shape)), None
+    seen = inspect(Volume(array, np.eye(4), modality, valid=valid))
+    valid = seen.valid
+    fill = array.min() if valid is None else array[~valid].min()
+    slices = array
+    if valid is not None and valid.any():
+        slices = filled(Volume(array, np.eye(4), valid=valid), "k").array
     starts = first - sideways.shift_px
     # Whole moves leave the values as they are
     starts = np.where(np.abs(starts - np.rint(starts)) <= _WHOLE_PX, np.rint(starts), starts)
@@ -162,7 +169,7 @@ def straightened(
         within = tuple(_covered(*each) for each in zip(start, array.shape[1:], shape, strict=True))
         nearest = (_nearest(*each) for each in zip(start, within, array.shape[1:], strict=True))
         known = True if valid is None else valid[k][np.ix_(*nearest)]
-        moved[k][within] = np.where(known, _moved(array[k], start, within), moved.dtype.type(fill))
+        moved[k][within] = np.where(known, _moved(slices[k], start, within), fill)
         covered[k][within] = known
     return moved, covered
 
@@ -232,7 +239,7 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     straight = affine.copy()
     straight[:3, "ijk".index(axis)] = upright
     straight[:3, 3] += (len(steps) // 2 * across_mm + first * pixel_mm) @ along_ji
-    moved, valid = straightened(slices, sideways, slices.min())
+    moved, valid = straightened(slices, sideways, known.get("modality"))
     acquisition = None
     if not sideways.is_straight:
         shift_ras_mm = sideways.shift_ji_mm @ along_ji

@@ -210,6 +210,20 @@ class TestTiltedAndUneven:
             np.testing.assert_array_equal(volume.array[n, n : n + 6], pixels_of_slice(0).astype(int) - 1024)
             np.testing.assert_array_equal(volume.valid[n, :, 0], np.isin(np.arange(11), np.arange(n, n + 6)))
 
+    def test_padding_bleeds_into_no_slice_that_is_moved(self, tmp_path):
+        row, column = np.mgrid[:24, :24]
+        outside = (row - 11.5) ** 2 + (column - 11.5) ** 2 > 11**2
+        pixels = np.where(outside, -2000, 40).astype(np.int16)
+        step = (0, 0.7 * 0.5, 5)
+        volume = read_volume(write_series(tmp_path, step=step, pixels=lambda n: pixels, RescaleIntercept=0))
+        assert set(np.unique(volume.array)) == {-2000, 40}
+        np.testing.assert_array_equal(volume.valid, volume.array == 40)
+
+    def test_a_tilted_series_of_nothing_but_padding_is_still_read(self, tmp_path):
+        pixels = np.full((6, 5), -3024, np.int16)
+        folder = write_series(tmp_path, step=(0, 0.35, 5), pixels=lambda n: pixels, RescaleIntercept=0)
+        assert not read_volume(folder).valid.any()
+
     def test_less_than_a_tenth_of_a_pixel_is_told_and_left_alone(self, tmp_path):
         volume = read_volume(write_series(tmp_path, step=(0, 0.01, 5)))
         assert "0.11 degrees" in volume.notes[0] and "nothing was moved" in volume.notes[0]

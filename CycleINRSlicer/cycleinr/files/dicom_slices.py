@@ -105,7 +105,7 @@ class Stack:
         :param name: its name.
         :param notes: what else there is to say.
         """
-        array, valid = straightened(pixels, self.sideways, pixels.min())
+        array, valid = straightened(pixels, self.sideways, self.slices[0].modality)
         return Volume(
             array,
             self.ijk_to_ras,
