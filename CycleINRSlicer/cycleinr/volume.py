@@ -61,6 +61,8 @@ class Volume:
         acquisition: Where the slices lie, if they are not evenly spaced and all alike; ``ijk_to_ras`` is then the
             nominal grid, with the first slice in its true place and the median spacing. None for even slices.
             Parts and turned views follow. Image files and other libraries' images cannot hold it: they are refused.
+        nifti_codes: Codes of the qform and sform of the NIfTI file that it was read from, 0 for none; they are written
+            again. None for other files.
         valid: (K, J, I) of bool, False where a sample is padding and no measured value; None if all are measured.
 
     Raises:
@@ -77,6 +79,7 @@ class Volume:
     notes: tuple[str, ...] = ()
     acquisition: Acquisition | None = None
     valid: np.ndarray | None = None
+    nifti_codes: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)

@@ -104,10 +104,15 @@ class TestReading:
         assert read_volume(written_by_itk(tmp_path / "a.nrrd", (4, 5, 6, 1))).shape_kji == (6, 5, 4)
 
     @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
-    def test_a_time_series_is_refused(self, tmp_path, suffix):
-        path = written_by_itk(tmp_path / f"a{suffix}", (4, 5, 6, 3))
-        with pytest.raises(InputError, match=r"4-dimensional with size 4 x 5 x 6 x 3.*Extract one"):
-            read_volume(path)
+    def test_a_frame_of_a_time_series_is_asked_for_and_read(self, tmp_path, suffix):
+        values = np.arange(3 * 6 * 5 * 4, dtype=np.int16).reshape(3, 6, 5, 4)
+        frames = sitk.JoinSeries([sitk.GetImageFromArray(each) for each in values])
+        sitk.WriteImage(frames, str(tmp_path / f"a{suffix}"))
+        with pytest.raises(InputError, match=r"4-dimensional with size 4 x 5 x 6 x 3: 3 frames.*--frame"):
+            read_volume(tmp_path / f"a{suffix}")
+        with pytest.raises(InputError, match="no frame 4"):
+            read_volume(tmp_path / f"a{suffix}", frame=4)
+        np.testing.assert_array_equal(read_volume(tmp_path / f"a{suffix}", frame=2).array, values[1])
 
     def test_a_colour_image_is_refused(self, tmp_path):
         path = written_by_itk(tmp_path / "a.nrrd", pixel=sitk.sitkVectorUInt8, components=3)

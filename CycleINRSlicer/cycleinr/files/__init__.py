@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..volume import Volume
 from .atomic import remove_leftovers, sidecar
-from .images import IMAGE_SUFFIXES, image_suffix, read_image, write_volume
+from .images import IMAGE_SUFFIXES, image_kind, image_suffix, read_image, write_volume
 from .names import check_scan_name
 
 __all__ = [
@@ -26,8 +26,9 @@ __all__ = [
 def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
     """Read a scan from an image file, a DICOM folder, or any one file of a DICOM series.
 
-    :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd; a folder with DICOM series, searched with its subfolders, or
-        its DICOMDIR; or one DICOM file, which stands for its whole series among the files of its folder.
+    :param path: .nii, .nii.gz, .hdr and .img, .mgz, .nrrd, .nhdr, .mha or .mhd, whatever its name; a folder with DICOM
+        series, searched with its subfolders, or its DICOMDIR; or one DICOM file, which stands for its series in its
+        folder.
     :param series: the number of the DICOM series that is meant, as the message that asks for it lists them; "" where
         only one can be meant.
     :param frame: which volume of a series or an image that holds several, counted from 1.
@@ -65,7 +66,7 @@ def is_dicom(path: str | Path) -> bool:
     from .dicom_header import looks_like_dicom
 
     path = Path(path)
-    return path.is_dir() or (path.is_file() and not image_suffix(path) and looks_like_dicom(path))
+    return path.is_dir() or (path.is_file() and not image_kind(path) and looks_like_dicom(path))
 
 
 def _read(path: Path, header_only: bool, series: str, frame: int | None) -> Volume:
@@ -73,9 +74,9 @@ def _read(path: Path, header_only: bool, series: str, frame: int | None) -> Volu
 
     if is_dicom(path):
         return read_dicom(path, header_only, series, frame)
-    if image_suffix(path):
-        return read_image(path, header_only)
+    if image_kind(path):
+        return read_image(path, header_only, frame)
     raise InputError(
-        f"{path.name} is of no format that can be read. "
-        f"Give one of {', '.join(IMAGE_SUFFIXES)}, a DICOM folder, or one file of a DICOM series."
+        f"{path.name} is of no format that can be read. Give one of {', '.join(IMAGE_SUFFIXES)}, .hdr and .img, .mgz, "
+        "a DICOM folder, or one file of a DICOM series."
     )

@@ -48,7 +48,7 @@ def to_simpleitk(volume: Volume) -> SimpleITK.Image:
     import SimpleITK as sitk
 
     check_even(volume.acquisition, "An image of SimpleITK's")
-    array = _storable(volume.array)
+    array = storable(volume.array)
     image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
     lps = lps_from_ras(volume.ijk_to_ras)
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -84,7 +84,7 @@ def to_nibabel(volume: Volume) -> nibabel.Nifti1Image:
         raise RequestError(
             "An image of nibabel's was asked for, and nibabel is not installed. Install it with: pip install nibabel"
         ) from error
-    array = _storable(volume.array)
+    array = storable(volume.array)
     # Without a type, nibabel takes no 64-bit integers; the placement says "scanner", as the files that we write do
     image = nibabel.Nifti1Image(array.T, volume.ijk_to_ras, dtype=array.dtype)
     image.set_sform(volume.ijk_to_ras, code=1)
@@ -112,7 +112,7 @@ def check_size(name: str, size: tuple[int, ...]) -> None:
         )
 
 
-def index_to_lps(image: SimpleITK.Image) -> np.ndarray:
+def index_to_lps(image: SimpleITK.Image | SimpleITK.ImageFileReader) -> np.ndarray:
     """4x4 index-to-LPS matrix of the first three axes of an image, or of a reader that knows its header."""
     dimension = image.GetDimension()
     affine = np.eye(4)
@@ -122,7 +122,7 @@ def index_to_lps(image: SimpleITK.Image) -> np.ndarray:
     return affine
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
+def storable(array: np.ndarray) -> np.ndarray:
     """Neither ITK nor NIfTI knows half precision, nor ITK extended; each goes to the nearest type that holds it."""
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)

@@ -1,13 +1,15 @@
-"""NIfTI, NRRD and MetaImage files through SimpleITK."""
+"""Image files: NIfTI and MGH by readers of our own, NRRD and MetaImage through SimpleITK."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,28 +17,29 @@ from ..acquisition import check_even
 from ..errors import CycleinrError, GeometryError, InputError, OutputError
 from ..straighten import rectangular
 from ..volume import Volume
-from . import headers, nifti
+from . import headers, mgh, nifti
 from .atomic import check_target, publish, staging_folder
-from .bridges import to_simpleitk
+from .bridges import index_to_lps, storable, to_simpleitk
 from .lps import ras_from_lps
+from .nifti_writer import write_nifti
 from .room import check_room, out_of_memory, type_of, unread
 
 if TYPE_CHECKING:
     import SimpleITK
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_NIFTI = (".nii.gz", ".nii")
 _DETACHED = {".nhdr": ".raw.gz", ".mhd": ".zraw"}
 """Header suffix -> suffix that ITK gives to the compressed data file beside it."""
 
-_READERS = {
-    **dict.fromkeys((".nii.gz", ".nii"), "NiftiImageIO"),
-    **dict.fromkeys((".nrrd", ".nhdr"), "NrrdImageIO"),
-    **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
+_SUFFIXES = {
+    "nifti": (*nifti.SUFFIXES, *nifti.PAIR_SUFFIXES),
+    "mgh": mgh.SUFFIXES,
+    "nrrd": (".nrrd", ".nhdr"),
+    "meta": (".mha", ".mhd"),
 }
+_READERS = {"nrrd": "NrrdImageIO", "meta": "MetaImageIO"}
 """Left to choose, ITK asks each reader in turn, and the NIfTI one takes scan.nrrd.nii for a scan.nrrd."""
 
-_NIFTI_NOTE_BYTES = 79
 _FIELD_CHARACTERS = 1000
 _FIELD_PREFIX = "CycleINR_"
 
@@ -47,40 +50,182 @@ def image_suffix(path: str | Path) -> str:
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
 
 
-def read_image(path: Path, header_only: bool = False) -> Volume:
-    """Read one 3-D image file, or its header, with zeros that take no memory for voxels.
+def image_kind(path: Path) -> str:
+    """Which format a file has: "nifti", "mgh", "nrrd" or "meta"; "" for none of these.
+
+    By its content; the name decides where that is damaged, or is the data file of a pair.
+
+    :raises OSError: it cannot be opened.
+    """
+    start = nifti.unpacked_start(path)
+    if start[128:132] == b"DICM":
+        return ""
+    if start.startswith(b"NRRD000"):
+        return "nrrd"
+    if nifti.looks_like_nifti(start):
+        return "nifti"
+    if mgh.looks_like_mgh(start):
+        return "mgh"
+    if re.match(rb"\s*(ObjectType|NDims|Comment)\s*=", start):
+        return "meta"
+    name = path.name.lower()
+    return next((kind for kind, suffixes in _SUFFIXES.items() if name.endswith(suffixes)), "")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """What an image file says of itself.
+
+    :param sizes: samples along i, j, k and further axes.
+    :param type: of the values.
+    :param ijk_to_ras: 4x4, mm.
+    :param voxels: reads (count, K, J, I) values of the frames from a first one, counted from 0.
+    :param frame_s: time between frames in seconds.
+    :param known: what else is known of a volume in it.
+    """
+
+    sizes: tuple[int, ...]
+    type: np.dtype
+    ijk_to_ras: np.ndarray
+    voxels: Callable[[int, int], np.ndarray]
+    frame_s: float = 1.0
+    known: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def frames(self) -> int:
+        return math.prod(self.sizes[3:])
+
+
+def image_header(path: Path) -> ImageHeader:
+    """The header of an image file.
+
+    :raises InputError: the file is damaged, or is no image of three dimensions or more with one value per voxel.
+    """
+    return {"nifti": _nifti_header, "mgh": _mgh_header}.get(image_kind(path), _itk_header)(path)
+
+
+def _check_depth(path: Path, sizes: Sequence[int]) -> None:
+    if len(sizes) < 3:
+        raise InputError(
+            f"{path.name} is a {len(sizes)}-D image of {' x '.join(map(str, sizes))} pixels. "
+            "Super-resolution between slices needs a 3-D volume; load the whole series."
+        )
+
+
+def read_image(path: Path, header_only: bool = False, frame: int | None = None) -> Volume:
+    """Read one 3-D image, or its header, with zeros that take no memory for voxels.
 
     A NIfTI file without qform and sform is placed as ITK and 3D Slicer place it.
 
-    :raises InputError: the file is damaged, or is no 3-D image with one value per voxel.
+    :param frame: which one of several, counted from 1.
+    :raises InputError: the file is damaged, or is no image with one value per voxel; or frames are several and none is
+        named, or one that there is not.
     :raises GeometryError: the image is sheared otherwise than by a tilted gantry, or its axes are degenerate.
     :raises OutOfMemoryError: it does not fit into the memory.
     """
-    import SimpleITK as sitk
-
     path = Path(path)
-    suffix = image_suffix(path)
-    damage = nifti.find_damage(path, header_only) if suffix in _NIFTI else headers.find_damage(path)
-    if damage:
-        raise InputError(f"{path.name} is damaged: {damage}. Copy or export the file again.")
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(_READERS[suffix])
-    sheared = nifti.sheared_affine(path) if suffix in _NIFTI else None
-    with nifti.alone(path, placed=sheared is None) if suffix in _NIFTI else nullcontext(path) as named:
-        reader.SetFileName(str(named))
+    found = image_header(path)
+    if found.frames > 1 and frame is None:
+        raise InputError(
+            f"{path.name} is {len(found.sizes)}-dimensional with size {' x '.join(map(str, found.sizes))}: "
+            f"{found.frames} frames of a time series or the like. Choose one with --frame N, or take all of them with "
+            "--all-frames."
+        )
+    if frame is not None and not 1 <= frame <= found.frames:
+        raise InputError(f"There is no frame {frame}: {path.name} has {found.frames}. Give a number from 1.")
+    return image_frames(path, found, frame or 1, 1, header_only)[0]
+
+
+def image_frames(path: Path, found: ImageHeader, first: int, count: int, header_only: bool = False) -> list[Volume]:
+    """Several frames of an image at once, from ``first``, counted from 1; as `read_image`."""
+    shape = (count, *found.sizes[2::-1])
+    check_room(path.name, shape, f"{found.type.itemsize * 8}-bit")
+    if header_only:
+        frames = unread(shape, found.type)
+    else:
         try:
-            reader.ReadImageInformation()
-            _check_content(path, reader)
-            kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-            check_room(path.name, reader.GetSize(), kind)
-            image = reader if header_only else reader.Execute()
-            array = unread(image.GetSize()[::-1], type_of(kind)) if header_only else sitk.GetArrayFromImage(image)
+            frames = found.voxels(first - 1, count)
         except MemoryError as error:
             raise out_of_memory(path.name) from error
-        except RuntimeError as error:
-            raise _reading_error(path, str(error).replace(str(named), path.name)) from error
-    affine = ras_from_lps(_affine_of(image)) if sheared is None else sheared
-    return rectangular(array.reshape(array.shape[-3:]), affine, name=path.name[: -len(suffix)])
+    return [rectangular(array, found.ijk_to_ras, name=stem(path), **found.known) for array in frames]
+
+
+def stem(path: Path) -> str:
+    """An image file's name without its ending."""
+    suffixes = (*IMAGE_SUFFIXES, *nifti.PAIR_SUFFIXES[::-1], *mgh.SUFFIXES)
+    ending = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), "")
+    return path.name[: len(path.name) - len(ending)]
+
+
+def _nifti_header(path: Path) -> ImageHeader:
+    header = nifti.read_header(path)
+    nifti.check_samples(path, header)
+    _check_depth(path, header.sizes)
+    affine, codes, note = nifti.placement(header)
+    notes = [text for text in (note, nifti.ANALYZE_NOTE if header.is_analyze else "") if text]
+
+    def voxels(first: int, count: int) -> np.ndarray:
+        return nifti.read_voxels(path, header, first, count)
+
+    known = {"notes": tuple(notes), "nifti_codes": codes}
+    return ImageHeader(header.sizes, header.type, affine, voxels, header.frame_s, known)
+
+
+def _mgh_header(path: Path) -> ImageHeader:
+    header = mgh.read_header(path)
+    sizes = header.sizes if header.sizes[3] > 1 else header.sizes[:3]
+    kind = header.stored_type.newbyteorder("=")
+    return ImageHeader(sizes, kind, header.ijk_to_ras, lambda first, n: mgh.read_voxels(path, header, first, n))
+
+
+def _itk_header(path: Path) -> ImageHeader:
+    """NRRD and MetaImage."""
+    import SimpleITK as sitk
+
+    if damage := headers.find_damage(path):
+        raise nifti.damaged(path, damage)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_READERS[image_kind(path)])
+    reader.SetFileName(str(path))
+    # Warnings are ITK's own, in C++ and with the places of its sources
+    with _itk_errors(path), without_itk_warnings():
+        reader.ReadImageInformation()
+    sizes, values = reader.GetSize(), reader.GetNumberOfComponents()
+    if values != 1:
+        raise InputError(
+            f"{path.name} has {values} values per voxel (colour, vectors or a transform). "
+            "Extract one component as a scalar volume first."
+        )
+    _check_depth(path, sizes)
+
+    def voxels(first: int, count: int) -> np.ndarray:
+        with _itk_errors(path), without_itk_warnings():
+            array = sitk.GetArrayFromImage(reader.Execute())
+        return array.reshape(-1, *sizes[2::-1])[first : first + count]
+
+    kind = type_of(sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    return ImageHeader(sizes, kind, ras_from_lps(index_to_lps(reader)), voxels)
+
+
+@contextmanager
+def _itk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise _reading_error(path, str(error)) from error
+
+
+@contextmanager
+def without_itk_warnings() -> Iterator[None]:
+    """ITK's warnings, which name the places of its sources on another computer, do not reach the console."""
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def write_volume(
@@ -103,8 +248,11 @@ def write_volume(
             f"{path.name} ends in no supported format. Give a name that ends in one of {', '.join(IMAGE_SUFFIXES)}."
         )
     check_target(path, overwrite)
+    if suffix in nifti.SUFFIXES:
+        write_frames([volume], path, metadata, overwrite)
+        return
     image = to_simpleitk(volume)
-    for key, value in _header_fields(metadata or {}, suffix).items():
+    for key, value in _header_fields(metadata or {}).items():
         image.SetMetaData(key, value)
     with staging_folder(path) as folder:
         if suffix in _DETACHED:
@@ -115,23 +263,23 @@ def write_volume(
             publish(staged, path, overwrite)
 
 
-def _check_content(path: Path, reader: SimpleITK.ImageFileReader) -> None:
-    size, components = reader.GetSize(), reader.GetNumberOfComponents()
-    if components != 1:
-        raise InputError(
-            f"{path.name} has {components} values per voxel (colour, vectors or a transform). "
-            "Extract one component as a scalar volume first."
-        )
-    if len(size) > 3 and any(n != 1 for n in size[3:]):
-        raise InputError(
-            f"{path.name} is {len(size)}-dimensional with size {' x '.join(map(str, size))}, perhaps a time series. "
-            "Extract one 3-D volume from it first."
-        )
-    if len(size) < 3:
-        raise InputError(
-            f"{path.name} is a {len(size)}-D image of {' x '.join(map(str, size))} pixels. "
-            "Super-resolution between slices needs a 3-D volume; load the whole series."
-        )
+def write_frames(
+    volumes: Sequence[Volume],
+    path: str | PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    frame_s: float = 1.0,
+) -> None:
+    """Write volumes of one geometry as the frames of one .nii or .nii.gz file; as `write_volume`."""
+    path = Path(path)
+    check_target(path, overwrite)
+    first = volumes[0]
+    note = "; ".join(f"{key}={' '.join(str(value).split())}" for key, value in (metadata or {}).items())
+    arrays = [storable(volume.array) for volume in volumes]
+    with staging_folder(path) as folder:
+        staged = folder / f"image{image_suffix(path)}"
+        write_nifti(arrays, first.ijk_to_ras, first.nifti_codes or (1, 1), staged, note, frame_s)
+        publish(staged, path, overwrite)
 
 
 def _reading_error(path: Path, text: str) -> CycleinrError:
@@ -145,22 +293,9 @@ def _reading_error(path: Path, text: str) -> CycleinrError:
     return InputError(f"{path.name} cannot be read: {reason} Check that the file is complete, or export it again.")
 
 
-def _affine_of(image: SimpleITK.Image) -> np.ndarray:
-    """4x4 index-to-LPS matrix of the first three axes."""
-    dimension = image.GetDimension()
-    affine = np.eye(4)
-    directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
-    affine[:3, :3] = directions * np.array(image.GetSpacing()[:3])
-    affine[:3, 3] = image.GetOrigin()[:3]
-    return affine
-
-
-def _header_fields(metadata: Mapping[str, str], suffix: str) -> dict[str, str]:
+def _header_fields(metadata: Mapping[str, str]) -> dict[str, str]:
     # Line breaks would end a field early, so that its rest were read as a field of the format's own.
     texts = {str(key): " ".join(str(value).split()) for key, value in metadata.items()}
-    if suffix in _NIFTI:
-        note = "; ".join(f"{key}={value}" for key, value in texts.items()).encode("ascii", "replace").decode()
-        return {"ITK_FileNotes": note[:_NIFTI_NOTE_BYTES]} if note else {}
     return {
         _FIELD_PREFIX + re.sub(r"\W", "_", key, flags=re.ASCII): value[:_FIELD_CHARACTERS]
         for key, value in texts.items()
@@ -173,12 +308,10 @@ def _write(image: SimpleITK.Image, staged: Path, path: Path) -> None:
     import SimpleITK as sitk
 
     try:
-        sitk.WriteImage(image, str(staged), useCompression=image_suffix(staged) != ".nii")
+        sitk.WriteImage(image, str(staged), useCompression=True)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise OutputError(f"{path} could not be written: {reason} Check the free space on that disk.") from error
-    if image_suffix(staged) in _NIFTI and (damage := nifti.find_damage(staged)):
-        raise OutputError(f"{path} could not be written: {damage}. Check the free space on that disk.")
 
 
 def _write_detached(image: SimpleITK.Image, folder: Path, path: Path, suffix: str, overwrite: bool) -> None:
