@@ -61,8 +61,7 @@ class Volume:
         acquisition: Where the slices lie, if they are not evenly spaced and all alike; ``ijk_to_ras`` is then the
             nominal grid, with the first slice in its true place and the median spacing. None for even slices.
             Parts and turned views follow. Image files and other libraries' images cannot hold it: they are refused.
-        nifti_codes: Codes of the qform and sform of the NIfTI file that it was read from, 0 for none; they are written
-            again. None for other files.
+        nifti_codes: Codes of qform and sform that it was read with, to be written again; None for other files.
         valid: (K, J, I) of bool, False where a sample is padding and no measured value; None if all are measured.
 
     Raises:
@@ -374,17 +373,16 @@ def _slices_of(key: Any) -> list[slice]:
         parts[at : at + 1] = [slice(None)] * (4 - len(parts))
     parts += [slice(None)] * (3 - len(parts))
     if len(parts) != 3 or not all(isinstance(part, slice) for part in parts):
-        raise RequestError(
-            f"A volume cannot be indexed with {_text_of(key)}: a part of it needs a range along each of k, j and i, "
-            "for example scan[10:40, :, 100:200], or scan[7:8] for slice 7. Samples are in scan.array."
-        )
+        example = "for example scan[10:40, :, 100:200], or scan[7:8] for slice 7. Samples are in scan.array."
+        text = f"A volume cannot be indexed with {_text_of(key)}: a part needs a range along each of k, j and i, "
+        raise RequestError(text + example)
     return parts
 
 
 def _text_of(key: Any) -> str:
     if isinstance(key, slice):
-        ends = ["" if end is None else str(end) for end in (key.start, key.stop)]
-        return ":".join(ends if key.step is None else [*ends, str(key.step)])
+        parts = [key.start, key.stop, *([] if key.step is None else [key.step])]
+        return ":".join("" if part is None else str(part) for part in parts)
     return repr(key)
 
 
@@ -396,8 +394,7 @@ def _check_array(array: np.ndarray) -> None:
         )
     if array.dtype.kind not in "iuf":
         raise InputError(
-            f"The image holds values of type {array.dtype}, which are no intensities. "
-            "Convert it to an integer or floating point type first."
+            f"The image holds {array.dtype} values, which are no intensities. Convert it to integers or floats first."
         )
     if array.size == 0:
         raise InputError(f"The image is empty: its shape is {array.shape} (K, J, I). Check the file it comes from.")
