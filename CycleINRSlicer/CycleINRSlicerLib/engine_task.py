@@ -211,8 +211,9 @@ class EngineTask:
                 yield
                 self._checkEngine()
             before += volume.array.nbytes
-            affine = volume.ijk_to_ras.tolist()
-            messages.append(VolumeMessage(path.name, affine, volume.modality, volume.slice_thickness_mm))
+            affine, own = volume.ijk_to_ras.tolist(), volume.acquisition
+            acquired = None if own is None else own.to_dict()
+            messages.append(VolumeMessage(path.name, affine, volume.modality, volume.slice_thickness_mm, acquired))
         self._sent = self._request(messages)
         self._release()
         self.state = RunState.RUNNING

@@ -79,6 +79,7 @@ class CycleINRSlicerParameterNode:
     extent: ExtentChoice = ExtentChoice.CENTRES
     makeDifference: bool = False
     equalizeSlices: bool = False
+    fillGaps: bool = False
     resultInput: vtkMRMLScalarVolumeNode
     resultVolume: vtkMRMLScalarVolumeNode
     differenceVolume: vtkMRMLScalarVolumeNode
@@ -103,6 +104,7 @@ def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
         device=parameters.device,
         memoryLimit=parameters.memoryLimitGb or None,
         equalizeSlices=parameters.equalizeSlices,
+        fillGaps=parameters.fillGaps,
     )
 
 
@@ -118,6 +120,7 @@ def upsampleOptions(
     device: str = "auto",
     memoryLimit: float | None = None,
     equalizeSlices: bool = False,
+    fillGaps: bool = False,
 ) -> UpsampleOptions:
     """What to compute; give exactly one of spacing, ratio and isotropic.
 
@@ -132,9 +135,12 @@ def upsampleOptions(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
         memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.65 GB).
         equalizeSlices: True for 2D MR whose brightness jumps from slice to slice: even it out before the network.
+        fillGaps: True computes also where several slices are missing; the result says where that is.
 
     Raises:
         RequestError: None or several of the three targets, or a number that makes no sense.
     """
     target = Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
-    return UpsampleOptions(target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices)
+    return UpsampleOptions(
+        target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices, fill_gaps=fillGaps
+    )

@@ -84,6 +84,7 @@ def _describe(node, inputNode, provenance: dict[str, str]) -> None:
     node.SetDescription(
         f"{provenance['derived']} {provenance['software']} {provenance['version']}, model {provenance['model']}, "
         f"{float(provenance['spacing_mm']):.4g} mm slices; {provenance['slice_profile']}"
+        + (f" Nothing was acquired at {provenance['gaps']}." if "gaps" in provenance else "")
     )
 
 

@@ -74,6 +74,7 @@ _MADE = {
     "tau": "Slice thickness / slice spacing",
     "slice_profile": "Acquired slices taken as",
     "device": "Computed on",
+    "gaps": "Where slices are missing",
     "warnings": "Warnings",
     "derived": "Note",
 }

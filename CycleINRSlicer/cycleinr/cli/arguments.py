@@ -161,13 +161,13 @@ def options(
 ) -> UpsampleOptions:
     """Put the commands' arguments together."""
     return UpsampleOptions(
-        target(spacing, ratio, isotropic),
-        axis,
-        extent,
-        thickness_mm(thickness),
-        model,
-        device,
-        memory,
-        equalize,
-        fill_gaps,
+        target=target(spacing, ratio, isotropic),
+        axis=axis,
+        extent=extent,
+        thickness_mm=thickness_mm(thickness),
+        model=model,
+        device=device,
+        memory_limit_gb=memory,
+        equalize_slices=equalize,
+        fill_gaps=fill_gaps,
     )
