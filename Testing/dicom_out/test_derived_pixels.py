@@ -168,6 +168,21 @@ class TestValues:
         assert data.PixelPaddingValue == 24
         assert (data.pixel_array[:3] == 24).all()
 
+    @pytest.mark.parametrize("value", [-2000, 4095])
+    def test_what_is_no_measured_value_is_named_as_padding(self, tmp_path, value):
+        def padded(array):
+            array = array.copy()
+            array[:, :3] = value
+            return array
+
+        _, series, again = self.written(tmp_path, padded)
+        data = pydicom.dcmread(series.files[0])
+        if value < -1024:
+            assert data.pixel_array[0, 0] == data.PixelPaddingValue
+            assert not again.valid[:, :3].any() and again.valid[:, 3:].all()
+        else:
+            assert "PixelPaddingValue" not in data
+
     def test_values_below_the_sources_range_get_signed_pixels(self, tmp_path):
         volume, series, again = self.written(tmp_path, lambda a: a - 3000)
         assert series.max_error == 0

@@ -419,3 +419,47 @@ class TestWhatIsRefused:
         write_series(tmp_path)
         write_slice(tmp_path / "a001.dcm", (-10, -20, 55), pixels_of_slice(5), **{missing: None})
         assert "a001.dcm" in refusal(tmp_path)
+
+
+class TestPadding:
+    @pytest.mark.parametrize(
+        ("padding", "tags"),
+        [
+            (-2000, {"PixelPaddingValue": -2000}),
+            (-2010, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -2020}),
+            (5000, {"PixelPaddingValue": 5000}),
+        ],
+        ids=["signed", "range", "above all tissue"],
+    )
+    def test_what_the_header_calls_padding_is_not_measured(self, tmp_path, padding, tags):
+        pixels = np.tile(np.arange(6, dtype=np.int16), (6, 1))
+        pixels[:, 4:] = padding
+        volume = read_volume(write_series(tmp_path / "s", pixels=pixels, RescaleIntercept=0, **tags))
+        np.testing.assert_array_equal(volume.valid, volume.array != padding)
+
+    def test_its_sign_may_be_missing(self, tmp_path):
+        pixels = np.tile(np.array([0, 1, 2, 3, -2000, -2000], np.int16), (6, 1))
+        folder = write_series(tmp_path / "s", pixels=pixels, RescaleIntercept=0, PixelPaddingValue=-2000)
+        for file in folder.iterdir():
+            signed = b"\x28\x00\x20\x01SS\x02\x00\x30\xf8"
+            assert signed in file.read_bytes()
+            file.write_bytes(file.read_bytes().replace(signed, signed.replace(b"SS", b"US")))
+        assert read_volume(folder).valid[0, 0].tolist() == [True] * 4 + [False] * 2
+
+    @pytest.mark.parametrize(("modality", "padding"), [("CT", -1024), ("MR", 0)])
+    def test_a_value_that_air_has_too_is_no_padding(self, tmp_path, modality, padding):
+        pixels = np.full((6, 6), 100, np.int16)
+        pixels[:, 4:] = padding
+        folder = write_series(
+            tmp_path / "s", pixels=pixels, RescaleIntercept=0, PixelPaddingValue=padding, Modality=modality
+        )
+        assert read_volume(folder).valid is None
+
+    def test_a_tilted_series_keeps_it_and_is_not_blurred_by_it(self, tmp_path):
+        pixels = np.full((30, 30), 40, np.int16)
+        pixels[:, 20:] = -3024
+        volume = read_volume(
+            write_series(tmp_path / "s", step=(0, 0.4, 2), pixels=pixels, RescaleIntercept=0, PixelPaddingValue=-3024)
+        )
+        assert volume.shape_kji[1] > 30 and set(np.unique(volume.array)) == {-3024, 40}
+        np.testing.assert_array_equal(volume.valid, volume.array == 40)

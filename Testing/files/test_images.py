@@ -334,3 +334,23 @@ def test_a_transform_that_is_not_finite_is_refused(tmp_path, at, form, value):
 
     with pytest.raises(InputError, match="scan.nii is damaged: its header places it nowhere"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_nan_stays_nan_in_every_format(tmp_path, oblique_affine, suffix, kind):
+    """ITK's NIfTI reader makes zeros of them: water, in a CT."""
+    array = np.random.default_rng(0).normal(0, 100, (30, 100, 101)).astype(kind)
+    array[:, :40, :30] = np.nan
+    write_volume(Volume(array, oblique_affine), tmp_path / f"scan{suffix}")
+    np.testing.assert_array_equal(read_volume(tmp_path / f"scan{suffix}").array, array)
+
+
+def test_nan_behind_extensions_and_in_the_other_byte_order(tmp_path):
+    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    array[1, 2, 3] = np.nan
+    header = nibabel.Nifti1Header(endianness=">")
+    image = nibabel.Nifti1Image(array.T.astype(">f4"), np.diag([1.0, 1.0, 3.0, 1.0]), header)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 700))
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan.nii.gz").array, array)

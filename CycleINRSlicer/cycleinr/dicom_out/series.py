@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import RequestError
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
@@ -169,10 +171,20 @@ def _pixels(data: pydicom.Dataset, volume: Volume, source: SourceSeries, storage
         data.setdefault("RescaleType", "HU" if source.modality == "CT" else "US")
     elif "RescaleType" in data:
         del data.RescaleType
-    _padding(data, source, storage)
+    _padding_of_source(data, source, storage)
+    if "PixelPaddingValue" not in data and volume.valid is not None:
+        _padding_of_result(data, volume, storage)
 
 
-def _padding(data: pydicom.Dataset, source: SourceSeries, storage: Storage) -> None:
+def _padding_of_result(data: pydicom.Dataset, volume: Volume, storage: Storage) -> None:
+    """The value of voxels that are no measured ones, if it is one that no measured voxel has."""
+    value = volume.array[~volume.valid][0]
+    stored = storage.stored_exactly(float(value))
+    if stored is not None and np.array_equal(volume.array == value, ~volume.valid):
+        data.add_new("PixelPaddingValue", "SS" if storage.signed else "US", stored)
+
+
+def _padding_of_source(data: pydicom.Dataset, source: SourceSeries, storage: Storage) -> None:
     """The value of pixels outside the field of view, in the new stored values, if it is one value for all slices."""
     if len(source.rescales) != 1:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import OutputError
 from ..files.dicom_header import quiet
 from ..files.lps import lps_from_ras
+from ..inspection import inspect
 from ..volume import Volume
 from .folder import new_series_folder
 from .series import Made, code, decimal_string, shared_attributes
@@ -86,6 +87,7 @@ def _write(
 ) -> DicomSeries:
     source = read_source(source_files)
     source.check_place(volume)
+    volume = replace(volume, valid=inspect(replace(volume, modality=source.modality)).valid)
     deterministic = settings.deterministic_uids
     made = Made(provenance, None if deterministic else datetime.now(source.timezone))
     uids = UidMaker(seed_of(source.uid, provenance, volume) if deterministic else None)

@@ -47,11 +47,13 @@ TELLING = (
 )
 """What may tell images at one place of a series from each other: phases, echoes, repetitions."""
 
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+
 _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber"),
     *("SliceThickness", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
-    *("RescaleIntercept", "RescaleSlope", *TELLING),
+    *("RescaleIntercept", "RescaleSlope", "PixelRepresentation", *PADDING, *TELLING),
 ]
 # CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
 _SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
@@ -232,8 +234,19 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> Sli
         photometric=photometric_of(data),
         frames=frames,
         uid=str(data.get("SOPInstanceUID") or ""),
+        padding=_padding(data),
         tells={keyword: found for keyword in TELLING if (found := telling_value(data.get(keyword))) is not None},
     )
+
+
+def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
+    """The ends of the range of stored values that padding has; none where the header names no padding."""
+    signed = data.get("PixelRepresentation") == 1
+    ends = [data.get(keyword) for keyword in PADDING]
+    # Without a value representation that pydicom can tell, they are bytes; others write them without their sign
+    numbers = [int.from_bytes(end[:2], "little") if isinstance(end, bytes) else end for end in ends if end is not None]
+    whole = [number for number in numbers if isinstance(number, int)]
+    return tuple(n - 65536 if signed and n > 32767 else n + 65536 if not signed and n < 0 else n for n in whole)
 
 
 def telling_value(value: object) -> float | str | tuple[str, ...] | None:

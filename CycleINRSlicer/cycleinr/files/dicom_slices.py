@@ -23,6 +23,9 @@ SAME_POSITION_MM = 0.01
 ORIENTATION_TOLERANCE = 1e-3
 PIXEL_SPACING_TOLERANCE_SHARE = 1e-3
 
+_SCANNED = {"CT": (-1024, 3071), "MR": (0, 0)}
+"""Values of air and tissue in HU; in MR that of no signal."""
+
 
 @dataclass(frozen=True, eq=False)
 class SliceHeader:
@@ -41,6 +44,8 @@ class SliceHeader:
     :param frame: which of them this is.
     :param is_scout: an overview image to plan a scan on; it may lack all that places it.
     :param uid: SOP Instance UID (0008,0018).
+    :param padding: ends of the range of stored values outside the field, Pixel Padding Value (0028,0120) and Range
+        Limit (0028,0121); empty for none.
     :param tells: what may tell it from another image at the same place, by DICOM keyword; see `dicom_header.TELLING`.
     """
 
@@ -63,6 +68,7 @@ class SliceHeader:
     frame: int | None = None
     is_scout: bool = False
     uid: str = ""
+    padding: tuple[int, ...] = ()
     tells: Mapping[str, float | str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -105,17 +111,35 @@ class Stack:
         :param name: its name.
         :param notes: what else there is to say.
         """
-        array, valid = straightened(pixels, self.sideways, self.slices[0].modality)
+        modality = self.slices[0].modality
+        array, valid = straightened(pixels, self.sideways, modality, _measured(self.slices, pixels))
         return Volume(
             array,
             self.ijk_to_ras,
-            modality=self.slices[0].modality,
+            modality=modality,
             slice_thickness_mm=thickness_of(self.slices),
             name=name,
             notes=notes + self.notes,
             acquisition=self.acquisition,
             valid=valid,
         )
+
+
+def _measured(slices: list[SliceHeader], pixels: np.ndarray) -> np.ndarray | None:
+    """Which pixels are no padding by the headers; None where all are, and where voxels were not read.
+
+    Padding whose value air or tissue may have as well makes no edge of its own, and cannot be told from these.
+    """
+    if not any(s.padding for s in slices) or not any(pixels.strides):
+        return None
+    valid = np.ones(pixels.shape, bool)
+    for s, image, mask in zip(slices, pixels, valid, strict=True):
+        if s.padding:
+            ends = sorted(stored * s.slope + s.intercept for stored in s.padding)
+            lowest, highest = _SCANNED[s.modality]
+            scanned, half = (image >= lowest) & (image <= highest), abs(s.slope) / 2
+            mask[:] = scanned | (image < ends[0] - half) | (image > ends[-1] + half)
+    return None if valid.all() else valid
 
 
 def stack(slices: list[SliceHeader]) -> Stack:
