@@ -1,5 +1,6 @@
 """Training for real, for a few steps: it learns, resumes exactly, and stops when it goes wrong."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from cycleinr.inference.models import choose_model
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.weights import load_network
 from cycleinr_research.torch_linear import linear
-from cycleinr_research.training.card import model_card
+from cycleinr_research.training.card import check_subjects, model_card
 from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config
 from cycleinr_research.training.loop import LOG, DivergedError, Trainer
 from cycleinr_research.training.losses import false_extremes, training_losses, window_l1
@@ -201,6 +202,37 @@ def test_saved_weights_come_back_with_their_card(tmp_path):
     assert card["modality"] == "CT"
     assert card["training"]["steps"] == SMALL.steps
     assert "not for primary diagnosis" in card["intended_use"].lower()
+
+
+def test_nobody_is_in_two_sets_of_the_manifest():
+    with (REPOSITORY / "research/data/MANIFEST.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] != "ct_headphantom_ub"]
+    trained = {row["subject"] for row in rows if row["split"] == "train"}
+
+    assert all(row["subject"] for row in rows)
+    assert not trained & {row["subject"] for row in rows if row["split"] != "train"}
+    assert {row["subject"] for row in rows if "_vhf_" in row["name"]} == {"vhf"}
+
+
+@pytest.mark.parametrize("name", ["ct_profiles", "mr_profiles"])
+def test_the_phantom_that_is_shown_as_evidence_is_not_trained_on(name):
+    sources = load_config(REPOSITORY / f"research/training/{name}.toml").sources
+
+    assert all("ct_headphantom_ub" in source.exclude for source in sources if source.modality == "CT")
+
+
+def test_two_volumes_of_one_subject_are_not_split_between_training_and_validation(tmp_path):
+    for split, name in (("train", "ct_a"), ("val", "ct_b")):
+        (tmp_path / split / "ct").mkdir(parents=True)
+        (tmp_path / split / "ct" / f"{name}.nii.gz").touch()
+    (tmp_path / "MANIFEST.csv").write_text("name,subject\nct_a,one\nct_b,one\n")
+    sources = [(Source(str(tmp_path / split / "ct"), "CT"),) for split in ("train", "val")]
+
+    with pytest.raises(RequestError, match=r"^one: .*same subject"):
+        check_subjects(replace(SMALL, sources=sources[0], validation=sources[1]))
+
+    excluding = (replace(sources[0][0], exclude=("ct_a",)),)
+    check_subjects(replace(SMALL, sources=excluding, validation=sources[1]))
 
 
 @pytest.mark.parametrize("name", ["ct", "mr"])

@@ -23,12 +23,13 @@ def train_command(
     """Train a model, or go on with a run that was interrupted."""
     from lightning_fabric import Fabric
 
-    from ..training.card import model_card
+    from ..training.card import check_subjects, model_card
     from ..training.config import load_config
     from ..training.loop import Trainer
     from ..weights import save_network
 
     settings = load_config(config)
+    check_subjects(settings)
     fabric = Fabric(accelerator=accelerator, devices=devices)
     fabric.launch()
     folder = runs / settings.name

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from cycleinr import __version__
+from cycleinr.errors import RequestError
 from cycleinr.network.architectures import network_class
 from cycleinr.network.weights import read_card
 
-from .config import TrainingConfig
+from .config import Source, TrainingConfig
 from .loop import LOG
 
 INTENDED_USE = (
     "Review and research: finer slices from thick-slice scans of the stated modality, beside the original. "
     "Results are derived, not acquired. Not for primary diagnosis."
 )
+
+
+_TOLD = ("learning_rate", "ema", "cycle_weight", "window_weight", "extreme_weight")
 
 
 def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
@@ -39,11 +45,11 @@ def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
             **_done(folder / LOG, config),
             "seed": config.seed,
             "batch": config.batch,
-            "cycle_weight": config.cycle_weight,
-            "learning_rate": config.learning_rate,
+            **{name: getattr(config, name) for name in _TOLD},
+            "patch": asdict(config.patch),
             "started_from": _start(config.initial_weights),
             "ratios": [config.patch.ratio_min, config.patch.ratio_max],
-            "data": [volume for source in config.sources for volume in training_data(source.folder, source.exclude)],
+            "data": [volume for source in config.sources for volume in training_data(source)],
         },
         "validation_gain_over_linear_db": last_validation(folder / LOG),
     }
@@ -64,21 +70,39 @@ def _start(initial_weights: str) -> dict | None:
     return {"name": card.get("name"), "training": card.get("training")}
 
 
-def training_data(folder: str, exclude: tuple[str, ...]) -> list[dict[str, str]]:
-    """Name, origin and licence of each volume, from the ``MANIFEST.csv`` two folders up where there is one."""
-    import csv
-
-    names = [p.name.split(".")[0] for p in sorted(Path(folder).glob("*.nii.gz"))]
-    manifest = Path(folder).parents[1] / "MANIFEST.csv"
-    known = {}
-    if manifest.exists():
-        with manifest.open(encoding="utf-8", newline="") as rows:
-            known = {row["name"]: row for row in csv.DictReader(rows)}
+def training_data(source: Source) -> list[dict[str, str]]:
+    """Name, origin and licence of each volume, as the manifest gives them."""
+    known = _manifest(source)
     return [
         {"name": n, "source": known.get(n, {}).get("source_repo", ""), "licence": known.get(n, {}).get("licence", "")}
-        for n in names
-        if n not in exclude
+        for n in source.names()
     ]
+
+
+def check_subjects(config: TrainingConfig) -> None:
+    """Check that nobody is both trained and validated on, whichever part of the body the volumes show.
+
+    Raises:
+        RequestError: Somebody is; the manifest's column ``subject`` says who.
+    """
+    trained, validated = (
+        {_manifest(source).get(name, {}).get("subject") or name for source in sources for name in source.names()}
+        for sources in (config.sources, config.validation)
+    )
+    if both := sorted(trained & validated):
+        raise RequestError(
+            f"{', '.join(both)}: volumes of the same subject are among the training and the validation scans. Exclude "
+            "them from one of the two in the configuration."
+        )
+
+
+def _manifest(source: Source) -> dict[str, dict[str, str]]:
+    """Rows by name of the ``MANIFEST.csv`` two folders up; none where there is no such file."""
+    path = Path(source.folder).parents[1] / "MANIFEST.csv"
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as rows:
+        return {row["name"]: row for row in csv.DictReader(rows)}
 
 
 def last_validation(log: Path) -> dict[str, float]:

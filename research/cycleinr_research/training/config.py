@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import asdict, dataclass, field, fields
@@ -39,6 +40,14 @@ class Source:
             raise RequestError(f"A source's modality is {self.modality!r}; give one of {', '.join(MODALITIES)}.")
         if not all(isinstance(name, str) for name in self.exclude):
             raise RequestError(f"A source excludes {list(self.exclude)!r:.80}; give a list of names.")
+
+    def paths(self) -> list[Path]:
+        """The folder's volumes without the excluded ones, by name."""
+        found = sorted(Path(self.folder).glob("*.nii.gz"))
+        return [path for path in found if path.name.split(".")[0] not in self.exclude]
+
+    def names(self) -> list[str]:
+        return [path.name.split(".")[0] for path in self.paths()]
 
 
 @dataclass(frozen=True)
@@ -198,4 +207,5 @@ def config_from_dict(values: dict, base: Path) -> TrainingConfig:
 
 def _source(entry: dict, base: Path) -> Source:
     entry = {**entry, "exclude": tuple(entry.get("exclude", ()))}
-    return Source(**{**entry, "folder": str((base / entry["folder"]).resolve())})
+    # A link stays a link: the manifest is looked for beside it
+    return Source(**{**entry, "folder": os.path.abspath(base / entry["folder"])})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -77,7 +76,7 @@ def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
 
     volumes = []
     for source in sources:
-        paths = [p for p in sorted(Path(source.folder).glob("*.nii.gz")) if p.name.split(".")[0] not in source.exclude]
+        paths = source.paths()
         if not paths:
             raise InputError(
                 f"The folder {source.folder} holds no .nii.gz volume to train on. Check the configuration."
