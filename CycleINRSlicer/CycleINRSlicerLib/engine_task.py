@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import slicer
 from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
@@ -202,18 +203,19 @@ class EngineTask:
     def _send(self) -> Iterator[None]:
         """Copy the volumes into the engine's folder, then hand the request over."""
         self._checkEngine()
-        volumes, messages = self._volumes(), []
-        total, before = sum(volume.array.nbytes for volume in volumes), 0
+        volumes, messages, copied = self._volumes(), [], 0
+        total = sum(array.nbytes for volume in volumes for array in _arraysOf(volume))
         for volume in volumes:
-            path = self._path("input")
-            for copied in saveArray(volume.array, path):
-                self.fraction = COPY_SHARE * (before + copied * volume.array.nbytes) / total
-                yield
-                self._checkEngine()
-            before += volume.array.nbytes
-            affine, own = volume.ijk_to_ras.tolist(), volume.acquisition
-            acquired = None if own is None else own.to_dict()
-            messages.append(VolumeMessage(path.name, affine, volume.modality, volume.slice_thickness_mm, acquired))
+            names = []
+            for array in _arraysOf(volume):
+                path = self._path("input")
+                for fraction in saveArray(array, path):
+                    self.fraction = COPY_SHARE * (copied + fraction * array.nbytes) / total
+                    yield
+                    self._checkEngine()
+                copied += array.nbytes
+                names.append(path.name)
+            messages.append(_messageOf(volume, *names))
         self._sent = self._request(messages)
         self._release()
         self.state = RunState.RUNNING
@@ -305,6 +307,16 @@ def _attempt(step: Callable[[], object]) -> tuple[object, CycleinrError | None]:
                 reason=reason
             )
         )
+
+
+def _arraysOf(volume: Volume) -> list[np.ndarray]:
+    return [volume.array] if volume.valid is None else [volume.array, volume.valid]
+
+
+def _messageOf(volume: Volume, file: str, valid: str | None = None) -> VolumeMessage:
+    acquired = None if volume.acquisition is None else volume.acquisition.to_dict()
+    affine, thickness_mm = volume.ijk_to_ras.tolist(), volume.slice_thickness_mm
+    return VolumeMessage(file, affine, volume.modality, thickness_mm, acquired, valid, list(volume.notes))
 
 
 def _withoutFrames(error: Exception) -> Exception:

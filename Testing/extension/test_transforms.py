@@ -118,7 +118,7 @@ def test_a_tilted_series_is_made_finer_where_its_headers_put_it(host, ui, parame
     ui.applyButton.click()
     host.process_events(until=lambda: results(tilted), timeout_s=LIMIT_S)
     (result,) = results(tilted)
-    assert result.GetTransformNodeID() is None
+    assert result.GetTransformNodeID() is None and "12.0 degrees" in result.GetAttribute("CycleINR.reading")
     assert np.allclose(centreOf(volumeFromNode(result)), CENTRE_RAS, atol=0.05)
 
 
@@ -137,6 +137,17 @@ def test_slices_of_an_uneven_series_lie_where_their_headers_put_them(host, scene
     volume = volumeFromNode(dicomNode(series, monkeypatch))
     assert np.allclose(volume.acquisition.positions_mm, np.array(heights) - 10)
     assert np.allclose(volume.ras_of_ijk((0, 0, len(heights) - 1)), (18.2, 22.0, heights[-1]))
+
+
+def test_a_slice_that_is_missing_moves_nothing(host, engine, scene, tmp_path, monkeypatch):
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    heights = [*range(10, 44, 3), *range(49, 56, 3)]
+    scan = dicomNode(blobSeries(tmp_path / "series", [(-18.2, -22.0, z) for z in heights]), monkeypatch)
+    logic = host.load_module(MODULE_FILE, enter=False).python_module.CycleINRSlicerLogic()
+    result = volumeFromNode(logic.process(scan, ratio=2))
+    assert np.allclose(result.spacing_ijk_mm, (0.9, 0.8, 1.5))
+    assert np.allclose(centreOf(result), CENTRE_RAS, atol=0.05)
 
 
 def test_without_its_files_a_tilted_series_is_told_to_be_hardened(host, ui, parameters, tilted, monkeypatch):

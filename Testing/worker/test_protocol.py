@@ -43,7 +43,12 @@ EXPORT = ExportRequest(SCAN, "sources.json", "/data/new", {"model": "ct"})
 
 UNEVEN = replace(
     UPSAMPLE,
-    input=replace(SCAN, acquisition=Acquisition([0, 2.5, 7.5], [2.5, 2.5, 5], np.eye(3)).to_dict()),
+    input=replace(
+        SCAN,
+        acquisition=Acquisition([0, 2.5, 7.5], [2.5, 2.5, 5], np.eye(3)).to_dict(),
+        valid="mask.npy",
+        notes=["Gantry tilt of 12.0 degrees removed."],
+    ),
     options=replace(UPSAMPLE.options, fill_gaps=True),
 )
 
@@ -62,6 +67,8 @@ def test_requests_survive_the_way(request_):
         (CHECK, {"id": None}),
         (UPSAMPLE, {"input": {**asdict(SCAN), "acquisition": {"axis": "k"}}}),
         (UPSAMPLE, {"input": {**asdict(SCAN), "acquisition": {"positions_mm": ["0"]}}}),
+        (UPSAMPLE, {"input": {**asdict(SCAN), "valid": "../mask.npy"}}),
+        (UPSAMPLE, {"input": {**asdict(SCAN), "notes": "tilted"}}),
         (UPSAMPLE, {"options": {**asdict(UPSAMPLE.options), "fill_gaps": 1}}),
         (EXPORT, {"sources": []}),
         (EXPORT, {"sources": "/data"}),
@@ -78,6 +85,7 @@ def test_other_messages_are_refused(request_, change):
 def test_a_caller_that_knows_of_no_uneven_slices_is_understood():
     message = UPSAMPLE.to_message(3)
     del message["input"]["acquisition"], message["options"]["fill_gaps"]
+    del message["input"]["valid"], message["input"]["notes"]
     assert parse_request(message) == (3, UPSAMPLE)
 
 

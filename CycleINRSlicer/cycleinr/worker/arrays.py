@@ -22,17 +22,27 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
         InputError: The file is missing, a link or a pipe, or is no plain array.
         OutOfMemoryError: The array is larger than the memory.
     """
-    path = file_in(folder, message.file)
+    return Volume(
+        _load_array(folder, message.file),
+        np.array(message.ijk_to_ras),
+        message.modality,
+        message.slice_thickness_mm,
+        notes=tuple(message.notes),
+        acquisition=message.acquisition and Acquisition.from_dict(message.acquisition),
+        valid=None if message.valid is None else _load_array(folder, message.valid),
+    )
+
+
+def _load_array(folder: Path, name: str) -> np.ndarray:
+    path = file_in(folder, name)
     check_plain_file(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"The volume's file {message.file} cannot be read: {error}.") from error
+        raise InputError(f"The volume's file {name} cannot be read: {error}.") from error
     # Before anybody looks at the voxels: a file with holes promises terabytes that take no room on the disk
     check_room("The scan", array.shape, f"{8 * array.dtype.itemsize}-bit")
-    acquisition = message.acquisition and Acquisition.from_dict(message.acquisition)
-    affine = np.array(message.ijk_to_ras)
-    return Volume(array, affine, message.modality, message.slice_thickness_mm, acquisition=acquisition)
+    return array
 
 
 def save_array(folder: Path, name: str, array: np.ndarray) -> None:

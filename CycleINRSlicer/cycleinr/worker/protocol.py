@@ -27,7 +27,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -53,7 +53,9 @@ class VolumeMessage:
         ijk_to_ras: Four rows of four numbers, mm.
         modality: ``"CT"``, ``"MR"`` or None.
         slice_thickness_mm: None where it is unknown.
-        acquisition: ``Acquisition.to_dict`` of slices that are not even; may be left away, or None, where they are.
+        acquisition: ``Acquisition.to_dict`` of slices that are not even; None where they are.
+        valid: Name of the ``.npy`` file of ``Volume.valid``; None where all voxels are measured.
+        notes: ``Volume.notes``. The last three may be left away.
     """
 
     file: str
@@ -61,6 +63,8 @@ class VolumeMessage:
     modality: str | None = None
     slice_thickness_mm: float | None = None
     acquisition: dict[str, Any] | None = None
+    valid: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 class _Request:
@@ -200,7 +204,7 @@ def parse_request(message: dict) -> tuple[int, Request]:
     kind = _KINDS.get(do) if isinstance(do, str) else None
     if kind is None:
         raise ProtocolError(f"There is no request {do!r:.80}.")
-    _expect_keys(message, {"id", "do"} | {field.name for field in fields(kind)})
+    _expect_keys(message, {"id", "do"} | {each.name for each in fields(kind)})
     number = request_id(message)
     if number is None:
         raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
@@ -245,7 +249,7 @@ def file_in(folder: Path, name: str, suffix: str = ".npy") -> Path:
 
 
 def _volume(message: Any) -> VolumeMessage:
-    _expect_keys(message, {field.name for field in fields(VolumeMessage)}, {"acquisition"})
+    _expect_keys(message, {each.name for each in fields(VolumeMessage)}, {"acquisition", "valid", "notes"})
     rows = message["ijk_to_ras"]
     if not (isinstance(rows, list) and len(rows) == 4 and all(_is_row(row) for row in rows)):
         raise ProtocolError("ijk_to_ras must be four rows of four numbers.")
@@ -256,13 +260,17 @@ def _volume(message: Any) -> VolumeMessage:
     acquisition = message.get("acquisition")
     if acquisition is not None and not _is_acquisition(acquisition):
         raise ProtocolError(f"acquisition is {acquisition!r:.80}; positions_mm and what else is known is needed.")
-    return VolumeMessage(file_name(message["file"]), rows, modality, thickness, acquisition)
+    valid, notes = message.get("valid"), message.get("notes", [])
+    if not (isinstance(notes, list) and all(map(_is_text, notes))):
+        raise ProtocolError(f"notes is {notes!r:.80}; a list of texts is needed.")
+    mask = None if valid is None else file_name(valid)
+    return VolumeMessage(file_name(message["file"]), rows, modality, thickness, acquisition, mask, notes)
 
 
 def _options(message: Any) -> UpsampleOptions:
-    _expect_keys(message, {field.name for field in fields(UpsampleOptions)}, {"fill_gaps"})
+    _expect_keys(message, {each.name for each in fields(UpsampleOptions)}, {"fill_gaps"})
     target = message["target"]
-    _expect_keys(target, {field.name for field in fields(Target)})
+    _expect_keys(target, {each.name for each in fields(Target)})
     if type(target["isotropic"]) is not bool:
         raise ProtocolError(f"isotropic is {target['isotropic']!r}; true or false is needed.")
     switches = {"equalize_slices": message["equalize_slices"], "fill_gaps": message.get("fill_gaps", False)}
