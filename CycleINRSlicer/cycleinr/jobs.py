@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("auto", "image", "dicom")
 
+_WRITE_SHARE = 0.01
 _CHECK_SHARE = 1.3
 """Time that checking a result takes, compared with computing it; about half of the requests need a second pass."""
 
@@ -44,6 +45,7 @@ class Job:
     :param report: a new folder for a report on the result (see `cycleinr.checks`), None for no report.
     :param window: the report's display window; see `cycleinr.windows.window_for`.
     :param series, frame: which scan is meant where the input holds several; see `read_volume`.
+    :param all_frames: make all volumes of a time series finer, into one NIfTI file.
     """
 
     input: Path
@@ -56,6 +58,7 @@ class Job:
     window: str = "auto"
     series: str = ""
     frame: int | None = None
+    all_frames: bool = False
 
     @property
     def writes_dicom(self) -> bool:
@@ -96,6 +99,8 @@ def check_job(job: Job) -> None:
 
     for path in (job.output, Path(f"{job.output}.json"), *([job.report] if job.report else [])):
         check_result_name(path)
+    if job.all_frames:
+        _check_frames(job)
     if job.writes_dicom:
         _check_dicom(job)
     else:
@@ -119,27 +124,78 @@ def run_job(
     :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume`
         and `write_dicom_series` raise.
     """
-    from .files import read_volume, sidecar, write_volume
-    from .files.one_piece import in_one_piece
+    from .files import opened_scan
 
     started = time.monotonic()
     check_job(job)
     report(Progress("Reading", 0.0))
-    volume = read_volume(job.input, job.series, job.frame)
+    run = _run_frames if job.all_frames else _run
+    with opened_scan(job.input) as found:
+        result, notes = run(replace(job, input=found), job.input.name, _until_done(report), cancelled)
+    report(Progress("Done", 1.0, 0.0))
+    return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
+
+
+def _until_done(report: ProgressCallback) -> ProgressCallback:
+    """Progress of the parts of a job, none of which is the end of it."""
+
+    def told(progress: Progress) -> None:
+        if progress.phase != "Done":
+            report(progress)
+
+    return told
+
+
+def _run(
+    job: Job, name: str, report: ProgressCallback, cancelled: Callable[[], bool]
+) -> tuple[Result, tuple[str, ...]]:
+    """The result, which is written, and what to know about it; `name` is what the user calls the input."""
+    from .files import read_volume, sidecar, write_volume
+    from .files.one_piece import in_one_piece
     from .inference.upsample import upsample
 
-    stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE))
+    # What an archive holds is known now
+    check_job(job)
+    volume = read_volume(job.input, job.series, job.frame)
+    stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE, _WRITE_SHARE))
     with warnings_told_elsewhere():
         result = upsample(volume, job.options, stages.next(), cancelled)
     beside = sidecar(job.output, result.provenance, job.overwrite)
-    with in_one_piece(), _report(job, volume, result, stages.next(), cancelled), beside:
-        report(Progress("Writing", 0.99))
+    with in_one_piece(), _report(job, name, volume, result, stages.next(), cancelled), beside:
+        stages.next()(Progress("Writing", 0.0))
         notes = result.warnings
         if job.writes_dicom:
             notes += _write_dicom(job, result.volume, result.provenance)
         else:
             write_volume(result.volume, job.output, result.provenance, job.overwrite)
-    return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
+    return result, notes
+
+
+def _run_frames(
+    job: Job, name: str, report: ProgressCallback, cancelled: Callable[[], bool]
+) -> tuple[Result, tuple[str, ...]]:
+    """The same of each volume of a time series or the like; the result is the first one's, with the number of all."""
+    from .files import read_frames, sidecar
+    from .files.images import write_frames
+    from .files.one_piece import in_one_piece
+    from .inference.plan import plan
+    from .inference.upsample import upsample
+
+    volumes, frame_s = read_frames(job.input, job.series)
+    # One model for all of them
+    modality = plan(volumes[0], job.options).modality
+    stages = Stages(report, (*[1.0] * len(volumes), _WRITE_SHARE))
+    with warnings_told_elsewhere():
+        results = [
+            upsample(replace(volume, modality=modality), job.options, stages.next(), cancelled) for volume in volumes
+        ]
+    first = results[0]
+    said = replace(first.provenance, more={**first.provenance.more, "frames": str(len(results))})
+    with in_one_piece(), sidecar(job.output, said, job.overwrite):
+        stages.next()(Progress("Writing", 0.0))
+        write_frames([result.volume for result in results], job.output, said, job.overwrite, frame_s)
+    notes = tuple(dict.fromkeys(note for result in results for note in result.warnings))
+    return replace(first, provenance=said), notes
 
 
 def make_folder(folder: Path) -> None:
@@ -175,6 +231,16 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
 
 
+def _check_frames(job: Job) -> None:
+    if job.frame is not None or job.report is not None:
+        raise RequestError("All frames are asked for together with one frame or a report. Leave either of them away.")
+    if job.writes_dicom or not job.output.name.lower().endswith((".nii", ".nii.gz")):
+        raise RequestError(
+            f"All frames go into one NIfTI file, and the result's name is {job.output.name}. Give a name that ends in "
+            ".nii.gz, or take the frames one by one with --frame."
+        )
+
+
 def _check_report(job: Job) -> None:
     from .checks import check_report_folder
 
@@ -186,7 +252,7 @@ def _check_report(job: Job) -> None:
 
 @contextmanager
 def _report(
-    job: Job, volume: Volume, result: Result, progress: ProgressCallback, cancelled: Callable[[], bool]
+    job: Job, name: str, volume: Volume, result: Result, progress: ProgressCallback, cancelled: Callable[[], bool]
 ) -> Iterator[None]:
     """Check the result; the report appears when the block has ended, which writes the result."""
     if job.report is None:
@@ -196,7 +262,7 @@ def _report(
     from .files.atomic import new_folder
 
     check = check_result(volume, result.volume, job.options, progress, cancelled, job.window)
-    run = Reported(volume, result.volume, job.input.name, job.output.name, result.provenance, check)
+    run = Reported(volume, result.volume, name, job.output.name, result.provenance, check)
     written = False
     try:
         with new_folder(job.report, lambda: _check_report(job)) as folder:
@@ -213,6 +279,7 @@ def _check_dicom(job: Job) -> None:
     from .dicom_out import check_series_folder
     from .files import image_suffix, is_dicom
     from .files.dicom import series_files
+    from .files.zipped import is_zip
 
     if image_suffix(job.output):
         raise RequestError(
@@ -226,7 +293,7 @@ def _check_dicom(job: Job) -> None:
             "the result could belong to. Give the DICOM series, or write .nii.gz, .nrrd or .mha."
         )
     check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
-    if job.input.exists():
+    if job.input.exists() and not (job.input.is_file() and is_zip(job.input)):
         series_files(job.input, job.series, job.frame)
 
 

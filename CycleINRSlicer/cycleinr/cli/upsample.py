@@ -7,15 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..dicom_out.settings import DicomSettings
+from ..errors import CycleinrError, InputError, RequestError, kind_of
+from ..files import list_series, opened_scan
 from ..inference.options import Progress, ProgressCallback
-from ..jobs import Job, check_job, run_job
+from ..jobs import Job, check_job, make_folder, run_job
 from . import arguments
+from .batch import INCOMPLETE
 
 
 def upsample_command(
@@ -40,8 +44,23 @@ def upsample_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result or report.")] = False,
     series: arguments.Series = "",
     frame: arguments.Frame = None,
+    all_frames: Annotated[
+        bool, typer.Option("--all-frames", help="All volumes of a time series or the like, into one NIfTI file.")
+    ] = False,
+    all_series: Annotated[
+        bool,
+        typer.Option(
+            "--all-series",
+            help="All series of a DICOM folder that can be made finer, each into a file series-NUMBER.nii.gz of the "
+            "folder OUTPUT, or with --format dicom into a folder series-NUMBER.",
+        ),
+    ] = False,
     json_progress: Annotated[
-        bool, typer.Option("--json-progress", help="Print progress as one JSON object per line.")
+        bool,
+        typer.Option(
+            "--json-progress",
+            help="Print one JSON object per line: progress, and the events warning, done (path, provenance) and error.",
+        ),
     ] = False,
 ) -> None:
     """Make the slices of a scan finer. Give one of --spacing, --ratio, --isotropic.
@@ -52,21 +71,78 @@ def upsample_command(
         spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices, fill_gaps
     )
     dicom = DicomSettings(deterministic_uids, compress)
-    job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame)
-    # Before the progress bar, so that a refusal stands alone.
-    check_job(job)
+    job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame, all_frames)
+    with _errors_as_events(json_progress):
+        if all_series:
+            _run_all(job, json_progress)
+            return
+        # Before the progress bar, so that a refusal stands alone.
+        check_job(job)
+        _run_one(job, json_progress)
+
+
+def _run_one(job: Job, json_progress: bool) -> None:
     with progress_report(json_progress) as progress:
         result = run_job(job, progress)
-    if not json_progress:
-        slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
-        print(
-            f"{output}: {' x '.join(map(str, slices[::-1]))} voxels of {' x '.join(f'{s:.3g}' for s in mm)} mm. "
-            f"{result.provenance['derived']}"
-        )
+    if json_progress:
         for note in result.notes:
-            typer.secho(note, fg=typer.colors.YELLOW)
-        if report is not None:
-            print(f"{report / 'report.html'}: how far the result can be trusted.")
+            _event("warning", text=note)
+        report = str(job.report / "report.html") if job.report else None
+        _event("done", path=str(job.output), report=report, provenance=dict(result.provenance))
+        return
+    slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
+    print(
+        f"{job.output}: {' x '.join(map(str, slices[::-1]))} voxels of {' x '.join(f'{s:.3g}' for s in mm)} mm. "
+        f"{result.provenance['derived']}"
+    )
+    for note in result.notes:
+        typer.secho(note, fg=typer.colors.YELLOW)
+    if job.report is not None:
+        print(f"{job.report / 'report.html'}: how far the result can be trusted.")
+
+
+def _run_all(job: Job, json_progress: bool) -> None:
+    """One job for each series; those that fail do not stop the others.
+
+    Raises:
+        RequestError: One of the other ways to choose is asked for too, or a report.
+        InputError: There is no series that can be made finer.
+        typer.Exit: Some failed.
+    """
+    if job.series or job.frame is not None or job.all_frames or job.report is not None:
+        raise RequestError("--all-series goes with none of --series, --frame, --all-frames and --report.")
+    failed = []
+    with opened_scan(job.input) as found:
+        listing = list_series(found)
+        if listing is None or not listing.possible:
+            raise InputError(f"{job.input} holds no DICOM series that can be made finer. cycleinr info says why.")
+        make_folder(job.output)
+        for one in listing.possible:
+            output = job.output / f"series-{one.name}{'' if job.format == 'dicom' else '.nii.gz'}"
+            try:
+                _run_one(replace(job, input=found, output=output, series=one.name), json_progress)
+            except CycleinrError as error:
+                failed.append(one.name)
+                if json_progress:
+                    _event("warning", text=f"Series {one.name} failed: {error}")
+                print(f"cycleinr: series {one.name}: {error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+@contextmanager
+def _errors_as_events(wanted: bool) -> Iterator[None]:
+    """Errors are told on standard error in any case."""
+    try:
+        yield
+    except CycleinrError as error:
+        if wanted:
+            _event("error", kind=kind_of(error), text=str(error), exit_code=error.exit_code)
+        raise
+
+
+def _event(name: str, **content: object) -> None:
+    print(json.dumps({"event": name, **content}), flush=True)
 
 
 @contextmanager

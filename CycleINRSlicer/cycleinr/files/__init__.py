@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import GeometryError, InputError
 from ..volume import Volume
 from .atomic import remove_leftovers, sidecar
-from .images import IMAGE_SUFFIXES, image_kind, image_suffix, read_image, write_volume
+from .dicom import read_dicom, volume_of_series
+from .dicom_header import looks_like_dicom
+from .dicom_series import Listing, files_below, phases_of, series_at
+from .images import IMAGE_SUFFIXES, image_frames, image_header, image_kind, image_suffix, read_image, write_volume
 from .names import check_scan_name
+from .zipped import is_zip, unpacked
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Listing",
+    "count_frames",
     "image_suffix",
     "is_dicom",
+    "list_series",
+    "opened_scan",
+    "read_frames",
     "read_header",
     "read_volume",
     "remove_leftovers",
@@ -38,15 +49,54 @@ def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | Non
     :raises GeometryError: sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
     :raises OutOfMemoryError: it does not fit into the memory.
     """
-    return _found(path, False, series, frame)
+    return _read(path, False, series, frame)
 
 
 def read_header(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
     """What the headers say of a scan: as `read_volume`, but with zeros that take no memory for voxels."""
-    return _found(path, True, series, frame)
+    return _read(path, True, series, frame)
 
 
-def _found(name: str | os.PathLike[str], header_only: bool, series: str, frame: int | None) -> Volume:
+def count_frames(path: str | os.PathLike[str], series: str = "") -> int:
+    """How many volumes the image, or the series that is meant, holds; arguments and errors as in `read_volume`."""
+    with opened_scan(path) as found, _opening(path):
+        if is_dicom(found):
+            return len(phases_of(series_at(found), series))
+        return image_header(found).frames
+
+
+def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Volume], float]:
+    """All volumes of the image, or of the series that is meant; arguments and errors as in `read_volume`.
+
+    :returns: the volumes, and the time between them in seconds; 1 where it is not known.
+    :raises GeometryError: they do not all lie in the same place.
+    """
+    with opened_scan(path) as found, _opening(path):
+        if not is_dicom(found):
+            header = image_header(found)
+            return image_frames(found, header, 1, header.frames), header.frame_s
+        listing = series_at(found)
+        volumes = [volume_of_series(one, listing) for one in phases_of(listing, series)]
+    if not all(volume.geometry_equal(volumes[0]) for volume in volumes):
+        raise GeometryError(
+            f"The {len(volumes)} volumes of the series do not lie in the same place, so that they are no frames of one "
+            "image. Take them one by one with --frame N."
+        )
+    return volumes, 1.0
+
+
+def list_series(path: str | os.PathLike[str]) -> Listing | None:
+    """All series in a folder, an archive or beside a DICOM file; None for an image file. Errors as in `read_volume`."""
+    with opened_scan(path) as found, _opening(path):
+        return series_at(found) if is_dicom(found) else None
+
+
+@contextmanager
+def opened_scan(name: str | os.PathLike[str]) -> Iterator[Path]:
+    """The scan's path; while the block runs, a folder or an image file in place of a zip archive.
+
+    :raises InputError: there is no such file or folder, or the archive cannot be unpacked.
+    """
     path = Path(name)
     check_scan_name(path)
     # pathlib would raise for a name that is too long.
@@ -55,28 +105,40 @@ def _found(name: str | os.PathLike[str], header_only: bool, series: str, frame: 
     # Opening a pipe waits until somebody writes into it.
     if not path.is_dir() and not path.is_file():
         raise InputError(f"{path} is a pipe or a device, and no file. Save the scan as a file first.")
+    with _opening(path):
+        packed = path.is_file() and is_zip(path)
+    if not packed:
+        yield path
+        return
+    with unpacked(path) as folder:
+        yield _only_image(folder)
+
+
+@contextmanager
+def _opening(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
-        return _read(path, header_only, series, frame)
+        yield
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}). Check its permissions and the disk.") from error
 
 
+def _only_image(folder: Path) -> Path:
+    """The image file in an archive that holds one and no DICOM; else the archive's folder."""
+    files = files_below(folder)
+    if any(looks_like_dicom(file) for file in files):
+        return folder
+    images = [file for file in files if image_kind(file) and not file.name.lower().endswith((".img", ".img.gz"))]
+    return images[0] if len(images) == 1 else folder
+
+
 def is_dicom(path: str | Path) -> bool:
-    """Whether `read_volume` would read this path as a DICOM series."""
-    from .dicom_header import looks_like_dicom
-
+    """Whether `read_volume` would read this path as a DICOM series; of an archive, whether it may."""
     path = Path(path)
-    return path.is_dir() or (path.is_file() and not image_kind(path) and looks_like_dicom(path))
+    return path.is_dir() or (path.is_file() and not image_kind(path) and (looks_like_dicom(path) or is_zip(path)))
 
 
-def _read(path: Path, header_only: bool, series: str, frame: int | None) -> Volume:
-    from .dicom import read_dicom
-
-    if is_dicom(path):
-        return read_dicom(path, header_only, series, frame)
-    if image_kind(path):
-        return read_image(path, header_only, frame)
-    raise InputError(
-        f"{path.name} is of no format that can be read. Give one of {', '.join(IMAGE_SUFFIXES)}, .hdr and .img, .mgz, "
-        "a DICOM folder, or one file of a DICOM series."
-    )
+def _read(path: str | os.PathLike[str], header_only: bool, series: str, frame: int | None) -> Volume:
+    with opened_scan(path) as found, _opening(path):
+        if is_dicom(found):
+            return read_dicom(found, header_only, series, frame)
+        return read_image(found, header_only, frame)

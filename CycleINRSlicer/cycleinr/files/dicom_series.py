@@ -81,6 +81,19 @@ class Series:
         plane = ("sagittal", "coronal", "axial")[int(normal.argmax())]
         return plane if normal.max() > 0.99 else f"oblique {plane}"
 
+    def content(self) -> dict[str, str | float | None]:
+        """What is told of it, as JSON holds it."""
+        return {
+            "series": self.name,
+            "modality": self.modality,
+            "images": len(self.slices),
+            "orientation": self.orientation,
+            "spacing_mm": self.spacing_mm,
+            "part": self.part,
+            "possible": not self.problem,
+            "reason": self.problem or None,
+        }
+
     def __str__(self) -> str:
         spacing = self.spacing_mm
         return ", ".join(

@@ -77,7 +77,6 @@ class SliceHeader:
         normal = np.cross(self.along_row_lps, self.along_column_lps)
         return normal / np.linalg.norm(normal)
 
-
     def place_ras_mm(self, column: float, row: float) -> np.ndarray:
         """Where a pixel of the slice lies, (3,) RAS mm."""
         across, down = column * self.pixel_mm[1], row * self.pixel_mm[0]

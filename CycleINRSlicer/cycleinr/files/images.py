@@ -101,7 +101,13 @@ def image_header(path: Path) -> ImageHeader:
 
     :raises InputError: the file is damaged, or is no image of three dimensions or more with one value per voxel.
     """
-    return {"nifti": _nifti_header, "mgh": _mgh_header}.get(image_kind(path), _itk_header)(path)
+    kind = image_kind(path)
+    if not kind:
+        raise InputError(
+            f"{path.name} is of no format that can be read. Give one of {', '.join(IMAGE_SUFFIXES)}, .hdr and .img, "
+            ".mgz, a DICOM folder, one file of a DICOM series, or a zip archive of these."
+        )
+    return {"nifti": _nifti_header, "mgh": _mgh_header}.get(kind, _itk_header)(path)
 
 
 def _check_depth(path: Path, sizes: Sequence[int]) -> None:
