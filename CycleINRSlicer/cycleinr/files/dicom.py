@@ -7,7 +7,7 @@ it knows. Messages name files and series numbers, never anything about the patie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +143,10 @@ def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
     reader.SetOutputPixelType(sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32)
     paths = [s.path for s in ordered]
     bright = [n for n, s in enumerate(ordered) if s.photometric == "MONOCHROME1"]
-    with with_plain_grey([paths[n] for n in bright]) if bright else nullcontext([]) as copies:
+    copying: AbstractContextManager[list[Path]] = nullcontext([])
+    if bright:
+        copying = with_plain_grey([paths[n] for n in bright])
+    with copying as copies:
         for n, copy in zip(bright, copies, strict=True):
             paths[n] = copy
         reader.SetFileNames([str(path) for path in paths])

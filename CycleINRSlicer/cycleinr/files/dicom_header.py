@@ -309,7 +309,7 @@ def with_plain_grey(paths: Sequence[Path]) -> Iterator[list[Path]]:
             content = bytearray(path.read_bytes())
             with quiet(), opened(path) as file:
                 data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
-                at = data.get_item("PhotometricInterpretation").value_tell
+                at = data.get_item("PhotometricInterpretation").value_tell  # type: ignore[attr-defined]  # not parsed yet
             if content[at : at + len(_BRIGHT)] != _BRIGHT:
                 raise undecodable(path)
             content[at : at + len(_BRIGHT)] = b"MONOCHROME2"

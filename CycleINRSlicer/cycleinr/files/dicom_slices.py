@@ -154,7 +154,8 @@ def stack(slices: list[SliceHeader]) -> Stack:
     _check_alike(slices)
     first = slices[0]
     # Columns: along the rising column index, along the rising row index, along the normal
-    axes = np.column_stack([first.along_row_lps, first.along_column_lps, first.normal_lps])
+    directions = (first.along_row_lps, first.along_column_lps, first.normal_lps)
+    axes = np.column_stack([np.asarray(direction) for direction in directions])
     ordered = sorted(slices, key=lambda s: float(s.position_lps_mm @ axes[:, 2]))
     places = np.array([s.position_lps_mm for s in ordered]) @ axes
     _check_positions(places[:, 2])

@@ -93,7 +93,7 @@ class Consistency:
 
         for _ in range(_ROUNDS):
             error = left()
-            if float(abs(error).max()) <= _TOLERANCE * (self.high - self.low):
+            if float(xp.abs(error).max()) <= _TOLERANCE * (self.high - self.low):
                 break
             fine += self.back @ error
             xp.clip(fine, self.low, self.high, out=fine)
