@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from cycleinr.errors import RequestError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
+from cycleinr_research.commands.evaluate import evaluate_command
 from places import REPOSITORY
 
 
@@ -36,25 +38,25 @@ def test_evaluate_compares_methods_and_goes_on_where_it_was(tmp_path):
     write_volume(Volume(fine.array[:31, :40, :40], fine.ijk_to_ras, "CT"), folder / "chest.nii.gz")
     arguments = ("evaluate", folder, tmp_path / "out", "--ratios", "3", "--conditions", "subsampled", "--device", "cpu")
 
-    first = cycleinr(*arguments, "--methods", "linear")
+    evaluate_command(folder, tmp_path / "out", "3", "subsampled", "linear", figures=False, device="cpu")
     weights = REPOSITORY / "CycleINRSlicer/Resources/Models/ct.safetensors"
-    second = cycleinr(*arguments, "--methods", f"linear,other={weights}", "--segment", "bone,skin")
+    done = cycleinr(*arguments, "--methods", f"linear,other={weights}", "--segment", "bone,skin")
 
-    assert first.returncode == 0, first.stderr
-    assert second.returncode == 0, second.stderr
+    assert done.returncode == 0, done.stderr
     rows = (tmp_path / "out" / "rows.csv").read_text().splitlines()
     assert [row.split(",")[4] for row in rows[1:]] == ["linear", "other"]
-    assert "CycleINR other" in second.stdout
+    assert "CycleINR other" in done.stdout
     segments = [row.split(",")[4:6] for row in (tmp_path / "out" / "segments.csv").read_text().splitlines()[1:]]
     assert segments == [[method, structure] for method in ("linear", "other") for structure in ("bone", "skin")]
     assert (tmp_path / "out" / "figures" / "planes_chest_subsampled_3.png").stat().st_size > 2000
 
 
-@pytest.mark.parametrize("wrong", ["--methods=sharpest", "--segment=liver", "--segmenter=liver=segment {input}"])
-def test_evaluate_names_what_it_does_not_know(tmp_path, wrong):
-    done = cycleinr("evaluate", tmp_path, tmp_path / "out", wrong)
+def test_evaluate_names_what_it_does_not_know(tmp_path):
+    done = cycleinr("evaluate", tmp_path, tmp_path / "out", "--methods=sharpest")
 
-    assert done.returncode == 4
-    assert "liver" in done.stderr or "sharpest" in done.stderr
+    assert done.returncode == 4 and "sharpest" in done.stderr
+    for wrong in ({"segment": "liver"}, {"segmenter": ["liver=segment {input}"]}):
+        with pytest.raises(RequestError, match="liver"):
+            evaluate_command(tmp_path, tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
 

@@ -5,7 +5,6 @@ takes its place here.
 """
 
 import math
-import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 import torch
 from cycleinr.errors import RequestError
 from cycleinr.files import write_volume
+from cycleinr_research.commands.evaluate import evaluate_command
 from cycleinr_research.evaluation.methods import METHODS
 from cycleinr_research.evaluation.perceptual import find_perceptual
 from cycleinr_research.evaluation.report import write_report
@@ -78,27 +78,19 @@ def no_packages(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
 
 
-def test_the_command_line_finishes_without_the_packages_and_says_what_to_install(noisy_ct, tmp_path):
-    """A Python of its own, in which the packages cannot be imported whatever is installed here."""
+def test_the_command_finishes_without_the_packages_and_says_what_to_install(noisy_ct, tmp_path, no_packages, capsys):
     (tmp_path / "in").mkdir()
-    write_volume(noisy_ct, tmp_path / "in" / "scan.nii.gz")
-    code = "import sys; sys.modules.update(lpips=None, torchmetrics=None); from cycleinr.cli.app import run; run()"
-    asked = ["--methods", "linear", "--ratios", "3", "--conditions", "slabs", "--no-figures"]
-    nets = ["--lpips-nets", "squeeze,alex", "--fid"]
+    with_air = noisy_ct.with_array(noisy_ct.array - 600)
+    write_volume(with_air, tmp_path / "in" / "scan.nii.gz")
+    asked = {"methods": "linear", "ratios": "3", "conditions": "slabs", "lpips_nets": "squeeze,alex", "fid": True}
 
-    done = subprocess.run(
-        [sys.executable, "-c", code, "evaluate", "in", "out", *asked, *nets],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    evaluate_command(tmp_path / "in", tmp_path / "out", **asked, figures=False)
 
-    assert done.returncode == 0, done.stderr
+    said = capsys.readouterr()
     for metric in ("LPIPS-squeeze", "LPIPS-alex", "FID"):
-        assert f"{metric} is not available" in done.stderr
-    assert "pip install './research[perceptual]'" in done.stderr and "Traceback" not in done.stderr
-    assert "LPIPS alex" not in done.stdout and "FID, slices" not in done.stdout
+        assert f"{metric} is not available" in said.err
+    assert "pip install './research[perceptual]'" in said.err
+    assert "LPIPS alex" not in said.out and "FID, slices" not in said.out
 
 
 def test_an_unknown_backbone_is_refused():

@@ -75,16 +75,17 @@ def evaluate_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
 ) -> None:
     """Degrade fine volumes, restore them with every method, and measure; can be stopped and started again."""
+    # What is asked for wrongly is said before the seconds that the imports below take
+    chosen = _methods(methods, weights or (), without_consistency or (), device)
+    found = _segmenters(segment, segmenter or ())
+
     from cycleinr.files import read_volume
 
-    from ..evaluation.gallery import draw_all, draw_strip
     from ..evaluation.pair_table import read_pairs
     from ..evaluation.protocol import parse_ratio
     from ..evaluation.report import write_report
     from ..evaluation.runner import Plan, evaluate, evaluate_pairs
 
-    chosen = _methods(methods, weights or (), without_consistency or (), device)
-    found = _segmenters(segment, segmenter or ())
     numbers = [parse_ratio(text) for text in ratios.split(",")]
     plan = Plan(numbers, conditions.split(","), chosen, lpips, found, crop, _listed(lpips_nets), fid)
     if scans.suffix.lower() == ".csv":
@@ -95,8 +96,12 @@ def evaluate_command(
         print(text, file=sys.stderr)
     print(write_report(output, chosen, evaluation)[0].read_text(encoding="utf-8"))
     if figures:
+        from ..evaluation.gallery import draw_all
+
         draw_all(output, chosen)
     if strip:
+        from ..evaluation.gallery import draw_strip
+
         draw_strip(read_volume(strip), list(chosen.values())[-1], output / "figures" / "strip.png")
     if evaluation.failures:
         raise typer.Exit(1)

@@ -89,7 +89,7 @@ def draw_comparison(
     for column, (name, views) in enumerate(zip(names, planes, strict=True)):
         for row, (plane, aspect) in enumerate(zip((views.coronal, views.sagittal), aspects, strict=True)):
             _show(axes[row, column], plane, window, aspect)
-        axes[0, column].set_title("truth" if name == TRUTH else labels.get(name, name), fontsize=8)
+        axes[0, column].set_title("truth" if name == TRUTH else labels.get(name, name), fontsize=8, y=1)
     figure.suptitle(_case_title(case), fontsize=9)
     return figure
 
@@ -106,11 +106,11 @@ def draw_ratio_strip(volume_lr: Volume, method: Method, ratios: Sequence[float] 
     to_unit = metric_range(volume_lr.array, volume_lr.modality).to_unit
     figure, axes = _panels(1, len(ratios) + 1, (2.2, 2.4))
     _show(axes[0, 0], to_unit(volume_lr.array[:, middle]), window, spacing_k_mm / spacing_i_mm)
-    axes[0, 0].set_title(f"input, {spacing_k_mm:.2f} mm", fontsize=8)
+    axes[0, 0].set_title(f"input, {spacing_k_mm:.2f} mm", fontsize=8, y=1)
     for axis, ratio in zip(axes[0, 1:], ratios, strict=True):
         result = method.run(volume_lr, plan_grid(volume_lr, Target(ratio=ratio), "k"))
         _show(axis, to_unit(result[:, middle]), window, spacing_k_mm / ratio / spacing_i_mm)
-        axis.set_title(f"x{ratio:g}, {spacing_k_mm / ratio:.2f} mm", fontsize=8)
+        axis.set_title(f"x{ratio:g}, {spacing_k_mm / ratio:.2f} mm", fontsize=8, y=1)
     figure.suptitle(method.label, fontsize=9)
     return figure
 
@@ -144,6 +144,8 @@ def _panels(rows: int, columns: int, size_inches: tuple[float, float]) -> tuple[
 
 def _show(axis, plane: np.ndarray, window: tuple[float, float], aspect: float) -> None:
     axis.imshow(plane, cmap="gray", vmin=window[0], vmax=window[1], aspect=aspect, origin="lower", interpolation="none")
+    # Ticks that are not shown would still be laid out
+    axis.set(xticks=[], yticks=[])
     axis.set_axis_off()
 
 

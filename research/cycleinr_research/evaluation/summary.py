@@ -153,9 +153,9 @@ def statistic(values: Iterable[float]) -> Statistic:
 
 
 def _wilcoxon(pairs: list[tuple[float, float]]) -> float | None:
-    from scipy.stats import wilcoxon
-
     if len(pairs) < MIN_CASES_FOR_TEST:
         return None
+    from scipy.stats import wilcoxon
+
     differences = np.subtract(*np.array(pairs).T)
     return 1.0 if np.all(differences == 0) else float(wilcoxon(differences).pvalue)
