@@ -163,6 +163,20 @@ def test_a_dicom_folder_goes_in_like_any_other_scan(tmp_path):
     assert json.loads((tmp_path / "fine.nii.gz.json").read_text())["tau"] == "0.9"
 
 
+def test_a_command_of_another_package_that_cannot_be_loaded_spoils_no_other(tmp_path):
+    package = tmp_path / "broken-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[cycleinr.commands]\nbroken = no_such_module:command\n")
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])}
+    command = [sys.executable, "-m", "cycleinr", "--help"]
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+
+    assert done.returncode == 0 and "upsample" in done.stdout
+    assert "The command broken cannot be loaded" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_version_is_printed():
     done = cycleinr("--version")
 

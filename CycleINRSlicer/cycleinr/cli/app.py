@@ -65,7 +65,10 @@ def _add_commands_of_other_packages() -> None:
         from importlib.metadata import entry_points
 
         for each in entry_points(group="cycleinr.commands"):
-            app.command(each.name)(each.load())
+            try:
+                app.command(each.name)(each.load())
+            except ImportError as error:
+                logging.getLogger(__name__).warning("The command %s cannot be loaded (%s).", each.name, error)
 
 
 _NO_ROOM_TO_START = (
