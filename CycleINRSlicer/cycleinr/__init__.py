@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 # As typing's, whose import takes longer than all else here
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import Forecast, Upsampler, check, load_model, plan, read, upsample, write
+    from .api import Upsampler, check, load_model, plan, read, upsample, write
     from .errors import (
         Cancelled,
         CycleinrError,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         RequestWarning,
     )
     from .inference.options import Progress
-    from .result import Provenance, Result
+    from .result import Forecast, Provenance, Result
     from .volume import Volume
 
 _ERRORS = (
@@ -54,9 +54,9 @@ _ERRORS = (
     "RequestWarning",
 )
 _HOMES = {
-    **dict.fromkeys(("upsample", "Upsampler", "plan", "Forecast", "check", "read", "write", "load_model"), "api"),
+    **dict.fromkeys(("upsample", "Upsampler", "plan", "check", "read", "write", "load_model"), "api"),
     "Volume": "volume",
-    **dict.fromkeys(("Result", "Provenance"), "result"),
+    **dict.fromkeys(("Forecast", "Result", "Provenance"), "result"),
     "Progress": "inference.options",
     **dict.fromkeys(_ERRORS, "errors"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +15,7 @@ from .inference.options import ProgressCallback, UpsampleOptions, never_cancelle
 from .inference.plan import Plan, plan_unseen
 from .inference.request_of_result import options_of_result
 from .keywords import callback, checked_call, number
-from .result import Result
+from .result import Forecast, Result
 from .scans import Scan, volume_of
 from .volume import Volume
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @checked_call
-def read(path: str | PathLike[str]) -> Volume:
+def read(path: str | PathLike[str], *, series: int | str | None = None, frame: int | None = None) -> Volume:
     """Read a scan.
 
     >>> import cycleinr as ci
@@ -35,17 +35,20 @@ def read(path: str | PathLike[str]) -> Volume:
     Volume(358 x 422 x 34, 0.488 x 0.488 x 5 mm, LPS, modality unknown, -1024 to 2170, int16)
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd; a folder with one DICOM series; or one file of a DICOM series.
+        path: .nii, .nii.gz, .hdr and .img, .mgz, .nrrd, .nhdr, .mha or .mhd; a folder with DICOM series, searched with
+            its subfolders; one file of a DICOM series; or a zip archive of these.
+        series: Of several DICOM series, the number of the one that is meant; None where only one can be meant.
+        frame: Of several volumes (phases, echoes, time points), which one, counted from 1.
 
     Returns:
-        The scan in RAS. Modality and slice thickness are known for DICOM only.
+        The scan in RAS. Modality and slice thickness are known for DICOM only; ``notes`` say what was left out.
 
     Raises:
         InputError: Missing, damaged, of another format, or no single 3-D volume.
         GeometryError: Sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
         OutOfMemoryError: It does not fit into the memory.
     """
-    return read_volume(path)
+    return read_volume(path, "" if series is None else str(series), frame)
 
 
 @checked_call
@@ -130,23 +133,34 @@ class Upsampler:
         *,
         affine: npt.ArrayLike | None = None,
         axes: str | None = None,
+        series: int | str | None = None,
+        frame: int | None = None,
         progress: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """Make one scan finer; arguments, result and errors are those of ``upsample``."""
         told = callback("progress", progress, no_progress)
         asked = callback("cancelled", cancelled, never_cancelled)
-        volume = volume_of(scan, affine, axes)
+        volume = volume_of(scan, affine, axes, series, frame)
         from .inference.upsample import upsample
 
         return upsample(volume, self.options, told, asked)
 
     @checked_call
-    def plan(self, scan: Scan, *, affine: npt.ArrayLike | None = None, axes: str | None = None) -> Forecast:
+    def plan(
+        self,
+        scan: Scan,
+        *,
+        affine: npt.ArrayLike | None = None,
+        axes: str | None = None,
+        series: int | str | None = None,
+        frame: int | None = None,
+    ) -> Forecast:
         """What these settings come to for a scan; arguments, result and errors are those of ``cycleinr.plan``."""
         if isinstance(scan, (str, PathLike)) and affine is None and axes is None:
-            return _forecast(read_header(scan), self.options, values_known=False)
-        return _forecast(volume_of(scan, affine, axes), self.options, values_known=True)
+            header = read_header(scan, "" if series is None else str(series), frame)
+            return _forecast(header, self.options, values_known=False)
+        return _forecast(volume_of(scan, affine, axes, series, frame), self.options, values_known=True)
 
 
 @checked_call
@@ -166,6 +180,8 @@ def upsample(
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
     axes: str | None = None,
+    series: int | str | None = None,
+    frame: int | None = None,
     progress: ProgressCallback | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Result:
@@ -204,6 +220,7 @@ def upsample(
         memory_limit: Most memory beside the volumes in GB; None for 0.65 GB, or half of what is free if that is less.
         affine: 4x4 matrix from (i, j, k) to RAS mm; for arrays only.
         axes: Order of an array's dimensions: "kji" (SimpleITK's arrays) or "ijk" (nibabel's); for arrays only.
+        series, frame: As in ``read``; for paths only.
         progress: Called often with a ``Progress`` (phase, fraction, remaining_s), from this thread.
         cancelled: Asked often; True ends the work at once.
 
@@ -224,36 +241,8 @@ def upsample(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
         extent=extent, equalize_slices=equalize_slices, fill_gaps=fill_gaps, memory_limit=memory_limit,
     )  # fmt: skip
-    return upsampler(scan, affine=affine, axes=axes, progress=progress, cancelled=cancelled)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a request comes to before anything of it is computed.
-
-    Attributes:
-        shape_kji: Number of samples of the result along k, j and i.
-        spacing_ijk_mm: The result's spacing along i, j and k.
-        axis: Through-plane axis.
-        ratio: Acquired slice spacing / the result's.
-        tau: Relative slice thickness: thickness / spacing of the acquired slices; ``thickness_reason`` says why.
-        model: Name of the weights; None where only the values can tell CT from MR. ``model_reason`` says why.
-        memory_gb: Estimate of the whole process's peak.
-        seconds: Estimate of the time on this computer's CPU.
-        warnings: What to know of the request before the result is trusted, a sentence each.
-    """
-
-    shape_kji: tuple[int, int, int]
-    spacing_ijk_mm: tuple[float, float, float]
-    axis: str
-    ratio: float
-    tau: float
-    thickness_reason: str
-    model: str | None
-    model_reason: str
-    memory_gb: float
-    seconds: float
-    warnings: tuple[str, ...] = ()
+    which = {"affine": affine, "axes": axes, "series": series, "frame": frame}
+    return upsampler(scan, **which, progress=progress, cancelled=cancelled)
 
 
 @checked_call
@@ -273,6 +262,8 @@ def plan(
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
     axes: str | None = None,
+    series: int | str | None = None,
+    frame: int | None = None,
 ) -> Forecast:
     """Say what ``upsample`` would give, and what it would take. Of a path, only headers are read.
 
@@ -285,7 +276,7 @@ def plan(
 
     Args:
         scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, fill_gaps,
-            memory_limit, affine, axes: As in ``upsample``.
+            memory_limit, affine, axes, series, frame: As in ``upsample``.
 
     Raises:
         InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values themselves
@@ -295,7 +286,7 @@ def plan(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
         extent=extent, equalize_slices=equalize_slices, fill_gaps=fill_gaps, memory_limit=memory_limit,
     )  # fmt: skip
-    return upsampler.plan(scan, affine=affine, axes=axes)
+    return upsampler.plan(scan, affine=affine, axes=axes, series=series, frame=frame)
 
 
 @checked_call

@@ -1,4 +1,4 @@
-"""A finer volume and how it was made. Imports no torch."""
+"""A finer volume and how it was made, and what a request would come to. Imports no torch."""
 
 from __future__ import annotations
 
@@ -159,3 +159,32 @@ class Result:
         provenance = Provenance.from_dict(texts)
         warned = provenance.more.get("warnings")
         return cls(read_volume(path), provenance, (warned,) if warned else ())
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a request comes to before anything of it is computed.
+
+    Attributes:
+        shape_kji: Number of samples of the result along k, j and i.
+        spacing_ijk_mm: The result's spacing along i, j and k.
+        axis: Through-plane axis.
+        ratio: Acquired slice spacing / the result's.
+        tau: Relative slice thickness: thickness / spacing of the acquired slices; ``thickness_reason`` says why.
+        model: Name of the weights; None where only the values can tell CT from MR. ``model_reason`` says why.
+        memory_gb: Estimate of the whole process's peak.
+        seconds: Estimate of the time on this computer's CPU.
+        warnings: What to know of the request before the result is trusted, a sentence each.
+    """
+
+    shape_kji: tuple[int, int, int]
+    spacing_ijk_mm: tuple[float, float, float]
+    axis: str
+    ratio: float
+    tau: float
+    thickness_reason: str
+    model: str | None
+    model_reason: str
+    memory_gb: float
+    seconds: float
+    warnings: tuple[str, ...] = ()

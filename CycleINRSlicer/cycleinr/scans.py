@@ -32,19 +32,28 @@ _SLENDER = 16.0
 _LESS_SLENDER = 4.0
 
 
-def volume_of(scan: Scan, affine: npt.ArrayLike | None = None, axes: str | None = None) -> Volume:
+def volume_of(
+    scan: Scan,
+    affine: npt.ArrayLike | None = None,
+    axes: str | None = None,
+    series: int | str | None = None,
+    frame: int | None = None,
+) -> Volume:
     """The scan as a volume.
 
     Args:
         scan: See ``Scan``.
         affine: 4x4 matrix from (i, j, k) to RAS mm; for arrays only, and always for them.
         axes: Order of the array's dimensions, "kji" or "ijk"; for arrays only, and always for them.
+        series, frame: Which scan of a path is meant; see ``read_volume``.
 
     Raises:
         InputError: The scan cannot be read, is no 3-D volume of numbers, or is an array without a place.
         GeometryError: Axes that are not perpendicular, or an array that is plainly transposed.
         RequestError: A place was given for something that has its own.
     """
+    if (series is not None or frame is not None) and not isinstance(scan, (str, os.PathLike)):
+        raise RequestError(f"series= and frame= are for paths, and this is {_text_of(scan)}. Leave them away.")
     if isinstance(scan, np.ndarray):
         return _volume_of_array(scan, affine, axes)
     if affine is not None or axes is not None:
@@ -54,7 +63,7 @@ def volume_of(scan: Scan, affine: npt.ArrayLike | None = None, axes: str | None 
     if isinstance(scan, Volume):
         return scan
     if isinstance(scan, (str, os.PathLike)):
-        return read_volume(os.fspath(scan))
+        return read_volume(os.fspath(scan), "" if series is None else str(series), frame)
     # What has not been imported, nobody can have an object of
     if (itk := sys.modules.get("SimpleITK")) and isinstance(scan, itk.Image):
         return Volume.from_simpleitk(scan)

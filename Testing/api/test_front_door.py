@@ -56,11 +56,13 @@ class TestInputs:
 
 class TestUpsampler:
     def test_settings_mean_the_same_everywhere(self):
+        of_a_scan = ("affine", "axes", "series", "frame", "progress", "cancelled")
+
         def settings(function):
             return {
                 name: (each.default, each.annotation)
                 for name, each in inspect.signature(function).parameters.items()
-                if each.kind is each.KEYWORD_ONLY and name not in ("affine", "axes", "progress", "cancelled")
+                if each.kind is each.KEYWORD_ONLY and name not in of_a_scan
             }
 
         assert settings(ci.upsample) == settings(ci.Upsampler) == settings(ci.plan)
@@ -239,6 +241,11 @@ def test_a_folder_of_two_series(tmp_path):
     for call in (ci.upsample, ci.plan):
         with pytest.raises(ci.InputError, match="holds 2 DICOM series"):
             call(tmp_path, ratio=2)
+    assert ci.read(tmp_path, series="3.2").notes == ("Series 3.2 was taken; left out: 3.1.",)
+    assert ci.plan(tmp_path, ratio=2, series="3.2").shape_kji[0] == 11
+    assert ci.upsample(tmp_path, ratio=2, series="3.2", model="ct").volume.shape_kji[0] == 11
+    with pytest.raises(ci.RequestError, match="series= and frame= are for paths"):
+        ci.upsample(ci.read(tmp_path, series="3.1"), ratio=2, frame=1)
 
 
 def test_keywords_of_the_other_functions_are_checked_too(head):

@@ -1,11 +1,16 @@
 """Which scans a batch finds, and what their results are called."""
 
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 from batch.conftest import batch, settings
-from cycleinr.batch.cases import Wanted, make_cases
+from cycleinr.batch.cases import Wanted, make_cases, read_table, wanted_of_rows
 from cycleinr.batch.find import find_scans
 from cycleinr.batch.names import candidates, safe_name
 from cycleinr.errors import InputError, RequestError
+from cycleinr.files import read_volume
 from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
 
 
@@ -233,3 +238,51 @@ def test_a_link_that_leads_out_fails_its_own_case_alone(tmp_path, small_scans):
 
 def test_a_path_that_is_too_long_for_the_system_fails_its_own_case_alone(tmp_path):
     assert [scan.input.name for scan in found(tmp_path / ("x" * 300 + ".nii.gz"))] == ["x" * 300 + ".nii.gz"]
+
+
+def test_series_in_an_archive_are_found_by_their_numbers(tmp_path):
+    folder = write_series(tmp_path / "in")
+    write_series(folder, prefix="b", SeriesInstanceUID=OTHER_SERIES, SeriesNumber=4)
+    archive = shutil.make_archive(str(tmp_path / "out" / "scans"), "zip", folder)
+    (tmp_path / "out" / "damaged.zip").write_bytes(b"PK\x03\x04 and no more")
+    shutil.rmtree(folder)
+
+    scans = found(tmp_path / "out")
+    cases = make_cases([Wanted(scan, settings()) for scan in scans], tmp_path, {})
+
+    assert {(scan.input.name, scan.number) for scan in scans} == {
+        ("damaged.zip", ""), ("scans.zip", "3"), ("scans.zip", "4"),
+    }  # fmt: skip
+    assert len({case.identity for case in cases}) == 3
+    assert {case.number for case in cases if case.input == Path(archive)} == {"3", "4"}
+    assert len([scan for scan in found(archive) if scan.is_packed]) == 2
+
+
+def test_phases_and_frames_are_scans_of_their_own(tmp_path):
+    for phase, prefix in enumerate("ab"):
+        own = {"AcquisitionNumber": phase, "pixels": lambda n, p=phase: pixels_of_slice(n) + np.uint16(p)}
+        write_series(tmp_path / "in", prefix=prefix, **own)
+
+    scans = found(tmp_path / "in")
+
+    assert [scan.number for scan in scans] == ["3.1", "3.2"] and len({scan.series for scan in scans}) == 2
+    arrays = [read_volume(scan.input, frame=scan.frame).array for scan in scans]
+    np.testing.assert_array_equal(arrays[0] + 1, arrays[1])
+    (tmp_path / "scans.csv").write_text("input,ratio,series,frame\nin,2,3.2,\nx.nii.gz,2,,3\n")
+    wanted = wanted_of_rows(read_table(tmp_path / "scans.csv", settings(), False), [])
+    assert [one.scan.number for one in wanted] == ["3.2", ""] and wanted[1].scan.frame == 3
+    assert wanted[1].scan.identity.endswith("x.nii.gz#frame-3")
+    (tmp_path / "scans.csv").write_text("input,ratio,series\nin,2,7\n")
+    with pytest.raises(RequestError, match=r"line 2: there is no series 7 .* 3\.1, 3\.2"):
+        wanted_of_rows(read_table(tmp_path / "scans.csv", settings(), False), [])
+
+
+def test_readable_names_are_made_of_date_number_and_description_on_request(tmp_path):
+    told = {"StudyDate": "20200102", "SeriesDescription": "Head 5.0 / J30s"}
+    write_series(tmp_path / "a", **told)
+    write_series(tmp_path / "b", SeriesNumber=8, SeriesInstanceUID=OTHER_SERIES)
+
+    scans = find_scans(tmp_path, [], readable=True)
+
+    assert [scan.stem for scan in scans] == ["20200102_series-3_Head-5.0-J30s", "series-8"]
+    assert all(scan.stem.startswith("series-") and "Head" not in scan.stem for scan in found(tmp_path))

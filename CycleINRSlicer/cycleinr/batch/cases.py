@@ -18,19 +18,37 @@ from .find import Found, find_scans
 from .names import candidates, occupied, path_inside, safe_name, with_ending
 from .settings import Settings, digest
 
-COLUMNS = ("input", "output", "spacing", "ratio", "isotropic", "axis", "thickness", "model", "extent", "format")
+COLUMNS = (
+    "input",
+    "output",
+    "spacing",
+    "ratio",
+    "isotropic",
+    "axis",
+    "thickness",
+    "model",
+    "extent",
+    "format",
+    "series",
+    "frame",
+)
 _BLANKS = " \t"
 _YES, _NO = {"yes", "true", "1"}, {"no", "false", "0"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: the scan as text, its settings, the result's name ("" for one that is found for it), and where."""
+    """One line: the scan as text, its settings, the result's name ("" for one that is found for it), and where.
+
+    :param series, frame: which scans are meant of those that are found there.
+    """
 
     source: str
     settings: Settings
     output: str
     where: str
+    series: str = ""
+    frame: int | None = None
 
 
 def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Row]:
@@ -98,7 +116,8 @@ def _row(cells: Mapping[str, str], folder: Path, defaults: Settings, needs_targe
     except CycleinrError as error:
         raise RequestError(f"{where}: {error}") from error
     # os.path.join leaves absolute paths as they are.
-    return Row(os.path.join(folder, cells["input"]), settings, output, where)
+    source, frame = os.path.join(folder, cells["input"]), _number(cells, "frame")
+    return Row(source, settings, output, where, cells.get("series", ""), None if frame is None else int(frame))
 
 
 def _settings(cells: Mapping[str, str], folder: Path, defaults: Settings, needs_target: bool) -> Settings:
@@ -149,6 +168,7 @@ class Case:
     :param key: hash of the scan's identity, the settings and the weights.
     :param fingerprint: hash of the input files' names, sizes and times of change.
     :param frame: as in `Found`.
+    :param number: of the series that is meant, where an archive holds several.
     """
 
     output: str
@@ -159,6 +179,7 @@ class Case:
     key: str
     fingerprint: str
     frame: int | None = None
+    number: str = ""
 
     @property
     def identity(self) -> str:
@@ -185,7 +206,7 @@ class Wanted:
     output: str = ""
 
 
-def wanted_of_rows(rows: Iterable[Row], notes: list[str]) -> list[Wanted]:
+def wanted_of_rows(rows: Iterable[Row], notes: list[str], readable: bool = False) -> list[Wanted]:
     """The scans that the lines of a CSV mean.
 
     :raises InputError: a glob or a folder holds no scan.
@@ -193,7 +214,7 @@ def wanted_of_rows(rows: Iterable[Row], notes: list[str]) -> list[Wanted]:
     """
     wanted = []
     for row in rows:
-        scans = find_scans(row.source, notes)
+        scans = _meant(row, find_scans(row.source, notes, readable))
         if row.output and len(scans) > 1:
             raise RequestError(
                 f"{row.where}: the output {row.output} is for one scan, and the input holds {len(scans)}. "
@@ -201,6 +222,25 @@ def wanted_of_rows(rows: Iterable[Row], notes: list[str]) -> list[Wanted]:
             )
         wanted += [Wanted(scan, row.settings, row.output) for scan in scans]
     return wanted
+
+
+def _meant(row: Row, scans: list[Found]) -> list[Found]:
+    """The series and the frame that a line names."""
+    if row.series:
+        named = [scan for scan in scans if scan.number == row.series or scan.number.startswith(f"{row.series}.")]
+        if not named:
+            there = ", ".join(scan.number for scan in scans if scan.number) or "none"
+            raise RequestError(f"{row.where}: there is no series {row.series} that can be made finer, but {there}.")
+        scans = named
+    if row.frame is None:
+        return scans
+    called = f"frame-{row.frame}"
+    return [
+        replace(
+            one, frame=row.frame, series=f"{one.series}.{called}" if one.series else called, stem=f"{one.stem}-{called}"
+        )
+        for one in scans
+    ]
 
 
 def make_cases(wanted: Iterable[Wanted], out_dir: Path, owners: Mapping[str, str]) -> list[Case]:
@@ -247,4 +287,14 @@ def _free_name(one: Wanted, taken: set[str], owned: Mapping[str, str]) -> str:
 def _case(one: Wanted, name: str) -> Case:
     scan, settings = one.scan, one.settings
     key = digest([scan.identity, settings.content, settings.weights_sha256()])
-    return Case(name, scan.input, scan.place, scan.series, settings, key, scan.fingerprint(), scan.frame)
+    return Case(
+        name,
+        scan.input,
+        scan.place,
+        scan.series,
+        settings,
+        key,
+        scan.fingerprint(),
+        scan.frame,
+        scan.number if scan.is_packed else "",
+    )

@@ -103,7 +103,14 @@ def _compute(folder: BatchFolder, case: Case, record: Record, report: Callable[[
         format = "image" if image_suffix(target) else "dicom"
         check = part(staged, REPORT) if case.settings.report else None
         job = Job(
-            case.input, staged, case.settings.options, format, dicom=case.settings.dicom, report=check, frame=case.frame
+            case.input,
+            staged,
+            case.settings.options,
+            format,
+            dicom=case.settings.dicom,
+            report=check,
+            series=case.number,
+            frame=case.frame,
         )
         result = run_job(job, report)
         record = replace(_made(record, result), marks=marks_of(staged))

@@ -9,17 +9,23 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError
-from ..files import image_suffix
-from ..files.dicom_header import looks_like_dicom
-from ..files.dicom_series import Series, series_of_files
+from ..errors import CycleinrError, InputError
+from ..files import Listing, image_suffix
+from ..files.dicom_header import looks_like_dicom, quiet, read_header
+from ..files.dicom_series import Series, files_below, series_of_files
+from ..files.images import image_kind, stem
+from ..files.zipped import is_zip, unpacked
 from .names import STATE
 
-_DETACHED = (".nhdr", ".mhd")
+_DETACHED = (".nhdr", ".mhd", ".hdr", ".img")
+_BY_CONTENT = (".hdr", ".hdr.gz", ".mgz", ".mgh")
+_DESCRIBING = ("StudyDate", "SeriesDate", "SeriesDescription", "ProtocolName")
+_DESCRIPTION = 60
 _NEUTRAL_DIGITS = 12
 
 
@@ -33,6 +39,7 @@ class Found:
     :param stem: the result's name without its ending; holds nothing of a DICOM header.
     :param files: everything that the scan is read from.
     :param frame: which of the volumes in `input` it is, counted from 1; None where `input` says it all.
+    :param number: what the DICOM series is called by; see `dicom_series.Series`.
     """
 
     input: Path
@@ -41,6 +48,12 @@ class Found:
     stem: str
     files: tuple[Path, ...]
     frame: int | None = None
+    number: str = ""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is a series in an archive, where its number tells it from the others."""
+        return bool(self.number) and self.input == self.place
 
     @property
     def identity(self) -> str:
@@ -64,12 +77,13 @@ def neutral_name(series_uid: str) -> str:
     return f"series-{hashlib.sha256(series_uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]}"
 
 
-def find_scans(source: str | Path, notes: list[str]) -> list[Found]:
+def find_scans(source: str | Path, notes: list[str], readable: bool = False) -> list[Found]:
     """The scans that a path or a glob means, in the order of their places.
 
     :param source: an image file; one file of a DICOM series; a folder, searched with its subfolders; or a glob such as
         ``scans/**/*.nii.gz``. Hidden files and folders, and output folders of batches, are left out.
     :param notes: gets a sentence about each DICOM series that is left out.
+    :param readable: results of DICOM series are called by date, number and description, which may say who it is.
     :raises InputError: a glob matches nothing, or the folder holds no scan.
     """
     # A name that really exists may hold brackets or stars.
@@ -77,9 +91,9 @@ def find_scans(source: str | Path, notes: list[str]) -> list[Found]:
         matches = sorted(glob.glob(str(source), recursive=True))
         if not matches:
             raise InputError(f"Nothing matches {source}. Check the pattern; ** stands for any number of folders.")
-        return list(_unique(_at_each(matches, notes)))
+        return list(_unique(_at_each(matches, notes, readable)))
     path = Path(source)
-    scans = list(_unique(_at(path, notes)))
+    scans = list(_unique(_at(path, notes, readable)))
     if not scans:
         raise InputError(f"There is no CT or MR scan in {path}. Check the path, and the notes on what was left out.")
     return scans
@@ -93,64 +107,108 @@ def _unique(scans: Iterable[Found]) -> Iterator[Found]:
             yield scan
 
 
-def _at_each(matches: list[str], notes: list[str]) -> Iterator[Found]:
+def _at_each(matches: list[str], notes: list[str], readable: bool) -> Iterator[Found]:
     covered: set[Path] = set()
     for match in matches:
         path = Path(os.path.abspath(match))
         # Each file of a DICOM series stands for the whole series; reading its folder once is enough.
         if path not in covered:
-            for scan in _at(path, notes):
+            for scan in _at(path, notes, readable):
                 covered.update(scan.files)
                 yield scan
 
 
-def _at(path: Path, notes: list[str]) -> Iterator[Found]:
+def _at(path: Path, notes: list[str], readable: bool) -> Iterator[Found]:
     path = Path(os.path.abspath(path))
     # Unlike pathlib's, these say no to a path that is too long for the system.
     if os.path.isdir(path):
         for folder, subfolders, names in os.walk(path):
             here = Path(folder)
             subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and not (here / n / STATE).is_dir())
-            yield from _in_folder(here, sorted(name for name in names if not name.startswith(".")), notes)
+            files = [here / name for name in sorted(names) if not name.startswith(".")]
+            yield from _in_folder(here, [file for file in files if file.is_file()], notes, readable)
+    elif os.path.isfile(path) and is_zip(path):
+        yield from _in_archive(path, notes, readable)
     elif os.path.isfile(path) and not image_suffix(path) and looks_like_dicom(path):
-        yield _series_of_file(path)
+        yield _series_of_file(path, readable)
     else:
         # Missing files and unknown formats fail when they are read, with the reason.
         yield _image(path)
 
 
-def _in_folder(folder: Path, names: list[str], notes: list[str]) -> Iterator[Found]:
-    files = [folder / name for name in names]
-    yield from (_image(file) for file in files if image_suffix(file) and file.is_file())
-    listing = series_of_files([file for file in files if file.is_file() and not image_suffix(file)])
-    for number, one in enumerate(listing.series, 1):
-        # One whose frames are damaged fails when it is read, with the reason
-        if not one.problem or (one.is_multi_frame and one.slices[0].frame is None):
-            yield _series(folder, one)
-        else:
-            how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
-            notes.append(f"Left out in {folder}: {how_many}, {one.problem}.")
-    notes += [f"In {folder}: {note}" for note in listing.notes]
+def _in_folder(folder: Path, files: list[Path], notes: list[str], readable: bool) -> Iterator[Found]:
+    yield from (_image(file) for file in files if _is_image(file))
+    for file in files:
+        if file.suffix.lower() == ".zip" and is_zip(file):
+            yield from _in_archive(file, notes, readable)
+    listing = series_of_files([file for file in files if not image_suffix(file)])
+    yield from (_series(folder, one, readable) for one in _worth_reading(folder, listing, notes))
     if listing.damaged and not listing.series:
         # Read as a folder, it fails with a message that names the damaged file.
         yield Found(folder, folder, "damaged", "series-damaged", tuple(file for file, _ in listing.damaged))
 
 
+def _worth_reading(place: Path, listing: Listing, notes: list[str]) -> Iterator[Series]:
+    for number, one in enumerate(listing.series, 1):
+        # One whose frames are damaged fails when it is read, with the reason
+        if not one.problem or (one.is_multi_frame and one.slices[0].frame is None):
+            yield one
+        else:
+            how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
+            notes.append(f"Left out in {place}: {how_many}, {one.problem}.")
+    notes += [f"In {place}: {note}" for note in listing.notes]
+
+
+def _in_archive(path: Path, notes: list[str], readable: bool) -> Iterator[Found]:
+    """What an archive holds is known by its number there, since the files are gone when it is read."""
+    try:
+        with unpacked(path) as folder:
+            listing = series_of_files(files_below(folder))
+            found = [_series(folder, one, readable) for one in _worth_reading(path, listing, notes)]
+    except CycleinrError:
+        found = []
+    yield from (replace(one, input=path, place=path, files=(path,), frame=None) for one in found)
+    if not found:
+        # An image file, or it fails when it is read, with the reason
+        yield _image(path)
+
+
+def _is_image(path: Path) -> bool:
+    return bool(image_suffix(path)) or (path.name.lower().endswith(_BY_CONTENT) and bool(image_kind(path)))
+
+
 def _image(path: Path) -> Found:
-    suffix = image_suffix(path)
-    stem = path.name[: -len(suffix)] if suffix else path.stem
-    detached = sorted(path.parent.glob(f"{glob.escape(stem)}.*")) if suffix in _DETACHED else [path]
-    return Found(path, path, "", stem, tuple(detached or [path]))
+    name = path.stem if stem(path) == path.name else stem(path)
+    ending = path.name[len(name) :].lower()
+    together = sorted(path.parent.glob(f"{glob.escape(name)}.*")) if ending in _DETACHED else [path]
+    return Found(path, path, "", name, tuple(together or [path]))
 
 
-def _series_of_file(path: Path) -> Found:
+def _series_of_file(path: Path, readable: bool) -> Found:
     siblings = sorted(file for file in path.parent.iterdir() if file.is_file() and not file.name.startswith("."))
     own = next((one for one in series_of_files(siblings).series if path in one.files), None)
-    return _series(path.parent, own) if own else Found(path, path, "damaged", "series-damaged", (path,))
+    if own is None:
+        return Found(path, path, "damaged", "series-damaged", (path,))
+    return _series(path.parent, own, readable)
 
 
-def _series(folder: Path, one: Series) -> Found:
+def _series(folder: Path, one: Series, readable: bool) -> Found:
     phase = one.name.rpartition(".")[2] if one.parts > 1 else ""
     name = neutral_name(one.uid) + (f".{phase}" if phase else "")
     frame = int(phase) if phase and one.is_multi_frame else None
-    return Found(one.files[0], folder, name, name, tuple(one.files), frame)
+    called = described(one) if readable else name
+    return Found(one.files[0], folder, name, called, tuple(one.files), frame, one.name)
+
+
+def described(one: Series) -> str:
+    """Date, number and description of a series, as the name of a file: for people who may know whose it is."""
+    try:
+        with quiet():
+            header = read_header(one.files[0], _DESCRIBING)
+            texts = [str(header.get(keyword) or "") for keyword in _DESCRIBING]
+    # A damaged text makes pydicom raise nearly anything, and the number is a name, too
+    except Exception:
+        texts = [""] * len(_DESCRIBING)
+    date = next((text for text in texts[:2] if re.fullmatch(r"\d{8}", text)), "")
+    clean = re.sub(r"[^\w.+]+", "-", next(filter(None, texts[2:]), "")).strip("-._")[:_DESCRIPTION]
+    return "_".join(filter(None, (date, f"series-{one.name}", clean)))

@@ -34,6 +34,7 @@ class BatchRequest:
     :param needs_target: `settings` has no spacing of the user's, so that all scans must come from CSVs that have one.
     :param workers: processes on this computer.
     :param cluster: run there instead.
+    :param readable_names: results of DICOM series are called by date, number and description instead of a hash.
     """
 
     inputs: Sequence[str]
@@ -42,6 +43,7 @@ class BatchRequest:
     needs_target: bool = False
     workers: int = 1
     cluster: Cluster | None = None
+    readable_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,11 @@ def _wanted(request: BatchRequest, out_dir: Path, notes: list[str]) -> list[Want
     for source in request.inputs:
         if source.lower().endswith(".csv"):
             rows = read_table(Path(source), request.settings, request.needs_target)
-            wanted += wanted_of_rows(rows, notes)
+            wanted += wanted_of_rows(rows, notes, request.readable_names)
         elif request.needs_target:
             raise RequestError(f"No spacing is given for {source}. Add --spacing, --ratio or --isotropic.")
         else:
-            wanted += [Wanted(scan, request.settings) for scan in find_scans(source, notes)]
+            wanted += [Wanted(scan, request.settings) for scan in find_scans(source, notes, request.readable_names)]
     for one in wanted:
         if one.scan.place.resolve().is_relative_to(out_dir):
             raise RequestError(

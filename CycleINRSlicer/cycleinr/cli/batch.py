@@ -34,7 +34,8 @@ def batch_command(
         typer.Argument(
             metavar="INPUT",
             help="Scans, folders (searched with their subfolders), globs in quotes, or CSV tables with the columns "
-            "input, output, spacing, ratio, isotropic, axis, thickness, model, extent, format; only input is needed.",
+            "input, output, spacing, ratio, isotropic, axis, thickness, model, extent, format, series, frame; only "
+            "input is needed.",
         ),
     ],
     output_dir: Annotated[
@@ -60,6 +61,14 @@ def batch_command(
     report: Annotated[
         bool,
         typer.Option("--report", help="Also check each result without ground truth, into the folder RESULT.check."),
+    ] = False,
+    readable_names: Annotated[
+        bool,
+        typer.Option(
+            "--readable-names",
+            help="Call results of DICOM series by date, number and description instead of a hash. What was typed as a "
+            "description may say who it is.",
+        ),
     ] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes on this computer.")] = 1,
     cluster: Annotated[
@@ -90,6 +99,7 @@ def batch_command(
         needs_target=not named,
         workers=workers,
         cluster=Cluster(cluster, gpu_resource) if cluster else None,
+        readable_names=readable_names,
     )
     try:
         with _live_report() as tell:
