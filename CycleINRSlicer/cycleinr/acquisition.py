@@ -170,6 +170,13 @@ class Acquisition:
         """Index positions of positions in mm; undoes ``mm_of``."""
         return _straight(positions_mm, self.positions_mm, np.arange(len(self)), 1 / self.spacing_mm)
 
+    @property
+    def words(self) -> str:
+        """How far slices lie apart, for people; slices are counted from 1."""
+        parts = [f"{part.spacing_mm:.4g} mm from slice {part.first + 1} to {part.last + 1}" for part in self.parts]
+        gaps = [f"{gap.missing} missing after slice {gap.after + 1}" for gap in self.gaps]
+        return ", ".join([*parts, *gaps])
+
     def taken(self, indices: range) -> Acquisition:
         """Of some of the slices, the first of them at 0; a negative step turns the axis around."""
         some = list(indices)

@@ -173,7 +173,7 @@ def through_plane_axis(volume: Volume) -> str:
 
     Slices that are not even tell the axis themselves.
     """
-    if uneven := _uneven(volume):
+    if uneven := uneven_slices(volume):
         return uneven.axis
     spacings = {axis: _spacing_along(volume, axis) for axis in ("k", "j", "i")}
     largest = max(spacings.values())
@@ -206,7 +206,7 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
             f"This volume has {'one slice' if n_in == 1 else f'{n_in} slices'} along its through-plane axis "
             f"({letter}); super-resolution needs at least {MIN_SLICES}. Load the whole series, or choose another axis."
         )
-    uneven = _uneven(volume)
+    uneven = uneven_slices(volume)
     if uneven is not None and letter != uneven.axis:
         raise RequestError(
             f"The slices along axis {uneven.axis} are not even, so only that axis can be resampled, not {letter}. "
@@ -233,9 +233,14 @@ def _grid_over(uneven: Acquisition, new: float, extent: str) -> SliceGrid:
     return SliceGrid(len(uneven), old, n_out, new, first_mm, uneven.axis, uneven)
 
 
+def uneven_slices(volume: Volume) -> Acquisition | None:
+    """Where the slices lie, unless they are even."""
+    return None if volume.acquisition is None or volume.acquisition.is_even else volume.acquisition
+
+
 def acquired_spacings(volume: Volume, axis: str) -> list[float]:
     """Distance between samples along "i", "j" or "k" in mm; where it changes, that of each part."""
-    uneven = _uneven(volume)
+    uneven = uneven_slices(volume)
     if uneven is None or axis != uneven.axis:
         return [_spacing_along(volume, axis)]
     return [part.spacing_mm for part in uneven.parts]
@@ -264,11 +269,6 @@ def to_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
 def from_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
     """View of a (slices, rows, columns) array as (K, J, I); undoes `to_axis_first`."""
     return np.moveaxis(array, 0, AXIS_OF_ARRAY[axis])
-
-
-def _uneven(volume: Volume) -> Acquisition | None:
-    """Where the slices lie, unless they are even."""
-    return None if volume.acquisition is None or volume.acquisition.is_even else volume.acquisition
 
 
 def _snapped(positions: np.ndarray) -> np.ndarray:

@@ -109,7 +109,8 @@ class Volume:
         # fmin and fmax pass over NaN and, unlike nanmin, take no copy
         low, high = np.fmin.reduce(self.array, axis=None), np.fmax.reduce(self.array, axis=None)
         values = f"{self.modality or 'modality unknown'}, {low:g} to {high:g}, {self.array.dtype.name}"
-        return f"Volume({size}, {spacing} mm, {self.orientation}, {values})"
+        told = "" if self.acquisition is None or self.acquisition.is_evenly_spaced else " (slices not even)"
+        return f"Volume({size}, {spacing} mm{told}, {self.orientation}, {values})"
 
     def __getitem__(self, key: slice | Any) -> Volume:
         """The part ``[k, j, i]`` of the volume, in its place; a view of the same samples.
@@ -131,8 +132,7 @@ class Volume:
                 )
             starts.append(start)
             steps.append(step)
-        valid = None if self.valid is None else self.valid[tuple(slices)]
-        acquisition = self.acquisition
+        valid, acquisition = None if self.valid is None else self.valid[tuple(slices)], self.acquisition
         if acquisition is not None:
             n = "kji".index(acquisition.axis)
             nominal = self.spacing_ijk_mm[2 - n]

@@ -133,9 +133,9 @@ def _header_content(path: Path) -> dict[str, Any]:
 
 def volume_content(volume: Volume) -> dict[str, Any]:
     """A scan's geometry as JSON holds it."""
-    from ..grid import through_plane_axis
+    from ..grid import through_plane_axis, uneven_slices
 
-    axis = through_plane_axis(volume)
+    axis, uneven = through_plane_axis(volume), uneven_slices(volume)
     return {
         "size": list(volume.shape_kji[::-1]),
         "type": str(volume.array.dtype),
@@ -146,6 +146,7 @@ def volume_content(volume: Volume) -> dict[str, Any]:
         "slice_axis": axis,
         "slices": plane_of(volume, axis),
         "slice_thickness_mm": volume.slice_thickness_mm,
+        "uneven_slices": None if uneven is None else uneven.to_dict(),
         "modality": volume.modality,
         "values": [float(volume.array.min()), float(volume.array.max())],
     }
@@ -174,9 +175,9 @@ def plane_of(volume: Volume, axis: str) -> str:
 
 def describe_volume(volume: Volume) -> list[str]:
     """Size, spacing, place, value range and slice direction of a scan, a line each."""
-    from ..grid import through_plane_axis
+    from ..grid import through_plane_axis, uneven_slices
 
-    array, axis = volume.array, through_plane_axis(volume)
+    array, axis, uneven = volume.array, through_plane_axis(volume), uneven_slices(volume)
     thickness = "unknown" if volume.slice_thickness_mm is None else f"{volume.slice_thickness_mm:g} mm"
     return [
         f"Size             {_times(volume.shape_kji[::-1])} voxels (I x J x K), {array.dtype}",
@@ -184,7 +185,8 @@ def describe_volume(volume: Volume) -> list[str]:
         f"Spacing          {_times(f'{s:.4g}' for s in volume.spacing_ijk_mm)} mm",
         f"Orientation      {volume.orientation}, {plane_of(volume, axis)} slices",
         f"First voxel      {', '.join(f'{mm:.4g}' for mm in volume.ijk_to_ras[:3, 3])} mm (R, A, S)",
-        f"Slice direction  {axis} (the largest spacing)",
+        f"Slice direction  {axis} ({'the largest spacing' if uneven is None else 'not even'})",
+        *([] if uneven is None else [f"Slices lie       {uneven.words}"]),
         f"Slice thickness  {thickness}",
         f"Modality         {volume.modality or 'not stated'}",
         f"Values           {array.min():g} to {array.max():g}",

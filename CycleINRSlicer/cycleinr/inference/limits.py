@@ -89,10 +89,9 @@ def uneven_warnings(grid: SliceGrid, gaps: tuple[slice, ...]) -> tuple[str, ...]
         return ()
     found = []
     if len(own.parts) > 1:
-        parts = (f"{part.spacing_mm:.4g} mm from slice {part.first + 1} to {part.last + 1}" for part in own.parts)
         found.append(
-            f"The distance between slices changes: {', '.join(parts)}. Each part was computed for its own, and the "
-            "result is even; expect less detail where slices are thicker."
+            f"The distance between slices changes: {own.words}. Each part was computed for its own, and the result is "
+            "even; expect less detail where slices are thicker."
         )
     if gaps:
         missing = sum(gap.missing for gap in own.gaps)

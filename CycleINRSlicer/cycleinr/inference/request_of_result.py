@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import ModelError, RequestError
-from ..grid import COLUMN_OF_AXIS, Target, acquired_spacings
+from ..grid import COLUMN_OF_AXIS, Target, acquired_spacings, uneven_slices
 from ..network.weights import read_card
-from ..result import Result
+from ..result import Provenance, Result
 from ..volume import Volume
 from .models import BUNDLED, find_weights
 from .options import UpsampleOptions
@@ -28,16 +28,23 @@ def options_of_result(scan: Volume, result: Result, model: str = "auto") -> Upsa
         raise RequestError(f"The result's provenance names the axis {how.axis!r}. Make the result again.")
     column = COLUMN_OF_AXIS[how.axis]
     spacing_mm = min(acquired_spacings(scan, how.axis))
-    uneven = scan.acquisition is not None and not scan.acquisition.is_even
     return UpsampleOptions(
         target=Target(ratio=max(1.0, spacing_mm / result.volume.spacing_ijk_mm[column])),
         axis=how.axis,
         extent=how.extent,
-        thickness_mm=None if uneven else how.tau * spacing_mm,
+        thickness_mm=_thickness_mm(scan, how),
         model=_model_of(result, model),
         equalize_slices=how.more.get("equalized_slices") == "yes",
         fill_gaps="gaps" in how.more,
     )
+
+
+def _thickness_mm(scan: Volume, how: Provenance) -> float | None:
+    """What gives the result's relative thickness again; one number does not say it of slices that are not even."""
+    if uneven_slices(scan) is None:
+        return how.tau * scan.spacing_ijk_mm[COLUMN_OF_AXIS[how.axis]]
+    asked = how.more.get("thickness_mm")
+    return None if asked is None else float(asked)
 
 
 def _model_of(result: Result, model: str) -> str:

@@ -141,6 +141,8 @@ def provenance(
         more["padding"] = work.padding
     if reading:
         more["reading"] = " ".join(reading)
+    if work.grid.acquisition is not None and options.thickness_mm is not None:
+        more["thickness_mm"] = f"{options.thickness_mm:g}"
     if work.gaps:
         more["gaps"] = text_of_gaps(work.gaps)
     if work.warnings:
