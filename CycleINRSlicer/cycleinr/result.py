@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -85,6 +86,11 @@ class Provenance(Mapping[str, str]):
         more = {key: str(text) for key, text in texts.items() if key not in _IN_ORDER}
         return cls(**own, **numbers, more=more)  # type: ignore[arg-type]
 
+    @property
+    def gaps(self) -> tuple[range, ...]:
+        """Which slices of the result, counted from 0, lie where acquired ones are missing."""
+        return ranges_of_gaps(self.more.get("gaps", ""))
+
     def __getitem__(self, key: str) -> str:
         return self.to_dict()[key]
 
@@ -93,6 +99,16 @@ class Provenance(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self.to_dict())
+
+
+def text_of_gaps(gaps: Iterable[slice]) -> str:
+    """Which slices of a result lie in gaps, counted from 1, for example "slices 23 to 30, 42 to 45"."""
+    return "slices " + ", ".join(f"{gap.start + 1} to {gap.stop}" for gap in gaps)
+
+
+def ranges_of_gaps(text: str) -> tuple[range, ...]:
+    """The slices that ``text_of_gaps`` tells of, counted from 0; none for an empty text."""
+    return tuple(range(int(first) - 1, int(last)) for first, last in re.findall(r"(\d+) to (\d+)", text))
 
 
 _NUMBERS = ("ratio", "spacing_mm", "tau")

@@ -19,6 +19,7 @@ from cycleinr.jobs import Job, run_job
 from dicom_maker import PATIENT, PATIENT_ID
 from dicom_out.series_sources import write_source
 from places import REPOSITORY
+from series_kinds import write_blob
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100", "CYCLEINR_LOG": "INFO"}
 TWICE = UpsampleOptions(Target(ratio=2), device="cpu")
@@ -57,6 +58,24 @@ def test_a_result_is_replaced_only_when_asked_and_a_name_without_ending_means_di
     data = pydicom.dcmread(tmp_path / "fine" / "IM0001.dcm")
     assert data.file_meta.TransferSyntaxUID == pydicom.uid.RLELossless
     assert "SeriesDate" not in data
+
+
+def test_gaps_are_filled_when_asked_and_each_slice_in_one_says_so(tmp_path):
+    heights = 2.5 * np.arange(12.0)
+    source = write_blob(tmp_path / "series", np.delete(heights, [4, 8, 9]))
+    arguments = (source, tmp_path / "fine", "--spacing", "1.25")
+
+    refused = upsample(*arguments)
+    filled = upsample(*arguments, "--fill-gaps")
+
+    assert (refused.returncode, filled.returncode) == (3, 0), filled.stderr
+    assert "1 after slice 4, at 7.5 mm; 2 after slice 7, at 17.5 mm" in refused.stderr and not refused.stdout
+    gaps = json.loads((tmp_path / "fine.json").read_text())["gaps"]
+    assert gaps == "slices 8 to 10, 16 to 20" and gaps in " ".join(filled.stdout.split())
+    slices = [pydicom.dcmread(file) for file in sorted((tmp_path / "fine").iterdir())]
+    marked = [float(one.ImagePositionPatient[2]) for one in slices if one.ImageComments.startswith("Slices are miss")]
+    assert marked == [8.75, 10, 11.25, 18.75, 20, 21.25, 22.5, 23.75]
+    assert "Nothing was acquired at 8 of these slices" in slices[0].DerivationDescription
 
 
 def test_a_job_tells_that_values_were_rounded(mr, tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import RequestError
+from ..result import ranges_of_gaps
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
 from .folder import MANUFACTURER
@@ -70,6 +71,8 @@ class Made:
             else ""
         )
         reading = f" {said['reading']}" if "reading" in said else ""
+        lacking = sum(map(len, ranges_of_gaps(said.get("gaps", ""))))
+        reading += f" Nothing was acquired at {lacking} of these slices; their comments say so." if lacking else ""
         text = (
             f"{self.statement} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed from "
             f"the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice profile: "

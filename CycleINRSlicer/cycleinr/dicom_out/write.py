@@ -16,6 +16,7 @@ from ..errors import OutputError
 from ..files.dicom_header import quiet
 from ..files.lps import lps_from_ras
 from ..inspection import inspect
+from ..result import ranges_of_gaps
 from ..volume import Volume
 from .folder import new_series_folder
 from .series import Made, code, decimal_string, shared_attributes
@@ -94,6 +95,7 @@ def _write(
     signed = source.headers[0].get("PixelRepresentation") == 1
     storage = choose_storage(volume, source.rescales, signed)
     shared = shared_attributes(volume, source, storage, made, uids, settings.series_number)
+    gaps = ranges_of_gaps(provenance.get("gaps", ""))
     order = list(range(volume.shape_kji[0]))
     if source.runs_downwards:
         order.reverse()
@@ -102,6 +104,10 @@ def _write(
     with new_series_folder(folder, overwrite, source.slices[0].path.parent) as staged:
         for number, (k, name) in enumerate(zip(order, names, strict=True), 1):
             data = _slice(volume, k, source, storage, shared)
+            if any(k in gap for gap in gaps):
+                # The element itself is shared with the other slices
+                del data.ImageComments
+                data.ImageComments = f"Slices are missing here: computed from those around. {shared.ImageComments}"
             data.InstanceNumber = number
             data.SOPInstanceUID = uids.uid(f"instance {number}")
             _save(data, staged / name, settings.compress)

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..grid import ISOTROPY_TOLERANCE, ROUNDING, SliceGrid
 from ..profile import TRAINED_TAU_MAX
+from ..result import text_of_gaps
 
 
 def limit_warnings(grid: SliceGrid, tau: float, card: Mapping) -> tuple[str, ...]:
@@ -101,8 +102,3 @@ def uneven_warnings(grid: SliceGrid, gaps: tuple[slice, ...]) -> tuple[str, ...]
             f"acquired there: the result's {text_of_gaps(gaps)} only show what the slices around suggest."
         )
     return tuple(found)
-
-
-def text_of_gaps(gaps: tuple[slice, ...]) -> str:
-    """Which output slices lie in gaps, counted from 1."""
-    return "slices " + ", ".join(f"{gap.start + 1} to {gap.stop}" for gap in gaps)

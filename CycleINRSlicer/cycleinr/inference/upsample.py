@@ -23,7 +23,7 @@ from ..network.config import NetworkConfig
 from ..network.parameters import Parameters, load_parameters
 from ..padding import filled, valid_in_result
 from ..padding import put_back as put_padding_back
-from ..result import Provenance, Result
+from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .agreement import agreement
@@ -31,7 +31,6 @@ from .arrays import Array
 from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
-from .limits import text_of_gaps
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
