@@ -1,10 +1,12 @@
-"""One CT and one MR series with their finer results, made once."""
+"""CT and MR series with their finer results, made once."""
 
 from __future__ import annotations
 
 import pytest
 from cycleinr.dicom_out import write_dicom_series
-from dicom_out.series_sources import Scan, scan_of, write_source
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from dicom_out.series_sources import Scan, scan_of, write_padded, write_source, write_tilted, write_uneven
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,13 @@ def ct(tmp_path_factory) -> Scan:
 def mr(tmp_path_factory) -> Scan:
     """An oblique MR series without rescale, 1.5 mm instead of 4 mm."""
     return scan_of(write_source(tmp_path_factory.mktemp("mr") / "series", "MR"))
+
+
+@pytest.fixture(scope="session", params=[write_tilted, write_uneven, write_padded], ids=["tilted", "uneven", "padded"])
+def odd(request, tmp_path_factory) -> Scan:
+    """CT series as hospitals have them, too, 2.5 mm instead of 4 mm."""
+    options = UpsampleOptions(Target(spacing_mm=2.5), device="cpu")
+    return scan_of(request.param(tmp_path_factory.mktemp("odd") / "series"), options)
 
 
 @pytest.fixture

@@ -88,6 +88,28 @@ def write_source(folder: Path, modality: str = "CT", **tags) -> Path:
     return write_series(folder, len(pixels), step=wanted.pop("step", TILTED_STEP), pixels=lambda n: pixels[n], **wanted)
 
 
+def write_tilted(folder: Path) -> Path:
+    """A series of a gantry that was tilted by 15 degrees."""
+    angle = np.deg2rad(15)
+    rows = [1, 0, 0, 0, round(float(np.cos(angle)), 8), round(-float(np.sin(angle)), 8)]
+    return write_source(folder, step=(0, 0, SPACING_MM), ImageOrientationPatient=rows, GantryDetectorTilt=15)
+
+
+def write_uneven(folder: Path) -> Path:
+    """A series whose slices lie farther apart from the sixth on, and without the third."""
+    heights = SPACING_MM * np.array([0, 1, 3, 4, 5, 6.5, 8.5, 10.5, 12.5, 14.5])
+    place = {"position": lambda n: (-10, -20, heights[n]), "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    return write_source(folder, SliceThickness=lambda n: 4 if n < 5 else 8, **place)
+
+
+def write_padded(folder: Path) -> Path:
+    """A series with a round field of view, in signed stored values."""
+    stored = acquired_pixels("CT").astype(np.int16)
+    row, column = np.mgrid[: stored.shape[1], : stored.shape[2]]
+    stored[:, (row - 15.5) ** 2 + (column - 13.5) ** 2 > 16**2] = -2000
+    return write_source(folder, stored=stored, PixelPaddingValue=-2000)
+
+
 def scan_of(folder: Path, options: UpsampleOptions | None = None) -> Scan:
     """Read a series and make it finer."""
     volume = read_volume(folder)

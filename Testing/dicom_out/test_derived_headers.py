@@ -10,7 +10,7 @@ import pytest
 from cycleinr.dicom_out import DicomSettings, write_dicom_series
 from cycleinr.errors import GeometryError, InputError, RequestError
 from dicom_maker import OTHER_SERIES, PATIENT_ID
-from dicom_out.series_sources import private_block, scan_of, write_source
+from dicom_out.series_sources import private_block, scan_of, write_source, write_tilted
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -241,3 +241,15 @@ class TestRefused:
     def test_an_incomplete_provenance(self, ct, tmp_path):
         message = self.refusal(RequestError, ct.result.volume, ct.files, tmp_path, {"version": "1"})
         assert "weights_sha256" in message
+
+
+def test_a_tilt_that_was_removed_is_told_and_claimed_no_longer(tmp_path, write):
+    scan = scan_of(write_tilted(tmp_path / "series"))
+    first, *_, last = headers(write(scan))
+    assert "Gantry tilt of 15.0 degrees removed." in first.DerivationDescription
+    assert "GantryDetectorTilt" not in first
+    assert (first.Rows, first.Columns) == scan.result.volume.shape_kji[1:] and first.Rows > 32
+    way = [b - a for a, b in zip(first.ImagePositionPatient, last.ImagePositionPatient, strict=True)]
+    rows, columns = first.ImageOrientationPatient[:3], first.ImageOrientationPatient[3:]
+    for axis in (rows, columns):
+        assert sum(a * b for a, b in zip(way, axis, strict=True)) == pytest.approx(0, abs=1e-3)

@@ -53,6 +53,8 @@ def send(files, port: int) -> list[int]:
         sender.add_requested_context(kind, syntax)
     association = sender.associate("127.0.0.1", port)
     assert association.is_established
+    # Each object goes in two pieces; the second one must not wait until the first is confirmed
+    association.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         return [association.send_c_store(d).Status for d in data]
     finally:
@@ -124,6 +126,17 @@ class Orthanc:
     def list(self, path: str) -> list:
         return json.loads(self.get(path))
 
+    def retrieved(self, study_uid: str, series_uid: str, folder: Path) -> Path:
+        """A new folder with a series, by WADO-RS (PS3.18)."""
+        answer = self.get(
+            f"/dicom-web/studies/{study_uid}/series/{series_uid}",
+            Accept='multipart/related; type="application/dicom"; transfer-syntax=*',
+        )
+        (folder / series_uid).mkdir()
+        for number, item in enumerate(email.message_from_bytes(answer).get_payload()):
+            (folder / series_uid / f"{number}.dcm").write_bytes(item.get_payload(decode=True))
+        return folder / series_uid
+
     def empty(self) -> None:
         for patient in self.list("/patients"):
             self.get(f"/patients/{patient}", "DELETE")
@@ -185,6 +198,14 @@ def test_orthanc_files_the_result_beside_its_source_and_gives_it_back(name, writ
     assert_is_the_result(tmp_path / "back", scan)
 
 
+def test_tilted_uneven_and_padded_series_come_back_by_dicomweb(odd, write, orthanc, tmp_path):
+    dicomweb_plugin()
+    written = write(odd)
+    assert set(send(written.files, orthanc.dicom_port)) == {0}
+    (study,) = orthanc.list("/dicom-web/studies")
+    assert_is_the_result(orthanc.retrieved(study["0020000D"]["Value"][0], written.series_uid, tmp_path), odd)
+
+
 def test_dicomweb_finds_two_results_of_one_source_and_gives_them_back(ct, write, orthanc, tmp_path):
     """QIDO-RS and WADO-RS (PS3.18), which viewers in browsers use."""
     dicomweb_plugin()
@@ -199,11 +220,4 @@ def test_dicomweb_finds_two_results_of_one_source_and_gives_them_back(ct, write,
     # What an archive's list shows tells all three apart.
     assert set(listed) >= {plain.series_uid, packed.series_uid} and len(set(listed.values())) == 3
     for one in (plain, packed):
-        answer = orthanc.get(
-            f"/dicom-web/studies/{study_uid}/series/{one.series_uid}",
-            Accept='multipart/related; type="application/dicom"; transfer-syntax=*',
-        )
-        (tmp_path / one.series_uid).mkdir()
-        for number, item in enumerate(email.message_from_bytes(answer).get_payload()):
-            (tmp_path / one.series_uid / f"{number}.dcm").write_bytes(item.get_payload(decode=True))
-        assert_is_the_result(tmp_path / one.series_uid, ct)
+        assert_is_the_result(orthanc.retrieved(study_uid, one.series_uid, tmp_path), ct)

@@ -40,11 +40,23 @@ def test_a_derived_series_has_no_errors_and_no_warnings_but_its_sources(name, se
 
 @pytest.mark.parametrize("name", ["ct", "mr"])
 def test_source_and_result_agree_on_patient_study_and_frame_of_reference(name, write, request):
-    """dcentvfy compares the attributes of every entity over all files that belong to it."""
     scan = request.getfixturevalue(name)
-    files = [str(file) for file in (*scan.files, *write(scan).files)]
+    assert_one_study(scan, write(scan))
+
+
+def assert_one_study(scan, derived) -> None:
+    """dcentvfy compares the attributes of every entity over all files that belong to it."""
+    files = [str(file) for file in (*scan.files, *derived.files)]
     done = subprocess.run([program("dcentvfy", PACKAGE), *files], capture_output=True, text=True, timeout=60)
     assert "Error" not in done.stderr + done.stdout, done.stderr
+
+
+def test_tilted_uneven_and_padded_series_are_no_worse_than_their_sources(odd, write):
+    derived = write(odd)
+    for file in (derived.files[0], derived.files[-1]):
+        assert errors(file) == set()
+        assert complaints(file) <= complaints(odd.files[0])
+    assert_one_study(odd, derived)
 
 
 def test_rescaled_mr_values_and_padding_have_no_errors(mr, write):
