@@ -13,7 +13,6 @@ import numpy as np
 import slicer
 import vtk
 from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
-from cycleinr.inference.plan import plan
 from cycleinr.inference.request_of_result import options_of_result
 from cycleinr.volume import Volume
 from cycleinr.worker.events import CheckAnswer
@@ -24,6 +23,7 @@ from vtk.util import numpy_support
 from .callbacks import WeakNode
 from .engine import Engine
 from .engine_task import EngineTask
+from .forecast import planOf
 from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside, resultOf
 from .volume_node import NodeError, volumeFromNode
 
@@ -61,7 +61,7 @@ class CheckRun(EngineTask):
         scan, result = volumeFromNode(inputNode), resultOf(resultNode)
         options = options_of_result(scan, result)
         self._options = replace(options, device=settings.device, memory_limit_gb=settings.memoryLimitGb)
-        plan(scan, self._options)
+        planOf(inputNode, self._options)
         self._pair = scan, result.volume
         self._result, self._map, self._mapFile, self.numbers = WeakNode(resultNode), WeakNode(), None, None
         self._begin({inputNode.GetID(): _("input volume"), resultNode.GetID(): _("result")})

@@ -1,7 +1,7 @@
-"""What a run would do, worked out once and said before Apply: size, spacing, memory, time, and why.
+"""What a run would do, said before Apply: size, spacing, memory, time, and why.
 
-A plan looks at all voxels, which takes up to half a second for a large MR scan. The panel asks for it after an edit,
-the run that Apply starts asks again, and so does the panel when the run is over.
+Looking at all voxels takes up to half a second for a large MR scan, so it is done once a volume; a plan after an edit
+of the settings is a matter of a millisecond then.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import vtk
 from cycleinr.grid import COLUMN_OF_AXIS
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import Plan, plan
+from cycleinr.inspection import Inspection, inspect
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
@@ -35,7 +36,7 @@ class Summary:
 def summaryOf(volume: Volume, work: Plan) -> Summary:
     """Describe a plan that works."""
     size_mb = volume.array.nbytes / 1e6
-    inputText = _sizeText(volume.shape_kji, volume.spacing_ijk_mm, size_mb)
+    inputText = "\n".join(filter(None, (_sizeText(volume.shape_kji, volume.spacing_ijk_mm, size_mb), work.padding)))
     cost = _("about {time} on the CPU, {memory:.1f} GB of memory").format(
         time=durationText(work.seconds), memory=work.peak_gigabytes
     )
@@ -80,24 +81,23 @@ def _sizeText(shape_kji: tuple[int, int, int], spacing_ijk_mm: tuple[float, floa
     return f"{size} ({memory})\n{spacing} mm"
 
 
-class _LastPlan:
-    """The last plan, and of what it was; keeps no voxels alive."""
+class _LastInspection:
+    """What was last said of a volume's voxels, and of which; keeps no voxels alive."""
 
     def __init__(self):
-        self._image, self._of, self._plan = vtk.vtkWeakReference(), None, None
+        self._image, self._of, self._seen = vtk.vtkWeakReference(), None, None
 
-    def of(self, node, volume: Volume, options: UpsampleOptions) -> Plan:
+    def of(self, node, volume: Volume, offset: float) -> Inspection:
         image = node.GetImageData()
-        facts = (volume.ijk_to_ras.tobytes(), volume.modality, volume.slice_thickness_mm, volume.name)
-        wanted = (image.GetMTime(), facts, volume.acquisition, options)
+        wanted = (image.GetMTime(), volume.ijk_to_ras.tobytes(), volume.modality, volume.acquisition, offset)
         if self._image.Get() is not image or self._of != wanted:
-            self._plan = plan(volume, options)
+            self._seen = inspect(volume, offset)
             self._image.Set(image)
             self._of = wanted
-        return self._plan
+        return self._seen
 
 
-_last = _LastPlan()
+_last = _LastInspection()
 
 
 def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
@@ -107,4 +107,4 @@ def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
         CycleinrError: The node, its values or the options rule the run out.
     """
     volume = volumeFromNode(node)
-    return volume, _last.of(node, volume, options)
+    return volume, plan(volume, options, _last.of(node, volume, options.intensity_offset))

@@ -9,7 +9,7 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from cycleinr.errors import CycleinrError
+from cycleinr.errors import CycleinrError, ModalityError
 from slicer.i18n import tr as _
 
 from . import installation
@@ -115,7 +115,8 @@ class Panel:
         try:
             self._summary = summaryOf(*planOf(node, optionsOf(self._parameters)))
         except CycleinrError as error:
-            self._summary = Summary(problem=str(error))
+            isOpen = isinstance(error, ModalityError)
+            self._summary = Summary(problem=str(error), modelText=str(error) if isOpen else "")
         self._show()
 
     # -- devices

@@ -79,6 +79,7 @@ class CycleINRSlicerParameterNode:
     extent: ExtentChoice = ExtentChoice.CENTRES
     makeDifference: bool = False
     equalizeSlices: bool = False
+    intensityOffset: Annotated[float, WithinRange(-100000.0, 100000.0)] = 0.0
     fillGaps: bool = False
     resultInput: vtkMRMLScalarVolumeNode
     resultVolume: vtkMRMLScalarVolumeNode
@@ -104,6 +105,7 @@ def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
         device=parameters.device,
         memoryLimit=parameters.memoryLimitGb or None,
         equalizeSlices=parameters.equalizeSlices,
+        intensityOffset=parameters.intensityOffset,
         fillGaps=parameters.fillGaps,
     )
 
@@ -120,6 +122,7 @@ def upsampleOptions(
     device: str = "auto",
     memoryLimit: float | None = None,
     equalizeSlices: bool = False,
+    intensityOffset: float = 0.0,
     fillGaps: bool = False,
 ) -> UpsampleOptions:
     """What to compute; give exactly one of spacing, ratio and isotropic.
@@ -135,6 +138,8 @@ def upsampleOptions(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
         memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.65 GB).
         equalizeSlices: True for 2D MR whose brightness jumps from slice to slice: even it out before the network.
+        intensityOffset: What makes HU of a CT's values when it is added, -1024 for CT without negative values; for the
+            network only, the result keeps the scan's own values.
         fillGaps: True computes also where several slices are missing; the result says where that is.
 
     Raises:
@@ -142,5 +147,5 @@ def upsampleOptions(
     """
     target = Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
     return UpsampleOptions(
-        target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices, fill_gaps=fillGaps
+        target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices, intensityOffset, fillGaps
     )

@@ -13,6 +13,7 @@ from .grid import Target
 from .inference.models import BUNDLED, find_weights
 from .inference.options import ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .inference.plan import Plan, plan_unseen
+from .inference.plan import plan as plan_scan
 from .inference.request_of_result import options_of_result
 from .keywords import callback, checked_call, number
 from .result import Forecast, Result
@@ -87,8 +88,8 @@ class Upsampler:
     [(8, 16, 16), (8, 16, 16)]
 
     Args:
-        spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, fill_gaps, memory_limit:
-            As in ``upsample``.
+        spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, intensity_offset, fill_gaps,
+            memory_limit: As in ``upsample``.
 
     Raises:
         RequestError: None or several of spacing, ratio and isotropic; an unknown keyword; or a value that makes no
@@ -108,6 +109,7 @@ class Upsampler:
         device: str = "auto",
         extent: str = "centres",
         equalize_slices: bool = False,
+        intensity_offset: float = 0.0,
         fill_gaps: bool = False,
         memory_limit: float | None = None,
     ) -> None:
@@ -120,6 +122,7 @@ class Upsampler:
             device=device,
             memory_limit_gb=number("memory_limit", memory_limit),
             equalize_slices=bool(equalize_slices),
+            intensity_offset=number("intensity_offset", intensity_offset) or 0.0,
             fill_gaps=bool(fill_gaps),
         )
 
@@ -176,6 +179,7 @@ def upsample(
     device: str = "auto",
     extent: str = "centres",
     equalize_slices: bool = False,
+    intensity_offset: float = 0.0,
     fill_gaps: bool = False,
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
@@ -214,6 +218,8 @@ def upsample(
         model: "auto" (CT or MR by the scan), "ct", "mr", or the path of a weights file.
         device: "auto" (a GPU that works, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
         extent: "centres" ends at the outermost slices' centres, "edges" covers their outer halves too.
+        intensity_offset: What makes HU of a CT's values when it is added, -1024 for one stored without negative values;
+            for the network only, the result keeps the scan's own values.
         equalize_slices: Compute with the slices' brightness evened, and put it back; for 2D MR with bright and dark
             slices.
         fill_gaps: True computes also where several slices are missing; ``provenance["gaps"]`` says where that is.
@@ -239,7 +245,8 @@ def upsample(
     """
     upsampler = Upsampler(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, equalize_slices=equalize_slices, fill_gaps=fill_gaps, memory_limit=memory_limit,
+        extent=extent, equalize_slices=equalize_slices, intensity_offset=intensity_offset, fill_gaps=fill_gaps,
+        memory_limit=memory_limit,
     )  # fmt: skip
     which = {"affine": affine, "axes": axes, "series": series, "frame": frame}
     return upsampler(scan, **which, progress=progress, cancelled=cancelled)
@@ -258,6 +265,7 @@ def plan(
     device: str = "auto",
     extent: str = "centres",
     equalize_slices: bool = False,
+    intensity_offset: float = 0.0,
     fill_gaps: bool = False,
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
@@ -275,16 +283,17 @@ def plan(
     (True, 'ct-...')
 
     Args:
-        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, fill_gaps,
-            memory_limit, affine, axes, series, frame: As in ``upsample``.
+        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, intensity_offset,
+            fill_gaps, memory_limit, affine, axes, series, frame: As in ``upsample``.
 
     Raises:
-        InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values themselves
-            are not checked.
+        InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values behind a path
+            are not looked at.
     """
     upsampler = Upsampler(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, equalize_slices=equalize_slices, fill_gaps=fill_gaps, memory_limit=memory_limit,
+        extent=extent, equalize_slices=equalize_slices, intensity_offset=intensity_offset, fill_gaps=fill_gaps,
+        memory_limit=memory_limit,
     )  # fmt: skip
     return upsampler.plan(scan, affine=affine, axes=axes, series=series, frame=frame)
 
@@ -366,7 +375,8 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
 def _forecast(scan: Volume, options: UpsampleOptions, values_known: bool) -> Forecast:
     untold = options.model == "auto" and scan.modality is None and not values_known
     # Both bundled networks are of one size, so either serves for an estimate
-    work: Plan = plan_unseen(scan, replace(options, model=BUNDLED[0]) if untold else options)
+    asked = replace(options, model=BUNDLED[0]) if untold else options
+    work: Plan = plan_scan(scan, asked) if values_known else plan_unseen(scan, asked)
     reason = "CT or MR: the header does not say, so the values will decide." if untold else work.model_reason
     return Forecast(
         shape_kji=work.shape_kji,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .errors import InputError, ModalityError
 from .grid import through_plane_axis
 from .padding import filled
+from .slice_artifacts import SliceArtifacts
 from .volume import Volume
 
 LOWEST_CT = -1024.0
@@ -37,7 +38,7 @@ _SATURATED_SHARE = 0.005
 _WARM_SHARE = 0.2
 """Share of the tissue that is brighter than a quarter of the range: 33 % and more in MR; PET has few hot spots."""
 
-_CHOOSE = "Choose the model: --model ct or --model mr."
+_CHOOSE = "Choose the model ct or mr (--model)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,13 @@ class Inspection:
     problem: str
     modality: str | None
     reason: str
+    _artifacts: dict[str, SliceArtifacts] = field(default_factory=dict)
+
+    def artifacts(self, volume: Volume, axis: str) -> SliceArtifacts:
+        """What a 2D MR acquisition did to the same volume, measured when it is first asked for."""
+        if axis not in self._artifacts:
+            self._artifacts[axis] = SliceArtifacts.of(replace(volume, valid=self.valid), axis)
+        return self._artifacts[axis]
 
     def checked_modality(self) -> str:
         """``modality``.
@@ -167,7 +175,7 @@ def _modality_of(array: np.ndarray, valid: np.ndarray | None, offset: float) -> 
     if labels := _labels_in(array, values) if whole else 0:
         return None, (
             f"The values are those of a mask: {labels} whole numbers in flat areas, without detail to make finer. "
-            "Give the scan that it was drawn on; if this is one, choose the model: --model ct or --model mr."
+            "Give the scan that it was drawn on; if this is one, choose the model ct or mr (--model)."
         )
     values += offset
     air = float((values <= _AIR_HU).mean())
@@ -208,13 +216,14 @@ def _unlike_mr(values: np.ndarray, low: float, span: float, whole: bool) -> str:
     if water > _WATER_SHARE and high.size > 0.05 * values.size:
         return (
             f"These values look like CT stored with + 1024: {_percent(water)} of those above 500 lie between 900 and "
-            "1150, as water then does. Give --intensity-offset -1024, or --model mr if this is MR."
+            "1150, as water then does. Give the intensity offset -1024 (--intensity-offset -1024), or the model mr "
+            "(--model mr) if this is MR."
         )
     saturated = float((values == 255).mean())
     if whole and values.max() == 255 and saturated > _SATURATED_SHARE:
         return (
             f"These values look like an image windowed to 8 bits: {_percent(saturated)} are 255, so what was brighter "
-            "is lost. Give the scan as the scanner stored it, or --model mr if this is MR."
+            "is lost. Give the scan as the scanner stored it, or the model mr (--model mr) if this is MR."
         )
     if whole and low + span < _SOFT_TISSUE_TOP and (values < low + span / 20).mean() < _FEW_BACKGROUND:
         return (
@@ -233,7 +242,7 @@ def _unlike_mr(values: np.ndarray, low: float, span: float, whole: bool) -> str:
     if warm < _WARM_SHARE:
         return (
             f"These values look like PET: only {_percent(warm)} of the tissue is brighter than a quarter of the range. "
-            "CT and MR can be processed; give --model mr if this is MR."
+            "CT and MR can be processed; give the model mr (--model mr) if this is MR."
         )
     return ""
 

@@ -152,41 +152,51 @@ _WATCHED_SLICES = 48
 """2D acquisitions have hardly more slices, and the panel asks on its own thread: the middle ones of a 3D scan do."""
 
 
-def acquisition_warnings(volume: Volume, axis: str, equalized: bool) -> tuple[str, ...]:
-    """Sentences on brightness steps and on interleaved motion of an MR scan, none where all is well.
+@dataclass(frozen=True)
+class SliceArtifacts:
+    """What a 2D MR acquisition did to a stack.
 
-    Args:
-        volume: The acquired scan.
-        axis: Through-plane axis.
-        equalized: Whether brightness is evened out for the network.
+    Attributes:
+        brightness_step: See ``typical_step``.
+        moved_mm: How far odd and even slices lie apart in the plane; 0 where chance explains it.
     """
-    count = volume.shape_kji[AXIS_OF_ARRAY[axis]]
-    part = [slice(None)] * 3
-    first = max(0, (count - _WATCHED_SLICES) // 2)
-    part[AXIS_OF_ARRAY[axis]] = slice(first, first + _WATCHED_SLICES)
-    stack = to_axis_first(filled(volume[tuple(part)], axis).array, axis)
-    return tuple(text for text in (_of_brightness(stack, equalized), _of_motion(volume, stack, axis)) if text)
+
+    brightness_step: float
+    moved_mm: float
+
+    @classmethod
+    def of(cls, volume: Volume, axis: str) -> SliceArtifacts:
+        """Measure an MR scan, sliced across ``axis``; ``Volume.valid`` says what of it was measured."""
+        count = volume.shape_kji[AXIS_OF_ARRAY[axis]]
+        part = [slice(None)] * 3
+        first = max(0, (count - _WATCHED_SLICES) // 2)
+        part[AXIS_OF_ARRAY[axis]] = slice(first, first + _WATCHED_SLICES)
+        stack = to_axis_first(filled(volume[tuple(part)], axis).array, axis)
+        return cls(typical_step(log_gains(stack)), _moved_mm(volume, stack, axis))
+
+    def warnings(self, equalized: bool) -> tuple[str, ...]:
+        """Sentences for a reader, none where all is well; ``equalized``: brightness is evened out for the network."""
+        found = []
+        if self.brightness_step > STEP_SHARE:
+            said = f"The brightness jumps by {self.brightness_step:.0%} from slice to slice, as in many 2D acquisitions"
+            found.append(
+                f"{said}. It was evened out for the network, and the result has the acquired slices' brightness again."
+                if equalized
+                else f"{said}: expect bands across the slices. Equalizing the slices (--equalize-slices) softens them."
+            )
+        if self.moved_mm:
+            found.append(
+                f"Odd and even slices lie {self.moved_mm:.1f} mm apart in the plane, as after motion between "
+                "interleaved acquisitions: expect double contours and ragged edges in the new slices. Nothing corrects "
+                "this; compare with the acquired slices."
+            )
+        return tuple(found)
 
 
-def _of_brightness(stack: np.ndarray, equalized: bool) -> str:
-    step = typical_step(log_gains(stack))
-    if step <= STEP_SHARE:
-        return ""
-    said = f"The brightness jumps by {step:.0%} from slice to slice, as in many 2D acquisitions"
-    if equalized:
-        return f"{said}. It was evened out for the network, and the result has the acquired slices' brightness again."
-    return f"{said}: expect bands across the slices. Equalizing the slices (--equalize-slices) softens them."
-
-
-def _of_motion(volume: Volume, stack: np.ndarray, axis: str) -> str:
+def _moved_mm(volume: Volume, stack: np.ndarray, axis: str) -> float:
     found = interleaved_displacement(stack)
     if math.hypot(found.rows, found.columns) < DISPLACEMENT_PIXELS or found.agreement < AGREEMENT:
-        return ""
+        return 0.0
     letters = sorted((letter for letter in AXIS_OF_ARRAY if letter != axis), key=AXIS_OF_ARRAY.get)
     rows_mm, columns_mm = (volume.spacing_ijk_mm[COLUMN_OF_AXIS[letter]] for letter in letters)
-    mm = math.hypot(found.rows * rows_mm, found.columns * columns_mm)
-    return (
-        f"Odd and even slices lie {mm:.1f} mm apart in the plane, as after motion between interleaved acquisitions: "
-        "expect double contours and ragged edges in the new slices. Nothing corrects this; compare with the acquired "
-        "slices."
-    )
+    return math.hypot(found.rows * rows_mm, found.columns * columns_mm)

@@ -57,7 +57,7 @@ def test_summary_follows_the_settings(host, ui, parameters, scan):
     [
         (np.arange(8 * 8, dtype=np.int16).reshape(1, 8, 8), "has one slice along its through-plane axis"),
         (np.zeros((6, 8, 8), np.int16), "nothing to sharpen"),
-        (np.full((6, 8, 8), np.nan, np.float32), "no finite numbers"),
+        (np.full((6, 8, 8), np.nan, np.float32), "no measured value"),
     ],
 )
 def test_what_is_wrong_is_said_and_apply_is_off(host, ui, parameters, scene, array, message):
@@ -66,6 +66,18 @@ def test_what_is_wrong_is_said_and_apply_is_off(host, ui, parameters, scene, arr
     parameters.inputVolume = slicer.util.addVolumeFromArray(array, np.diag([1.0, 1.0, 5.0, 1.0]))
     host.process_events(until=lambda: message in ui.problemLabel.text, timeout_s=LIMIT_S)
     assert not ui.applyButton.enabled and ui.applyButton.toolTip == ui.problemLabel.text
+
+
+def test_values_of_neither_ct_nor_mr_ask_for_the_model_at_its_box(host, ui, parameters, scan):
+    import slicer
+
+    mask = (slicer.util.arrayFromVolume(scan) > 0).astype(np.uint8)
+    parameters.inputVolume = slicer.util.addVolumeFromArray(mask, np.diag([1.0, 1.0, 5.0, 1.0]))
+    host.process_events(until=lambda: "those of a mask" in ui.modelLabel.text, timeout_s=LIMIT_S)
+    assert not ui.applyButton.enabled and ui.problemLabel.text == ui.modelLabel.text
+    parameters.model = type(parameters.model).MR
+    host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
+    assert "as asked for" in ui.modelLabel.text
 
 
 def test_coarser_than_the_input_is_refused(host, ui, parameters, scan):

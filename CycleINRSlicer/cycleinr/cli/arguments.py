@@ -117,6 +117,14 @@ FillGaps = Annotated[
         help="Compute also where several slices are missing; the result's .json says which of its slices lie there.",
     ),
 ]
+IntensityOffset = Annotated[
+    float,
+    typer.Option(
+        "--intensity-offset",
+        help="What makes HU of a CT's values when it is added, -1024 for CT stored without negative values. The result "
+        "keeps the scan's own values.",
+    ),
+]
 Window = Annotated[
     str,
     typer.Option(
@@ -158,6 +166,7 @@ def options(
     memory=None,
     equalize=False,
     fill_gaps=False,
+    offset=0.0,
 ) -> UpsampleOptions:
     """Put the commands' arguments together."""
     return UpsampleOptions(
@@ -169,5 +178,6 @@ def options(
         device=device,
         memory_limit_gb=memory,
         equalize_slices=equalize,
+        intensity_offset=offset,
         fill_gaps=fill_gaps,
     )

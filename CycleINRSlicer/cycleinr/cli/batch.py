@@ -51,6 +51,7 @@ def batch_command(
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
     equalize_slices: arguments.EqualizeSlices = False,
+    intensity_offset: arguments.IntensityOffset = 0.0,
     fill_gaps: arguments.FillGaps = False,
     format: Annotated[
         str,
@@ -90,8 +91,9 @@ def batch_command(
         ratio = 1.0
     weights = model if model in ("auto", *BUNDLED) else os.path.abspath(model)
     options = arguments.options(
-        spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit, equalize_slices, fill_gaps
-    )
+        spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit, equalize_slices, fill_gaps,
+        intensity_offset,
+    )  # fmt: skip
     request = BatchRequest(
         inputs,
         output_dir,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import warnings_told_elsewhere
+from ..inspection import inspect
 from ..jobs import check_output, make_folder
 from . import arguments
 from .info import describe_plan, describe_volume
@@ -44,7 +45,7 @@ def demo_command(
     wanted = arguments.options(spacing, None, False, device=device)
     volume = read_volume(input)
     work = plan(volume, wanted)
-    print("\n".join([*describe_volume(volume), *describe_plan(work)]))
+    print("\n".join([*describe_volume(volume, inspect(volume)), *describe_plan(work)]))
     started = time.monotonic()
     with progress_report(as_json=False) as report:
         from ..inference.upsample import upsample

@@ -11,6 +11,7 @@ import typer
 from ..errors import CycleinrError
 from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
+from ..inspection import Inspection, inspect
 from ..volume import Volume
 from . import arguments
 from .streams import check_all_was_printed
@@ -29,6 +30,7 @@ def info_command(
     model: arguments.Model = "auto",
     extent: arguments.Extent = "centres",
     memory_limit: arguments.MemoryLimit = None,
+    intensity_offset: arguments.IntensityOffset = 0.0,
     fill_gaps: arguments.FillGaps = False,
     series: arguments.Series = "",
     frame: arguments.Frame = None,
@@ -42,7 +44,7 @@ def info_command(
     named = spacing is not None or ratio is not None or isotropic
     wanted = arguments.options(
         spacing, ratio if named else 2.0, isotropic, axis, thickness, model, extent, memory=memory_limit,
-        fill_gaps=fill_gaps,
+        fill_gaps=fill_gaps, offset=intensity_offset,
     )  # fmt: skip
     told = tell(input, wanted, series, frame, named)
     print(json.dumps(told.content(), indent=1) if as_json else "\n".join(told.lines()))
@@ -56,13 +58,14 @@ class Told:
         self.series: list[dict[str, Any]] = []
         self.notes: tuple[str, ...] = ()
         self.scan: Volume | None = None
+        self.seen: Inspection | None = None
         self.header: dict[str, Any] = {}
         self.work: Plan | None = None
         self.reason = ""
 
     def content(self) -> dict[str, Any]:
         """Everything as JSON holds it; ``possible`` and ``reason`` say whether the request can be done."""
-        scan = self.header or (volume_content(self.scan) if self.scan is not None else None)
+        scan = self.header or (volume_content(self.scan, self.seen) if self.scan is not None else None)
         result = None if self.work is None else plan_content(self.work)
         return {
             "possible": not self.reason,
@@ -77,7 +80,7 @@ class Told:
         """The same for people, a line each."""
         lines = [f"{_title(n, 'Series')}{_series_line(one)}" for n, one in enumerate(self.series)]
         if self.scan is not None:
-            lines += describe_volume(self.scan)
+            lines += describe_volume(self.scan, self.seen)
         elif self.header:
             lines += [
                 f"Size             {_times(self.header['size'])} voxels, {self.header['type']}",
@@ -109,8 +112,9 @@ def tell(input: Path, wanted: UpsampleOptions, series: str, frame: int | None, n
             told.header = _header_content(found)
         try:
             told.scan = read_volume(found, series, frame)
+            told.seen = inspect(told.scan, wanted.intensity_offset)
             told.notes, told.header = told.scan.notes, {}
-            work = plan(told.scan, wanted)
+            work = plan(told.scan, wanted, told.seen)
             told.work = work if named else None
         except CycleinrError as error:
             told.reason = str(error)
@@ -131,7 +135,7 @@ def _header_content(path: Path) -> dict[str, Any]:
     }
 
 
-def volume_content(volume: Volume) -> dict[str, Any]:
+def volume_content(volume: Volume, seen: Inspection) -> dict[str, Any]:
     """A scan's geometry as JSON holds it."""
     from ..grid import through_plane_axis, uneven_slices
 
@@ -148,7 +152,9 @@ def volume_content(volume: Volume) -> dict[str, Any]:
         "slice_thickness_mm": volume.slice_thickness_mm,
         "uneven_slices": None if uneven is None else uneven.to_dict(),
         "modality": volume.modality,
-        "values": [float(volume.array.min()), float(volume.array.max())],
+        "values_look_like": seen.modality,
+        "values": [seen.low, seen.high],
+        "padding_voxels": seen.padding,
     }
 
 
@@ -173,7 +179,7 @@ def plane_of(volume: Volume, axis: str) -> str:
     return plane if abs(volume.directions[:, n]).max() > _STRAIGHT else f"oblique {plane}"
 
 
-def describe_volume(volume: Volume) -> list[str]:
+def describe_volume(volume: Volume, seen: Inspection) -> list[str]:
     """Size, spacing, place, value range and slice direction of a scan, a line each."""
     from ..grid import through_plane_axis, uneven_slices
 
@@ -188,8 +194,9 @@ def describe_volume(volume: Volume) -> list[str]:
         f"Slice direction  {axis} ({'the largest spacing' if uneven is None else 'not even'})",
         *([] if uneven is None else [f"Slices lie       {uneven.words}"]),
         f"Slice thickness  {thickness}",
-        f"Modality         {volume.modality or 'not stated'}",
-        f"Values           {array.min():g} to {array.max():g}",
+        f"Modality         {volume.modality or f'not stated; {seen.reason}'}",
+        f"Values           {seen.low:g} to {seen.high:g}",
+        *([f"Padding          {seen.note}"] if seen.note else []),
     ]
 
 

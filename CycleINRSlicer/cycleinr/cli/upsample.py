@@ -35,6 +35,7 @@ def upsample_command(
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
     equalize_slices: arguments.EqualizeSlices = False,
+    intensity_offset: arguments.IntensityOffset = 0.0,
     fill_gaps: arguments.FillGaps = False,
     format: arguments.Format = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
@@ -68,8 +69,9 @@ def upsample_command(
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
     wanted = arguments.options(
-        spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices, fill_gaps
-    )
+        spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices, fill_gaps,
+        intensity_offset,
+    )  # fmt: skip
     dicom = DicomSettings(deterministic_uids, compress)
     job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame, all_frames)
     with _errors_as_events(json_progress):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import RequestError
 from ..grid import Target
 
 
@@ -39,6 +41,10 @@ class UpsampleOptions:
     equalize_slices: bool = False
     intensity_offset: float = 0.0
     fill_gaps: bool = False
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.intensity_offset):
+            raise RequestError(f"The intensity offset is {self.intensity_offset}. Give a number, for example -1024.")
 
 
 @dataclass(frozen=True)

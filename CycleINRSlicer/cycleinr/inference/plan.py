@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..interpolation import NEIGHBOURS
 from ..memory import limit_bytes
 from ..network.config import NetworkConfig
 from ..profile import MAX_TAU
-from ..slice_artifacts import acquisition_warnings
+from ..slice_artifacts import SliceArtifacts
 from ..threads import CrewSize, computing_threads
 from ..volume import Volume
 from .consistency import CoveringGrid, covering_grid
@@ -167,8 +167,8 @@ def _warnings(
 ) -> tuple[str, ...]:
     found = limit_warnings(grid, tau, model.card)
     if model.modality == "MR" and not grid.is_identity:
-        volume = volume if seen is None else replace(volume, valid=seen.valid)
-        found += acquisition_warnings(volume, grid.axis, options.equalize_slices)
+        artifacts = SliceArtifacts.of(volume, grid.axis) if seen is None else seen.artifacts(volume, grid.axis)
+        found += artifacts.warnings(options.equalize_slices)
     return found
 
 

@@ -34,6 +34,7 @@ def options_of_result(scan: Volume, result: Result, model: str = "auto") -> Upsa
         extent=how.extent,
         thickness_mm=_thickness_mm(scan, how),
         model=_model_of(result, model),
+        intensity_offset=float(how.more.get("intensity_offset", 0)),
         equalize_slices=how.more.get("equalized_slices") == "yes",
         fill_gaps="gaps" in how.more,
     )

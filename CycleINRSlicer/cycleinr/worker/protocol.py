@@ -268,7 +268,7 @@ def _volume(message: Any) -> VolumeMessage:
 
 
 def _options(message: Any) -> UpsampleOptions:
-    _expect_keys(message, {each.name for each in fields(UpsampleOptions)}, {"fill_gaps"})
+    _expect_keys(message, {each.name for each in fields(UpsampleOptions)}, {"fill_gaps", "intensity_offset"})
     target = message["target"]
     _expect_keys(target, {each.name for each in fields(Target)})
     if type(target["isotropic"]) is not bool:
@@ -289,6 +289,7 @@ def _options(message: Any) -> UpsampleOptions:
         ),
         thickness_mm=_number_or_none(message["thickness_mm"], "thickness_mm"),
         memory_limit_gb=_number_or_none(message["memory_limit_gb"], "memory_limit_gb"),
+        intensity_offset=_number_or_none(message.get("intensity_offset"), "intensity_offset") or 0.0,
         **switches,
         **texts,
     )
