@@ -171,6 +171,23 @@ class Acquisition:
         return _straight(positions_mm, self.positions_mm, np.arange(len(self)), 1 / self.spacing_mm)
 
     @property
+    def longest_even(self) -> range:
+        """The most slices in a row with one spacing and one thickness and none missing."""
+        breaks = {part.first for part in self.parts} | {gap.after for gap in self.gaps}
+        thickness = np.zeros(len(self)) if self.thickness_mm is None else self.thickness_mm
+        changes = np.flatnonzero(np.abs(np.diff(thickness)) > _ROUNDING * self.spacing_mm).tolist()
+        found, first = range(0), 0
+        for last in range(len(self)):
+            ends = last == len(self) - 1 or last in breaks or last in changes
+            if ends and last + 1 - first > len(found):
+                found = range(first, last + 1)
+            if last in changes or any(gap.after == last for gap in self.gaps):
+                first = last + 1
+            elif last in breaks:
+                first = last
+        return found
+
+    @property
     def words(self) -> str:
         """How far slices lie apart, for people; slices are counted from 1."""
         parts = [f"{part.spacing_mm:.4g} mm from slice {part.first + 1} to {part.last + 1}" for part in self.parts]

@@ -51,6 +51,13 @@ class TestPartsAndGaps:
                 Acquisition(positions)
 
 
+    def test_the_longest_even_part_ends_where_spacing_or_thickness_change_or_a_slice_is_missing(self):
+        changing = np.cumsum([0, *[2.5] * 4, *[5] * 6])
+        assert Acquisition(changing).longest_even == range(4, 11)
+        assert Acquisition(changing, [2.5] * 8 + [5] * 3).longest_even == range(5)
+        assert Acquisition(np.delete(2.0 * np.arange(12), 7)).longest_even == range(7)
+
+
 class TestFit:
     def test_even_positions_stay_as_they_are(self):
         fit = fit_positions(-41.3 + 2.5 * np.arange(20))

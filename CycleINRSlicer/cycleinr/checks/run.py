@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import RequestError
+from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target
 from ..inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from ..inference.plan import Plan, plan
 from ..inference.stages import Stages
@@ -67,15 +68,49 @@ def check_result(
     left = residual(volume, result, work.grid, work.slice_tau, work.modality, cancelled)
     stages.next()(Progress("Measuring noise", 0.0))
     levels = noise(volume, result, work.grid.axis)
-    left_out = why_not(volume, work, options)
+    part = _EvenPart.of(volume, work, options)
+    left_out = part.left_out or why_not(part.scan, part.work, part.options)
     if left_out:
         progress(Progress("Checked", 1.0, 0.0))
         return Check(work, left, levels, shown, None, left_out)
-    passes = self_check(volume, result, work, options, stages.next(), cancelled)
+    own = result if part.scan is volume else None
+    passes = self_check(part.scan, own, part.work, part.options, stages.next(), cancelled)
+    passes = replace(passes, slices=passes.slices + part.first)
     expected = expected_error(passes.error_map, volume, work.modality, work.grid.axis)
     told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
     progress(Progress("Checked", 1.0, 0.0))
     return Check(work, left, levels, shown, passes, "", expected, told)
+
+
+@dataclass(frozen=True)
+class _EvenPart:
+    """What the self-check can compare: the scan, or of slices that are not even the longest even part.
+
+    :param work, options: of this part, with the result's spacing.
+    :param first: the scan's slice that it begins with.
+    :param left_out: why no self-check is possible, in one sentence; else empty.
+    """
+
+    scan: Volume
+    work: Plan
+    options: UpsampleOptions
+    first: int = 0
+    left_out: str = ""
+
+    @classmethod
+    def of(cls, volume: Volume, work: Plan, options: UpsampleOptions) -> _EvenPart:
+        uneven = work.grid.acquisition
+        if uneven is None:
+            return cls(volume, work, options)
+        longest = uneven.longest_even
+        if len(longest) < MIN_SLICES:
+            text = f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
+            return cls(volume, work, options, left_out=text)
+        slices = slice(longest.start, longest.stop)
+        part = volume[tuple(slices if axis == work.grid.axis else slice(None) for axis in AXIS_OF_ARRAY)]
+        scan = replace(part, modality=work.modality)
+        again = replace(options, target=Target(spacing_mm=work.grid.spacing_out_mm), axis=work.grid.axis)
+        return cls(scan, plan(scan, again), again, longest.start)
 
 
 def _check_place(result: Volume, work: Plan) -> None:

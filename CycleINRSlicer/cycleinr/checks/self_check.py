@@ -57,7 +57,7 @@ def why_not(volume: Volume, work: Plan, options: UpsampleOptions) -> str:
     if work.grid.is_identity:
         return "The result has the scan's own slices, so there are no new ones to check."
     if work.grid.acquisition is not None:
-        return "The scan's slices are not even; the self-check compares slices that lie equally far apart."
+        return "The scan's slices jitter; the self-check compares slices that lie equally far apart."
     available = len(_Between.of(volume, work, options).wanted)
     if available < MIN_SLICES:
         return (
@@ -69,7 +69,7 @@ def why_not(volume: Volume, work: Plan, options: UpsampleOptions) -> str:
 
 def self_check(
     volume: Volume,
-    result: Volume,
+    result: Volume | None,
     work: Plan,
     options: UpsampleOptions,
     progress: ProgressCallback,
@@ -77,7 +77,7 @@ def self_check(
 ) -> SelfCheck:
     """Run the self-check; takes about as long as the result took, and twice its memory.
 
-    :param volume, result: input and output of one run, for which ``why_not`` is empty.
+    :param volume, result: input and output of one run, for which ``why_not`` is empty; without the output it is made.
     :param work, options: what `plan` made of that run's options, and these options.
     :raises Cancelled: ``cancelled`` said so.
     :raises CycleinrError: as `upsample`.
@@ -85,13 +85,15 @@ def self_check(
     from ..inference.upsample import upsample
 
     between = _Between.of(volume, work, options)
-    stages = Stages(progress, [1] if between.from_result else [1, 1], "Checking the result with itself")
+    given = result if between.from_result else None
+    stages = Stages(progress, [1, 1] if given is None else [1], "Checking the result with itself")
     scan, again = replace(volume, modality=work.modality), _options(work, options)
     with warnings_told_elsewhere():
-        fine = result if between.from_result else upsample(scan, again, stages.next(), cancelled).volume
+        fine = upsample(scan, again, stages.next(), cancelled).volume if given is None else given
         second_scan = between.scan(scan, fine, cancelled)
         back = upsample(second_scan, again, stages.next(), cancelled).volume
-    return _compare(scan, back, between, between.way_back(_grid(second_scan, again)), cancelled)
+    found = _compare(scan, back, between, between.way_back(_grid(second_scan, again)), cancelled)
+    return replace(found, from_result=given is not None)
 
 
 def has_slices_between(grid: SliceGrid, tau: float) -> bool:
