@@ -45,7 +45,7 @@ DICOM_TEXTS = (
     "RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "SliceThickness", "NumberOfFrames", "SeriesNumber", "PhotometricInterpretation", "Modality", "ImageType",
     "SeriesInstanceUID", "SOPClassUID", "SpecificCharacterSet", "PerFrameFunctionalGroupsSequence",
-    "SharedFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence", "AcquisitionNumber", "EchoTime", "TriggerTime", "AcquisitionTime",
 )  # fmt: skip
 DICOM_VALUES = (
     b"", b"0", b"-1", b"1e400", b"nan", b"inf", b"abc", b"1\\2", b"1\\2\\3", b"nan\\nan\\nan", b"1e300\\1e300\\1e300",
@@ -65,9 +65,11 @@ def damaged(seed: Seed) -> st.SearchStrategy[dict[str, bytes]]:
         return _weights(seed)
     if seed.kind in ("table", "training"):
         return st.one_of(_one_file(seed, _bytes_of), _one_file(seed, _cells))
-    if not seed.path or seed.path.endswith(".dcm"):
+    if seed.path in ("", "DICOMDIR") or seed.path.endswith(".dcm"):
         return st.one_of(_one_file(seed, _bytes_of), _one_file(seed, _dicom), _all_files(seed))
-    if ".nii" in seed.path:
+    if seed.path.endswith((".mgz", ".zip")):
+        return _one_file(seed, _bytes_of)
+    if ".nii" in seed.path or seed.path.endswith(".hdr"):
         return st.one_of(_one_file(seed, _bytes_of), _one_file(seed, _nifti))
     return st.one_of(_one_file(seed, _bytes_of), _one_file(seed, _header_text))
 

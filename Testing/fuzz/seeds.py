@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +39,12 @@ def make_seeds(folder: Path) -> dict[str, Seed]:
     images = {suffix: _image(folder, suffix) for suffix in (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")}
     raw = {f"raw{suffix}": _raw_image(folder, suffix) for suffix in (".nrrd", ".nhdr", ".mha", ".mhd")}
     series = {name: _series(folder, name) for name in ("explicit", "implicit", "rle", "JPEG", "JPEG2000")}
+    series["disc"] = _disc(folder, series["explicit"])
     series |= {name: _enhanced(folder, name) for name in ("enhanced", "enhanced rle")}
     one = {"dicom file": Seed("volume", series["explicit"].files, next(iter(series["explicit"].files)))}
     others = {"weights": _weights(folder), "table": _table(), "training": _training()}
+    images |= {name: _by_nibabel(folder, name) for name in (".hdr", ".nii 2", ".mgz")}
+    images[".zip"] = _zipped(series["rle"])
     return {**images, **raw, **{f"dicom {name}": seed for name, seed in series.items()}, **one, **others}
 
 
@@ -72,6 +77,40 @@ def _raw_image(folder: Path, suffix: str) -> Seed:
     image.SetSpacing(scan().spacing_ijk_mm)
     sitk.WriteImage(image, str(place / f"scan{suffix}"), useCompression=False)
     return _files_of(place, "volume", f"scan{suffix}")
+
+
+def _by_nibabel(folder: Path, name: str) -> Seed:
+    import nibabel
+
+    kinds = {".hdr": nibabel.Nifti1Pair, ".nii 2": nibabel.Nifti2Image, ".mgz": nibabel.MGHImage}
+    place = folder / name
+    place.mkdir()
+    file = f"scan{name.partition(' ')[0]}"
+    nibabel.save(kinds[name](scan().array.astype(np.int16).T, scan().ijk_to_ras), place / file)
+    return _files_of(place, "volume", file)
+
+
+def _zipped(series: Seed) -> Seed:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in series.files.items():
+            archive.writestr(zipfile.ZipInfo(f"series/{name}"), data, zipfile.ZIP_DEFLATED)
+    return Seed("volume", {"scan.zip": content.getvalue()}, "scan.zip")
+
+
+def _disc(folder: Path, series: Seed) -> Seed:
+    """A series with its catalogue, each slice twice."""
+    import pydicom
+    from dicom_maker import write_file
+
+    first = pydicom.dcmread(io.BytesIO(next(iter(series.files.values()))), stop_before_pixels=True)
+    catalogue = pydicom.Dataset()
+    catalogue.file_meta = first.file_meta
+    catalogue.file_meta.MediaStorageSOPClassUID = pydicom.uid.MediaStorageDirectoryStorage
+    catalogue.FileSetID = "DISC"
+    write_file(folder / "DICOMDIR", catalogue)
+    copies = {f"copy-{name}": content for name, content in series.files.items()}
+    return Seed("volume", {**series.files, **copies, "DICOMDIR": (folder / "DICOMDIR").read_bytes()}, "DICOMDIR")
 
 
 def _series(folder: Path, encoding: str) -> Seed:
@@ -159,4 +198,4 @@ def card_of(seed: Seed) -> dict:
 
 def is_compressed(name: str) -> bool:
     """Whether a file is gzip as a whole."""
-    return image_suffix(name) == ".nii.gz" or name.endswith(".raw.gz")
+    return image_suffix(name) == ".nii.gz" or name.endswith((".raw.gz", ".mgz"))

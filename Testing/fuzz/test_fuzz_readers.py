@@ -15,7 +15,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="li
 CASES = {
     ".nii": 60, ".nii.gz": 60, ".nrrd": 40, ".nhdr": 30, ".mha": 40, ".mhd": 30, "raw.nrrd": 50, "raw.nhdr": 40,
     "raw.mha": 50, "raw.mhd": 40, "dicom explicit": 25, "dicom implicit": 15, "dicom rle": 15, "dicom JPEG": 15,
-    "dicom JPEG2000": 15, "dicom file": 20, "dicom enhanced": 25,
+    "dicom JPEG2000": 15, "dicom file": 20, "dicom enhanced": 25, "dicom disc": 15,
+    ".hdr": 30, ".nii 2": 40, ".mgz": 30, ".zip": 25,
     "dicom enhanced rle": 25, "weights": 60, "table": 60, "training": 60,
 }  # fmt: skip
 
