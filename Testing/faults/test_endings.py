@@ -24,9 +24,9 @@ def with_fault(fault: str, step: int, scan, out, *arguments) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize(("step", "published"), [(2, False), (5, False), (6, True)])
+@pytest.mark.parametrize(("step", "published"), [(2, False), (6, False), (7, True)])
 def test_a_kill_while_writing_leaves_no_half_result_and_the_next_run_works(scan, out, step, published):
-    """Steps: folder, description, second folder, result made durable and named, the same for the description."""
+    """Steps: folder, description, second folder, result, which is made durable and named, as is the description."""
     before = contents(scan.parent)
 
     done = with_fault("killed", step, scan, out)
@@ -41,7 +41,7 @@ def test_a_kill_while_writing_leaves_no_half_result_and_the_next_run_works(scan,
         assert again.returncode == 0 and (out / "fine.nii.gz.json").exists()
 
 
-@pytest.mark.parametrize("step", [5, 6])
+@pytest.mark.parametrize("step", [6, 7])
 def test_a_request_to_end_between_the_names_of_result_and_description_waits_for_both(scan, out, step):
     """Steps as above: a result must not be there without its description, nor be denied."""
     done = with_fault("terminated", step, scan, out)
