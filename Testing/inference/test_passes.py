@@ -4,21 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from cycleinr.acquisition import Acquisition
 from cycleinr.checks import check_result
 from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
+from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.arrays import Arrays
 from cycleinr.inference.bounded import consistency_for
-from cycleinr.inference.gpu_network import GpuNetwork
+from cycleinr.inference.devices import Device, DeviceChoice
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
-from cycleinr.network.model import CycleINR
 from cycleinr.profile import SliceProfile, acquire
+from cycleinr.result import Result
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
@@ -70,8 +70,12 @@ def even(fine) -> dict[int, np.ndarray]:
     }
 
 
-def test_each_part_is_as_good_as_an_even_scan_of_its_spacing(fine, changing, even):
-    result = upsample(changing, at_fine(fine))
+@pytest.fixture(scope="module")
+def result(fine, changing) -> Result:
+    return upsample(changing, at_fine(fine))
+
+
+def test_each_part_is_as_good_as_an_even_scan_of_its_spacing(fine, even, result):
     found = result.volume
     assert found.acquisition is None
     assert found.geometry_equal(fine[:48].with_array(found.array))
@@ -104,32 +108,20 @@ def test_more_missing_slices_are_refused_unless_asked_for(fine):
     assert upsample(scan, at_fine(fine, fill_gaps=True)).provenance["gaps"] == "slices 11 to 22, 35 to 42"
 
 
-def test_strips_give_the_same_voxels(fine, changing, monkeypatch):
-    work = plan(changing, at_fine(fine))
-    whole = upsample(changing, at_fine(fine)).volume.array
+def test_strips_give_the_same_voxels(fine, changing, result, monkeypatch):
     monkeypatch.setattr(Tiling, "within", lambda fitting, rows, config: Tiling(4, config))
     strips = upsample(changing, at_fine(fine)).volume.array
-    assert np.abs(strips.astype(int) - whole).max() <= 1
-    assert len(work.passes) == 2
+    assert np.abs(strips.astype(int) - result.volume.array).max() <= 1
+    assert len(plan(changing, at_fine(fine)).passes) == 2
 
 
-def test_each_pass_is_the_network_itself(fine, changing):
-    from cycleinr.inference.cpu_network import StripNetwork
-    from cycleinr.network.parameters import load_parameters
-    from cycleinr.network.weights import load_network
-
-    work = plan(changing, at_fine(fine))
-    model = load_network(work.weights)
-    assert isinstance(model, CycleINR)
-    parameters = load_parameters(work.weights, work.card["sha256"])
-    stack = changing.array.astype(np.float32) / 1000
-    for each in work.passes:
-        seen = stack[each.acquired]
-        one = StripNetwork(parameters, each.slicing, each.positions, len(seen)).run(seen, slice(0, 32), lambda: None)
-        other = GpuNetwork(model, each.slicing, each.positions, len(seen)).run(
-            torch.from_numpy(seen), slice(0, 32), lambda: None
-        )
-        np.testing.assert_allclose(one, other.numpy(), atol=2e-5)
+def test_a_gpu_gathers_the_passes_as_the_cpu_does(fine, changing, result, monkeypatch):
+    # Any device of PyTorch's will do
+    gpu = Device("cpu:0", "A pretended GPU", 2.0)
+    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
+    there = upsample(changing, at_fine(fine))
+    assert there.provenance["device"] == "A pretended GPU"
+    assert np.abs(there.volume.array.astype(int) - result.volume.array).max() <= 1
 
 
 def test_thin_slices_beside_thick_ones_stay_what_they_are(fine, changing):
@@ -162,16 +154,15 @@ def test_only_the_uneven_axis_can_be_resampled(fine, changing):
     assert plan(changing, UpsampleOptions(Target(ratio=2.0), device="cpu")).grid.spacing_out_mm == pytest.approx(0.8)
 
 
-def test_a_turned_scan_gives_the_turned_result(fine, changing):
-    upright = upsample(changing, at_fine(fine)).volume
+def test_a_turned_scan_gives_the_turned_result(fine, changing, result):
     turned = upsample(changing.reorient("SLP"), at_fine(fine)).volume
-    assert turned.geometry_equal(upright.reorient("SLP"))
-    np.testing.assert_array_equal(turned.array, upright.reorient("SLP").array)
+    assert turned.geometry_equal(result.volume.reorient("SLP"))
+    np.testing.assert_array_equal(turned.array, result.volume.reorient("SLP").array)
 
 
-def test_the_check_compares_all_acquired_slices_and_predicts_those_of_the_longest_even_part(fine, changing):
+def test_the_check_compares_all_acquired_slices_and_predicts_those_of_the_longest_even_part(fine, changing, result):
     options = at_fine(fine)
-    check = check_result(changing, upsample(changing, options).volume, options)
+    check = check_result(changing, result.volume, options)
     assert len(check.residual.slices) == 18 and check.residual.median < 5
     low = check_result(changing[:12], upsample(changing[:12], options).volume, options)
     np.testing.assert_array_equal(check.self_check.slices, low.self_check.slices)
