@@ -145,9 +145,21 @@ def test_a_slice_that_is_missing_moves_nothing(host, engine, scene, tmp_path, mo
     heights = [*range(10, 44, 3), *range(49, 56, 3)]
     scan = dicomNode(blobSeries(tmp_path / "series", [(-18.2, -22.0, z) for z in heights]), monkeypatch)
     logic = host.load_module(MODULE_FILE, enter=False).python_module.CycleINRSlicerLogic()
-    result = volumeFromNode(logic.process(scan, ratio=2))
+    node = logic.process(scan, ratio=2)
+    result = volumeFromNode(node)
+    assert "Nothing was acquired at slices 24 to 26" in node.GetDescription()
     assert np.allclose(result.spacing_ijk_mm, (0.9, 0.8, 1.5))
     assert np.allclose(centreOf(result), CENTRE_RAS, atol=0.05)
+
+
+def test_more_missing_slices_are_computed_when_the_box_is_checked(host, ui, parameters, scene, tmp_path, monkeypatch):
+    heights = [*range(10, 23, 3), *range(31, 56, 3)]
+    series = blobSeries(tmp_path / "series", [(-18.2, -22.0, z) for z in heights])
+    parameters.inputVolume = dicomNode(series, monkeypatch)
+    host.process_events(until=lambda: "2 slices are missing" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    ui.fillGapsBox.checked = True
+    ready(host, ui)
+    assert parameters.fillGaps and "only show what the slices around suggest" in ui.warningLabel.text
 
 
 def test_without_its_files_a_tilted_series_is_told_to_be_hardened(host, ui, parameters, tilted, monkeypatch):

@@ -74,8 +74,8 @@ def check_gaps(grid: SliceGrid, fill_gaps: bool) -> tuple[slice, ...]:
         where = (f"{gap.missing} after slice {gap.after + 1}, at {gap.first_mm:.4g} mm" for gap in own.gaps)
         raise GeometryError(
             f"{missing} slices are missing, counted from the first one: {'; '.join(where)}. Load the complete series. "
-            "Or fill the gaps with what the slices around them suggest: --fill-gaps on the command "
-            "line, fill_gaps=True in Python; the result says where they are."
+            "Or fill the gaps with what the slices around them suggest: --fill-gaps on the command line, "
+            "fill_gaps=True in Python, Gaps in the panel; the result says where they are."
         )
     places_mm = grid.first_mm + np.arange(grid.n_out) * grid.spacing_out_mm
     tolerance = ROUNDING * grid.spacing_in_mm
