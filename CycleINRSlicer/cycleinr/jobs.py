@@ -258,11 +258,12 @@ def _report(
     if job.report is None:
         yield
         return
-    from .checks import Reported, check_result, write_report
+    from .checks import Reported, check_result, in_hounsfield_units, write_report
     from .files.atomic import new_folder
 
-    check = check_result(volume, result.volume, job.options, progress, cancelled, job.window)
-    run = Reported(volume, result.volume, name, job.output.name, result.provenance, check)
+    scan, fine = (in_hounsfield_units(each, job.options) for each in (volume, result.volume))
+    check = check_result(scan, fine, replace(job.options, intensity_offset=0.0), progress, cancelled, job.window)
+    run = Reported(scan, fine, name, job.output.name, result.provenance, check)
     written = False
     try:
         with new_folder(job.report, lambda: _check_report(job)) as folder:

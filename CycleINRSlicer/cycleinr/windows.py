@@ -69,8 +69,8 @@ def window_for(volume: Volume, modality: str, wanted: str = "auto") -> DisplayWi
         width, level = map(float, wanted.split("/"))
         return DisplayWindow(f"{width:g}/{level:g}", "Tissue in the window", width, level)
     if modality == "CT":
-        return CT_WINDOWS[_what_ct_shows(volume.array)]
-    low, high = np.percentile(_sample(volume.array), _MR_PERCENTILES)
+        return CT_WINDOWS[_what_ct_shows(_sample(volume))]
+    low, high = np.percentile(_sample(volume), _MR_PERCENTILES)
     return DisplayWindow("whole range", "Tissue", max(float(high - low), 1e-6), float(high + low) / 2)
 
 
@@ -85,13 +85,12 @@ def check_window(wanted: str) -> None:
         )
 
 
-def _what_ct_shows(array: np.ndarray) -> str:
+def _what_ct_shows(values: np.ndarray) -> str:
     """Head, chest, limb or trunk, told apart by how much of the body is bone, brain or lung.
 
     Shares of 11 CT scans: bone 13 to 25 % in heads and an ankle, below 6 % elsewhere; values of brain 55 % and more in
     heads, 34 % in the ankle; lung 26 to 42 % of lung and body in chests, below 18 % in abdomens.
     """
-    values = _sample(array)
     body = values[values > _BODY_HU]
     if not body.size:
         return "lung"
@@ -102,8 +101,11 @@ def _what_ct_shows(array: np.ndarray) -> str:
     return "lung" if lung / (lung + body.size) > _CHEST_LUNG_SHARE else "soft-tissue"
 
 
-def _sample(array: np.ndarray) -> np.ndarray:
-    flat = array.reshape(-1)
+def _sample(volume: Volume) -> np.ndarray:
+    """About half a million measured values, evenly spread."""
+    flat = volume.array.reshape(-1)
     stride = max(1, flat.size // _SAMPLES)
     # A stride that shares no factor with the rows visits all columns alike
-    return flat[:: stride + (stride % 2 == 0)]
+    some = slice(None, None, stride + (stride % 2 == 0))
+    sample = flat[some] if volume.valid is None else flat[some][volume.valid.reshape(-1)[some]]
+    return sample if sample.dtype.kind in "iu" else sample[np.isfinite(sample)]

@@ -213,3 +213,34 @@ def test_progress_rises_to_the_end_and_cancelling_ends_it(slabs):
         with pytest.raises(Cancelled):
             check_result(slabs, result, options, told.append, lambda: told[-1].phase == moment)  # noqa: B023
     assert np.array_equal(slabs.array, before[0]) and np.array_equal(result.array, before[1])
+
+
+class TestPadding:
+    @pytest.mark.parametrize("value", [-3024, np.nan])
+    def test_it_takes_no_part_in_any_number(self, slabs, value):
+        options, plain = _options(SPACING_MM), slabs[:, :30]
+        padded = np.full_like(slabs.array, value, np.int16 if value == value else np.float32)
+        padded[:, :30] = plain.array
+        expected, found = (numbers(_checked(scan, options)[1]) for scan in (plain, slabs.with_array(padded)))
+        assert found["window"] == expected["window"]
+        # Not the same: a crop ends where the other scan goes on
+        for part, key in (
+            ("residual", "median"), ("residual", "percentile_99"), ("noise", "mean_sigma_before"),
+            ("noise", "mean_sigma_after"), ("self_check", "rms_of_all"), ("trust", "typical"),
+        ):  # fmt: skip
+            np.testing.assert_allclose(found[part][key], expected[part][key], rtol=0.25, atol=0.5, err_msg=key)
+
+    def test_maps_are_empty_there(self, slabs):
+        scan = slabs.with_array(np.where(np.arange(40)[:, None] < 30, slabs.array, -3024))
+        check = _checked(scan, _options(SPACING_MM))[1]
+        for each in (check.self_check.error_map, check.expected_error):
+            assert not each.array[:, 30:].any() and each.array[:, :30].any()
+
+
+def test_an_intensity_offset_is_reported_in_hounsfield_units(slabs):
+    options = replace(_options(SPACING_MM), model="ct")
+    stored = replace(slabs, array=(slabs.array + 1024).astype(np.uint16), modality=None)
+    expected = numbers(_checked(slabs, options)[1])
+    found = numbers(_checked(stored, replace(options, intensity_offset=-1024.0))[1])
+    assert found["window"] == expected["window"] and found["unit"] == "HU"
+    assert found["trust"]["typical"] == pytest.approx(expected["trust"]["typical"], rel=0.05)

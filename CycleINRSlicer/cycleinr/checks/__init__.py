@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from .numbers import numbers
 from .report import Reported, check_report_folder, write_report
-from .run import Check, check_result
+from .run import Check, check_result, in_hounsfield_units
 
-__all__ = ["Check", "Reported", "check_report_folder", "check_result", "numbers", "write_report"]
+__all__ = ["Check", "Reported", "check_report_folder", "check_result", "in_hounsfield_units", "numbers", "write_report"]

@@ -74,6 +74,8 @@ _MADE = {
     "tau": "Slice thickness / slice spacing",
     "slice_profile": "Acquired slices taken as",
     "device": "Computed on",
+    "intensity_offset": "Added to the values for HU",
+    "padding": "Padding",
     "gaps": "Where slices are missing",
     "warnings": "Warnings",
     "derived": "Note",

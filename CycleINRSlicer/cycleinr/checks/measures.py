@@ -78,6 +78,8 @@ def residual(
 ) -> Residual:
     """Compare all acquired slices whose averaging window lies inside the result; holds one float copy of the scan.
 
+    Pixels that the scan's mask calls padding are left out.
+
     :raises Cancelled: ``cancelled`` said so.
     """
     profile = grid.profile(tau)
@@ -91,6 +93,10 @@ def residual(
         if cancelled():
             raise Cancelled("Cancelled; nothing was written.")
         np.abs(slice_ - acquired[wanted[n]], out=errors[n])
+    if volume.valid is not None:
+        errors = errors[to_axis_first(volume.valid, grid.axis)[wanted]]
+        if not errors.size:
+            return Residual(wanted[:0], None, None, limit, None)
     within = np.count_nonzero(errors <= limit) / errors.size
     largest = float(errors.max())
     high, median, percentile_99 = map(float, np.percentile(errors.reshape(-1), _PERCENTILES, overwrite_input=True))
@@ -121,4 +127,10 @@ class Noise:
 
 def noise(volume: Volume, result: Volume, axis: str) -> Noise:
     """Measure both volumes along ``axis``; see `cycleinr.noise.slice_sigmas` for what is measured."""
-    return Noise(*(slice_sigmas(to_axis_first(each.array, axis)) for each in (volume, result)))
+    levels = [
+        slice_sigmas(
+            to_axis_first(each.array, axis), None if each.valid is None else to_axis_first(each.valid, axis)
+        )
+        for each in (volume, result)
+    ]
+    return Noise(*levels)

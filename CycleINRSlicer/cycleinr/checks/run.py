@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..errors import RequestError
-from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target
+from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target, from_axis_first, to_axis_first
 from ..inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from ..inference.plan import Plan, plan
 from ..inference.stages import Stages
+from ..inspection import inspect
+from ..padding import filled, valid_in_result
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
 from .measures import Noise, Residual, noise, residual
@@ -60,9 +64,13 @@ def check_result(
     :raises Cancelled: ``cancelled`` said so.
     :raises CycleinrError: as `upsample`.
     """
-    work = plan(volume, options)
-    shown = window_for(volume, work.modality, window)
+    volume, result = (in_hounsfield_units(each, options) for each in (volume, result))
+    options = replace(options, intensity_offset=0.0)
+    seen = inspect(volume)
+    work = plan(volume, options, seen)
     _check_place(result, work)
+    volume, result = _without_padding(volume, result, work, seen.valid)
+    shown = window_for(volume, work.modality, window)
     stages = Stages(progress, [0.05, 0.05, 0.9])
     stages.next()(Progress("Comparing with the acquired slices", 0.0))
     left = residual(volume, result, work.grid, work.slice_tau, work.modality, cancelled)
@@ -77,6 +85,9 @@ def check_result(
     passes = self_check(part.scan, own, part.work, part.options, stages.next(), cancelled)
     passes = replace(passes, slices=passes.slices + part.first)
     expected = expected_error(passes.error_map, volume, work.modality, work.grid.axis)
+    if volume.valid is not None:
+        stack, valid = (to_axis_first(each, work.grid.axis) for each in (expected.array, volume.valid))
+        stack[~valid[passes.slices]] = 0
     told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
     progress(Progress("Checked", 1.0, 0.0))
     return Check(work, left, levels, shown, passes, "", expected, told)
@@ -111,6 +122,28 @@ class _EvenPart:
         scan = replace(part, modality=work.modality)
         again = replace(options, target=Target(spacing_mm=work.grid.spacing_out_mm), axis=work.grid.axis)
         return cls(scan, plan(scan, again), again, longest.start)
+
+
+def in_hounsfield_units(volume: Volume, options: UpsampleOptions) -> Volume:
+    """A volume with the options' intensity offset added, in a type that holds it; the volume itself without one."""
+    offset = options.intensity_offset
+    if not offset:
+        return volume
+    whole = volume.array.dtype.kind in "iu" and offset.is_integer()
+    kind = np.promote_types(volume.array.dtype, np.int32) if whole else np.float32
+    return replace(volume, array=volume.array.astype(kind) + np.asarray(offset, kind))
+
+
+def _without_padding(
+    volume: Volume, result: Volume, work: Plan, valid: np.ndarray | None
+) -> tuple[Volume, Volume]:
+    """Scan and result with values that make no edge in the place of padding, and with their masks."""
+    if valid is None:
+        return replace(volume, valid=None), replace(result, valid=None)
+    axis = work.grid.axis
+    fine = valid_in_result(to_axis_first(valid, axis), work.grid.positions())
+    fine = from_axis_first(fine, axis)
+    return filled(replace(volume, valid=valid), axis), filled(replace(result, valid=fine), axis)
 
 
 def _check_place(result: Volume, work: Plan) -> None:

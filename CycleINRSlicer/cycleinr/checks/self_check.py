@@ -183,12 +183,17 @@ def _compare(
     error_map = np.empty(shape, np.float32)
     stack = to_axis_first(error_map, axis)
     mean_absolute, rms = np.empty(len(slices)), np.empty(len(slices))
+    valid = None if scan.valid is None else to_axis_first(scan.valid, axis)
     for n, slice_ in enumerate(resliced(to_axis_first(back.array, axis), profile, wanted)):
         _stop_if(cancelled)
         slice_ -= acquired[slices[n]]
+        measured = slice_.size
+        if valid is not None:
+            slice_ *= valid[slices[n]]
+            measured = max(1, np.count_nonzero(valid[slices[n]]))
         stack[n] = np.abs(slice_, out=slice_)
-        mean_absolute[n] = slice_.mean(dtype=np.float64)
-        rms[n] = np.sqrt(np.square(slice_, dtype=np.float64).mean())
+        mean_absolute[n] = slice_.sum(dtype=np.float64) / measured
+        rms[n] = np.sqrt(np.square(slice_, dtype=np.float64).sum() / measured)
     placed = scan.with_array(error_map, _moved(scan, axis, int(slices[0])))
     return SelfCheck(slices, mean_absolute, rms, placed, between.offset, between.from_result)
 

@@ -101,6 +101,8 @@ def trust(
     values = []
     for n, slice_ in enumerate(slices):
         inside = (acquired[slice_] > window.low) & (acquired[slice_] < window.high)
+        if scan.valid is not None:
+            inside &= to_axis_first(scan.valid, axis)[slice_]
         here = inside & (expected[n] >= marked_from)
         tissue[n], marked[n] = inside.sum(), here.sum()
         values.append(expected[n][inside])
