@@ -30,8 +30,8 @@ NOTEWORTHY_PX = 0.1
 STRAIGHT_DEGREES = math.degrees(math.asin(SHEAR_TOLERANCE))
 """Header's rounding, which an affine may keep."""
 
-_ROUNDED_MM = 0.06
-"""Half of the 0.1 mm that some scanners round positions to, and a little."""
+_ROUNDED_MM = 0.09
+"""How far a place may lie off whose coordinates are rounded to 0.1 mm, as some scanners do."""
 
 _HALF_WIDTH, _KAISER_BETA = 6, 6.0
 _WHOLE_PX = 0.02
@@ -44,16 +44,23 @@ class Sideways:
     """How far slices lie sideways of a stack at right angles.
 
     Attributes:
+        middle_ji_mm: (2,) place of the middle slice's first sample along the axes j and i.
         shift_ji_mm: (slices, 2) from the middle slice's first sample to each slice's, along the axes j and i.
         pixel_ji_mm: (2,) distance between samples along them.
-        degrees: Angle between the stack and the slices' normal.
+        lean_ji: (2,) mm along the axes j and i for each mm along the slices' normal.
         is_tilt: Whether all slices follow one line, as a tilted gantry stacks them.
     """
 
+    middle_ji_mm: np.ndarray
     shift_ji_mm: np.ndarray
     pixel_ji_mm: np.ndarray
-    degrees: float
+    lean_ji: np.ndarray
     is_tilt: bool
+
+    @property
+    def degrees(self) -> float:
+        """Angle between the stack and the slices' normal."""
+        return math.degrees(math.atan(float(np.linalg.norm(self.lean_ji))))
 
     @property
     def shift_px(self) -> np.ndarray:
@@ -73,19 +80,9 @@ class Sideways:
 
         Returns:
             (j, i) of its first sample, counted from the middle slice's; samples along j and i.
-
-        Raises:
-            GeometryError: Slices that do not follow one line lie further away than a field of view reaches.
         """
         if self.is_straight:
             return np.zeros(2), shape_ji
-        beside = np.abs(self.shift_px).max(axis=1)
-        if not self.is_tilt and beside.max() > min(shape_ji) / 2:
-            worst = int(beside.argmax())
-            raise GeometryError(
-                f"Slice {worst + 1} of {len(beside)} lies {np.abs(self.shift_ji_mm[worst]).max():.1f} mm beside the "
-                "middle one, more than half of the field of view. Remove the images that do not belong."
-            )
         first = np.floor(self.shift_px.min(axis=0) + _WHOLE_PX)
         last = np.ceil(self.shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - 1
         rows, columns = (last - first + 1).astype(int)
@@ -104,7 +101,9 @@ class Sideways:
         return f"Slices lie up to {farthest:.2f} mm sideways of each other; each was moved within its plane."
 
 
-def sideways_of(offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: tuple[float, float]) -> Sideways:
+def sideways_of(
+    offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: tuple[float, float], shape_ji: tuple[int, int]
+) -> Sideways:
     """How slices lie sideways of each other, from their positions.
 
     A line through all of them is taken where they follow one, as those of a tilted gantry do, so that the header's
@@ -114,23 +113,33 @@ def sideways_of(offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: tu
         offsets_ji_mm: (slices, 2) places of the slices' first samples along the axes j and i.
         along_mm: (slices,) the same along the slices' normal.
         pixel_ji_mm: Distance between samples along j and i.
+        shape_ji: Samples of one slice along them.
 
     Raises:
-        GeometryError: The stack leans by more than ``MAX_DEGREES``.
+        GeometryError: The stack leans by more than ``MAX_DEGREES``, or a slice lies half a field of view beside it.
     """
     pixel = np.array(pixel_ji_mm, dtype=np.float64)
-    centred, offsets = along_mm - along_mm.mean(), offsets_ji_mm - offsets_ji_mm.mean(axis=0)
-    slope = centred @ offsets / (centred @ centred)
-    degrees = math.degrees(math.atan(float(np.linalg.norm(slope))))
-    if round(degrees) > MAX_DEGREES:
+    centred, mean = along_mm - along_mm.mean(), offsets_ji_mm.mean(axis=0)
+    slope = centred @ (offsets_ji_mm - mean) / (centred @ centred)
+    line = mean + centred[:, None] * slope
+    off_mm = np.abs(offsets_ji_mm - line)
+    is_tilt = bool((off_mm <= np.maximum(_ROUNDED_MM, NOTEWORTHY_PX * pixel)).all())
+    places = line if is_tilt else offsets_ji_mm
+    middle = places[len(places) // 2]
+    found = Sideways(middle, places - middle, pixel, slope, is_tilt)
+    if round(found.degrees) > MAX_DEGREES:
         raise GeometryError(
-            f"The slices are stacked at {degrees:.1f} degrees to their normal, and no CT gantry tilts by more than "
-            f"{MAX_DEGREES:g}. Check that the images belong to one scan, or resample it to a rectangular grid first."
+            f"The slices are stacked at {found.degrees:.1f} degrees to their normal, and no CT gantry tilts by more "
+            f"than {MAX_DEGREES:g}. Check that the images belong to one scan, or resample it to a rectangular grid "
+            "first."
         )
-    line = centred[:, None] * slope
-    is_tilt = bool((np.abs(offsets - line) <= np.maximum(_ROUNDED_MM, NOTEWORTHY_PX * pixel)).all())
-    places = line if is_tilt else offsets
-    return Sideways(places - places[len(places) // 2], pixel, degrees, is_tilt)
+    if (off_mm > pixel * shape_ji / 2).any():
+        worst = int(off_mm.max(axis=1).argmax())
+        raise GeometryError(
+            f"Slice {worst + 1} of {len(off_mm)} lies {off_mm[worst].max():.1f} mm beside the line through all, more "
+            "than half of the field of view. Remove the images that do not belong."
+        )
+    return found
 
 
 def straightened(
@@ -233,17 +242,18 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     slices = to_axis_first(array, axis)
     across_mm = along_ji @ columns[axis]
     upright = columns[axis] - across_mm @ along_ji
-    steps = np.arange(len(slices))
-    sideways = sideways_of(np.outer(steps, across_mm), steps * np.linalg.norm(upright), tuple(pixel_mm))
-    first, _ = sideways.grid(slices.shape[1:])
+    steps, shape_ji = np.arange(len(slices)), slices.shape[1:]
+    along_mm = steps * np.linalg.norm(upright)
+    sideways = sideways_of(np.outer(steps, across_mm), along_mm, tuple(pixel_mm), shape_ji)
+    first, _ = sideways.grid(shape_ji)
     straight = affine.copy()
     straight[:3, "ijk".index(axis)] = upright
-    straight[:3, 3] += (len(steps) // 2 * across_mm + first * pixel_mm) @ along_ji
+    straight[:3, 3] += (sideways.middle_ji_mm + first * pixel_mm) @ along_ji
     moved, valid = straightened(slices, sideways, known.get("modality"))
     acquisition = None
     if not sideways.is_straight:
         shift_ras_mm = sideways.shift_ji_mm @ along_ji
-        acquisition = Acquisition(steps * np.linalg.norm(upright), shift_ras_mm=shift_ras_mm, axis=axis)
+        acquisition = Acquisition(along_mm, shift_ras_mm=shift_ras_mm, axis=axis)
         valid = valid if valid is None else from_axis_first(valid, axis)
     notes = (*known.pop("notes", ()), sideways.note(known.get("modality")))
     return Volume(from_axis_first(moved, axis), straight, **known, notes=notes, acquisition=acquisition, valid=valid)

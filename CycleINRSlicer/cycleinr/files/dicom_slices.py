@@ -160,17 +160,15 @@ def stack(slices: list[SliceHeader]) -> Stack:
     places = np.array([s.position_lps_mm for s in ordered]) @ axes
     _check_positions(places[:, 2])
     fitted = fit_positions(places[:, 2], _differing_thickness(ordered))
-    sideways = sideways_of(places[:, 1::-1], places[:, 2], first.pixel_mm)
+    sideways = sideways_of(places[:, 1::-1], places[:, 2], first.pixel_mm, first.rows_columns)
     start, shape_ji = sideways.grid(first.rows_columns)
     lps = np.eye(4)
     lps[:3, :3] = axes * (first.pixel_mm[1], first.pixel_mm[0], fitted.spacing_mm)
-    middle = len(ordered) // 2
+    corner_ji = sideways.middle_ji_mm + start * first.pixel_mm
     if sideways.is_straight and sideways.degrees <= STRAIGHT_DEGREES:
-        way = places[-1] - places[0]
-        lps[:3, 2] += axes[:, :2] @ way[:2] / way[2] * fitted.spacing_mm
-        middle = 0
-    corner = [*(places[middle, :2] + start[::-1] * first.pixel_mm[::-1]), fitted.first_mm]
-    lps[:3, 3] = np.linalg.solve(axes.T, corner)
+        lps[:3, 2] += axes[:, 1::-1] @ sideways.lean_ji * fitted.spacing_mm
+        corner_ji = corner_ji + sideways.lean_ji * (fitted.first_mm - places[len(ordered) // 2, 2])
+    lps[:3, 3] = np.linalg.solve(axes.T, [*corner_ji[::-1], fitted.first_mm])
     return Stack(
         ordered,
         ras_from_lps(lps),
