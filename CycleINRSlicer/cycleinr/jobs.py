@@ -279,7 +279,7 @@ def _report(
 def _check_dicom(job: Job) -> None:
     from .dicom_out import check_series_folder
     from .files import image_suffix, is_dicom
-    from .files.dicom import series_files
+    from .files.dicom import chosen_series
     from .files.zipped import is_zip
 
     if image_suffix(job.output):
@@ -295,15 +295,15 @@ def _check_dicom(job: Job) -> None:
         )
     check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
     if job.input.exists() and not (job.input.is_file() and is_zip(job.input)):
-        series_files(job.input, job.series, job.frame)
+        chosen_series(job.input, job.series, job.frame)
 
 
 def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str, ...]:
     from .dicom_out import write_dicom_series
-    from .files.dicom import series_files
+    from .files.dicom import chosen_series
 
-    files = series_files(job.input, job.series, job.frame)
-    written = write_dicom_series(volume, files, job.output, provenance, job.dicom, job.overwrite)
+    source = chosen_series(job.input, job.series, job.frame)
+    written = write_dicom_series(volume, source, job.output, provenance, job.dicom, job.overwrite)
     if not written.max_error:
         return ()
     return (

@@ -8,9 +8,6 @@ import pytest
 from cycleinr.batch.find import find_scans
 from cycleinr.errors import GeometryError, InputError
 from cycleinr.files import read_volume
-from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.jobs import Job, check_job
 from dicom_maker import PATIENT_ID, frame, pixels_of_slice, write_enhanced, write_series
 from pydicom.uid import RLELossless
 
@@ -141,13 +138,6 @@ def test_a_truncated_file_is_refused_by_its_name(tmp_path):
     file = write_enhanced(tmp_path / "e.dcm", [frame(n) for n in range(4)])
     file.write_bytes(file.read_bytes()[:-40])
     assert "e.dcm" in refusal(file)
-
-
-def test_a_series_of_single_slices_is_not_added_to_it(tmp_path):
-    file = write_enhanced(tmp_path / "e.dcm", [frame(n) for n in range(6)])
-    with pytest.raises(InputError, match=r"enhanced .* NIfTI"):
-        check_job(Job(file, tmp_path / "out", UpsampleOptions(Target(ratio=2.0)), format="dicom"))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["e.dcm"]
 
 
 def test_a_batch_finds_it(tmp_path):

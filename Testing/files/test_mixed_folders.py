@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cycleinr.errors import InputError
 from cycleinr.files import read_volume
-from cycleinr.files.dicom import series_files
+from cycleinr.files.dicom import chosen_series
 from dicom_maker import (
     OTHER_SERIES,
     PATIENT,
@@ -130,7 +130,7 @@ class TestCopiesAndPhases:
 
         assert volume.shape_kji[0] == 6
         assert volume.notes == ("7 exact copies of images of series 3 were dropped.",)
-        assert len(series_files(tmp_path)) == 6
+        assert len(chosen_series(tmp_path).files) == 6
         assert read_volume(tmp_path / "again" / "a001.dcm").shape_kji[0] == 6
 
     @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ class TestCopiesAndPhases:
             np.testing.assert_array_equal(read_volume(tmp_path, **which).array[0], bright(0))
         np.testing.assert_array_equal(read_volume(tmp_path / "b001.dcm").array[0], bright(0))
         assert "no frame 3" in refusal(tmp_path, frame=3)
-        assert {file.name[0] for file in series_files(tmp_path, frame=2)} == {"b"}
+        assert {file.name[0] for file in chosen_series(tmp_path, frame=2).files} == {"b"}
 
     def test_a_time_of_its_own_for_each_image_gives_phases_by_its_order(self, tmp_path):
         for phase, prefix in enumerate("abc"):

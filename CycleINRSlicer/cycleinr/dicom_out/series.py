@@ -157,6 +157,8 @@ def _third_image_type(source: SourceSeries) -> str:
     """CT knows AXIAL and LOCALIZER only (PS3.3 C.8.2.1.1.1); MR keeps the source's."""
     if source.modality == "CT":
         return "AXIAL"
+    if source.is_multi_frame:
+        return "OTHER"
     kind = source.headers[0].get("ImageType")
     return (kind[2] if kind and not isinstance(kind, str) and len(kind) > 2 else "") or "OTHER"
 

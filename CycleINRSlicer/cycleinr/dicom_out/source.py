@@ -15,9 +15,11 @@ import numpy as np
 from ..errors import GeometryError, InputError
 from ..files.dicom import slices_of_files
 from ..files.dicom_header import quiet, read_header
+from ..files.dicom_series import Series
 from ..files.dicom_slices import SliceHeader, Stack, stack
 from ..volume import Volume
 from .attributes import ALL_READ
+from .frames import ALL_READ_OF_FRAMES, frame_header
 
 if TYPE_CHECKING:
     import pydicom
@@ -58,6 +60,11 @@ class SourceSeries:
     def uid(self) -> str:
         """Series Instance UID (0020,000E)."""
         return self.slices[0].series_uid
+
+    @property
+    def is_multi_frame(self) -> bool:
+        """Whether the slices are frames of enhanced objects."""
+        return self.slices[0].frame is not None
 
     @property
     def runs_downwards(self) -> bool:
@@ -109,25 +116,32 @@ def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
 
 
-def read_source(files: Sequence[Path]) -> SourceSeries:
+def read_source(source: Sequence[Path] | Series) -> SourceSeries:
     """Read the headers of a source series; scouts among the files are left out.
 
-    :param files: all files of one series, in any order.
-    :raises InputError: a file is missing or damaged, the files are of several series, or they are multi-frame.
+    :param source: all files of one series, in any order; or the series as it was found.
+    :raises InputError: a file is missing or damaged, or the files are of several series.
     :raises GeometryError: as `read_dicom`.
     """
-    found = stack(slices_of_files(files))
+    found = stack(list(source.slices) if isinstance(source, Series) else slices_of_files(source))
     with quiet():
-        return SourceSeries(found, [_read_header(s.path) for s in found.slices])
+        return SourceSeries(found, _headers_of(found.slices))
 
 
-def _read_header(path: Path) -> pydicom.Dataset:
+def _headers_of(slices: Sequence[SliceHeader]) -> list[pydicom.Dataset]:
+    if slices[0].frame is None:
+        return [_read_header(s.path, ALL_READ) for s in slices]
+    files = {path: _read_header(path, ALL_READ_OF_FRAMES) for path in dict.fromkeys(s.path for s in slices)}
+    return [frame_header(files[s.path], s.frame) for s in slices]
+
+
+def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
     """The attributes that a derived series needs, decoded.
 
     :raises InputError: the file is damaged, or does not say which object of which study it is.
     """
     try:
-        header = read_header(path, ALL_READ)
+        header = read_header(path, attributes)
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
     except Exception as error:
         raise InputError(f"The header of {path.name} is damaged. Export the series again.") from error

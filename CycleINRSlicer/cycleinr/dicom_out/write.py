@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..files.dicom_header import quiet
+from ..files.dicom_series import Series
 from ..files.lps import lps_from_ras
 from ..inspection import inspect
 from ..result import ranges_of_gaps
@@ -48,7 +49,7 @@ class DicomSeries:
 
 def write_dicom_series(
     volume: Volume,
-    source_files: Sequence[Path],
+    source: Sequence[Path] | Series,
     folder: Path,
     provenance: Mapping[str, str],
     settings: DicomSettings | None = None,
@@ -60,9 +61,9 @@ def write_dicom_series(
     volume's k axis, whichever axis was made finer, and numbered in the direction in which the source is numbered.
 
     :param volume: the result, in RAS; integers, or floats that are then stored in 65,536 levels.
-    :param source_files: all files of the single-frame CT or MR series that the result was computed from, in any order;
-        scouts among them are left out. In Slicer: `slicer.dicomDatabase.fileForInstance` of each of the volume node's
-        "DICOM.instanceUIDs".
+    :param source: all files of the CT or MR series that the result was computed from, in any order, single slices or
+        enhanced objects; scouts among them are left out. Or that series as it was found. In Slicer:
+        `slicer.dicomDatabase.fileForInstance` of each of the volume node's "DICOM.instanceUIDs".
     :param folder: a new or an empty folder to be made; its parent must exist. Gets IM0001.dcm and so on.
     :param provenance: how the result was made, as `cycleinr.result.Provenance` gives it.
     :param overwrite: replace a series that this function wrote there before. Any other content is never replaced.
@@ -75,18 +76,17 @@ def write_dicom_series(
     """
     # Values that break the standard stay as the source has them; pydicom's warnings would print them, names included.
     with quiet():
-        return _write(volume, source_files, Path(folder), provenance, settings or DicomSettings(), overwrite)
+        return _write(volume, read_source(source), Path(folder), provenance, settings or DicomSettings(), overwrite)
 
 
 def _write(
     volume: Volume,
-    source_files: Sequence[Path],
+    source: SourceSeries,
     folder: Path,
     provenance: Mapping[str, str],
     settings: DicomSettings,
     overwrite: bool,
 ) -> DicomSeries:
-    source = read_source(source_files)
     source.check_place(volume)
     volume = replace(volume, valid=inspect(replace(volume, modality=source.modality)).valid)
     deterministic = settings.deterministic_uids
@@ -127,19 +127,25 @@ def _slice(
     _place(data, volume, k, source)
     columns, rows = volume.shape_kji[2], volume.shape_kji[1]
     centre = volume.ras_of_ijk(((columns - 1) / 2, (rows - 1) / 2, k))
-    data.SourceImageSequence = [_reference(header) for header in source.nearest(centre)]
+    data.SourceImageSequence = _references(source.nearest(centre))
     data.add_new("PixelData", "OW", storage.stored(volume.array[k]).tobytes())
     return data
 
 
-def _reference(header: pydicom.Dataset) -> pydicom.Dataset:
-    """An item that names an acquired slice."""
+def _references(headers: Sequence[pydicom.Dataset]) -> list[pydicom.Dataset]:
+    """An item for each object that some acquired slices lie in; frames of one object are named together."""
     import pydicom
 
-    item = pydicom.Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    item.PurposeOfReferenceCodeSequence = [code("SourceImageForImageProcessingOperation")]
-    return item
+    items: dict[str, pydicom.Dataset] = {}
+    for header in headers:
+        item = items.setdefault(str(header.SOPInstanceUID), pydicom.Dataset())
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        item.PurposeOfReferenceCodeSequence = [code("SourceImageForImageProcessingOperation")]
+        if "ReferencedFrameNumber" in header:
+            before = item.get("ReferencedFrameNumber") or []
+            before = [before] if isinstance(before, int) else list(before)
+            item.ReferencedFrameNumber = [*before, header.ReferencedFrameNumber]
+    return list(items.values())
 
 
 def _place(data: pydicom.Dataset, volume: Volume, k: int, source: SourceSeries) -> None:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..volume import MODALITIES, Volume
 from .dicom_frames import read_frames
 from .dicom_header import GREY, has_mark, slice_header, undecodable, with_plain_grey
-from .dicom_series import Listing, Series, choose, notes_on, series_at
+from .dicom_series import Listing, Series, choose, notes_on, series_at, series_of_files
 from .dicom_slices import SliceHeader, stack
 from .room import check_room, out_of_memory, unread
 
@@ -43,9 +43,7 @@ def read_dicom(path: Path, header_only: bool = False, series: str = "", frame: i
 
 def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False) -> Volume:
     """Read a series that was found; as `read_dicom`."""
-    _check_kind(chosen.slices)
-    if chosen.is_multi_frame and chosen.slices[0].frame is None:
-        raise InputError(chosen.problem)
+    _check_sound(chosen)
     found = stack(list(chosen.slices))
     first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)
     pixels = unread(size, _type_of(found.slices)) if header_only else _pixels_of(found.slices)
@@ -54,21 +52,18 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
     return found.volume(pixels, name, notes_on(listing, chosen))
 
 
-def series_files(path: Path, series: str = "", frame: int | None = None) -> list[Path]:
-    """The files of one series of single slices, without the scouts; arguments and errors as in `read_dicom`.
-
-    :raises InputError: also for an enhanced image.
-    """
+def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Series:
+    """The series that is meant, which can be read; arguments and errors as in `read_dicom`."""
     chosen = choose(series_at(Path(path)), series, frame)
-    _check_single(chosen.slices)
-    return chosen.files
+    _check_sound(chosen)
+    return chosen
 
 
 def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
-    """Headers of the slices among some files of one slice each; scouts and objects that are no images are left out.
+    """Headers of the slices or frames in some files; scouts and objects that are no images are left out.
 
-    :raises InputError: a file is missing, damaged or no DICOM file; no slice is left; or they are of several series,
-        multi-frame, or no grey CT or MR images.
+    :raises InputError: a file is missing, damaged or no DICOM file; no slice is left; or they are of several series, or
+        no grey CT or MR images.
     """
     for file in files:
         if not Path(file).is_file() or not has_mark(Path(file)):
@@ -79,9 +74,19 @@ def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
         raise InputError(f"None of the {len(files)} files is a slice of a CT or MR series. Check the files.")
     if how_many := len({s.series_uid for s in slices}) - 1:
         raise InputError(f"The source holds {how_many + 1} DICOM series. Give the files of one of them.")
+    if slices[0].frames is not None:
+        chosen = choose(series_of_files(files), where="The source")
+        _check_sound(chosen)
+        return list(chosen.slices)
     _check_kind(slices)
-    _check_single(slices)
     return slices
+
+
+def _check_sound(chosen: Series) -> None:
+    """:raises InputError: the images are no grey CT or MR images, or frames without a place."""
+    _check_kind(chosen.slices)
+    if chosen.is_multi_frame and chosen.slices[0].frame is None:
+        raise InputError(chosen.problem)
 
 
 def _check_kind(slices: Sequence[SliceHeader]) -> None:
@@ -93,16 +98,6 @@ def _check_kind(slices: Sequence[SliceHeader]) -> None:
             raise InputError(
                 f"{s.path.name} holds pixels of kind {s.photometric} with {s.samples_per_pixel} value(s) "
                 "each; only grey images can be read. Give the series that the scanner made."
-            )
-
-
-def _check_single(slices: Sequence[SliceHeader]) -> None:
-    """:raises InputError: the slices are frames of an enhanced image."""
-    for s in slices:
-        if s.frames is not None:
-            raise InputError(
-                f"{s.path.name} is an enhanced (multi-frame) DICOM image, to whose study a series of single slices "
-                "cannot be added. Write the result as NIfTI, NRRD or MetaImage instead."
             )
 
 

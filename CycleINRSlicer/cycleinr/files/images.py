@@ -40,6 +40,7 @@ _SUFFIXES = {
 _READERS = {"nrrd": "NrrdImageIO", "meta": "MetaImageIO"}
 """Left to choose, ITK asks each reader in turn, and the NIfTI one takes scan.nrrd.nii for a scan.nrrd."""
 
+_FLAT = 1e-6
 _FIELD_CHARACTERS = 1000
 _FIELD_PREFIX = "CycleINR_"
 
@@ -145,6 +146,7 @@ def read_image(path: Path, header_only: bool = False, frame: int | None = None) 
 def image_frames(path: Path, found: ImageHeader, first: int, count: int, header_only: bool = False) -> list[Volume]:
     """Several frames of an image at once, from ``first``, counted from 1; as `read_image`."""
     shape = (count, *found.sizes[2::-1])
+    _check_axes(path, found.ijk_to_ras)
     check_room(path.name, shape, f"{found.type.itemsize * 8}-bit")
     if header_only:
         frames = unread(shape, found.type)
@@ -154,6 +156,20 @@ def image_frames(path: Path, found: ImageHeader, first: int, count: int, header_
         except MemoryError as error:
             raise out_of_memory(path.name) from error
     return [rectangular(array, found.ijk_to_ras, name=stem(path), **found.known) for array in frames]
+
+
+def _check_axes(path: Path, ijk_to_ras: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+        volume = abs(float(np.linalg.det(axes))) if np.isfinite(axes).all() else 0.0
+    if volume < _FLAT:
+        raise _flat(path)
+
+
+def _flat(path: Path) -> GeometryError:
+    return GeometryError(
+        f"{path.name} has axes that lie in one plane or have no length. Its geometry is damaged; export it again."
+    )
 
 
 def stem(path: Path) -> str:
@@ -292,9 +308,7 @@ def _reading_error(path: Path, text: str) -> CycleinrError:
     if "allocat" in text or "bad_alloc" in text:
         return out_of_memory(path.name)
     if "orthonormal direction" in text or "determinant is 0" in text.lower():
-        return GeometryError(
-            f"{path.name} has axes that lie in one plane or have no length. Its geometry is damaged; export it again."
-        )
+        return _flat(path)
     reason = text.strip().splitlines()[-1]
     return InputError(f"{path.name} cannot be read: {reason} Check that the file is complete, or export it again.")
 

@@ -1,0 +1,120 @@
+"""Results of enhanced (multi-frame) objects become series of single slices in their study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from cycleinr.dicom_out import write_dicom_series
+from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
+from cycleinr.jobs import Job, run_job
+from dicom_maker import PATIENT, frame, pixels_of_slice, write_enhanced
+from dicom_out.series_sources import Scan, acquired_pixels, scan_of, write_source
+from dicom_out.test_standard import assert_one_study, errors
+from pydicom.uid import EnhancedMRImageStorage
+
+STUDY = {
+    "FrameOfReferenceUID": "1.2.3.4.5", "PositionReferenceIndicator": "", "PatientBirthDate": "19700101",
+    "PatientSex": "F", "StudyDate": "20200102", "StudyTime": "101112", "StudyID": "S1", "AccessionNumber": "ACC42",
+    "ReferringPhysicianName": "Roe^Richard", "Manufacturer": "Scanner Works", "SeriesDescription": "Routine 4.0",
+    "InstanceNumber": 1, "ContentDate": "20200102", "ContentTime": "101200", "PatientPosition": "HFS",
+}  # fmt: skip
+SHARED = {
+    "PlaneOrientationSequence": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+    "PixelMeasuresSequence": {"PixelSpacing": [0.8, 0.8], "SliceThickness": 3.5},
+}
+CT = {
+    "CTXRayDetailsSequence": {"KVP": 120.0},
+    "CTExposureSequence": {"XRayTubeCurrentInmA": 200.4, "ExposureTimeInms": 500.2},
+    "CTReconstructionSequence": {"ConvolutionKernel": "B30"},
+    "FrameVOILUTSequence": {"WindowCenter": 40.0, "WindowWidth": 400.0},
+    "PixelValueTransformationSequence": {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"},
+}
+MR = {
+    "MREchoSequence": {"EffectiveEchoTime": 15.5},
+    "MRTimingAndRelatedParametersSequence": {"RepetitionTime": 500.0, "FlipAngle": 90.0, "EchoTrainLength": 1},
+}
+
+
+@pytest.fixture(scope="module", params=["CT", "MR"])
+def enhanced(request, tmp_path_factory) -> Scan:
+    """All slices of a real crop in one object, 4 mm apart, and its result of 2 mm."""
+    folder = tmp_path_factory.mktemp("enhanced")
+    own = {"FrameAcquisitionNumber": 5, "StackID": "1"}
+    frames = [
+        (pixels, frame(n, step=(0, 0, 4), FrameContentSequence={**own, "InStackPositionNumber": n + 1})[1])
+        for n, pixels in enumerate(acquired_pixels(request.param))
+    ]
+    kind = {} if request.param == "CT" else {"SOPClassUID": EnhancedMRImageStorage, "Modality": "MR"}
+    pulses = {} if request.param == "CT" else {"EchoPulseSequence": "SPIN", "MRAcquisitionType": "2D"}
+    groups = {**SHARED, **(CT if request.param == "CT" else MR)}
+    file = write_enhanced(folder / "enhanced.dcm", frames, groups, **STUDY, **kind, **pulses)
+    scan = scan_of(folder, UpsampleOptions(Target(spacing_mm=2.0), device="cpu"))
+    return Scan(folder, [file], scan.volume, scan.result)
+
+
+def test_the_series_has_the_voxels_the_place_and_no_errors(enhanced, write):
+    series = write(enhanced)
+
+    again = read_volume(series.folder)
+
+    np.testing.assert_array_equal(again.array, enhanced.result.volume.array)
+    assert again.geometry_equal(enhanced.result.volume)
+    for file in (series.files[0], series.files[-1]):
+        assert errors(file) == set()
+    assert_one_study(enhanced, series)
+
+
+def test_what_the_functional_groups_say_stands_where_single_slices_say_it(enhanced, write):
+    data = pydicom.dcmread(write(enhanced).files[0])
+
+    assert data.PatientName == PATIENT and data.AcquisitionNumber == 5 and data.StudyID == "S1"
+    assert data.SeriesDescription.startswith("Routine 4.0 2 mm CycleINR")
+    if data.Modality == "CT":
+        assert data.SOPClassUID == pydicom.uid.CTImageStorage and list(data.ImageType)[2] == "AXIAL"
+        assert (data.KVP, data.XRayTubeCurrent, data.ExposureTime, data.ConvolutionKernel) == (120, 200, 500, "B30")
+        assert (data.WindowCenter, data.WindowWidth, data.RescaleType) == (40, 400, "HU")
+    else:
+        assert data.SOPClassUID == pydicom.uid.MRImageStorage
+        assert (data.EchoTime, data.RepetitionTime, data.FlipAngle, data.EchoTrainLength) == (15.5, 500, 90, 1)
+        assert (data.ScanningSequence, data.SequenceVariant, data.MRAcquisitionType) == ("SE", "NONE", "2D")
+    assert not any("FunctionalGroups" in element.keyword for element in data)
+
+
+def test_the_frames_that_a_slice_was_computed_from_are_named(enhanced, write):
+    source = pydicom.dcmread(enhanced.files[0], stop_before_pixels=True)
+    slices = [pydicom.dcmread(file) for file in write(enhanced).files]
+
+    for data, numbers in ((slices[0], [1, 2, 3, 4]), (slices[-1], [7, 8, 9, 10])):
+        (item,) = data.SourceImageSequence
+        assert item.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert item.ReferencedSOPClassUID == source.SOPClassUID
+        assert list(item.ReferencedFrameNumber) == numbers
+    assert slices[0].RelatedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
+
+
+def test_one_echo_of_several_in_one_object_becomes_a_series(tmp_path):
+    frames = [
+        (pixels_of_slice(n) + np.uint16(e), {**frame(n)[1], "MREchoSequence": {"EffectiveEchoTime": 10.0 * (e + 1)}})
+        for n in range(5)
+        for e in range(2)
+    ]
+    file = write_enhanced(tmp_path / "e.dcm", frames, SOPClassUID=EnhancedMRImageStorage, Modality="MR", **STUDY)
+    options = UpsampleOptions(Target(ratio=2), device="cpu")
+
+    result = run_job(Job(file, tmp_path / "fine", options, format="dicom", series="3", frame=2))
+
+    np.testing.assert_array_equal(read_volume(tmp_path / "fine").array, result.volume.array)
+    data = pydicom.dcmread(tmp_path / "fine" / "IM0001.dcm")
+    assert data.EchoTime == 20 and list(data.SourceImageSequence[0].ReferencedFrameNumber) == [2, 4, 6, 8]
+
+
+def test_what_is_shown_bright_as_low_stays_so(tmp_path):
+    scan = scan_of(write_source(tmp_path / "in", PhotometricInterpretation="MONOCHROME1"))
+    series = write_dicom_series(scan.result.volume, scan.files, tmp_path / "out", scan.result.provenance)
+
+    assert pydicom.dcmread(series.files[0]).PhotometricInterpretation == "MONOCHROME1"
+    np.testing.assert_array_equal(read_volume(series.folder).array, scan.result.volume.array)
+    assert errors(series.files[0]) == set()
