@@ -156,7 +156,9 @@ def _setDisplay(node, difference: np.ndarray) -> None:
     stride = max(1, difference.size // SAMPLES_FOR_WINDOW)
     # A stride that shares no factor with the rows visits all columns alike
     sample = np.abs(difference.reshape(-1)[:: stride + (stride % 2 == 0)].astype(np.float32))
-    largest = float(np.percentile(sample, SHOWN_PERCENTILE)) or float(sample.max()) or 1.0
+    # NaN is padding
+    sample = sample[np.isfinite(sample)]
+    largest = (float(np.percentile(sample, SHOWN_PERCENTILE)) or float(sample.max()) or 1.0) if sample.size else 1.0
     display.SetWindowLevel(2 * largest, 0.0)
     if slicer.mrmlScene.GetNodeByID(DIVERGING_COLOURS_ID):
         display.SetAndObserveColorNodeID(DIVERGING_COLOURS_ID)

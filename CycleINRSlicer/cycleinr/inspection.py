@@ -38,6 +38,10 @@ _SATURATED_SHARE = 0.005
 _WARM_SHARE = 0.2
 """Share of the tissue that is brighter than a quarter of the range: 33 % and more in MR; PET has few hot spots."""
 
+_MASK = (
+    "The values are those of a mask: {labels} whole numbers in flat areas, without detail to make finer. Give the scan "
+    "that it was drawn on; if this is one, choose the model ct or mr (--model)."
+)
 _CHOOSE = "Choose the model ct or mr (--model)."
 
 
@@ -52,6 +56,7 @@ class Inspection:
         problem: Why nothing can be computed from these values, for people; empty where it can.
         modality: "CT" or "MR", by what the scan says or else by its values; None where they leave it open.
         reason: Why, or what else they may be, for people.
+        labels: How many labels the values are those of, if they are a mask's; else 0.
     """
 
     valid: np.ndarray | None
@@ -61,6 +66,7 @@ class Inspection:
     problem: str
     modality: str | None
     reason: str
+    labels: int = 0
     _artifacts: dict[str, SliceArtifacts] = field(default_factory=dict)
 
     def artifacts(self, volume: Volume, axis: str) -> SliceArtifacts:
@@ -109,7 +115,12 @@ def inspect(volume: Volume, intensity_offset: float = 0.0) -> Inspection:
     elif problem:
         modality, reason = None, problem
     else:
-        modality, reason = _modality_of(volume.array, valid, intensity_offset)
+        values = _sample(volume.array, valid)
+        whole = volume.array.dtype.kind in "iu" or bool((values == np.rint(values)).all())
+        if labels := _labels_in(volume.array, values) if whole else 0:
+            reason = _MASK.format(labels=labels)
+            return Inspection(valid, low, high, padding, problem, None, reason, labels)
+        modality, reason = _modality_of(values + intensity_offset, whole)
     return Inspection(valid, low, high, padding, problem, modality, reason)
 
 
@@ -168,16 +179,8 @@ def _problem(array: np.ndarray, padding: int, low: float, high: float) -> str:
     return ""
 
 
-def _modality_of(array: np.ndarray, valid: np.ndarray | None, offset: float) -> tuple[str | None, str]:
-    """"CT", "MR" or None by the values, and why."""
-    values = _sample(array, valid)
-    whole = array.dtype.kind in "iu" or bool((values == np.rint(values)).all())
-    if labels := _labels_in(array, values) if whole else 0:
-        return None, (
-            f"The values are those of a mask: {labels} whole numbers in flat areas, without detail to make finer. "
-            "Give the scan that it was drawn on; if this is one, choose the model ct or mr (--model)."
-        )
-    values += offset
+def _modality_of(values: np.ndarray, whole: bool) -> tuple[str | None, str]:
+    """"CT", "MR" or None by a sample of the values, and why; ``whole``: they are whole numbers without offset."""
     air = float((values <= _AIR_HU).mean())
     if air > _AIR_SHARE:
         below = float((values < _BELOW_AIR_HU).mean())

@@ -166,6 +166,11 @@ def _warnings(
     volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, tau: float, seen: Inspection | None
 ) -> tuple[str, ...]:
     found = limit_warnings(grid, tau, model.card)
+    if seen is not None and seen.labels:
+        found += (
+            f"The values are those of a mask ({seen.labels} whole numbers in flat areas); between labels, the result "
+            "has values that are none.",
+        )
     if model.modality == "MR" and not grid.is_identity:
         artifacts = SliceArtifacts.of(volume, grid.axis) if seen is None else seen.artifacts(volume, grid.axis)
         found += artifacts.warnings(options.equalize_slices)
