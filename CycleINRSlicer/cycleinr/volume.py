@@ -62,8 +62,7 @@ class Volume:
             nominal grid, with the first slice in its true place and the median spacing. None for even slices.
             Parts and turned views follow. Image files and other libraries' images cannot hold it: they are refused.
         nifti_codes: Codes of qform and sform that it was read with, to be written again; None for other files.
-        valid: (K, J, I) of bool, False where a sample is padding and no measured value. None if all are measured but those
-            that are no finite numbers, which never are.
+        valid: (K, J, I) of bool, False where a sample is padding; None if none is but what is no finite number.
 
     Raises:
         InputError: The array is no non-empty 3-D array of real numbers, or modality or thickness make no sense.
