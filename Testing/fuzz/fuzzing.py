@@ -34,7 +34,7 @@ def fuzz(name: str, seed: Seed, cases: int, folder: Path, random_seed: int | Non
     :param random_seed: None for the same cases every time.
     """
     kept: set[str] = set()
-    tally, reader = Tally(), Reader(torch=seed.kind in ("weights", "training"))
+    tally, reader = Tally(), Reader(torch=seed.kind == "weights")
 
     def one_case(files: dict[str, bytes]) -> None:
         place = folder / f"{name}-{len(tally.failures)}"

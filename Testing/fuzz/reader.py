@@ -36,6 +36,8 @@ class Reader:
 
     def close(self) -> None:
         if self._process is not None:
+            # It ends with its input
+            self._process.stdin.close()
             self._end()
 
     def _start(self) -> subprocess.Popen:
