@@ -19,9 +19,9 @@ from ..noise import matched, slice_sigmas
 from ..padding import valid_in_result
 from ..profile import SliceProfile, profile_matrix
 from .arrays import Arrays
-from .consistency import Consistency, CoveringGrid
+from .consistency import Consistency
 from .plan import Plan
-from .slab_noise import even_out
+from .slab_noise import WholeLevels, even_out
 
 _EPSILON = 1e-6
 _COLUMN_BYTES = 32e6
@@ -31,21 +31,25 @@ def match_noise(
     result: np.ndarray,
     acquired: np.ndarray,
     work: Plan,
-    covering: CoveringGrid,
+    values: ValueRange,
     check_cancel: Callable[[], None],
     valid: np.ndarray | None = None,
+    whole: WholeLevels | None = None,
 ) -> None:
     """Scale the fine detail of the new slices in place; re-slicing still gives acquired thin slices back.
 
     Args:
         result: (n_out, rows, columns), in the scan's units.
         acquired: (n_in, rows, columns).
-        work, covering: What was computed, and where the acquired slices lie in it.
+        work: What was computed.
+        values: The range of the whole scan.
         check_cancel: Called for every slice; may raise.
         valid: Which pixels of the acquired slices are no padding; None for all.
+        whole: Where only a part of the scan is computed, the noise levels of its slices.
     """
     if work.modality != "CT":
         return
+    covering = work.covering
     own = slice(covering.before, covering.before + work.grid.n_out)
     profile, positions = covering.profile.of(slice(None), own), work.grid.positions()
     for slices, outputs in _parts(work.grid, positions):
@@ -53,10 +57,11 @@ def match_noise(
         places, known = positions[outputs] - slices.start, None if valid is None else valid[slices]
         if part.is_thin:
             shares = profile_matrix(covering.profile)[slices, own][:, outputs]
-            _match_thin(result[outputs], acquired[slices], places, part, shares, check_cancel, known)
+            _match_thin(result[outputs], acquired[slices], places, part, shares, values, check_cancel, known)
         else:
             width = float(np.median(part.width))
-            even_out(result[outputs], acquired[slices], places, width, check_cancel, known)
+            own_levels = whole and WholeLevels(whole.here[slices], whole.mean)
+            even_out(result[outputs], acquired[slices], places, width, values, check_cancel, known, own_levels)
 
 
 def _parts(grid: SliceGrid, positions: np.ndarray) -> list[tuple[slice, slice]]:
@@ -75,6 +80,7 @@ def _match_thin(
     positions: np.ndarray,
     profile: SliceProfile,
     shares: np.ndarray,
+    values: ValueRange,
     check_cancel: Callable[[], None],
     valid: np.ndarray | None,
 ) -> None:
@@ -86,7 +92,6 @@ def _match_thin(
     new = positions != np.round(positions)
     new &= ~(shares[~inside] > 0).any(axis=0)
     wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired, valid))
-    values = ValueRange.of(acquired)
     fine_valid = None if valid is None else valid_in_result(valid, positions)
     integer = result.dtype.kind in "iu"
     for index in np.flatnonzero(new):

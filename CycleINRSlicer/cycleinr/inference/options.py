@@ -3,11 +3,63 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from ..errors import RequestError
 from ..grid import Target
+
+_REGION = re.compile(r"\s*,\s*".join([r"(-?\d+)\s*:\s*(-?\d+)"] * 3))
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the scan that is computed alone: voxels ``first <= n < stop`` along i, j and k of the input.
+
+    The result has the slices of the whole scan's result whose centres lie within these voxels.
+
+    Attributes:
+        i, j, k: First voxel and the one behind the last.
+    """
+
+    i: tuple[int, int]
+    j: tuple[int, int]
+    k: tuple[int, int]
+
+    @classmethod
+    def of(cls, given: str | Region) -> Region:
+        """A region from text, ``i0:i1,j0:j1,k0:k1``.
+
+        Raises:
+            RequestError: The text is not of this form.
+        """
+        if isinstance(given, Region):
+            return given
+        found = _REGION.fullmatch(str(given).strip())
+        if not found:
+            raise RequestError(
+                f"The region is {given!r:.80}. Give the first voxel and the one behind the last along i, j and k, for "
+                "example 100:196,120:216,10:30."
+            )
+        ends = [int(text) for text in found.groups()]
+        return cls(*zip(ends[::2], ends[1::2], strict=True))
+
+    def __str__(self) -> str:
+        return ",".join(f"{first}:{stop}" for first, stop in astuple(self))
+
+    def check_inside(self, shape_kji: tuple[int, int, int]) -> None:
+        """Check that the region lies inside a scan of this shape.
+
+        Raises:
+            RequestError: It is empty, or reaches beyond the scan.
+        """
+        for letter, (first, stop), size in zip("ijk", astuple(self), shape_kji[::-1], strict=True):
+            if not 0 <= first < stop <= size:
+                raise RequestError(
+                    f"The region {first}:{stop} along {letter} is not a part of the scan's {size} voxels. "
+                    f"Give a part of 0:{size}."
+                )
 
 
 @dataclass(frozen=True)
@@ -29,6 +81,7 @@ class UpsampleOptions:
         equalize_slices: Even the slices' brightness out before the network and put it back into the result, for 2D MR
             whose brightness jumps from slice to slice.
         fill_gaps: Compute also where several slices are missing, instead of refusing the scan.
+        region: Compute this part of the scan only; None for all of it.
     """
 
     target: Target
@@ -41,6 +94,7 @@ class UpsampleOptions:
     equalize_slices: bool = False
     intensity_offset: float = 0.0
     fill_gaps: bool = False
+    region: Region | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.intensity_offset):

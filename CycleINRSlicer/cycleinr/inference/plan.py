@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..acquisition import Acquisition
-from ..affine import spacing_of
+from ..affine import spacing_of, subgrid_affine
 from ..errors import InputError, OutOfMemoryError, RequestError
 from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
 from ..inspection import Inspection, inspect
@@ -24,6 +24,7 @@ from .consistency import CoveringGrid, covering_grid
 from .limits import check_gaps, limit_warnings, uneven_warnings
 from .models import ModelChoice, choose_model
 from .options import UpsampleOptions
+from .part import Part, part_of
 from .passes import Pass, passes
 from .tiling import Tiling
 
@@ -58,7 +59,8 @@ class Plan:
     """A request that fits its volume, with all that follows from it.
 
     Attributes:
-        grid: The output slices.
+        grid: The slices that are computed.
+        part: Which voxels of the scan go in, and which of what is computed is the result; all but for a region.
         shape_kji, spacing_ijk_mm, ijk_to_ras: The result's geometry.
         tau: Slice thickness / slice spacing that the network is told, and ``tau_reason`` why; where the spacing
             changes, that of the finest part.
@@ -76,6 +78,7 @@ class Plan:
     """
 
     grid: SliceGrid
+    part: Part
     shape_kji: tuple[int, int, int]
     spacing_ijk_mm: tuple[float, float, float]
     ijk_to_ras: np.ndarray
@@ -120,16 +123,18 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
 
 def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
     """``plan`` without a look at the values; same errors but for them. Options and volume tell CT or MR."""
-    grid = plan_grid(volume, options.target, options.axis, options.extent)
+    whole = plan_grid(volume, options.target, options.axis, options.extent)
+    model = choose_model(volume, options.model, seen)
+    config = NetworkConfig.from_dict(model.card["network"])
+    part = part_of(volume.shape_kji, whole, options.region, config)
+    warnings = _warnings(volume, options, model, whole, seen)
+    volume, grid = volume[part.source], part.grid
     gaps = check_gaps(grid, options.fill_gaps)
     taus, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
     own = grid.acquisition
     tau = float(np.broadcast_to(taus, grid.n_in)[0 if own is None else own.local_spacing_mm.argmin()])
-    model = choose_model(volume, options.model, seen)
-    config = NetworkConfig.from_dict(model.card["network"])
-    shape = output_shape_kji(volume, grid)
+    affine, shape = _kept(output_ijk_to_ras(volume, grid), output_shape_kji(volume, grid), part.kept)
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
-    affine = output_ijk_to_ras(volume, grid)
     covering = covering_grid(grid, taus)
     # Each block looks one slice farther, and sampling takes two slices on either side
     reach = config.blocks + NEIGHBOURS // 2
@@ -140,6 +145,7 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     passed = sum(each.acquired.stop - each.acquired.start for each in parts) / grid.n_in
     return Plan(
         grid=grid,
+        part=part,
         shape_kji=shape,
         spacing_ijk_mm=spacing_of(affine),
         ijk_to_ras=affine,
@@ -157,15 +163,15 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
         seconds=passed * cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         tiling=tiling,
-        warnings=_warnings(volume, options, model, grid, tau, seen) + uneven_warnings(grid, gaps),
+        warnings=(*warnings, *limit_warnings(grid, tau, model.card), *uneven_warnings(grid, gaps)),
         padding=seen.note if seen else "",
     )
 
 
 def _warnings(
-    volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, tau: float, seen: Inspection | None
+    volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, seen: Inspection | None
 ) -> tuple[str, ...]:
-    found = limit_warnings(grid, tau, model.card)
+    found: tuple[str, ...] = ()
     if seen is not None and seen.labels:
         found += (
             f"The values are those of a mask ({seen.labels} whole numbers in flat areas); between labels, the result "
@@ -175,6 +181,15 @@ def _warnings(
         artifacts = SliceArtifacts.of(volume, grid.axis) if seen is None else seen.artifacts(volume, grid.axis)
         found += artifacts.warnings(options.equalize_slices)
     return found
+
+
+def _kept(
+    ijk_to_ras: np.ndarray, shape_kji: tuple[int, int, int], kept: tuple[slice, slice, slice]
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Affine and shape of the part of a grid that is kept."""
+    ends = [one.indices(size) for one, size in zip(kept, shape_kji, strict=True)]
+    affine = subgrid_affine(ijk_to_ras, [start for start, _, _ in reversed(ends)], np.ones(3))
+    return affine, tuple(stop - start for start, stop, _ in ends)
 
 
 def _pixel_mm(spacing_ijk_mm: tuple[float, float, float], grid: SliceGrid) -> float:

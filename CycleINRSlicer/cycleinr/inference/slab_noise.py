@@ -10,6 +10,7 @@ its own value and the acquired ones around it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,13 +33,28 @@ _NEGLIGIBLE = 0.005
 _DETAIL_SIGMAS = 3.0
 
 
+@dataclass(frozen=True)
+class WholeLevels:
+    """Noise levels of whole acquired slices, for a part of a scan.
+
+    Attributes:
+        here: (n_in,) of the slices that the part has a piece of.
+        mean: Over all slices of the scan.
+    """
+
+    here: np.ndarray
+    mean: float
+
+
 def even_out(
     result: np.ndarray,
     acquired: np.ndarray,
     positions: np.ndarray,
     thickness: float,
+    values: ValueRange,
     check_cancel: Callable[[], None],
     valid: np.ndarray | None = None,
+    whole: WholeLevels | None = None,
 ) -> None:
     """Scale the fine detail of slices in place until their noise level is free of the period.
 
@@ -47,14 +63,21 @@ def even_out(
         acquired: (n_in, rows, columns).
         positions: (n_out,) in units of acquired slices.
         thickness: Of an acquired slice, in result slices.
+        values: The range of the whole scan.
         check_cancel: Called for every slice; may raise.
         valid: Which pixels of the acquired slices are no padding; None for all.
+        whole: Where the stacks are a part of a scan, the noise levels of its slices.
     """
     fine_valid = None if valid is None else valid_in_result(valid, positions)
     own = slice_sigmas(result, fine_valid)
-    wanted = even_levels(own, slice_sigmas(acquired, valid), positions, thickness)
+    levels = slice_sigmas(acquired, valid)
+    wanted = even_levels(own, levels, positions, thickness)
+    if whole is not None:
+        # What slices have in common with the part is how much noisier than acquired ones they are
+        to_whole = np.interp(positions, np.arange(len(levels)), whole.here / np.maximum(levels, 1e-6))
+        wanted = even_levels(own * to_whole, whole.here, positions, thickness, whole.mean) / to_whole
     nearest = np.clip(np.round(positions), 0, len(acquired) - 1).astype(int)
-    values, seen = ValueRange.of(acquired), -1
+    seen = -1
     for index in np.flatnonzero(np.abs(wanted - own) > _NEGLIGIBLE * own):
         check_cancel()
         if nearest[index] != seen:
@@ -67,7 +90,9 @@ def even_out(
         values.write(image.round() if result.dtype.kind in "iu" else image, result[index])
 
 
-def even_levels(own: np.ndarray, acquired: np.ndarray, positions: np.ndarray, thickness: float) -> np.ndarray:
+def even_levels(
+    own: np.ndarray, acquired: np.ndarray, positions: np.ndarray, thickness: float, mean: float | None = None
+) -> np.ndarray:
     """The noise levels that slices should have.
 
     Args:
@@ -75,6 +100,7 @@ def even_levels(own: np.ndarray, acquired: np.ndarray, positions: np.ndarray, th
         acquired: (n_in,) the acquired slices' levels.
         positions: (n_out,) in units of acquired slices.
         thickness: Of an acquired slice, in result slices.
+        mean: Of the acquired levels of the whole scan, where these are a part of it.
     """
     floor = 1e-3 * max(float(own.max()), 1e-6)
     levels = np.log(np.maximum(own, floor))
@@ -84,7 +110,8 @@ def even_levels(own: np.ndarray, acquired: np.ndarray, positions: np.ndarray, th
     shares = np.linalg.lstsq(waves - _sliding_mean(waves, window), fast, rcond=1e-3)[0]
     even = own * np.exp(-(waves - waves.mean(axis=0)) @ shares)
     course = np.interp(positions, np.arange(len(acquired)), acquired)
-    course = even.mean() + thickness**_THICKNESS_EXPONENT * (course - course.mean())
+    mean = course.mean() if mean is None else mean
+    course = even.mean() * (mean / course.mean()) + thickness**_THICKNESS_EXPONENT * (course - mean)
     wanted = even + _sliding_mean(course - even, window)
     return np.clip(wanted, (1 - _LARGEST_CHANGE) * own, (1 + _LARGEST_CHANGE) * own)
 

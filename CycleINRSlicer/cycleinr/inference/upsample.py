@@ -15,12 +15,13 @@ import numpy as np
 
 from .. import __version__
 from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
-from ..grid import from_axis_first, to_axis_first
+from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
 from ..intensity import IntensityScale, ValueRange, intensity_scale
 from ..memory import empty_result
 from ..network.config import NetworkConfig
 from ..network.parameters import Parameters, load_parameters
+from ..noise import slice_sigmas
 from ..padding import filled, valid_in_result
 from ..padding import put_back as put_padding_back
 from ..result import Provenance, Result, text_of_gaps
@@ -34,6 +35,7 @@ from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_versio
 from .noise_matching import match_noise
 from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
 from .plan import Plan, plan
+from .slab_noise import WholeLevels
 from .tiling import Tiling
 
 if TYPE_CHECKING:
@@ -82,26 +84,29 @@ def upsample(
         warnings.warn(text, RequestWarning, stacklevel=2)
     choice = choose_device(options.device)
     _LOG.info("%s %s", choice.reason, work.model_reason)
-    scan = filled(replace(volume, valid=seen.valid), work.grid.axis)
+    acquired = replace(volume, valid=seen.valid)
+    scan = filled(acquired, work.grid.axis)
     gains = log_gains(to_axis_first(scan.array, work.grid.axis)) if options.equalize_slices else None
     run = _Run(_evened(scan, work, gains), work, options, progress, cancelled)
     array, device = run.compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, scan, work, gains)
-    said = provenance(work, device, options, _agreement(array, scan, work, run), volume.notes)
+    source, kept = work.part.source, work.part.kept
+    said = provenance(work, device, options, _agreement(array, scan[source], work, run), volume.notes)
     progress(Progress("Done", 1.0, 0.0))
-    result = _with_padding(volume.with_array(array, work.ijk_to_ras), volume, seen.valid, work)
+    valid = _put_padding_back(array, acquired[source], work)
+    result = replace(volume.with_array(array[kept], work.ijk_to_ras), valid=None if valid is None else valid[kept])
     return Result(result, said, volume.notes + work.warnings)
 
 
-def _with_padding(result: Volume, volume: Volume, valid: np.ndarray | None, work: Plan) -> Volume:
-    """The result with the scan's padding again, written into its array."""
-    if valid is None:
-        return result
-    fine, acquired, mask = (to_axis_first(each, work.grid.axis) for each in (result.array, volume.array, valid))
+def _put_padding_back(array: np.ndarray, acquired: Volume, work: Plan) -> np.ndarray | None:
+    """Write the scan's padding into what was computed; returns what of it is no padding, None for all."""
+    if acquired.valid is None:
+        return None
+    fine, slices, mask = (to_axis_first(each, work.grid.axis) for each in (array, acquired.array, acquired.valid))
     positions = work.grid.positions()
-    put_padding_back(fine, acquired, mask, positions)
-    return replace(result, valid=from_axis_first(valid_in_result(mask, positions), work.grid.axis))
+    put_padding_back(fine, slices, mask, positions)
+    return from_axis_first(valid_in_result(mask, positions), work.grid.axis)
 
 
 def _agreement(array: np.ndarray, scan: Volume, work: Plan, run: _Run) -> str:
@@ -117,11 +122,18 @@ def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
     return volume.with_array(from_axis_first(stack, work.grid.axis))
 
 
+def _whole_levels(volume: Volume, work: Plan) -> WholeLevels:
+    stacks = (to_axis_first(each, work.grid.axis) for each in (volume.array, volume.valid) if each is not None)
+    levels = slice_sigmas(*stacks)
+    return WholeLevels(levels[work.part.source[AXIS_OF_ARRAY[work.grid.axis]]], float(levels.mean()))
+
+
 def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.ndarray) -> np.ndarray:
     """A result of evened slices with the scan's own brightness, type and range."""
-    result = empty_result(work.shape_kji, volume.array.dtype)
+    result = empty_result(array.shape, volume.array.dtype)
     fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
-    put_back(fine, gains_of_result(gains, work.grid), float(volume.array.min()), float(volume.array.max()), out)
+    own = gains[work.part.source[AXIS_OF_ARRAY[work.grid.axis]]]
+    put_back(fine, gains_of_result(own, work.grid), float(volume.array.min()), float(volume.array.max()), out)
     return result
 
 
@@ -136,6 +148,8 @@ def provenance(
     more = {"equalized_slices": "yes" if options.equalize_slices else "no", "agreement": agreement_text}
     if options.intensity_offset:
         more["intensity_offset"] = f"{options.intensity_offset:g}"
+    if options.region is not None:
+        more["region"] = str(options.region)
     if work.padding:
         more["padding"] = work.padding
     if reading:
@@ -155,7 +169,7 @@ def provenance(
         ratio=work.grid.ratio,
         spacing_mm=work.grid.spacing_out_mm,
         axis=work.grid.axis,
-        extent="centres" if work.grid.first_mm == 0 else "edges",
+        extent=options.extent,
         tau=work.tau,
         slice_profile=work.tau_reason,
         device=device.label,
@@ -202,9 +216,11 @@ class _Run:
     ):
         self.work, self.progress, self.cancelled = work, progress, cancelled
         self.memory_limit_gb = options.memory_limit_gb
-        self.acquired = to_axis_first(volume.array, work.grid.axis)
-        self.valid = None if volume.valid is None else to_axis_first(volume.valid, work.grid.axis)
-        self.array = empty_result(work.shape_kji, volume.array.dtype)
+        part = volume[work.part.source]
+        self.levels = _whole_levels(volume, work) if options.region is not None and work.modality == "CT" else None
+        self.acquired = to_axis_first(part.array, work.grid.axis)
+        self.valid = None if part.valid is None else to_axis_first(part.valid, work.grid.axis)
+        self.array = empty_result(output_shape_kji(part, work.grid), volume.array.dtype)
         self.result = to_axis_first(self.array, work.grid.axis)
         self.range = ValueRange.of(volume.array)
         self.low, self.high = float(self.range.low), float(self.range.high)
@@ -228,7 +244,7 @@ class _Run:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 self._all_strips(device, tiling)
-            match_noise(self.result, self.acquired, self.work, self.covering, self._check_cancel, self.valid)
+            match_noise(self.result, self.acquired, self.work, self.range, self._check_cancel, self.valid, self.levels)
         except DeviceMemoryError:
             return False
         except MemoryError as error:
