@@ -11,7 +11,7 @@ from .errors import RequestError
 from .files import read_header, read_volume, write_volume
 from .grid import Target
 from .inference.models import BUNDLED, find_weights
-from .inference.options import ProgressCallback, UpsampleOptions, never_cancelled, no_progress
+from .inference.options import ProgressCallback, Region, UpsampleOptions, never_cancelled, no_progress
 from .inference.plan import Plan, plan_unseen
 from .inference.plan import plan as plan_scan
 from .inference.request_of_result import options_of_result
@@ -88,8 +88,8 @@ class Upsampler:
     [(8, 16, 16), (8, 16, 16)]
 
     Args:
-        spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, intensity_offset, fill_gaps,
-            memory_limit: As in ``upsample``.
+        spacing, ratio, isotropic, axis, thickness, model, device, extent, region, equalize_slices, intensity_offset,
+            fill_gaps, memory_limit: As in ``upsample``.
 
     Raises:
         RequestError: None or several of spacing, ratio and isotropic; an unknown keyword; or a value that makes no
@@ -108,6 +108,7 @@ class Upsampler:
         model: str | PathLike[str] = "auto",
         device: str = "auto",
         extent: str = "centres",
+        region: str | Region | None = None,
         equalize_slices: bool = False,
         intensity_offset: float = 0.0,
         fill_gaps: bool = False,
@@ -121,6 +122,7 @@ class Upsampler:
             model=fspath(model),
             device=device,
             memory_limit_gb=number("memory_limit", memory_limit),
+            region=None if region is None else Region.of(region),
             equalize_slices=bool(equalize_slices),
             intensity_offset=number("intensity_offset", intensity_offset) or 0.0,
             fill_gaps=bool(fill_gaps),
@@ -178,6 +180,7 @@ def upsample(
     model: str | PathLike[str] = "auto",
     device: str = "auto",
     extent: str = "centres",
+    region: str | Region | None = None,
     equalize_slices: bool = False,
     intensity_offset: float = 0.0,
     fill_gaps: bool = False,
@@ -218,6 +221,8 @@ def upsample(
         model: "auto" (CT or MR by the scan), "ct", "mr", or the path of a weights file.
         device: "auto" (a GPU that works, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
         extent: "centres" ends at the outermost slices' centres, "edges" covers their outer halves too.
+        region: The part of the scan to compute, as first voxel and the one behind the last along i, j and k, such as
+            "100:196,120:216,10:30"; None for all. Intensities, model and noise are judged by the whole scan.
         intensity_offset: What makes HU of a CT's values when it is added, -1024 for one stored without negative values;
             for the network only, the result keeps the scan's own values.
         equalize_slices: Compute with the slices' brightness evened, and put it back; for 2D MR with bright and dark
@@ -245,11 +250,12 @@ def upsample(
     """
     upsampler = Upsampler(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, equalize_slices=equalize_slices, intensity_offset=intensity_offset, fill_gaps=fill_gaps,
-        memory_limit=memory_limit,
+        extent=extent, region=region, equalize_slices=equalize_slices, intensity_offset=intensity_offset,
+        fill_gaps=fill_gaps, memory_limit=memory_limit,
     )  # fmt: skip
-    which = {"affine": affine, "axes": axes, "series": series, "frame": frame}
-    return upsampler(scan, **which, progress=progress, cancelled=cancelled)
+    return upsampler(
+        scan, affine=affine, axes=axes, series=series, frame=frame, progress=progress, cancelled=cancelled
+    )
 
 
 @checked_call
@@ -264,6 +270,7 @@ def plan(
     model: str | PathLike[str] = "auto",
     device: str = "auto",
     extent: str = "centres",
+    region: str | Region | None = None,
     equalize_slices: bool = False,
     intensity_offset: float = 0.0,
     fill_gaps: bool = False,
@@ -283,8 +290,8 @@ def plan(
     (True, 'ct-...')
 
     Args:
-        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, equalize_slices, intensity_offset,
-            fill_gaps, memory_limit, affine, axes, series, frame: As in ``upsample``.
+        scan, spacing, ratio, isotropic, axis, thickness, model, device, extent, region, equalize_slices,
+            intensity_offset, fill_gaps, memory_limit, affine, axes, series, frame: As in ``upsample``.
 
     Raises:
         InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values behind a path
@@ -292,8 +299,8 @@ def plan(
     """
     upsampler = Upsampler(
         spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, equalize_slices=equalize_slices, intensity_offset=intensity_offset, fill_gaps=fill_gaps,
-        memory_limit=memory_limit,
+        extent=extent, region=region, equalize_slices=equalize_slices, intensity_offset=intensity_offset,
+        fill_gaps=fill_gaps, memory_limit=memory_limit,
     )  # fmt: skip
     return upsampler.plan(scan, affine=affine, axes=axes, series=series, frame=frame)
 

@@ -64,6 +64,11 @@ def check_result(
     :raises Cancelled: ``cancelled`` said so.
     :raises CycleinrError: as `upsample`.
     """
+    if options.region is not None:
+        raise RequestError(
+            f"The result holds the region {options.region} only, and a check needs all of the scan. Make the whole "
+            "result, and check that."
+        )
     volume, result = (in_hounsfield_units(each, options) for each in (volume, result))
     options = replace(options, intensity_offset=0.0)
     seen = inspect(volume)

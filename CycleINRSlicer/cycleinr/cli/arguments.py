@@ -10,7 +10,7 @@ import typer
 
 from ..errors import RequestError
 from ..grid import Target
-from ..inference.options import UpsampleOptions
+from ..inference.options import Region, UpsampleOptions
 from ..memory import DEFAULT_LIMIT_BYTES
 
 Input = Annotated[
@@ -110,6 +110,14 @@ EqualizeSlices = Annotated[
         "keep their brightness in the result; between them it changes smoothly.",
     ),
 ]
+RegionText = Annotated[
+    str,
+    typer.Option(
+        "--region",
+        metavar="I0:I1,J0:J1,K0:K1",
+        help="Compute this part of the scan only: first voxel and the one behind the last along i, j and k.",
+    ),
+]
 FillGaps = Annotated[
     bool,
     typer.Option(
@@ -167,6 +175,7 @@ def options(
     equalize=False,
     fill_gaps=False,
     offset=0.0,
+    region="",
 ) -> UpsampleOptions:
     """Put the commands' arguments together."""
     return UpsampleOptions(
@@ -180,4 +189,5 @@ def options(
         equalize_slices=equalize,
         intensity_offset=offset,
         fill_gaps=fill_gaps,
+        region=Region.of(region) if region else None,
     )

@@ -37,6 +37,7 @@ def upsample_command(
     equalize_slices: arguments.EqualizeSlices = False,
     intensity_offset: arguments.IntensityOffset = 0.0,
     fill_gaps: arguments.FillGaps = False,
+    region: arguments.RegionText = "",
     format: arguments.Format = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
@@ -70,7 +71,7 @@ def upsample_command(
     """
     wanted = arguments.options(
         spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices, fill_gaps,
-        intensity_offset,
+        intensity_offset, region,
     )  # fmt: skip
     dicom = DicomSettings(deterministic_uids, compress)
     job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame, all_frames)

@@ -189,7 +189,8 @@ def _kept(
     """Affine and shape of the part of a grid that is kept."""
     ends = [one.indices(size) for one, size in zip(kept, shape_kji, strict=True)]
     affine = subgrid_affine(ijk_to_ras, [start for start, _, _ in reversed(ends)], np.ones(3))
-    return affine, tuple(stop - start for start, stop, _ in ends)
+    k, j, i = (stop - start for start, stop, _ in ends)
+    return affine, (k, j, i)
 
 
 def _pixel_mm(spacing_ijk_mm: tuple[float, float, float], grid: SliceGrid) -> float:

@@ -8,7 +8,7 @@ from ..network.weights import read_card
 from ..result import Provenance, Result
 from ..volume import Volume
 from .models import BUNDLED, find_weights
-from .options import UpsampleOptions
+from .options import Region, UpsampleOptions
 
 
 def options_of_result(scan: Volume, result: Result, model: str = "auto") -> UpsampleOptions:
@@ -37,6 +37,7 @@ def options_of_result(scan: Volume, result: Result, model: str = "auto") -> Upsa
         intensity_offset=float(how.more.get("intensity_offset", 0)),
         equalize_slices=how.more.get("equalized_slices") == "yes",
         fill_gaps="gaps" in how.more,
+        region=Region.of(how.more["region"]) if "region" in how.more else None,
     )
 
 

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from ..errors import InputError, ProtocolError
 from ..grid import Target
-from ..inference.options import UpsampleOptions
+from ..inference.options import Region, UpsampleOptions
 from .events import CheckAnswer, ExportAnswer, PrepareAnswer, UpsampleAnswer
 
 PROTOCOL = 2
@@ -268,7 +268,7 @@ def _volume(message: Any) -> VolumeMessage:
 
 
 def _options(message: Any) -> UpsampleOptions:
-    _expect_keys(message, {each.name for each in fields(UpsampleOptions)}, {"fill_gaps", "intensity_offset"})
+    _expect_keys(message, {each.name for each in fields(UpsampleOptions)}, {"fill_gaps", "intensity_offset", "region"})
     target = message["target"]
     _expect_keys(target, {each.name for each in fields(Target)})
     if type(target["isotropic"]) is not bool:
@@ -290,9 +290,20 @@ def _options(message: Any) -> UpsampleOptions:
         thickness_mm=_number_or_none(message["thickness_mm"], "thickness_mm"),
         memory_limit_gb=_number_or_none(message["memory_limit_gb"], "memory_limit_gb"),
         intensity_offset=_number_or_none(message.get("intensity_offset"), "intensity_offset") or 0.0,
+        region=_region(message.get("region")),
         **switches,
         **texts,
     )
+
+
+def _region(value: Any) -> Region | None:
+    if value is None:
+        return None
+    _expect_keys(value, {each.name for each in fields(Region)})
+    for ends in value.values():
+        if not (isinstance(ends, list) and len(ends) == 2 and all(type(end) is int for end in ends)):
+            raise ProtocolError(f"region has {ends!r:.80}; the first voxel and the one behind the last are needed.")
+    return Region(**{letter: tuple(ends) for letter, ends in value.items()})
 
 
 def _path_text(value: object) -> str:
