@@ -110,8 +110,8 @@ def even_levels(
     shares = np.linalg.lstsq(waves - _sliding_mean(waves, window), fast, rcond=1e-3)[0]
     even = own * np.exp(-(waves - waves.mean(axis=0)) @ shares)
     course = np.interp(positions, np.arange(len(acquired)), acquired)
-    mean = course.mean() if mean is None else mean
-    course = even.mean() * (mean / course.mean()) + thickness**_THICKNESS_EXPONENT * (course - mean)
+    level = even.mean() if mean is None else even.mean() * mean / max(course.mean(), 1e-6)
+    course = level + thickness**_THICKNESS_EXPONENT * (course - (course.mean() if mean is None else mean))
     wanted = even + _sliding_mean(course - even, window)
     return np.clip(wanted, (1 - _LARGEST_CHANGE) * own, (1 + _LARGEST_CHANGE) * own)
 
