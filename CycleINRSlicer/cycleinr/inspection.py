@@ -193,7 +193,7 @@ def _modality_of(values: np.ndarray, whole: bool) -> tuple[str | None, str]:
         return said
     if why := _unlike_mr(values, float(low), span, whole):
         return None, why
-    return "MR", "the values begin at zero and are spread as in MR."
+    return "MR", "nothing in the values speaks for CT."
 
 
 def _of_negatives(values: np.ndarray, low: float, span: float, whole: bool) -> tuple[str | None, str] | None:

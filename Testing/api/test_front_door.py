@@ -37,6 +37,31 @@ class TestInputs:
         for args, kwargs in forms:
             assert same(ci.upsample(*args, ratio=2, model="ct", **kwargs), fine), (args, kwargs)
 
+    def test_nan_is_padding_in_every_form(self, head, tmp_path):
+        array = head.array.astype(np.float32)
+        array[:, :4] = np.nan
+        scan = head.with_array(array)
+        scan.save(tmp_path / "head.nii.gz")
+        forms = [
+            ((scan,), {}),
+            ((tmp_path / "head.nii.gz",), {}),
+            ((scan.to_simpleitk(),), {}),
+            ((scan.to_nibabel(),), {}),
+            ((array,), {"affine": head.ijk_to_ras, "axes": "kji"}),
+        ]
+        for args, kwargs in forms:
+            result = ci.upsample(*args, ratio=2, model="ct", **kwargs)
+            assert np.array_equal(np.isnan(result.volume.array), ~result.volume.valid)
+            assert result.volume.valid.mean() == 12 / 16 and "(25 %)" in result.provenance["padding"]
+
+    def test_an_intensity_offset(self, head, fine):
+        stored = ci.Volume((head.array + 1024).astype(np.uint16), head.ijk_to_ras)
+        result = ci.upsample(stored, ratio=2, model="ct", intensity_offset=-1024)
+        np.testing.assert_allclose(result.volume.array - 1024.0, fine.volume.array, atol=1)
+        assert result.provenance["intensity_offset"] == "-1024"
+        with pytest.raises(ci.RequestError, match="offset is nan"):
+            ci.Upsampler(ratio=2, intensity_offset=float("nan"))
+
     def test_a_dicom_folder(self, tmp_path):
         result = ci.upsample(write_series(tmp_path / "scan"), ratio=2)
         assert result.volume.shape_kji == (11, 6, 5) and result.provenance.model.startswith("ct")

@@ -24,6 +24,22 @@ def test_process_waits_and_returns_the_node(logic, scene):
     assert np.array_equal(slicer.util.arrayFromVolume(chosen), slicer.util.arrayFromVolume(result))
 
 
+def test_padding_is_padding_in_the_result_and_no_part_of_the_difference(logic, scene):
+    import slicer
+    from CycleINRSlicerLib.difference import differenceToBSpline
+
+    scan = thickNode(every=4)
+    array = slicer.util.arrayFromVolume(scan).astype(np.float32)
+    array[:, :20] = np.nan
+    slicer.util.updateVolumeFromArray(scan, array)
+    result = logic.process(scan, ratio=2)
+    fine = slicer.util.arrayFromVolume(result)
+    assert np.isnan(fine[:, :20]).all() and np.isfinite(fine[:, 20:]).all()
+    assert "are padding" in result.GetAttribute("CycleINR.padding")
+    difference = differenceToBSpline(scan, result)
+    assert np.isfinite(difference.GetDisplayNode().GetWindow())
+
+
 def test_errors_are_typed_and_open_no_window(logic, scene, host):
     from cycleinr.errors import DeviceError, ModelError, OutOfMemoryError, RequestError
     from CycleINRSlicerLib.volume_node import NodeError
