@@ -9,6 +9,7 @@ import slicer
 import vtk
 from CycleINRSlicerLib import sample
 from CycleINRSlicerLib.parameters import CycleINRSlicerParameterNode
+from CycleINRSlicerLib.reading import shortcutsText
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -29,7 +30,7 @@ class CycleINRSlicer(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
         self.parent.dependencies = []
         self.parent.contributors = ["CycleINRSlicer team"]
-        self.parent.helpText = helpText()
+        self.parent.helpText = f"<p>{helpText()}</p><p>{shortcutsText()}</p>"
         self.parent.acknowledgementText = acknowledgementText()
         slicer.app.connect("startupCompleted()", registerSampleData)
 
@@ -62,7 +63,7 @@ def registerSampleData():
         uris=(resources / "SampleData" / sample.SAMPLE_FILE).as_uri(),
         fileNames=sample.SAMPLE_FILE,
         checksums=sample.SAMPLE_CHECKSUM,
-        nodeNames=sample.SAMPLE_NAME,
+        nodeNames=sample.SAMPLE_NODE_NAME,
     )
 
 
@@ -109,7 +110,7 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.enter()
 
     def exit(self):
-        """Settings stay in the scene; a run goes on."""
+        self.panel.exit()
 
     def _onSceneStartClose(self, _caller, _event):
         self._useParameters(None)

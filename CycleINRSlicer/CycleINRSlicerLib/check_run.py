@@ -94,7 +94,6 @@ CHART_ROLE = "CycleINR.chart"
 
 COLOURS_NAME = "CycleINR expected error"
 DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
-OVERLAY_OPACITY = 0.7
 CURVES = {"rms": (0.84, 0.19, 0.12), "mean_absolute": (0.12, 0.47, 0.71)}
 """Columns of the curve's table and their colours."""
 
@@ -128,7 +127,18 @@ def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers:
     return mapNode
 
 
-def showOverlay(mapNode, resultNode) -> None:
+def removeCheck(mapNode) -> None:
+    """Take an error map out of the scene, with its curve."""
+    chart = chartOf(mapNode)
+    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] if chart else []
+    tables = {each.GetTableNode() for each in series}
+    hideOverlay(mapNode)
+    for node in (*series, *tables, chart, mapNode):
+        if node is not None:
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def showOverlay(mapNode, resultNode, opacity: float) -> None:
     """Put the map over the result in every slice view that shows it; where none does, all of them get the result."""
     views = [each for each in _composites() if each.GetBackgroundVolumeID() == resultNode.GetID()]
     if not views:
@@ -136,7 +146,7 @@ def showOverlay(mapNode, resultNode) -> None:
         views = _composites()
     for composite in views:
         composite.SetForegroundVolumeID(mapNode.GetID())
-        composite.SetForegroundOpacity(OVERLAY_OPACITY)
+        composite.SetForegroundOpacity(opacity)
     _showLegend(mapNode, True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ class EngineTask:
     Attributes:
         state: A ``RunState``.
         phase, fraction, remaining_s: Progress for people; the seconds are None while unknown.
+        seconds: How long it has taken so far, or took.
         error: Why it failed or was cancelled, an exception whose text is for the reader.
     """
 
@@ -65,6 +67,7 @@ class EngineTask:
         self._engine, self._onChanged, self._blocking = engine, onChanged, blocking
         self.state, self.phase, self.fraction, self.remaining_s = RunState.PREPARING, _("Copying the scan"), 0.0, None
         self.error: CycleinrError | None = None
+        self._startedAt_s, self._endedAt_s = time.monotonic(), None
         self._number: int | None = None
         self._sent: Request | None = None
         self._files: list[Path] = []
@@ -95,6 +98,10 @@ class EngineTask:
         self._watch = SceneWatch(watched, self._onSceneClose, self._onNodeRemoved)
         self._engine.start()
         self._do(self._send())
+
+    @property
+    def seconds(self) -> float:
+        return (self._endedAt_s or time.monotonic()) - self._startedAt_s
 
     @property
     def isFinished(self) -> bool:
@@ -142,7 +149,7 @@ class EngineTask:
         """The one end of every task. It cannot fail: the state comes first, and what fails after it is reported."""
         if self.isFinished:
             return
-        self.state, self.error = state, error
+        self.state, self.error, self._endedAt_s = state, error, time.monotonic()
         if state is RunState.DONE:
             self.fraction, self.remaining_s = 1.0, 0.0
         for letGo in (self._stopCalls, self._closeSteps, self._release, self._discardFiles, self._tell):

@@ -1,4 +1,4 @@
-"""What a run would do, said before Apply: size, spacing, memory, time, and why.
+"""What a run would do, said before Apply: slices, size, memory, time, and why.
 
 Looking at all voxels takes up to half a second for a large MR scan, so it is done once a volume; a plan after an edit
 of the settings is a matter of a millisecond then.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import vtk
+from cycleinr.errors import CycleinrError, ModalityError, NothingToDoError
 from cycleinr.grid import COLUMN_OF_AXIS
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import Plan, plan
@@ -17,68 +18,60 @@ from cycleinr.inspection import Inspection, inspect
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
+from .parameters import CycleINRSlicerParameterNode, optionsOf
 from .volume_node import volumeFromNode
+
+OBLIQUE_DEGREES = 5
+_DIFFERENCE_S = 25e-9
+"""Seconds a voxel of the difference takes, until one was made."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Texts for the panel; ``problem`` is empty when Apply is possible, ``warning`` when nothing speaks against it."""
+class Forecast:
+    """Texts for the panel. Apply is possible where both ``hint`` and ``problem`` are empty.
 
-    inputText: str = ""
-    resultText: str = ""
+    Attributes:
+        text: What a run makes, and what it takes.
+        axisNames: What each axis letter is called, for this scan.
+        axisText, thicknessText, modelText: What was chosen for the reader, and why.
+        hint: Why there is nothing to do, where nothing is wrong.
+        problem: What is wrong.
+        warning: What speaks against the request; empty for nothing.
+        seconds: How long a run takes.
+    """
+
+    text: str = ""
+    axisNames: tuple[tuple[str, str], ...] = ()
     axisText: str = ""
     thicknessText: str = ""
     modelText: str = ""
+    hint: str = ""
     problem: str = ""
     warning: str = ""
+    seconds: float = 0.0
 
 
-def summaryOf(volume: Volume, work: Plan) -> Summary:
-    """Describe a plan that works."""
-    size_mb = volume.array.nbytes / 1e6
-    inputText = "\n".join(filter(None, (_sizeText(volume.shape_kji, volume.spacing_ijk_mm, size_mb), work.padding)))
-    cost = _("about {time} on the CPU, {memory:.1f} GB of memory").format(
-        time=durationText(work.seconds), memory=work.peak_gigabytes
-    )
-    resultText = f"{_sizeText(work.shape_kji, work.spacing_ijk_mm, work.output_megabytes)}\n{cost}"
-    return Summary(
-        inputText,
-        resultText,
-        axisText(volume, work.grid.axis),
-        work.tau_reason,
-        work.model_reason,
-        warning="\n".join(volume.notes + work.warnings),
-    )
+class Pace:
+    """How fast this computer is, by the last run; before it, as the engine estimates it."""
+
+    def __init__(self):
+        self._run, self._difference_s = 1.0, _DIFFERENCE_S
+
+    def learnRun(self, work: Plan, seconds: float) -> None:
+        """A run of this plan took so long."""
+        self._run = seconds / work.seconds
+
+    def learnDifference(self, voxels: int, seconds: float) -> None:
+        """The difference of so many voxels took so long."""
+        self._difference_s = seconds / voxels
+
+    def secondsOf(self, work: Plan, withDifference: bool) -> float:
+        """How long a run of this plan will take."""
+        return self._run * work.seconds + withDifference * self._difference_s * float(np.prod(work.shape_kji))
 
 
-def axisText(volume: Volume, axis: str) -> str:
-    """The through-plane axis in a reader's words, for example ``K: axial slices, 5 mm apart``."""
-    direction = volume.directions[:, COLUMN_OF_AXIS[axis]]
-    main = int(np.abs(direction).argmax())
-    plane = (_("sagittal"), _("coronal"), _("axial"))[main]
-    if abs(direction[main]) < np.cos(np.deg2rad(5)):
-        plane = _("oblique {plane}").format(plane=plane)
-    spacing_mm = volume.spacing_ijk_mm[COLUMN_OF_AXIS[axis]]
-    return _("{axis}: {plane} slices, {spacing:.4g} mm apart").format(
-        axis=axis.upper(), plane=plane, spacing=spacing_mm
-    )
-
-
-def durationText(seconds: float) -> str:
-    """``8 s``, ``2 min 05 s``, ``1 h 10 min``."""
-    seconds = max(1, round(seconds))
-    if seconds < 60:
-        return _("{seconds} s").format(seconds=seconds)
-    if seconds < 3600:
-        return _("{minutes} min {seconds:02d} s").format(minutes=seconds // 60, seconds=seconds % 60)
-    return _("{hours} h {minutes:02d} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
-
-
-def _sizeText(shape_kji: tuple[int, int, int], spacing_ijk_mm: tuple[float, float, float], megabytes: float) -> str:
-    size = " × ".join(str(n) for n in shape_kji[::-1])
-    spacing = " × ".join(f"{mm:.3g}" for mm in spacing_ijk_mm)
-    memory = f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
-    return f"{size} ({memory})\n{spacing} mm"
+pace = Pace()
+"""The application's, as the engine's process is."""
 
 
 class _LastInspection:
@@ -108,3 +101,92 @@ def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
     """
     volume = volumeFromNode(node)
     return volume, plan(volume, options, _last.of(node, volume, options.intensity_offset))
+
+
+def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
+    """Say what a run of this scan with the panel's settings would do, or why there can be none."""
+    if node is None:
+        return Forecast(
+            hint=_("Load a CT or MR scan: drag its file or DICOM folder into this window, or try Sample Data.")
+        )
+    names: tuple[tuple[str, str], ...] = ()
+    try:
+        volume = volumeFromNode(node)
+        names = tuple((axis, planeOf(volume, axis)) for axis in COLUMN_OF_AXIS)
+        _volume, work = planOf(node, optionsOf(parameters))
+    except NothingToDoError as error:
+        return Forecast(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
+    except CycleinrError as error:
+        problem = _inPanelsWords(str(error))
+        return Forecast(axisNames=names, problem=problem, modelText=problem if isinstance(error, ModalityError) else "")
+    if work.grid.is_identity:
+        return Forecast(axisNames=names, hint="\n".join(work.warnings))
+    seconds = pace.secondsOf(work, parameters.makeDifference)
+    return Forecast(
+        text=_text(work, seconds, names, parameters.makeDifference),
+        axisNames=names,
+        axisText=_("{plane} slices, {spacing:.4g} mm apart.").format(
+            plane=dict(names)[work.grid.axis], spacing=work.grid.spacing_in_mm
+        ),
+        thicknessText=sentence(work.tau_reason),
+        modelText=work.model_reason,
+        warning=_inPanelsWords("\n".join(volume.notes + work.warnings)),
+        seconds=seconds,
+    )
+
+
+def _text(work: Plan, seconds: float, names: tuple[tuple[str, str], ...], withDifference: bool) -> str:
+    grid = work.grid
+    slices = _("{plane} slices: {now} → {then}, {old:.4g} → {new:.4g} mm apart").format(
+        plane=dict(names)[grid.axis],
+        now=grid.n_in,
+        then=grid.n_out,
+        old=grid.spacing_in_mm,
+        new=grid.spacing_out_mm,
+    )
+    times = 2 if withDifference else 1
+    size = sizeText(work.shape_kji, times * work.output_megabytes)
+    cost = _("about {time}, {memory:.1f} GB of memory").format(time=durationText(seconds), memory=work.peak_gigabytes)
+    return "\n".join(filter(None, (slices, size, cost, work.padding)))
+
+
+def _inPanelsWords(text: str) -> str:
+    """What the engine says, with the panel's settings in place of the command line's options."""
+    for option, setting in (
+        ("--model ct or --model mr", _("Advanced, Model")),
+        ("--equalize-slices", _("Advanced, Brightness")),
+        ("--fill-gaps", _("Advanced, Gaps")),
+    ):
+        text = text.replace(option, setting)
+    return text
+
+
+def planeOf(volume: Volume, axis: str) -> str:
+    """What slices along an axis are called: axial, coronal or sagittal; oblique if more than 5 degrees off."""
+    direction = volume.directions[:, COLUMN_OF_AXIS[axis]]
+    main = int(np.abs(direction).argmax())
+    plane = (_("Sagittal"), _("Coronal"), _("Axial"))[main]
+    if abs(direction[main]) < np.cos(np.deg2rad(OBLIQUE_DEGREES)):
+        plane = _("Oblique {plane}").format(plane=plane.lower())
+    return plane
+
+
+def durationText(seconds: float) -> str:
+    """``8 s``, ``2 min 05 s``, ``1 h 10 min``."""
+    seconds = max(1, round(seconds))
+    if seconds < 60:
+        return _("{seconds} s").format(seconds=seconds)
+    if seconds < 3600:
+        return _("{minutes} min {seconds:02d} s").format(minutes=seconds // 60, seconds=seconds % 60)
+    return _("{hours} h {minutes:02d} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
+
+
+def sizeText(shape_kji: tuple[int, int, int], megabytes: float) -> str:
+    """``358 × 422 × 166 voxels, 50 MB``."""
+    memory = f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
+    return _("{size} voxels, {memory}").format(size=" × ".join(map(str, shape_kji[::-1])), memory=memory)
+
+
+def sentence(text: str) -> str:
+    """A text with a capital at its start."""
+    return text[:1].upper() + text[1:]

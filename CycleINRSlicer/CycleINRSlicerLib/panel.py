@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import qt
 import slicer
 import vtk
-from cycleinr.errors import CycleinrError, ModalityError
+from cycleinr.errors import CycleinrError
 from slicer.i18n import tr as _
 
 from . import installation
 from .callbacks import NodeObservers, OneShot
-from .check_run import (
-    CheckRun,
-    CheckSettings,
-    CurveView,
-    chartOf,
-    hideOverlay,
-    isOverlayShown,
-    showOverlay,
-    summaryText,
-)
+from .check_run import CheckRun, CheckSettings, chartOf, summaryText
 from .engine import sharedEngine
 from .engine_task import EngineTask, RunState
 from .export_run import ExportRun, whyNoExport
-from .forecast import Summary, durationText, planOf, summaryOf
+from .forecast import Forecast, durationText, forecastOf
 from .installation import InstallationError
 from .panel_state import DeviceBox, View, show
-from .parameters import optionsOf
-from .reading import DisplayLink
-from .review import Review
+from .parameters import optionsOf, resetSettings
+from .reading import Reading
 from .run import Run, RunRequest
 from .views import ShownVolume, scanBehind, shownVolumeNode
 
-SUMMARY_DELAY_MS = 100
-"""Settings change many times while somebody types; the summary follows the last change."""
+FORECAST_DELAY_MS = 100
+"""Settings change many times while somebody types; the forecast follows the last change."""
 
 CANCEL_DELAY_MS = 500
 """A double click on Apply must not cancel what its first half started."""
@@ -49,47 +38,50 @@ class Panel:
     def __init__(self, ui, logic):
         self._ui, self._logic = ui, logic
         self._parameters = self._run = self._onDone = None
-        self._state, self._summary, self._message, self._step = RunState.IDLE, Summary(), "", ""
-        self._offer = ""
-        self._canCancel, self._startedAt_s = True, 0.0
-        self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
+        self._state, self._forecast, self._message, self._step = RunState.IDLE, Forecast(), "", ""
+        self._offer, self._canCancel = "", True
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
+        self._reading = Reading(ui, self._onRead)
         self._input = NodeObservers(
             self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         )
         self._shown = ShownVolume(self.update)
-        self._summaryTimer = OneShot(SUMMARY_DELAY_MS, self._updateSummary)
+        self._forecastTimer = OneShot(FORECAST_DELAY_MS, self._updateForecast)
         self._cancelTimer = OneShot(CANCEL_DELAY_MS, self._allowCancel)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
-        ui.reviewButton.connect("clicked(bool)", self._onReview)
         ui.checkButton.connect("clicked(bool)", self._onCheck)
-        ui.curveButton.connect("clicked(bool)", self._onCurve)
-        ui.mapButton.connect("clicked(bool)", self._onMap)
         ui.exportButton.connect("clicked(bool)", self._onExport)
+        ui.removeButton.connect("clicked(bool)", self._onRemove)
+        ui.resetButton.connect("clicked(bool)", self._onReset)
         ui.offerLabel.connect("linkActivated(QString)", self._onOffer)
 
     # -- what the widget calls
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
+        self._reading.setParameters(parameters)
         if parameters is None:
             self._offer = ""
-            self._summaryTimer.stop()
+            self._forecastTimer.stop()
             self._input.stop()
             self._shown.stop()
-            self._leaveReview()
-            self._curve.leave()
             self._show()
         else:
-            self._updateSummary()
+            self._updateForecast()
 
     def enter(self) -> None:
         """The panel is shown: warm the engine up, so that Apply need not wait for it."""
         sharedEngine().prepare(self._onDevicesKnown)
+        self._reading.enter()
         self.update()
+
+    def exit(self) -> None:
+        """Another module is shown: its keys are its own; a run goes on."""
+        self._reading.exit()
 
     def close(self) -> None:
         """The application or the module ends: so does what was started here."""
         self.setParameters(None)
+        self._reading.exit()
         self._cancelTimer.stop()
         self._ui = None  # an installation may come back to this panel when its widgets are gone
         if self._run is not None:
@@ -99,25 +91,25 @@ class Panel:
     def update(self) -> None:
         """Show the settings at once, and what they come to soon."""
         self._show()
-        if self._parameters is not None and not self._state.isBusy:
-            self._summaryTimer.start()
+        if self._parameters is not None:
+            self._forecastTimer.start()
 
     # -- before Apply
     def _inputNode(self):
         return self._parameters.inputVolume or scanBehind(shownVolumeNode())
 
-    def _updateSummary(self) -> None:
+    def _updateForecast(self) -> None:
         if self._parameters is None:
             return
         node = self._inputNode()
         self._input.follow(node)
         self._shown.follow()
-        try:
-            self._summary = summaryOf(*planOf(node, optionsOf(self._parameters)))
-        except CycleinrError as error:
-            isOpen = isinstance(error, ModalityError)
-            self._summary = Summary(problem=str(error), modelText=str(error) if isOpen else "")
+        self._forecast = forecastOf(node, self._parameters)
         self._show()
+
+    def _onReset(self, _checked=False) -> None:
+        if self._parameters is not None:
+            resetSettings(self._parameters)
 
     # -- devices
     def _onDevicesKnown(self) -> None:
@@ -150,7 +142,7 @@ class Panel:
         """Start what the engine is to do; Apply becomes Cancel meanwhile."""
         self._message, self._onDone = "", onDone
         try:
-            self._startedAt_s, self._canCancel = time.monotonic(), False
+            self._canCancel = False
             self._cancelTimer.start()
             self._run = makeTask()
             self._state = RunState.PREPARING
@@ -181,37 +173,23 @@ class Panel:
     def _showResult(self, run: Run) -> None:
         """Into the slice views, which keep their place; the review layout shows it beside the original."""
         inputNode, node = slicer.mrmlScene.GetNodeByID(self._inputID), run.outputNode
-        seconds = time.monotonic() - self._startedAt_s
-        self._message = _("{name} is ready after {time}. Derived, not acquired.").format(
-            name=node.GetName(), time=durationText(seconds)
-        )
+        self._message = _("Done in {time}.").format(time=durationText(run.seconds))
         with slicer.util.NodeModify(self._parameters):
             self._parameters.resultInput, self._parameters.resultVolume = inputNode, node
             self._parameters.differenceVolume, self._parameters.checkVolume = run.differenceNode, None
         self._offer = installation.offerText()
-        if self._review.isShown:
-            self._enterReview()
-        else:
-            slicer.util.setSliceViewerLayers(background=node)
+        self._reading.showResult()
 
-    # -- review
-    def _onReview(self, _checked=False) -> None:
-        parameters = self._parameters
-        with slicer.util.tryWithErrorDisplay(_("The review could not be shown.")):
-            if self._review.isShown:
-                self._leaveReview()
-            elif parameters is not None and parameters.resultVolume is not None:
-                self._enterReview()
+    def _onRead(self, problem: str) -> None:
+        if not self._state.isBusy:
+            self._message = problem or self._message
         self._show()
 
-    def _enterReview(self) -> None:
-        pair = self._parameters.resultInput, self._parameters.resultVolume
-        self._review.show(*pair)
-        self._displayLink.link(*pair)
-
-    def _leaveReview(self) -> None:
-        self._displayLink.unlink()
-        self._review.leave()
+    def _onRemove(self, _checked=False) -> None:
+        if not self._state.isBusy:
+            self._reading.removeResult()
+            self._message = ""
+            self.update()
 
     # -- check and export
     def _onCheck(self, _checked=False) -> None:
@@ -219,7 +197,7 @@ class Panel:
         if parameters is None or self._state.isBusy:
             return
         settings = CheckSettings(parameters.device, parameters.memoryLimitGb or None)
-        pair = parameters.resultInput, parameters.resultVolume
+        pair = self._reading.pair
         with slicer.util.tryWithErrorDisplay(_("The check could not be started.")):
             self._start(lambda: CheckRun(sharedEngine(), *pair, settings, self._onRunChanged), self._showCheck)
 
@@ -227,32 +205,13 @@ class Panel:
         """The error map over the slice views; the curve waits until it is asked for."""
         self._message = "" if run.mapNode else summaryText(run.numbers)
         self._parameters.checkVolume = run.mapNode
-        if run.mapNode is not None:
-            showOverlay(run.mapNode, self._parameters.resultVolume)
-
-    def _onCurve(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
-            chart = chartOf(self._parameters.checkVolume) if self._parameters else None
-            if self._curve.isShown:
-                self._curve.leave()
-            elif chart is not None:
-                self._leaveReview()
-                self._curve.show(chart)
-        self._show()
-
-    def _onMap(self, _checked=False) -> None:
-        mapNode = self._parameters.checkVolume if self._parameters else None
-        if isOverlayShown(mapNode):
-            hideOverlay(mapNode)
-        elif mapNode is not None and self._parameters.resultVolume is not None:
-            showOverlay(mapNode, self._parameters.resultVolume)
-        self._show()
+        self._reading.showMap()
 
     def _onExport(self, _checked=False) -> None:
         parameters = self._parameters
         if parameters is None or self._state.isBusy:
             return
-        pair = parameters.resultInput, parameters.resultVolume
+        pair = self._reading.pair
         title = _("Folder that gets the new series, in a folder of its own")
         parent = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
         if not parent:
@@ -315,13 +274,14 @@ class Panel:
             return
         parameters, run = self._parameters, self._run
         if parameters is None:
-            show(self._ui, View(RunState.IDLE, Summary(problem=_("No scene is open."))))
+            show(self._ui, View(RunState.IDLE, Forecast(hint=_("The scene is closing."))))
             return
+        scan, result = self._reading.pair
         shown = None if parameters.inputVolume else shownVolumeNode()
         self._devices.choose(parameters.device)
         view = View(
             state=self._state,
-            summary=self._summary,
+            forecast=self._forecast,
             targetKind=parameters.targetKind,
             thicknessIsAutomatic=parameters.thicknessIsAutomatic,
             inputText=_inputText(shown),
@@ -331,18 +291,28 @@ class Panel:
             remaining_s=run.remaining_s if run else None,
             message=self._message,
             canCancel=self._canCancel,
-            canReview=parameters.resultVolume is not None and parameters.resultInput is not None,
-            isReviewShown=self._review.isShown,
-            canCheck=parameters.resultVolume is not None and parameters.resultInput is not None,
+            hasResult=self._reading.hasResult,
+            resultText=_resultText(result),
+            isReviewShown=self._reading.isReviewShown,
             checkText=_checkText(parameters.checkVolume),
-            canShowMap=parameters.checkVolume is not None and parameters.resultVolume is not None,
-            isMapShown=isOverlayShown(parameters.checkVolume),
+            canShowMap=parameters.checkVolume is not None and result is not None,
+            isMapShown=self._reading.isMapShown,
             canShowCurve=chartOf(parameters.checkVolume) is not None,
-            isCurveShown=self._curve.isShown,
+            isCurveShown=self._reading.isCurveShown,
             offer=self._offer,
-            exportProblem="" if run else whyNoExport(parameters.resultInput, parameters.resultVolume),
+            exportProblem="" if run else whyNoExport(scan, result),
         )
         show(self._ui, view)
+        self._reading.show()
+
+
+def _resultText(node) -> str:
+    """Which one it is, and its size."""
+    if node is None:
+        return ""
+    spacing = " × ".join(f"{mm:.3g}" for mm in node.GetSpacing())
+    size = " × ".join(map(str, node.GetImageData().GetDimensions()))
+    return _("{name}\n{size} voxels, {spacing} mm").format(name=node.GetName(), size=size, spacing=spacing)
 
 
 def _checkText(mapNode) -> str:
@@ -356,7 +326,5 @@ def _inputText(shownNode) -> str:
         return ""
     scan = scanBehind(shownNode)
     if scan is shownNode:
-        return _("On screen: {name}").format(name=scan.GetName())
-    return _("{scan}, from which {result} on the screen was made").format(
-        scan=scan.GetName(), result=shownNode.GetName()
-    )
+        return scan.GetName()
+    return _("{scan}, the original of what is on screen").format(scan=scan.GetName())

@@ -9,7 +9,7 @@ from cycleinr.worker.events import PrepareAnswer
 from slicer.i18n import tr as _
 
 from .engine_task import RunState
-from .forecast import Summary, durationText
+from .forecast import Forecast, durationText
 from .parameters import TargetKind
 
 PROGRESS_STEPS = 1000
@@ -21,23 +21,23 @@ class View:
 
     Attributes:
         state: Where the run is.
-        summary: What the settings come to; ``summary.problem`` rules Apply out.
-        targetKind, thicknessIsAutomatic: Settings that decide which fields can be edited.
+        forecast: What the settings come to; its hint or problem rules Apply out.
+        targetKind, thicknessIsAutomatic: Settings that decide which fields there are.
         inputText: Which scan is taken while no input is chosen, else empty.
         deviceText: Why which device is used.
         phase, fraction, remaining_s: Progress of a run, or of an installation.
         message: How the last run ended.
         canCancel: False for a moment after Apply.
-        canReview, isReviewShown: State of the review button.
-        canCheck, checkText: Whether there is a result to check, and what its check found out.
-        canShowMap, isMapShown: State of the button of the expected error.
-        canShowCurve, isCurveShown: State of the curve button.
+        hasResult, resultText: Whether there is a result of a scan that is still there, and what it is.
+        isReviewShown, isMapShown, isCurveShown: What the views show.
+        checkText: What the check of the result found out.
+        canShowMap, canShowCurve: Whether the check left an expected error and a curve.
         exportProblem: Why the result cannot become a DICOM series; empty where it can.
         offer: A line with links, in HTML, that offers PyTorch for a GPU.
     """
 
     state: RunState
-    summary: Summary
+    forecast: Forecast
     targetKind: TargetKind = TargetKind.SPACING
     thicknessIsAutomatic: bool = True
     inputText: str = ""
@@ -47,9 +47,9 @@ class View:
     remaining_s: float | None = None
     message: str = ""
     canCancel: bool = True
-    canReview: bool = False
+    hasResult: bool = False
+    resultText: str = ""
     isReviewShown: bool = False
-    canCheck: bool = False
     checkText: str = ""
     canShowMap: bool = False
     isMapShown: bool = False
@@ -61,42 +61,68 @@ class View:
 
 def show(ui, view: View) -> None:
     """Make the panel's widgets show ``view``."""
-    isBusy, summary = view.state.isBusy, view.summary
-    for section in (ui.volumesSection, ui.targetSection, ui.advancedSection):
-        section.enabled = not isBusy
-    _showField(ui.spacingSpinBoxCaption, ui.spacingSpinBox, view.targetKind is TargetKind.SPACING)
-    _showField(ui.ratioSpinBoxCaption, ui.ratioSpinBox, view.targetKind is TargetKind.RATIO)
+    _showSettings(ui, view)
+    _showRun(ui, view)
+    _showResult(ui, view)
+
+
+def _showSettings(ui, view: View) -> None:
+    """They stay open to the reader during a run, which has its own copy of them."""
+    forecast = view.forecast
+    ui.spacingSpinBox.visible = view.targetKind is TargetKind.SPACING
+    ui.ratioSpinBox.visible = view.targetKind is TargetKind.RATIO
     ui.thicknessSpinBox.visible = not view.thicknessIsAutomatic
     _showText(ui.inputLabel, view.inputText)
-    _showText(ui.axisLabel, summary.axisText)
-    _showText(ui.thicknessLabel, summary.thicknessText)
-    _showText(ui.modelLabel, summary.modelText)
+    ui.forecastLabel.text = forecast.text or "–"
+    for index, (axis, plane) in enumerate(forecast.axisNames, start=1):
+        ui.axisBox.setItemText(index, f"{plane} ({axis.upper()})")
+    _showText(ui.axisLabel, forecast.axisText)
+    _showText(ui.thicknessLabel, forecast.thicknessText)
+    _showText(ui.modelLabel, forecast.modelText)
     _showText(ui.deviceLabel, view.deviceText)
-    ui.inputSummaryLabel.text = summary.inputText or "–"
-    ui.resultSummaryLabel.text = summary.resultText or "–"
-    failure = view.message if view.state is RunState.FAILED else ""
-    _showText(ui.problemLabel, "" if isBusy else failure or summary.problem)
-    _showText(ui.warningLabel, "" if isBusy else summary.warning)
+    _showText(ui.hintLabel, forecast.hint)
+    _showText(ui.warningLabel, forecast.warning)
+
+
+def _showRun(ui, view: View) -> None:
+    isBusy, failure = view.state.isBusy, view.message if view.state is RunState.FAILED else ""
+    _showText(ui.problemLabel, "" if isBusy else failure or view.forecast.problem)
     ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
-    ui.applyButton.enabled = view.canCancel if isBusy else not summary.problem
+    ui.applyButton.enabled = view.canCancel if isBusy else not (view.forecast.problem or view.forecast.hint)
     ui.applyButton.toolTip = _applyToolTip(view)
     ui.progressBar.visible = isBusy
     ui.progressBar.value = round(PROGRESS_STEPS * view.fraction)
     _showText(ui.statusLabel, _progressText(view) if isBusy else "" if failure else view.message)
     _showText(ui.offerLabel, "" if isBusy else view.offer)
-    ui.reviewButton.enabled = view.canReview and not isBusy
+
+
+def _showResult(ui, view: View) -> None:
+    isFree = view.hasResult and not view.state.isBusy
+    ui.resultLabel.text = view.resultText or _("None yet.")
+    for tool in _RESULT_TOOLS:
+        getattr(ui, tool).visible = view.hasResult
+    ui.reviewButton.enabled = view.hasResult
     ui.reviewButton.checked = view.isReviewShown
-    ui.reviewButton.text = _("Back to the former layout") if view.isReviewShown else _("Review original and result")
-    ui.checkButton.enabled = view.canCheck and not isBusy
-    _showText(ui.checkLabel, view.checkText)
-    ui.mapButton.enabled = view.canShowMap and not isBusy
-    ui.mapButton.checked = view.isMapShown
-    ui.mapButton.text = _("Hide the expected error") if view.isMapShown else _("Show the expected error")
-    ui.curveButton.enabled = view.canShowCurve and not isBusy
-    ui.curveButton.checked = view.isCurveShown
-    ui.curveButton.text = _("Back to the former layout") if view.isCurveShown else _("Show the curve")
-    ui.exportButton.enabled = not view.exportProblem and not isBusy
+    ui.reviewButton.text = _("Leave review") if view.isReviewShown else _("Review")
+    ui.exportButton.enabled = isFree and not view.exportProblem
     ui.exportButton.toolTip = view.exportProblem or _("Write the result as a new DICOM series of the scan's study.")
+    ui.removeButton.enabled = ui.checkButton.enabled = isFree
+    ui.checkButton.toolTip = _checkToolTip(view.forecast)
+    _showText(ui.checkLabel, view.checkText)
+    ui.mapButton.enabled = view.canShowMap
+    ui.mapButton.checked = view.isMapShown
+    ui.mapButton.text = _("Hide error map") if view.isMapShown else _("Show error map")
+    ui.mapOpacityCaption.visible = ui.mapOpacitySlider.visible = view.isMapShown
+    ui.curveButton.enabled = view.canShowCurve
+    ui.curveButton.checked = view.isCurveShown
+    ui.curveButton.text = _("Hide curve") if view.isCurveShown else _("Show curve")
+
+
+_RESULT_TOOLS = (
+    *("windowBoxCaption", "windowBox", "fadeSliderCaption", "fadeFromLabel", "fadeSlider", "fadeToLabel"),
+    *("slabBoxCaption", "slabBox", "slabSpinBox", "checkButton", "mapButton", "curveButton"),
+)
+"""Of no use without a result, and out of the way until there is one."""
 
 
 def _applyToolTip(view: View) -> str:
@@ -104,17 +130,23 @@ def _applyToolTip(view: View) -> str:
         return _("The installation cannot be interrupted.")
     if view.state.isBusy:
         return _("End the run; the scene stays as it was.")
-    return view.summary.problem or _("Compute the result as a new volume.")
+    return view.forecast.problem or view.forecast.hint or _("Compute the result as a new volume.")
+
+
+def _checkToolTip(forecast: Forecast) -> str:
+    what = _(
+        "Drops the acquired slices, predicts them from the new ones in between, and shows the error to expect over the "
+        "result: where to trust it."
+    )
+    if not forecast.seconds:
+        return what
+    return what + " " + _("Takes about {time}.").format(time=durationText(forecast.seconds))
 
 
 def _progressText(view: View) -> str:
     if view.remaining_s is None:
         return view.phase
     return _("{phase}, {time} left").format(phase=view.phase, time=durationText(view.remaining_s))
-
-
-def _showField(caption, field, isShown: bool) -> None:
-    caption.visible = field.visible = isShown
 
 
 def _showText(label, text: str) -> None:

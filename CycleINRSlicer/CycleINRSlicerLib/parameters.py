@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated
 
+import slicer
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from slicer import vtkMRMLScalarVolumeNode
@@ -32,6 +33,7 @@ class AxisChoice(enum.Enum):
     K = "k"
 
     def label(self):
+        """The panel replaces letters by what the slices of its scan are called."""
         return _("Automatic") if self is AxisChoice.AUTO else self.name
 
 
@@ -85,6 +87,19 @@ class CycleINRSlicerParameterNode:
     resultVolume: vtkMRMLScalarVolumeNode
     differenceVolume: vtkMRMLScalarVolumeNode
     checkVolume: vtkMRMLScalarVolumeNode
+
+
+def resetSettings(parameters: CycleINRSlicerParameterNode) -> None:
+    """Settings as a new scene has them; scan and results stay."""
+    with slicer.util.NodeModify(parameters):
+        for name in _SETTINGS:
+            parameters.setValue(name, parameters.default(name).value)
+
+
+_SETTINGS = (
+    *("outputVolume", "targetKind", "spacingMm", "ratio", "axis", "thicknessIsAutomatic", "thicknessMm", "model"),
+    *("device", "memoryLimitGb", "extent", "makeDifference", "equalizeSlices", "intensityOffset", "fillGaps"),
+)
 
 
 def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:

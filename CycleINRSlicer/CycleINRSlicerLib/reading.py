@@ -1,9 +1,43 @@
-"""Keeps window and level of original and result equal while both are reviewed."""
+"""How a result is read, by Slicer's own means: review, windows, fading, slabs, error map, and keys for them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+import qt
+import slicer
 import vtk
+from cycleinr.errors import CycleinrError
+from cycleinr.inspection import without_padding
+from cycleinr.windows import CT_WINDOWS, DisplayWindow, window_for
+from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
+
+from .check_run import CurveView, chartOf, hideOverlay, isOverlayShown, removeCheck, showOverlay
+from .forecast import sentence
+from .review import BOTTOM_VIEWS, Review
+from .views import layerOf, setLayer, sliceNodes
+from .volume_node import NodeError, volumeFromNode
+
+AUTOMATIC = "auto"
+WINDOWS = (AUTOMATIC, "brain", "bone", "lung", "soft-tissue", "abdomen")
+FLICKER_KEY, SLAB_KEY = "O", "S"
+SINGLE = None
+SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
+"""Slicer's kinds of slab reconstruction; None for single slices."""
+
+
+def shortcutsText() -> str:
+    """What the keys do, for the module's help."""
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(_windowNames()))
+    return _(
+        "<b>Keys</b> while the module is open: {flicker} flickers between original and result; {names} set the window "
+        "of both; {slab} takes single slices, a mean slab, a maximum slab."
+    ).format(flicker=FLICKER_KEY, names=names, slab=SLAB_KEY)
+
+
+def _windowNames() -> list[str]:
+    return [_("automatic"), *(CT_WINDOWS[name].name for name in WINDOWS[1:])]
 
 
 class DisplayLink(VTKObservationMixin):
@@ -30,3 +64,302 @@ class DisplayLink(VTKObservationMixin):
             if display is not changed and (display.GetWindow(), display.GetLevel()) != (window, level):
                 display.SetAutoWindowLevel(False)
                 display.SetWindowLevel(window, level)
+
+
+def setWindow(name: str, scanNode, *others) -> DisplayWindow:
+    """Show a scan, and what was made of it, in one of ``WINDOWS``.
+
+    Raises:
+        NodeError: A CT's window was asked for, and the scan is MR.
+        CycleinrError: The scan cannot be read.
+    """
+    scan = without_padding(volumeFromNode(scanNode))
+    if scan.modality != "CT" and name != AUTOMATIC:
+        raise NodeError(
+            _("{scan} is no CT, so the {window} window means nothing for it. Take the automatic one (key 0).").format(
+                scan=scan.name, window=CT_WINDOWS[name].name
+            )
+        )
+    window = window_for(scan, scan.modality, name)
+    for node in (scanNode, *others):
+        display = node.GetDisplayNode()
+        if display is not None:
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevel(window.width, window.level)
+    return window
+
+
+def fade(scanNode, resultNode, share: float, viewNames: tuple[str, ...] = ()) -> None:
+    """Blend scan and result in the slice views that show one of them and nothing else in front.
+
+    Args:
+        scanNode, resultNode: Shown alone where ``share`` is 0 or 1.
+        share: Of the result.
+        viewNames: Only these views; empty for all in the layout.
+    """
+    for view in _viewsOf(scanNode, resultNode, viewNames):
+        composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
+        with slicer.util.NodeModify(composite):
+            composite.SetForegroundOpacity(share)
+            setLayer(view, "Background", resultNode if share == 1 else scanNode)
+            setLayer(view, "Foreground", resultNode if 0 < share < 1 else None)
+
+
+def fadeShown(scanNode, resultNode, viewNames: tuple[str, ...] = ()) -> float:
+    """The share of the result in the first view that ``fade`` acts on; 1 where there is none."""
+    for view in _viewsOf(scanNode, resultNode, viewNames):
+        if layerOf(view, "Background") is resultNode:
+            return 1.0
+        isBlended = layerOf(view, "Foreground") is resultNode
+        return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view).GetForegroundOpacity() if isBlended else 0.0
+    return 1.0
+
+
+def _viewsOf(scanNode, resultNode, viewNames: tuple[str, ...]) -> Iterator:
+    for view in _views():
+        behind, inFront = layerOf(view, "Background"), layerOf(view, "Foreground")
+        isOurs = behind in (scanNode, resultNode) and inFront in (None, resultNode)
+        if isOurs and (not viewNames or view.GetName() in viewNames):
+            yield view
+
+
+def _views() -> list:
+    return [view for view in sliceNodes() if view.IsMappedInLayout()]
+
+
+def setSlab(kind: int | None, thickness_mm: float) -> None:
+    """Show slabs of one of ``SLABS`` in all slice views of the layout."""
+    for view in _views():
+        with slicer.util.NodeModify(view):
+            if kind is not SINGLE:
+                view.SetSlabReconstructionType(kind)
+                view.SetSlabReconstructionThickness(thickness_mm)
+            view.SetSlabReconstructionEnabled(kind is not SINGLE)
+
+
+def slabShown() -> int | None:
+    """Which of ``SLABS`` the first slice view shows; single slices for a kind that is none of them."""
+    view = next(iter(_views()), None)
+    if view is None or not view.GetSlabReconstructionEnabled():
+        return SINGLE
+    kind = view.GetSlabReconstructionType()
+    return kind if kind in SLABS else SINGLE
+
+
+class Reading:
+    """How the result is read: its widgets and keys, and what they do to the slice views.
+
+    Args:
+        ui: The panel's widgets.
+        onUsed: Called after each use, with what is wrong or an empty text.
+    """
+
+    def __init__(self, ui, onUsed: Callable[[str], None]):
+        self._ui, self._onUsed, self._parameters = ui, onUsed, None
+        self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
+        self._keys: list = []
+        self._window: tuple[int, DisplayWindow] | None = None
+        for name in (_("as it is"), *_windowNames()):
+            ui.windowBox.addItem(sentence(name))
+        for name in (_("Single slices"), _("Mean"), _("Maximum (MIP)")):
+            ui.slabBox.addItem(name)
+        ui.reviewButton.connect("clicked(bool)", self._onReview)
+        ui.windowBox.connect("activated(int)", self._onWindow)
+        ui.fadeSlider.connect("valueChanged(int)", self._onFade)
+        ui.slabBox.connect("activated(int)", self._onSlab)
+        ui.slabSpinBox.connect("valueChanged(double)", self._onThickness)
+        ui.mapButton.connect("clicked(bool)", self._onMap)
+        ui.mapOpacitySlider.connect("valueChanged(int)", self._onMapOpacity)
+        ui.curveButton.connect("clicked(bool)", self._onCurve)
+
+    # -- what the panel calls
+    @property
+    def pair(self) -> tuple:
+        """Scan and result; None for both where one is not there."""
+        parameters = self._parameters
+        found = (None, None) if parameters is None else (parameters.resultInput, parameters.resultVolume)
+        return found if None not in found else (None, None)
+
+    @property
+    def hasResult(self) -> bool:
+        return self.pair[1] is not None
+
+    @property
+    def isReviewShown(self) -> bool:
+        return self._review.isShown
+
+    @property
+    def isMapShown(self) -> bool:
+        return isOverlayShown(self._map)
+
+    @property
+    def isCurveShown(self) -> bool:
+        return self._curve.isShown
+
+    def setParameters(self, parameters) -> None:
+        """Read the result of this scene; None while a scene closes."""
+        self._parameters = parameters
+        if parameters is None:
+            self.leave()
+
+    def enter(self) -> None:
+        """The keys work from now on, wherever in the main window the focus is."""
+        window = slicer.util.mainWindow()
+        if self._keys or window is None:
+            return
+        for number in range(len(WINDOWS)):
+            self._addKey(window, str(number), lambda number=number: self._setWindow(number))
+        self._addKey(window, FLICKER_KEY, self._flicker)
+        self._addKey(window, SLAB_KEY, self._nextSlab)
+
+    def exit(self) -> None:
+        """The keys belong to other modules again."""
+        keys, self._keys = self._keys, []
+        for key in keys:
+            key.enabled = False
+            key.deleteLater()
+
+    def leave(self) -> None:
+        """Back to the layout that was there before the review, or before the curve."""
+        self._leaveReview()
+        self._curve.leave()
+
+    def showResult(self) -> None:
+        """A new result, into the slice views, which keep their place; in the review beside the original."""
+        if self._review.isShown:
+            self._enterReview()
+        else:
+            slicer.util.setSliceViewerLayers(background=self.pair[1])
+
+    def showMap(self) -> None:
+        """The error map over the result, wherever the result or its scan is shown."""
+        mapNode, (scan, result) = self._map, self.pair
+        if mapNode is not None and result is not None:
+            fade(scan, result, 1, self._fadingViews)
+            showOverlay(mapNode, result, self._ui.mapOpacitySlider.value / 100)
+
+    def removeResult(self) -> None:
+        """The result and what was made of it leave the scene; the views show the scan again."""
+        (scan, result), mapNode = self.pair, self._map
+        if result is None:
+            return
+        self.leave()
+        if mapNode is not None:
+            removeCheck(mapNode)
+        fade(scan, result, 0)
+        for node in (self._parameters.differenceVolume, result):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+
+    def show(self) -> None:
+        """Make the widgets say what the views show."""
+        if self.hasResult:
+            _setSilently(self._ui.fadeSlider, "value", round(100 * fadeShown(*self.pair, self._fadingViews)))
+            _setSilently(self._ui.windowBox, "currentIndex", self._windowShown())
+        kind = slabShown()
+        _setSilently(self._ui.slabBox, "currentIndex", SLABS.index(kind))
+        self._ui.slabSpinBox.enabled = kind is not SINGLE
+
+    # -- what they do
+    @property
+    def _map(self):
+        return self._parameters.checkVolume if self._parameters else None
+
+    @property
+    def _fadingViews(self) -> tuple[str, ...]:
+        """In the review the original has its own row."""
+        return BOTTOM_VIEWS if self._review.isShown else ()
+
+    def _addKey(self, window, key: str, call: Callable[[], None]) -> None:
+        shortcut = qt.QShortcut(window)
+        shortcut.setKey(qt.QKeySequence(key))
+        shortcut.connect("activated()", call)
+        self._keys.append(shortcut)
+
+    def _onReview(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The review could not be shown.")):
+            if self._review.isShown:
+                self._leaveReview()
+            elif self.hasResult:
+                self._enterReview()
+        self._onUsed("")
+
+    def _enterReview(self) -> None:
+        slab = slabShown()
+        self._review.show(*self.pair)
+        self._displayLink.link(*self.pair)
+        setSlab(slab, self._ui.slabSpinBox.value)
+
+    def _leaveReview(self) -> None:
+        self._displayLink.unlink()
+        self._review.leave()
+
+    def _onWindow(self, index: int) -> None:
+        if index > 0:
+            self._setWindow(index - 1)
+
+    def _setWindow(self, number: int) -> None:
+        if not self.hasResult:
+            return
+        problem = ""
+        try:
+            self._window = number, setWindow(WINDOWS[number], *self.pair)
+        except CycleinrError as error:
+            problem = str(error)
+        self._onUsed(problem)
+
+    def _windowShown(self) -> int:
+        """The box's index of the window that was set, unless the reader has changed it by hand."""
+        display = self.pair[1].GetDisplayNode()
+        if self._window is None or display is None:
+            return 0
+        number, window = self._window
+        return number + 1 if (display.GetWindow(), display.GetLevel()) == (window.width, window.level) else 0
+
+    def _onFade(self, percent: int) -> None:
+        if self.hasResult:
+            if self.isMapShown:
+                hideOverlay(self._map)
+            fade(*self.pair, percent / 100, self._fadingViews)
+            self._onUsed("")
+
+    def _flicker(self) -> None:
+        if self.hasResult:
+            self._onFade(0 if fadeShown(*self.pair, self._fadingViews) > 0.5 else 100)
+
+    def _onSlab(self, index: int) -> None:
+        setSlab(SLABS[index], self._ui.slabSpinBox.value)
+        self._onUsed("")
+
+    def _nextSlab(self) -> None:
+        self._onSlab((SLABS.index(slabShown()) + 1) % len(SLABS))
+
+    def _onThickness(self, thickness_mm: float) -> None:
+        setSlab(slabShown(), thickness_mm)
+
+    def _onMap(self, _checked=False) -> None:
+        if self.isMapShown:
+            hideOverlay(self._map)
+        else:
+            self.showMap()
+        self._onUsed("")
+
+    def _onMapOpacity(self, percent: int) -> None:
+        if self.isMapShown:
+            showOverlay(self._map, self.pair[1], percent / 100)
+
+    def _onCurve(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
+            chart = chartOf(self._map)
+            if self._curve.isShown:
+                self._curve.leave()
+            elif chart is not None:
+                self._leaveReview()
+                self._curve.show(chart)
+        self._onUsed("")
+
+
+def _setSilently(widget, name: str, value) -> None:
+    wasBlocked = widget.blockSignals(True)
+    setattr(widget, name, value)
+    widget.blockSignals(wasBlocked)

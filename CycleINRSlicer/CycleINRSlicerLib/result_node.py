@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,8 +43,16 @@ def showResult(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, outputN
 
 
 def resultName(inputNode, provenance: dict[str, str]) -> str:
-    """``<input> <spacing> mm CycleINR``, with a number where the scene has that name already."""
-    name = f"{inputNode.GetName()} {float(provenance['spacing_mm']):.3g} mm CycleINR"
+    """As a person would call it: ``Head CT 1 mm (CycleINR)`` from ``Head CT 5 mm`` as from ``Head CT``.
+
+    A number follows where the scene has that name already.
+    """
+    spacing_mm = float(provenance["spacing_mm"])
+    acquired = f"{spacing_mm * float(provenance['ratio']):.3g}"
+    scan = re.sub(
+        rf"[ ,_-]*(?<![\d.]){re.escape(acquired)}(\.0+)? ?mm(?![A-Za-z])", "", inputNode.GetName(), flags=re.IGNORECASE
+    )
+    name = f"{scan} {spacing_mm:.3g} mm (CycleINR)".strip()
     return slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
 
 

@@ -18,7 +18,7 @@ from .callbacks import WeakNode
 from .difference import differenceSteps
 from .engine import Engine
 from .engine_task import EngineTask, RunState
-from .forecast import planOf
+from .forecast import pace, planOf
 from .volume_node import NodeError
 
 
@@ -47,8 +47,7 @@ class Run(EngineTask):
         super().__init__(engine, onChanged, blocking)
         if request.outputNode is not None and request.outputNode is request.inputNode:
             raise NodeError(_("The result may not replace the input. Choose another output volume."))
-        self._volume, work = planOf(request.inputNode, request.options)
-        self._shape_kji = work.shape_kji
+        self._volume, self._plan = planOf(request.inputNode, request.options)
         self._options, self._makesDifference, self._resultFile = request.options, request.makeDifference, None
         self._input, self._chosenOutput = WeakNode(request.inputNode), WeakNode(request.outputNode)
         self._output, self._difference = WeakNode(), WeakNode()
@@ -79,13 +78,16 @@ class Run(EngineTask):
     def _import(self, answer: UpsampleAnswer) -> Iterator[None]:
         """Copy the result out of the engine's folder and show it."""
         image = vtk.vtkImageData()
-        yield from self._copyAnswer(image, self._resultFile, self._shape_kji)
+        yield from self._copyAnswer(image, self._resultFile, self._plan.shape_kji)
         affine, inputNode = np.array(answer.ijk_to_ras), self._input.node
         node = result_node.showResult(image, affine, inputNode, self._chosenOutput.node, answer.provenance)
         self._output = WeakNode(node)
+        pace.learnRun(self._plan, answer.seconds)
         if self._makesDifference:
             self.phase = _("Computing the difference to B-spline")
+            resultAt_s = self.seconds
             self._difference = WeakNode((yield from differenceSteps(inputNode, node)))
+            pace.learnDifference(node.GetImageData().GetNumberOfPoints(), self.seconds - resultAt_s)
 
     def _release(self) -> None:
         self._volume = None

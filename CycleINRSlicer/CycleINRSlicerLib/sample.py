@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import slicer
 import vtk
@@ -15,7 +13,7 @@ SAMPLE_FILE = "ct_head_5mm.nii.gz"
 SAMPLE_CHECKSUM = "SHA256:8e520256a45329b06fd35aede5b4309d82cabfe8c0692838e3d26d84050f36fa"
 """Without it Sample Data would go on with the copy that an older version left in its cache."""
 
-SAMPLE_NAME = "CycleINR head CT 5 mm"
+SAMPLE_NAME, SAMPLE_NODE_NAME = "CycleINR head CT 5 mm", "Head CT 5 mm"
 RATIO = 2
 
 
@@ -27,8 +25,7 @@ def sampleCrop():
     volume = volumeFromNode(scan)
     k, j, i = (size // 2 for size in volume.shape_kji)
     part = volume[k - MIN_SLICES : k + MIN_SLICES, j - 48 : j + 48, i - 48 : i + 48]
-    name = os.path.splitext(SAMPLE_NAME)[0]
-    return slicer.util.addVolumeFromArray(np.ascontiguousarray(part.array), part.ijk_to_ras, name)
+    return slicer.util.addVolumeFromArray(np.ascontiguousarray(part.array), part.ijk_to_ras, SAMPLE_NODE_NAME)
 
 
 def checkFinerVolume(test, logic) -> None:

@@ -112,7 +112,7 @@ def shownVolumeNode():
     Views that are not in the layout count only where no slice view is in it (a 3D view alone, no main window), and
     the active volume only where there are no slice views at all.
     """
-    views = _sliceNodes()
+    views = sliceNodes()
     if not views:
         nodeID = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
         return _scanOrNone(slicer.mrmlScene.GetNodeByID(nodeID) if nodeID else None)
@@ -138,7 +138,7 @@ class ShownVolume:
 
     def follow(self) -> None:
         """Follow the views that there are now; to be called again after each change of the layout."""
-        self._views.follow(*map(compositeOf, _sliceNodes()), slicer.app.applicationLogic().GetSelectionNode())
+        self._views.follow(*map(compositeOf, sliceNodes()), slicer.app.applicationLogic().GetSelectionNode())
         self._layout.follow(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode"))
         self._lastID = _shownID()
 
@@ -159,7 +159,7 @@ def _shownID() -> str:
     return node.GetID() if node is not None else ""
 
 
-def _sliceNodes() -> list:
+def sliceNodes() -> list:
     """The slice views whose composite node is there; it is not at all times while a scene closes."""
     return [node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if compositeOf(node) is not None]
 

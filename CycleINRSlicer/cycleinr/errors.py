@@ -34,6 +34,10 @@ class RequestError(CycleinrError):
     exit_code = 4
 
 
+class NothingToDoError(RequestError):
+    """The volume is as fine as what was asked for already."""
+
+
 class OutputError(CycleinrError):
     """The result cannot be written where it was asked for."""
 

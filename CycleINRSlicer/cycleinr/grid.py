@@ -12,7 +12,7 @@ import numpy as np
 
 from .acquisition import Acquisition
 from .affine import subgrid_affine
-from .errors import GeometryError, RequestError
+from .errors import GeometryError, NothingToDoError, RequestError
 from .profile import SliceProfile
 from .volume import Volume
 
@@ -75,7 +75,7 @@ class Target:
         """Output spacing in mm that this target means for one axis of one volume.
 
         :param axis: "i", "j" or "k".
-        :raises RequestError: the result would be coarser than the input, or the volume is isotropic already.
+        :raises NothingToDoError: the result would be coarser than the input, or the volume is isotropic already.
 
         Where the spacing changes, the finest counts as the input's.
         """
@@ -86,9 +86,9 @@ class Target:
         if self.spacing_mm is None:
             return min(old, self._isotropic_spacing(volume, axis, max(spacings)))
         if self.spacing_mm > old * (1 + ROUNDING):
-            raise RequestError(
-                f"The requested spacing of {self.spacing_mm:g} mm is coarser than the input's {old:g} mm along "
-                f"axis {axis}. Ask for {old:g} mm or less."
+            raise NothingToDoError(
+                f"The requested spacing of {self.spacing_mm:g} mm is coarser than the input's {old:g} mm. Ask for less "
+                f"than {old:g} mm."
             )
         # The header's rounding must not turn a request for the input's own spacing into a resampling.
         return old if self.spacing_mm >= old * (1 - ROUNDING) else float(self.spacing_mm)
@@ -97,8 +97,8 @@ class Target:
     def _isotropic_spacing(volume: Volume, axis: str, old: float) -> float:
         new = float(np.mean([_spacing_along(volume, other) for other in AXIS_OF_ARRAY if other != axis]))
         if new >= old * (1 - ISOTROPY_TOLERANCE):
-            raise RequestError(
-                f"The volume's spacing along axis {axis} is {old:g} mm and its in-plane spacing {new:g} mm: "
+            raise NothingToDoError(
+                f"The volume's slices are {old:g} mm apart and its pixels {new:g} mm: "
                 "it is isotropic already, there is nothing to add. Ask for a spacing in mm to go finer."
             )
         return new
@@ -203,8 +203,8 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
     n_in = volume.shape_kji[AXIS_OF_ARRAY[letter]]
     if n_in < MIN_SLICES:
         raise GeometryError(
-            f"This volume has {'one slice' if n_in == 1 else f'{n_in} slices'} along its through-plane axis "
-            f"({letter}); super-resolution needs at least {MIN_SLICES}. Load the whole series, or choose another axis."
+            f"This volume has {'one slice' if n_in == 1 else f'{n_in} slices'} along its through-plane axis; "
+            f"super-resolution needs at least {MIN_SLICES}. Load the whole series, or choose another axis."
         )
     uneven = uneven_slices(volume)
     if uneven is not None and letter != uneven.axis:

@@ -46,6 +46,7 @@ class DisplayWindow:
 CT_WINDOWS = {
     "brain": DisplayWindow("brain", "Brain tissue", 80.0, 40.0),
     "soft-tissue": DisplayWindow("soft tissue", "Soft tissue", 400.0, 40.0),
+    "abdomen": DisplayWindow("abdomen", "Abdominal organs", 350.0, 40.0),
     "lung": DisplayWindow("lung", "Lung", 1500.0, -600.0),
     "bone": DisplayWindow("bone", "Bone", 2000.0, 500.0),
 }

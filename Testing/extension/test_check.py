@@ -136,10 +136,10 @@ def test_the_map_lies_over_the_result_only_and_can_be_taken_off(host, ui, parame
     shown = {each.GetBackgroundVolumeID(): each.GetForegroundVolumeID() for each in _compositesInUse()}
     assert shown[result.GetID()] == parameters.checkVolume.GetID()
     assert shown[parameters.resultInput.GetID()] != parameters.checkVolume.GetID()
-    assert ui.mapButton.text == "Hide the expected error"
+    assert ui.mapButton.text == "Hide error map"
     ui.mapButton.click()
     assert parameters.checkVolume.GetID() not in {each.GetForegroundVolumeID() for each in _compositesInUse()}
-    assert ui.mapButton.text == "Show the expected error"
+    assert ui.mapButton.text == "Show error map"
     ui.mapButton.click()
     assert parameters.checkVolume.GetID() in {each.GetForegroundVolumeID() for each in _compositesInUse()}
 
@@ -166,9 +166,9 @@ def test_the_curve_comes_only_when_asked_for(host, ui, parameters, result):
     ui.curveButton.click()
     assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
     assert {view.GetPlotChartNodeID() for view in nodesOf("vtkMRMLPlotViewNode")} == {chart.GetID()}
-    assert ui.curveButton.text == "Back to the former layout"
+    assert ui.curveButton.text == "Hide curve"
     ui.curveButton.click()
-    assert manager.layout == former and ui.curveButton.text == "Show the curve"
+    assert manager.layout == former and ui.curveButton.text == "Show curve"
 
 
 def test_a_saved_scene_keeps_the_check(host, ui, widget, parameters, result, tmp_path):

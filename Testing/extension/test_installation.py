@@ -139,7 +139,7 @@ def applied(host, ui, parameters, scan):
     ready(host, ui)
     ui.applyButton.click()
     finished(host, ui)
-    assert "is ready" in ui.statusLabel.text, ui.problemLabel.text
+    assert "Done in" in ui.statusLabel.text, ui.problemLabel.text
 
 
 # -- nothing to install
@@ -176,7 +176,7 @@ def test_without_the_extension_pytorch_the_offer_names_it(host, gpu, ui, paramet
 def test_a_no_is_final(host, torch_extension, asking, ui, parameters, scan):
     applied(host, ui, parameters, scan)
     ui.offerLabel.linkActivated.emit("decline")
-    assert not ui.offerLabel.visible and "is ready" in ui.statusLabel.text
+    assert not ui.offerLabel.visible and "Done in" in ui.statusLabel.text
 
     applied(host, ui, parameters, scan)
     assert not ui.offerLabel.visible and asking.shown == [] and torch_extension.calls == []
@@ -190,7 +190,7 @@ def test_a_no_to_the_question_is_one_too(host, torch_extension, asking, installa
     ui.offerLabel.linkActivated.emit("install")
 
     assert torch_extension.calls == [] and installation.offerText() == ""
-    assert "is ready" in ui.statusLabel.text and ui.applyButton.enabled
+    assert "Done in" in ui.statusLabel.text and ui.applyButton.enabled
 
 
 def test_an_installed_pytorch_is_not_offered(gpu, installation, monkeypatch):

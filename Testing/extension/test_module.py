@@ -89,10 +89,10 @@ def test_a_panel_that_could_not_be_built_can_be_reloaded(host, engine, monkeypat
 # -- the sample scan
 def test_sample_scan_is_offered_and_loads_without_network(module):
     import SampleData
-    from CycleINRSlicerLib.sample import SAMPLE_NAME
+    from CycleINRSlicerLib.sample import SAMPLE_NAME, SAMPLE_NODE_NAME
 
     node = SampleData.downloadSample(SAMPLE_NAME)
-    assert node.GetName() == SAMPLE_NAME and node.GetImageData().GetDimensions() == SAMPLE_SHAPE
+    assert node.GetName() == SAMPLE_NODE_NAME and node.GetImageData().GetDimensions() == SAMPLE_SHAPE
 
 
 def test_sample_scan_loads_from_a_folder_with_any_name(module, monkeypatch, tmp_path):

@@ -24,8 +24,9 @@ def test_apply_makes_a_new_volume(host, ui, parameters, scan):
     assert ui.applyButton.text == "Cancel"
     finished(host, ui)
     (result,) = results(scan)
-    assert result.GetName() == "scan 1.5 mm CycleINR" and len(set(seen)) > 5 and max(seen) == 1000
-    assert "is ready" in ui.statusLabel.text and ui.applyButton.text == "Apply" and ui.reviewButton.enabled
+    assert result.GetName() == "scan 1.5 mm (CycleINR)" and len(set(seen)) > 5 and max(seen) == 1000
+    assert ui.resultLabel.text.startswith("scan 1.5 mm (CycleINR)\n96 × 96 × 32 voxels")
+    assert ui.statusLabel.text.startswith("Done in") and ui.applyButton.text == "Apply" and ui.reviewButton.enabled
     assert parameters.resultVolume is result and parameters.outputVolume is None
 
 
@@ -33,23 +34,26 @@ def test_before_apply_the_panel_says_what_will_come(host, ui, parameters, scan):
     parameters.inputVolume = scan
     parameters.spacingMm = 1.0
     ready(host, ui)
-    assert ui.inputSummaryLabel.text.startswith("96 × 96 × 16 (0 MB)")
-    assert re.match(r"96 × 96 × 48 \(1 MB\)\n0.645 × 0.645 × 1 mm\nabout \d+ s on the CPU", ui.resultSummaryLabel.text)
-    assert ui.axisLabel.text == "K: axial slices, 3.2 mm apart"
+    slices, size, cost = ui.forecastLabel.text.splitlines()
+    assert slices == "Axial slices: 16 → 48, 3.2 → 1 mm apart" and size == "96 × 96 × 48 voxels, 1 MB"
+    assert re.match(r"about \d+ s, 0.\d GB of memory", cost)
+    assert ui.axisLabel.text == "Axial slices, 3.2 mm apart."
+    texts = [ui.axisBox.itemText(index) for index in range(4)]
+    assert texts == ["Automatic", "Sagittal (I)", "Coronal (J)", "Axial (K)"]
     assert "does not say its slice thickness" in ui.thicknessLabel.text and "CT model" in ui.modelLabel.text
 
 
-def test_summary_follows_the_settings(host, ui, parameters, scan):
+def test_the_forecast_follows_the_settings(host, ui, parameters, scan):
     parameters.inputVolume = scan
     parameters.targetKind = type(parameters.targetKind).RATIO
     parameters.ratio = 2
-    host.process_events(until=lambda: "96 × 96 × 31" in ui.resultSummaryLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "96 × 96 × 31" in ui.forecastLabel.text, timeout_s=LIMIT_S)
     assert ui.ratioSpinBox.visible and not ui.spacingSpinBox.visible
     ui.ratioSpinBox.value = 3
-    host.process_events(until=lambda: "96 × 96 × 46" in ui.resultSummaryLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "96 × 96 × 46" in ui.forecastLabel.text, timeout_s=LIMIT_S)
     ui.thicknessAutomaticBox.checked = False
     ui.thicknessSpinBox.value = 0
-    host.process_events(until=lambda: "thin slices with gaps" in ui.thicknessLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "Thin slices with gaps" in ui.thicknessLabel.text, timeout_s=LIMIT_S)
 
 
 @pytest.mark.parametrize(
@@ -75,16 +79,43 @@ def test_values_of_neither_ct_nor_mr_ask_for_the_model_at_its_box(host, ui, para
     parameters.inputVolume = slicer.util.addVolumeFromArray(mask, np.diag([1.0, 1.0, 5.0, 1.0]))
     host.process_events(until=lambda: "those of a mask" in ui.modelLabel.text, timeout_s=LIMIT_S)
     assert not ui.applyButton.enabled and ui.problemLabel.text == ui.modelLabel.text
+    assert "choose the model: Advanced, Model" in ui.problemLabel.text
     parameters.model = type(parameters.model).MR
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
     assert "as asked for" in ui.modelLabel.text
 
 
-def test_coarser_than_the_input_is_refused(host, ui, parameters, scan):
+@pytest.mark.parametrize(("spacing_mm", "why"), [(9, "coarser than the input's 3.2 mm"), (3.2, "3.2 mm apart already")])
+def test_a_scan_that_needs_nothing_is_no_error(host, ui, parameters, scan, spacing_mm, why):
     parameters.inputVolume = scan
-    ui.spacingSpinBox.value = 9
-    host.process_events(until=lambda: "coarser than the input" in ui.problemLabel.text, timeout_s=LIMIT_S)
-    assert not ui.applyButton.enabled
+    ui.spacingSpinBox.value = spacing_mm
+    host.process_events(until=lambda: why in ui.hintLabel.text, timeout_s=LIMIT_S)
+    assert ui.hintLabel.text.startswith("Nothing to do") and not ui.applyButton.enabled
+    assert not ui.problemLabel.visible and not ui.warningLabel.visible
+
+
+def test_an_empty_scene_greets_without_an_error(host, ui, scene):
+    host.process_events(until=lambda: ui.hintLabel.visible, timeout_s=LIMIT_S)
+    assert ui.hintLabel.text.startswith("Load a CT or MR scan") and ui.applyButton.toolTip == ui.hintLabel.text
+    assert not ui.problemLabel.visible and ui.resultLabel.text == "None yet." and not ui.fadeSlider.visible
+
+
+def test_apply_and_review_are_in_sight_in_a_small_window(host, ui, parameters, scan):
+    """1000 x 600, with a result and a warning, and no need to scroll sideways."""
+    import qt
+    import slicer
+
+    parameters.resultInput, parameters.resultVolume = scan, thickNode(every=2)
+    parameters.inputVolume, parameters.spacingMm = scan, 0.5
+    window = slicer.util.mainWindow()
+    window.resize(1000, 600)
+    host.process_events(until=lambda: ui.warningLabel.visible and ui.reviewButton.visible, timeout_s=LIMIT_S)
+    host.process_events()
+    area = window.findChild(qt.QScrollArea)
+    for button in (ui.applyButton, ui.reviewButton, ui.exportButton):
+        place = button.mapTo(area, button.rect.bottomRight())
+        assert place.x() < area.viewport().width and place.y() < area.viewport().height
+    assert not area.horizontalScrollBar().visible
 
 
 def test_a_request_outside_the_training_is_told_in_a_line_of_its_own(host, ui, parameters, scan):
@@ -120,11 +151,22 @@ def test_a_double_click_on_apply_starts_one_run(host, ui, parameters, scan):
     assert len(results(scan)) == 1
 
 
-def test_settings_cannot_be_changed_during_a_run(host, ui, parameters, scan):
+def test_settings_stay_readable_and_the_run_keeps_its_own(host, ui, parameters, scan):
     apply(host, ui, parameters, scan)
-    assert not ui.inputSelector.enabled and not ui.spacingSpinBox.enabled and not ui.deviceBox.enabled
+    assert ui.inputSelector.enabled and ui.spacingSpinBox.enabled and ui.forecastLabel.enabled
+    ui.spacingSpinBox.value = 1.6
+    host.process_events(until=lambda: "16 → 31" in ui.forecastLabel.text, timeout_s=LIMIT_S)
     finished(host, ui)
-    assert ui.inputSelector.enabled and ui.spacingSpinBox.enabled
+    assert parameters.resultVolume.GetSpacing()[2] == pytest.approx(1.0)
+
+
+def test_reset_to_defaults_keeps_scan_and_result(host, ui, parameters, scan):
+    parameters.inputVolume = parameters.resultInput = scan
+    ui.spacingSpinBox.value, ui.differenceBox.checked, ui.modelBox.currentIndex = 2.5, True, 1
+    ui.resetButton.click()
+    assert (parameters.spacingMm, parameters.makeDifference, parameters.model.value) == (1.0, False, "auto")
+    assert ui.spacingSpinBox.value == 1.0 and not ui.differenceBox.checked and ui.modelBox.currentIndex == 0
+    assert parameters.inputVolume is scan and parameters.resultInput is scan
 
 
 def test_a_killed_engine_is_a_message_and_the_next_run_works(host, ui, parameters, scan, engine):
@@ -186,7 +228,7 @@ def test_difference_comes_when_asked_for(host, ui, parameters, scan):
     parameters.makeDifference = True
     apply(host, ui, parameters, scan)
     finished(host, ui)
-    assert parameters.differenceVolume.GetName() == "scan 1 mm CycleINR minus B-spline"
+    assert parameters.differenceVolume.GetName() == "scan 1 mm (CycleINR) minus B-spline"
 
 
 def test_saved_scene_brings_panel_and_result_back(host, ui, widget, parameters, scan, tmp_path):

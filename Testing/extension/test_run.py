@@ -79,7 +79,7 @@ def test_result_looks_like_the_input(engine, scan):
     run = startRun(engine, scan, ratio=1.5)
     run.wait()
     node, shown = run.outputNode, run.outputNode.GetDisplayNode()
-    assert node.GetName() == "scan 2.13 mm CycleINR"
+    assert node.GetName() == "scan 2.13 mm (CycleINR)"
     assert (shown.GetWindow(), shown.GetLevel(), shown.GetAutoWindowLevel()) == (1234, -321, 0)
     assert shown.GetColorNodeID() == display.GetColorNodeID() and shown is not display
     assert node.GetTransformNodeID() == transform.GetID()

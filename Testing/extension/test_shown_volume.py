@@ -31,18 +31,18 @@ def shownAs(host, ui, text):
 
 
 def test_the_scan_on_screen_is_taken_not_the_one_loaded_last(host, ui, scan):
-    host.process_events(until=lambda: "No input volume" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "Load a CT or MR scan" in ui.hintLabel.text, timeout_s=LIMIT_S)
     assert not ui.applyButton.enabled
     other = thickNode(every=5, name="other")
     load(scan)
     load(other)
-    shownAs(host, ui, "On screen: other")
+    shownAs(host, ui, "other")
     show(scan)
-    shownAs(host, ui, "On screen: scan")
+    shownAs(host, ui, "scan")
     ready(host, ui)
     ui.applyButton.click()
     finished(host, ui)
-    assert [node.GetName() for node in results(scan) if node is not other] == ["scan 1 mm CycleINR"]
+    assert [node.GetName() for node in results(scan) if node is not other] == ["scan 1 mm (CycleINR)"]
 
 
 def test_the_summary_follows_the_screen(host, ui, scan):
@@ -51,7 +51,7 @@ def test_the_summary_follows_the_screen(host, ui, scan):
     show(thickNode(every=8, name="other"))
     host.process_events(until=lambda: ui.inputSummaryLabel.text.startswith("96 × 96 × 8"), timeout_s=LIMIT_S)
     show(None)
-    host.process_events(until=lambda: "No input volume" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "Load a CT or MR scan" in ui.hintLabel.text, timeout_s=LIMIT_S)
     assert ui.inputLabel.text == "" and not ui.applyButton.enabled
 
 
@@ -61,18 +61,18 @@ def test_a_view_that_is_not_in_the_layout_does_not_count(host, ui, scan):
     other = thickNode(every=5, name="other")
     show(scan, "Red")
     show(other, "Green", "Yellow")
-    shownAs(host, ui, "On screen: scan")
+    shownAs(host, ui, "scan")
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView)
-    shownAs(host, ui, "On screen: other")
+    shownAs(host, ui, "other")
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
-    shownAs(host, ui, "On screen: scan")
+    shownAs(host, ui, "scan")
 
 
 def test_a_segmentation_on_screen_is_no_scan(host, ui, scene, scan):
     labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
     show(labels, "Red")
     show(scan, "Green", "Yellow")
-    shownAs(host, ui, "On screen: scan")
+    shownAs(host, ui, "scan")
 
 
 def test_after_a_run_the_scan_of_the_result_on_screen_is_taken(host, ui, parameters, scan):
@@ -80,19 +80,19 @@ def test_after_a_run_the_scan_of_the_result_on_screen_is_taken(host, ui, paramet
     ready(host, ui)
     ui.applyButton.click()
     finished(host, ui)
-    shownAs(host, ui, "scan, from which scan 1 mm CycleINR on the screen was made")
+    shownAs(host, ui, "scan, the original of what is on screen")
     parameters.spacingMm = 2
     ready(host, ui)
     ui.applyButton.click()
     finished(host, ui)
-    assert [node.GetName() for node in results(scan)] == ["scan 1 mm CycleINR", "scan 2 mm CycleINR"]
+    assert [node.GetName() for node in results(scan)] == ["scan 1 mm (CycleINR)", "scan 2 mm (CycleINR)"]
 
 
 def test_deleting_the_scan_on_screen_is_said(host, ui, scene, scan):
     load(scan)
-    shownAs(host, ui, "On screen: scan")
+    shownAs(host, ui, "scan")
     scene.RemoveNode(scan)
-    host.process_events(until=lambda: "No input volume" in ui.problemLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "Load a CT or MR scan" in ui.hintLabel.text, timeout_s=LIMIT_S)
     assert not ui.applyButton.enabled
 
 
@@ -103,7 +103,7 @@ def test_without_slice_views_the_volume_loaded_last_is_taken(host, scene, monkey
     scan = thickNode(every=4)
     slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(scan.GetID())
     assert views.shownVolumeNode() is None  # there are views, and they show nothing
-    monkeypatch.setattr(views, "_sliceNodes", lambda: [])
+    monkeypatch.setattr(views, "sliceNodes", lambda: [])
     assert views.shownVolumeNode() is scan
 
 

@@ -136,7 +136,7 @@ IntensityOffset = Annotated[
 Window = Annotated[
     str,
     typer.Option(
-        "--window", help="Display window: auto (by what the scan shows), brain, soft-tissue, lung, bone, WIDTH/LEVEL."
+        "--window", help="Display window: auto (by the scan), brain, soft-tissue, abdomen, lung, bone, WIDTH/LEVEL."
     ),
 ]
 

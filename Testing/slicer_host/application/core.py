@@ -6,7 +6,7 @@ import vtk
 from .color_files import add_color_files
 
 LOGIC_CLASSES = {
-    "Colors": "vtkMRMLColorLogic",
+    "Colors": "vtkSlicerColorLogic",
     "Data": "vtkSlicerDataModuleLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Volumes": "vtkSlicerVolumesLogic",
@@ -43,8 +43,8 @@ class Core:
 
     def _make_module_logic(self, name, class_name):
         logic = getattr(slicer, class_name)()
-        logic.SetMRMLScene(self.scene)
         logic.SetMRMLApplicationLogic(self.application_logic)
+        logic.SetMRMLScene(self.scene)
         self.application_logic.SetModuleLogic(name, logic)
         return logic
 

@@ -11,6 +11,7 @@ DISPLAYABLE_MANAGERS = (
     "vtkMRMLOrientationMarkerDisplayableManager",
     "vtkMRMLRulerDisplayableManager",
     "vtkMRMLScalarBarDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
 )
 
 
