@@ -22,6 +22,7 @@ from .parameters import CycleINRSlicerParameterNode, optionsOf
 from .volume_node import volumeFromNode
 
 OBLIQUE_DEGREES = 5
+_TELLING_S = 1.0
 _DIFFERENCE_S = 25e-9
 """Seconds a voxel of the difference takes, until one was made."""
 
@@ -58,8 +59,9 @@ class Pace:
         self._run, self._difference_s = 1.0, _DIFFERENCE_S
 
     def learnRun(self, work: Plan, seconds: float) -> None:
-        """A run of this plan took so long."""
-        self._run = seconds / work.seconds
+        """A run of this plan took so long; a short one, which is mostly starting, tells little."""
+        if work.seconds >= _TELLING_S:
+            self._run = seconds / work.seconds
 
     def learnDifference(self, voxels: int, seconds: float) -> None:
         """The difference of so many voxels took so long."""

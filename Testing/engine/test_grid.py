@@ -186,8 +186,8 @@ class TestPlanGrid:
         assert plan_grid(axial_volume(), Target(spacing_mm=1.1)).spacing_out_mm == 1.1
 
     @pytest.mark.parametrize(("slices", "said"), [(1, "one slice"), (3, "3 slices")])
-    def test_too_few_slices_are_refused_with_the_axis_named(self, slices, said):
-        with pytest.raises(GeometryError, match=rf"has {said} along its through-plane axis \(k\).*at least 4"):
+    def test_too_few_slices_are_refused(self, slices, said):
+        with pytest.raises(GeometryError, match=rf"has {said} along its through-plane axis;.*at least 4"):
             plan_grid(axial_volume(slices=slices), Target(ratio=2))
 
     def test_unknown_axes_and_extents_are_refused(self):

@@ -226,7 +226,7 @@ def test_buttons_do_nothing_during_an_installation(host, torch_extension, agreei
     applied(host, ui, parameters, scan)
     ui.offerLabel.linkActivated.emit("install")
 
-    assert seen == [("Installing PyTorch; this takes some minutes", False, False, False)]
+    assert seen == [("Installing PyTorch; this takes some minutes", False, True, False)]
     assert len(torch_extension.calls) == 1 and len(results(scan)) == 1
     ready(host, ui)
     applied(host, ui, parameters, scan)

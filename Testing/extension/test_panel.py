@@ -43,6 +43,24 @@ def test_before_apply_the_panel_says_what_will_come(host, ui, parameters, scan):
     assert "does not say its slice thickness" in ui.thicknessLabel.text and "CT model" in ui.modelLabel.text
 
 
+def test_the_forecast_learns_from_runs_and_counts_what_was_ticked(host, ui, parameters, scan, monkeypatch):
+    from dataclasses import replace
+
+    from CycleINRSlicerLib import forecast
+    from CycleINRSlicerLib.parameters import optionsOf
+
+    work = replace(forecast.planOf(scan, optionsOf(parameters))[1], seconds=10.0)
+    monkeypatch.setattr(forecast._last, "of", lambda *_: work)
+    monkeypatch.setattr(forecast, "pace", forecast.Pace())
+    assert "about 10 s, " in forecast.forecastOf(scan, parameters).text
+    forecast.pace.learnRun(work, 25.0)
+    forecast.pace.learnRun(replace(work, seconds=0.1), 3.0)  # says more of starting than of computing
+    assert "about 25 s, " in forecast.forecastOf(scan, parameters).text
+    parameters.makeDifference = True
+    forecast.pace.learnDifference(96 * 96 * 48, 4.0)
+    assert "about 29 s, " in forecast.forecastOf(scan, parameters).text
+
+
 def test_the_forecast_follows_the_settings(host, ui, parameters, scan):
     parameters.inputVolume = scan
     parameters.targetKind = type(parameters.targetKind).RATIO
@@ -110,7 +128,7 @@ def test_apply_and_review_are_in_sight_in_a_small_window(host, ui, parameters, s
     window = slicer.util.mainWindow()
     window.resize(1000, 600)
     host.process_events(until=lambda: ui.warningLabel.visible and ui.reviewButton.visible, timeout_s=LIMIT_S)
-    host.process_events()
+    slicer.app.processEvents()
     area = window.findChild(qt.QScrollArea)
     for button in (ui.applyButton, ui.reviewButton, ui.exportButton):
         place = button.mapTo(area, button.rect.bottomRight())
@@ -155,7 +173,7 @@ def test_settings_stay_readable_and_the_run_keeps_its_own(host, ui, parameters, 
     apply(host, ui, parameters, scan)
     assert ui.inputSelector.enabled and ui.spacingSpinBox.enabled and ui.forecastLabel.enabled
     ui.spacingSpinBox.value = 1.6
-    host.process_events(until=lambda: "16 → 31" in ui.forecastLabel.text, timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "16 → 30" in ui.forecastLabel.text, timeout_s=LIMIT_S)
     finished(host, ui)
     assert parameters.resultVolume.GetSpacing()[2] == pytest.approx(1.0)
 

@@ -45,11 +45,11 @@ def test_the_scan_on_screen_is_taken_not_the_one_loaded_last(host, ui, scan):
     assert [node.GetName() for node in results(scan) if node is not other] == ["scan 1 mm (CycleINR)"]
 
 
-def test_the_summary_follows_the_screen(host, ui, scan):
+def test_the_forecast_follows_the_screen(host, ui, scan):
     load(scan)
-    host.process_events(until=lambda: ui.inputSummaryLabel.text.startswith("96 × 96 × 16"), timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "slices: 16 →" in ui.forecastLabel.text, timeout_s=LIMIT_S)
     show(thickNode(every=8, name="other"))
-    host.process_events(until=lambda: ui.inputSummaryLabel.text.startswith("96 × 96 × 8"), timeout_s=LIMIT_S)
+    host.process_events(until=lambda: "slices: 8 →" in ui.forecastLabel.text, timeout_s=LIMIT_S)
     show(None)
     host.process_events(until=lambda: "Load a CT or MR scan" in ui.hintLabel.text, timeout_s=LIMIT_S)
     assert ui.inputLabel.text == "" and not ui.applyButton.enabled
@@ -114,13 +114,13 @@ def test_scans_that_were_looked_at_do_not_stay_in_memory(host, ui, widget, param
     references = []
     for number in range(10):
         voxels = np.random.default_rng(number).integers(0, 99, (8 + number, 9, 10), np.int16)
-        scan = slicer.util.addVolumeFromArray(voxels, nodeClassName="vtkMRMLScalarVolumeNode")
+        scan = slicer.util.addVolumeFromArray(voxels, np.diag([1, 1, 4, 1]))
         references.append(vtk.vtkWeakReference())
         references[-1].Set(scan)
         parameters.inputVolume = scan if number % 2 else None
         load(scan)
-        size = f"10 × 9 × {8 + number}"
-        host.process_events(until=lambda size=size: ui.inputSummaryLabel.text.startswith(size), timeout_s=LIMIT_S)
+        said = f"slices: {8 + number} →"
+        host.process_events(until=lambda said=said: said in ui.forecastLabel.text, timeout_s=LIMIT_S)
     del scan
     slicer.mrmlScene.Clear(0)
     gc.collect()
