@@ -33,6 +33,7 @@ PROVENANCE = {
     "software": "CycleINR",
     "version": "0",
     "model": "nearest",
+    "ratio": "2",
     "spacing_mm": "1.6",
     "slice_profile": "box",
 }
