@@ -6,6 +6,7 @@ of the settings is a matter of a millisecond then.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,11 +116,11 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
     try:
         volume = volumeFromNode(node)
         names = tuple((axis, planeOf(volume, axis)) for axis in COLUMN_OF_AXIS)
-        _volume, work = planOf(node, optionsOf(parameters))
+        volume, work = planOf(node, optionsOf(parameters))
     except NothingToDoError as error:
         return Forecast(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
     except CycleinrError as error:
-        problem = _inPanelsWords(str(error))
+        problem = _withoutOptions(str(error))
         return Forecast(axisNames=names, problem=problem, modelText=problem if isinstance(error, ModalityError) else "")
     if work.grid.is_identity:
         return Forecast(axisNames=names, hint="\n".join(work.warnings))
@@ -132,7 +133,7 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
         ),
         thicknessText=sentence(work.tau_reason),
         modelText=work.model_reason,
-        warning=_inPanelsWords("\n".join(volume.notes + work.warnings)),
+        warning=_withoutOptions("\n".join(volume.notes + work.warnings)),
         seconds=seconds,
     )
 
@@ -152,15 +153,9 @@ def _text(work: Plan, seconds: float, names: tuple[tuple[str, str], ...], withDi
     return "\n".join(filter(None, (slices, size, cost, work.padding)))
 
 
-def _inPanelsWords(text: str) -> str:
-    """What the engine says, with the panel's settings in place of the command line's options."""
-    for option, setting in (
-        ("--model ct or --model mr", _("Advanced, Model")),
-        ("--equalize-slices", _("Advanced, Brightness")),
-        ("--fill-gaps", _("Advanced, Gaps")),
-    ):
-        text = text.replace(option, setting)
-    return text
+def _withoutOptions(text: str) -> str:
+    """What the engine says, without the command line's options; the panel has the same settings under Advanced."""
+    return re.sub(r" \(--[^)]*\)", "", text)
 
 
 def planeOf(volume: Volume, axis: str) -> str:

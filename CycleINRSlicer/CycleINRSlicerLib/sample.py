@@ -32,7 +32,7 @@ def checkFinerVolume(test, logic) -> None:
     """Twice as many slices, acquired ones kept in place and value, input untouched, derived said."""
     scan = sampleCrop()
     before = slicer.util.arrayFromVolume(scan).copy()
-    result = logic.process(scan, ratio=RATIO, thickness=0)
+    result = logic.process(scan, ratio=RATIO, thickness=0, model="ct")
     fine = slicer.util.arrayFromVolume(result)
     test.assertEqual(fine.shape, ((len(before) - 1) * RATIO + 1, *before.shape[1:]))
     test.assertTrue(np.array_equal(slicer.util.arrayFromVolume(scan), before))

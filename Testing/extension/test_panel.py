@@ -49,8 +49,9 @@ def test_the_forecast_learns_from_runs_and_counts_what_was_ticked(host, ui, para
     from CycleINRSlicerLib import forecast
     from CycleINRSlicerLib.parameters import optionsOf
 
-    work = replace(forecast.planOf(scan, optionsOf(parameters))[1], seconds=10.0)
-    monkeypatch.setattr(forecast._last, "of", lambda *_: work)
+    volume, work = forecast.planOf(scan, optionsOf(parameters))
+    work = replace(work, seconds=10.0)
+    monkeypatch.setattr(forecast, "planOf", lambda *_: (volume, work))
     monkeypatch.setattr(forecast, "pace", forecast.Pace())
     assert "about 10 s, " in forecast.forecastOf(scan, parameters).text
     forecast.pace.learnRun(work, 25.0)
@@ -97,7 +98,7 @@ def test_values_of_neither_ct_nor_mr_ask_for_the_model_at_its_box(host, ui, para
     parameters.inputVolume = slicer.util.addVolumeFromArray(mask, np.diag([1.0, 1.0, 5.0, 1.0]))
     host.process_events(until=lambda: "those of a mask" in ui.modelLabel.text, timeout_s=LIMIT_S)
     assert not ui.applyButton.enabled and ui.problemLabel.text == ui.modelLabel.text
-    assert "choose the model: Advanced, Model" in ui.problemLabel.text
+    assert "choose the model ct or mr." in ui.problemLabel.text
     parameters.model = type(parameters.model).MR
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
     assert "as asked for" in ui.modelLabel.text

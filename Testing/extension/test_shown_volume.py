@@ -112,6 +112,7 @@ def test_scans_that_were_looked_at_do_not_stay_in_memory(host, ui, widget, param
     import vtk
 
     references = []
+    parameters.model = type(parameters.model).MR
     for number in range(10):
         voxels = np.random.default_rng(number).integers(0, 99, (8 + number, 9, 10), np.int16)
         scan = slicer.util.addVolumeFromArray(voxels, np.diag([1, 1, 4, 1]))
