@@ -150,7 +150,7 @@ def compared(result: Volume) -> tuple[float, float]:
     k, j, i = np.indices(result.shape_kji)
     places = result.ras_of_ijk(np.stack([i, j, k], axis=-1))
     truth = blob_hu(places, result.directions[:, 2], result.spacing_ijk_mm[2])
-    known = np.ones(result.shape_kji, bool) if result.valid is None else result.valid
+    known = result.array > PADDING_HU
     weights = np.where(known & (truth > AIR_HU + 2), result.array - AIR_HU, 0.0)
     expected = np.where(weights != 0, truth - AIR_HU, 0.0)
     centre, meant = (np.tensordot(each, places, 3) / each.sum() for each in (weights, expected))
