@@ -221,7 +221,7 @@ def test_a_disk_that_is_full_is_an_output_error_and_no_broken_installation(worke
 
 
 def test_a_package_that_is_missing_is_named(worker, tmp_path, monkeypatch):
-    (tmp_path / "hashlib.py").write_text("raise OSError('DLL load failed')")
+    (tmp_path / "concurrent.py").write_text("raise OSError('DLL load failed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "cycleinr-other").mkdir()
     broken = Process(tmp_path / "cycleinr-other")
