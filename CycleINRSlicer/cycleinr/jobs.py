@@ -23,7 +23,8 @@ from .windows import check_window
 if TYPE_CHECKING:
     from .result import Provenance, Result
 
-FORMATS = ("auto", "image", "dicom")
+FORMATS = ("auto", "image", "dicom", "dicom-enhanced")
+_DICOM_FORMATS = FORMATS[2:]
 
 _WRITE_SHARE = 0.01
 _CHECK_SHARE = 1.3
@@ -38,8 +39,8 @@ class Job:
     :param output: the result: an image file, or a new folder for a DICOM series.
     :param options: what is wanted.
     :param format: "image" for an image file of the format that its name ends with; "dicom" for a DICOM series in the
-        source's study; "auto" for a DICOM series if the input is one and the output's name has no ending at all, else
-        an image file.
+        source's study; "dicom-enhanced" for one multi-frame object there; "auto" for a DICOM series if the input is one
+        and the output's name has no ending at all, else an image file.
     :param overwrite: replace an existing result.
     :param dicom: how a DICOM series is written.
     :param report: a new folder for a report on the result (see `cycleinr.checks`), None for no report.
@@ -65,7 +66,9 @@ class Job:
         """Whether the result is a DICOM series."""
         from .files import is_dicom
 
-        return self.format == "dicom" or (self.format == "auto" and not self.output.suffix and is_dicom(self.input))
+        if self.format == "auto":
+            return not self.output.suffix and is_dicom(self.input)
+        return self.format in _DICOM_FORMATS
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,8 @@ def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str,
     from .files.dicom import chosen_series
 
     source = chosen_series(job.input, job.series, job.frame)
-    written = write_dicom_series(volume, source, job.output, provenance, job.dicom, job.overwrite)
+    settings = replace(job.dicom, multi_frame=job.format == "dicom-enhanced")
+    written = write_dicom_series(volume, source, job.output, provenance, settings, job.overwrite)
     if not written.max_error:
         return ()
     return (

@@ -100,7 +100,8 @@ def _compute(folder: BatchFolder, case: Case, record: Record, report: Callable[[
     target = folder.result(case.output)
     with folder.workplace() as place:
         staged = place / target.name
-        format = "image" if image_suffix(target) else "dicom"
+        wanted = case.settings.format
+        format = "image" if image_suffix(target) else wanted if wanted.startswith("dicom") else "dicom"
         check = part(staged, REPORT) if case.settings.report else None
         job = Job(
             case.input,

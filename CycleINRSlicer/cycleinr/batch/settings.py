@@ -19,7 +19,7 @@ from ..inference.models import BUNDLED, bundled_weights
 from ..inference.options import UpsampleOptions
 from ..network.weights import read_card
 
-FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom")
+FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced")
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 _ALWAYS_SAID = ("target", "axis", "extent", "thickness_mm", "model")
 """Options that the key of every case holds; a newer one is said only where it is used, so that results stay valid."""
@@ -32,7 +32,8 @@ class Settings:
     """One scan's options.
 
     :param options: as for a single scan.
-    :param format: "nii.gz", "nii", "nrrd", "mha", "dicom", or "auto" for the input's own format, .nii.gz for DICOM.
+    :param format: "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced", or "auto" for the input's own format and
+        .nii.gz for DICOM.
     :param dicom: how DICOM series are written.
     :param report: also check the result without ground truth, into a folder beside it.
     :raises RequestError: axis, extent, format or thickness are none that there are.
@@ -54,7 +55,7 @@ class Settings:
     @property
     def content(self) -> dict:
         """Everything that decides the result, as JSON holds it; weights by their hash."""
-        wanted = {**_telling(self.options), "format": self.format, "dicom": asdict(self.dicom)}
+        wanted = {**_telling(self.options), "format": self.format, "dicom": _chosen(self.dicom)}
         # Without one nothing is said of it, so that batches from before there were reports are not done again
         return {**wanted, "report": True} if self.report else wanted
 
@@ -76,7 +77,7 @@ class Settings:
         if self.format == "auto":
             suffix = image_suffix(input)
             return _ONE_FILE.get(suffix, suffix) or ".nii.gz"
-        return "" if self.format == "dicom" else f".{self.format}"
+        return "" if self.format.startswith("dicom") else f".{self.format}"
 
     def to_json(self) -> dict:
         made = {"options": asdict(self.options), "format": self.format, "dicom": asdict(self.dicom)}
@@ -86,6 +87,11 @@ class Settings:
     def from_json(cls, content: Mapping) -> Settings:
         options = {**content["options"], "target": Target(**content["options"]["target"])}
         return cls(UpsampleOptions(**options), content["format"], DicomSettings(**content["dicom"]), content["report"])
+
+
+def _chosen(dicom: DicomSettings) -> dict:
+    """Without what came later and is not used, so that results from before stay valid."""
+    return {name: value for name, value in asdict(dicom).items() if name != "multi_frame" or value}
 
 
 def _telling(options: UpsampleOptions) -> dict:

@@ -82,8 +82,9 @@ Format = Annotated[
     str,
     typer.Option(
         "--format",
-        help="image: a file, by its name's ending. dicom: a folder with a series in the source's study. auto: dicom if "
-        "the scan is DICOM and the result's name has no ending.",
+        help="image: a file, by its name's ending. dicom: a folder with a series in the source's study; "
+        "dicom-enhanced: with one multi-frame object instead. auto: dicom if the scan is DICOM and the result's name "
+        "has no ending.",
     ),
 ]
 DeterministicUids = Annotated[

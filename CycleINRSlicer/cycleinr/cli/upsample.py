@@ -121,7 +121,7 @@ def _run_all(job: Job, json_progress: bool) -> None:
             raise InputError(f"{job.input} holds no DICOM series that can be made finer. cycleinr info says why.")
         make_folder(job.output)
         for one in listing.possible:
-            output = job.output / f"series-{one.name}{'' if job.format == 'dicom' else '.nii.gz'}"
+            output = job.output / f"series-{one.name}{'' if job.format.startswith('dicom') else '.nii.gz'}"
             try:
                 _run_one(replace(job, input=found, output=output, series=one.name), json_progress)
             except CycleinrError as error:

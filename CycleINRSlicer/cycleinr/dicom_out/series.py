@@ -117,7 +117,7 @@ def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, uids: UidMa
     if made.when:
         data.SeriesDate = data.ContentDate = data.InstanceCreationDate = made.when.strftime("%Y%m%d")
         data.SeriesTime = data.ContentTime = data.InstanceCreationTime = made.when.strftime("%H%M%S")
-    related = _dataset(StudyInstanceUID=first.get("StudyInstanceUID"), SeriesInstanceUID=source.uid)
+    related = dataset(StudyInstanceUID=first.get("StudyInstanceUID"), SeriesInstanceUID=source.uid)
     related.PurposeOfReferenceCodeSequence = [code("SourceSeriesForImageProcessingOperation")]
     data.RelatedSeriesSequence = [related]
 
@@ -125,11 +125,11 @@ def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, uids: UidMa
 def _equipment(data: pydicom.Dataset, source: SourceSeries, made: Made) -> None:
     """We are the equipment of the new series, the scanner contributed to it (PS3.3 C.12.1.5, note 1)."""
     first, said = source.headers[0], made.provenance
-    scanner = _dataset(PurposeOfReferenceCodeSequence=[code("AcquisitionEquipment")])
+    scanner = dataset(PurposeOfReferenceCodeSequence=[code("AcquisitionEquipment")])
     for keyword in EQUIPMENT:
         copy_attribute(first, scanner, keyword)
     scanner.Manufacturer = scanner.get("Manufacturer") or "not stated"
-    ours = _dataset(
+    ours = dataset(
         PurposeOfReferenceCodeSequence=[code("ProcessingEquipment")],
         Manufacturer=MANUFACTURER,
         ManufacturerModelName=_ascii(f"CycleINR {said['model']}")[:_LONG_STRING],
@@ -217,7 +217,7 @@ def code(name: str) -> pydicom.Dataset:
     from pydicom.sr.codedict import codes
 
     concept = getattr(codes.DCM, name)
-    return _dataset(
+    return dataset(
         CodeValue=concept.value, CodingSchemeDesignator=concept.scheme_designator, CodeMeaning=concept.meaning
     )
 
@@ -229,7 +229,8 @@ def decimal_string(number: float):
     return DSfloat(format_number_as_ds(float(number)).removesuffix(".0"))
 
 
-def _dataset(**attributes) -> pydicom.Dataset:
+def dataset(**attributes) -> pydicom.Dataset:
+    """A data set of some attributes."""
     import pydicom
 
     data = pydicom.Dataset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..files.lps import lps_from_ras
 from ..inspection import inspect
 from ..result import ranges_of_gaps
 from ..volume import Volume
+from .enhanced import enhanced
 from .folder import new_series_folder
 from .series import Made, code, decimal_string, shared_attributes
 from .settings import DicomSettings
@@ -101,8 +102,9 @@ def _write(
         order.reverse()
     digits = max(4, len(str(len(order))))
     names = [f"IM{number:0{digits}d}.dcm" for number in range(1, len(order) + 1)]
-    with new_series_folder(folder, overwrite, source.slices[0].path.parent) as staged:
-        for number, (k, name) in enumerate(zip(order, names, strict=True), 1):
+
+    def slices() -> Iterator[pydicom.Dataset]:
+        for number, k in enumerate(order, 1):
             data = _slice(volume, k, source, storage, shared)
             if any(k in gap for gap in gaps):
                 # The element itself is shared with the other slices
@@ -110,7 +112,18 @@ def _write(
                 data.ImageComments = f"Slices are missing here: computed from those around. {shared.ImageComments}"
             data.InstanceNumber = number
             data.SOPInstanceUID = uids.uid(f"instance {number}")
-            _save(data, staged / name, settings.compress)
+            yield data
+
+    with new_series_folder(folder, overwrite, source.slices[0].path.parent) as staged:
+        if settings.multi_frame:
+            names = names[:1]
+            # The same for all results of one source
+            event = UidMaker(source.uid).uid("irradiation event")
+            data = enhanced(list(slices()), uids.uid("enhanced"), uids.uid("dimensions"), event)
+            _save(data, staged / names[0], settings.compress)
+        else:
+            for name, data in zip(names, slices(), strict=True):
+                _save(data, staged / name, settings.compress)
     files = tuple(folder / name for name in names)
     return DicomSeries(folder, files, str(shared.SeriesInstanceUID), storage.max_error)
 
