@@ -59,6 +59,11 @@ class Part:
     last: int
     spacing_mm: float
 
+    @property
+    def words(self) -> str:
+        """For people; slices are counted from 1."""
+        return f"{self.spacing_mm:.4g} mm from slice {self.first + 1} to {self.last + 1}"
+
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
@@ -104,6 +109,12 @@ class Acquisition:
                 object.__setattr__(self, name, value)
         if self.axis not in ("i", "j", "k"):
             raise GeometryError(f"The slices' axis is {self.axis!r}; give 'i', 'j' or 'k'.")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Acquisition) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.positions_mm.tobytes())
 
     def __len__(self) -> int:
         return len(self.positions_mm)
@@ -190,9 +201,8 @@ class Acquisition:
     @property
     def words(self) -> str:
         """How far slices lie apart, for people; slices are counted from 1."""
-        parts = [f"{part.spacing_mm:.4g} mm from slice {part.first + 1} to {part.last + 1}" for part in self.parts]
         gaps = [f"{gap.missing} missing after slice {gap.after + 1}" for gap in self.gaps]
-        return ", ".join([*parts, *gaps])
+        return ", ".join([*(part.words for part in self.parts), *gaps])
 
     def taken(self, indices: range) -> Acquisition:
         """Of some of the slices, the first of them at 0; a negative step turns the axis around."""

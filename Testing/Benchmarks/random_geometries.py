@@ -3,9 +3,10 @@
     python Testing/Benchmarks/random_geometries.py --cases 400 --seed 1
 
 Small crops of the bundled CT and MR get random sizes, axes, rotations, handedness, types (sentinels at the type's
-maximum among them) and requests. Each result is compared with its scan in spacing, directions, first slice, number of
-slices, type and range, then written to a file and read back beside a file of another scan whose name differs by its
-ending only. The scan itself must stay as it was. Prints what failed and ends with exit code 1 if anything did.
+maximum among them) and requests; some lack slices, or the distance between slices changes. Each result is compared with
+its scan in spacing, directions, first slice, number of slices, type and range, then written to a file and read back
+beside a file of another scan whose name differs by its ending only. The scan itself must stay as it was. Prints what
+failed and ends with exit code 1 if anything did.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy as np
 TESTING = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTING), str(TESTING.parent / "CycleINRSlicer")]
 
+from cycleinr.acquisition import Acquisition  # noqa: E402
 from cycleinr.errors import CycleinrError, RequestWarning  # noqa: E402
 from cycleinr.files import read_volume, write_volume  # noqa: E402
 from cycleinr.grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, Target  # noqa: E402
@@ -93,10 +95,28 @@ def random_case(random: np.random.Generator, sources: list[np.ndarray]) -> Case:
     affine = np.eye(4)
     affine[:3, :3] = rotation * spacing * random.choice([-1, 1], 3)
     affine[:3, 3] = random.uniform(-300, 300, 3)
-    scan = Volume(array, affine, ("CT", "MR", None)[random.integers(3)], (None, 0.0, spacing.max())[random.integers(3)])
-    return Case(
-        scan, random_options(random, axis, spacing[COLUMN_OF_AXIS[axis]]), ENDINGS[random.integers(len(ENDINGS))]
-    )
+    scan = Volume(array, affine, ("CT", "MR")[random.integers(2)], (None, 0.0, spacing.max())[random.integers(3)])
+    options = random_options(random, axis, spacing[COLUMN_OF_AXIS[axis]])
+    return Case(made_uneven(scan, axis, random), options, ENDINGS[random.integers(len(ENDINGS))])
+
+
+def made_uneven(scan: Volume, axis: str, random: np.random.Generator) -> Volume:
+    """The scan, in a third of the cases with slices taken away, or with the later ones twice as far apart."""
+    count, kind = scan.shape_kji[AXIS_OF_ARRAY[axis]], random.integers(6)
+    if kind > 1 or count < 8:
+        return scan
+    steps = np.ones(count - 1)
+    kept = np.arange(count)
+    if kind == 0:
+        kept = np.delete(kept, random.choice(np.arange(1, count - 1), random.integers(1, count - 6), replace=False))
+    else:
+        steps[random.integers(3, count - 4) :] = 2
+    column, affine = COLUMN_OF_AXIS[axis], scan.ijk_to_ras.copy()
+    positions = np.concatenate([[0], np.cumsum(steps)])[kept]
+    own = Acquisition(positions * scan.spacing_ijk_mm[column], axis=axis)
+    affine[:3, column] *= own.spacing_mm / scan.spacing_ijk_mm[column]
+    array = np.ascontiguousarray(np.take(scan.array, kept, AXIS_OF_ARRAY[axis]))
+    return replace(scan, array=array, ijk_to_ras=affine, acquisition=own)
 
 
 def of_type(crop: np.ndarray, dtype: np.dtype, random: np.random.Generator) -> np.ndarray:
@@ -121,7 +141,7 @@ def random_options(random: np.random.Generator, axis: str, spacing_mm: float) ->
         Target(isotropic=True),
     )
     extent = ("centres", "edges")[random.integers(2)]
-    return UpsampleOptions(targets[random.integers(len(targets))], axis, extent, device="cpu")
+    return UpsampleOptions(targets[random.integers(len(targets))], axis, extent, device="cpu", fill_gaps=True)
 
 
 def check(case: Case, folder: Path) -> list[str]:

@@ -130,6 +130,5 @@ class TestVolume:
     def test_json_holds_it(self):
         one = Acquisition(LOW_2_5_HIGH_5, np.full(16, 2.5), axis="j")
         again = Acquisition.from_dict(one.to_dict())
-        assert again.axis == "j" and again.shift_ras_mm is None
-        np.testing.assert_array_equal(again.positions_mm, one.positions_mm)
-        np.testing.assert_array_equal(again.thickness_mm, one.thickness_mm)
+        assert again == one and hash(again) == hash(one) and again.shift_ras_mm is None
+        assert again != replace(one, axis="k") and again != replace(one, thickness_mm=None)
