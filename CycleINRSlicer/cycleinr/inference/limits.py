@@ -91,8 +91,8 @@ def uneven_warnings(grid: SliceGrid, gaps: tuple[slice, ...]) -> tuple[str, ...]
     found = []
     if len(own.parts) > 1:
         found.append(
-            f"The distance between slices changes: {', '.join(part.words for part in own.parts)}. Each part was computed "
-            "for its own, and the result is even; expect less detail where slices are thicker."
+            f"The distance between slices changes: {', '.join(part.words for part in own.parts)}. Each part was "
+            "computed for its own, and the result is even; expect less detail where slices are thicker."
         )
     if gaps:
         missing = sum(gap.missing for gap in own.gaps)
