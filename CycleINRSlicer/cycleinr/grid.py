@@ -23,6 +23,8 @@ COLUMN_OF_AXIS = {"i": 0, "j": 1, "k": 2}
 """Column of each axis letter in ijk_to_ras."""
 
 MIN_SLICES = 4
+MOST_SLICES = 1_000_000
+"""Beyond these, a spacing is a mistake."""
 EXTENTS = ("centres", "edges")
 
 # Header spacings are often rounded to float32, so equality of spacings and positions is judged to this share.
@@ -213,6 +215,11 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
             f"Leave the axis to be found, or upsample along {uneven.axis} first."
         )
     old, new = min(acquired_spacings(volume, letter)), target.spacing_for(volume, letter)
+    if n_in * old > MOST_SLICES * new:
+        raise RequestError(
+            f"Slices every {new:g} mm over {n_in} slices of {old:g} mm are more than {MOST_SLICES}. Check the scan's "
+            "spacing, or ask for a coarser one."
+        )
     if uneven is not None:
         return _grid_over(uneven, new, extent)
     if extent == "centres":

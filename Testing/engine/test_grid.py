@@ -129,6 +129,10 @@ class TestTarget:
         with pytest.raises(RequestError, match=r"7 mm is coarser than the input's 6 mm"):
             plan_grid(axial_volume(), Target(spacing_mm=7))
 
+    def test_more_slices_than_any_scan_has_are_refused(self):
+        with pytest.raises(RequestError, match=r"1e-06 mm over .* more than 1000000"):
+            plan_grid(axial_volume(), Target(spacing_mm=1e-6))
+
     def test_isotropic_means_the_mean_of_the_two_in_plane_spacings(self):
         volume = volume_with(np.diag([0.6, 0.8, 6, 1]))
         assert plan_grid(volume, Target(isotropic=True)).spacing_out_mm == pytest.approx(0.7)
