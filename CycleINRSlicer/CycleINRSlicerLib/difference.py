@@ -94,7 +94,10 @@ def slicePositions(scan: Volume, result: Volume) -> tuple[str, np.ndarray]:
                 "Choose a result of CycleINR and the scan that it was made from."
             ).format(result=result.name, input=scan.name)
         )
-    return axis, toScan[column, 3] + toScan[column, column] * np.arange(length)
+    positions = toScan[column, 3] + toScan[column, column] * np.arange(length)
+    own = scan.acquisition
+    uneven = own is not None and own.axis == axis
+    return axis, own.indices_of(positions * scan.spacing_ijk_mm[column]) if uneven else positions
 
 
 def _resampledAxis(scan: Volume, result: Volume, toScan: np.ndarray) -> str:

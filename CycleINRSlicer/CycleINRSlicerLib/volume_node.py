@@ -12,6 +12,7 @@ import vtk
 from cycleinr.errors import CycleinrError
 from cycleinr.files.dicom import slices_of_files
 from cycleinr.files.dicom_slices import Stack, stack
+from cycleinr.straighten import rectangular
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
@@ -51,7 +52,8 @@ def volumeFromNode(node) -> Volume:
         return _acquired.of(node)
     array = slicer.util.arrayFromVolume(node)
     ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
-    return Volume(array, ijkToRas, modalityOf(node), sliceThicknessOf(node), node.GetName() or "")
+    known = {"modality": modalityOf(node), "slice_thickness_mm": sliceThicknessOf(node), "name": node.GetName() or ""}
+    return rectangular(array, ijkToRas, **known)
 
 
 def checkNode(node) -> None:
@@ -85,7 +87,10 @@ def _isLinear(transform) -> bool:
 
 
 class _Acquired:
-    """The last scan that was put together from its files' headers, which takes up to a second, and from what."""
+    """The last scan that was put together from its files' headers, which takes up to a second, and from what.
+
+    It goes with the voxels that it is of, whose memory it would keep.
+    """
 
     def __init__(self):
         self._image, self._of, self._volume = vtk.vtkWeakReference(), None, None
@@ -97,11 +102,15 @@ class _Acquired:
         facts = (image.GetMTime(), node.GetAttribute(INSTANCES), node.GetName(), bends.GetMTime(), above)
         wanted = (*facts, slicer.util.arrayFromVTKMatrix(_ijkToRas(node)).tobytes())
         if self._image.Get() is not image or self._of != wanted:
-            self._volume = self._of = None
+            self.forget()
             self._volume = _volumeFromHeaders(node)
             self._image.Set(image)
             self._of = wanted
+            image.AddObserver(vtk.vtkCommand.DeleteEvent, lambda *_: self.forget())
         return self._volume
+
+    def forget(self) -> None:
+        self._volume = self._of = None
 
 
 _acquired = _Acquired()

@@ -1,5 +1,8 @@
 """A scan under a transform: a linear one goes on to the result, that of the acquisition is what the headers say."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from dicom_maker import write_slice
@@ -102,10 +105,14 @@ def centreOf(volume):
     return np.average(volume.ras_of_ijk(np.stack([i, j, k], axis=-1)), axis=0, weights=weights)
 
 
+def tiltedNode(folder, monkeypatch):
+    positions = [(-18.2, -22.0 + TILT * (z - 31), z) for z in np.arange(10, 55, 3.0)]
+    return dicomNode(blobSeries(folder / "series", positions), monkeypatch)
+
+
 @pytest.fixture
 def tilted(scene, tmp_path, monkeypatch):
-    positions = [(-18.2, -22.0 + TILT * (z - 31), z) for z in np.arange(10, 55, 3.0)]
-    return dicomNode(blobSeries(tmp_path / "series", positions), monkeypatch)
+    return tiltedNode(tmp_path, monkeypatch)
 
 
 def test_a_tilted_series_is_made_finer_where_its_headers_put_it(host, ui, parameters, engine, tilted):
@@ -129,6 +136,18 @@ def test_the_result_of_a_tilted_series_keeps_the_transform_above_its_acquisition
     assert logic.process(tilted, ratio=2).GetTransformNodeID() == above.GetID()
 
 
+def test_the_copy_of_a_tilted_series_goes_with_it(host, scene, tmp_path, monkeypatch):
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    node = tiltedNode(tmp_path, monkeypatch)
+    copied = weakref.ref(volumeFromNode(node))
+    assert copied() is volumeFromNode(node)
+    scene.RemoveNode(node)
+    del node
+    gc.collect()
+    assert copied() is None
+
+
 @pytest.mark.parametrize("heights", [[*range(10, 31, 3), *range(34, 56, 3)], [*range(10, 31, 3), *range(32, 52, 2)]])
 def test_slices_of_an_uneven_series_lie_where_their_headers_put_them(host, scene, tmp_path, monkeypatch, heights):
     from CycleINRSlicerLib.volume_node import volumeFromNode
@@ -140,6 +159,7 @@ def test_slices_of_an_uneven_series_lie_where_their_headers_put_them(host, scene
 
 
 def test_a_slice_that_is_missing_moves_nothing(host, engine, scene, tmp_path, monkeypatch):
+    from CycleINRSlicerLib.difference import slicePositions
     from CycleINRSlicerLib.volume_node import volumeFromNode
 
     heights = [*range(10, 44, 3), *range(49, 56, 3)]
@@ -149,6 +169,9 @@ def test_a_slice_that_is_missing_moves_nothing(host, engine, scene, tmp_path, mo
     result = volumeFromNode(node)
     assert "Nothing was acquired at slices 24 to 26" in node.GetDescription()
     assert np.allclose(result.spacing_ijk_mm, (0.9, 0.8, 1.5))
+    axis, positions = slicePositions(volumeFromNode(scan), result)
+    acquired = np.round((np.array(heights) - 10) / 1.5).astype(int)
+    assert axis == "k" and np.allclose(positions[acquired], range(len(heights)))
     assert np.allclose(centreOf(result), CENTRE_RAS, atol=0.05)
 
 
