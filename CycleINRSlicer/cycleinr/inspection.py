@@ -207,7 +207,7 @@ def _of_negatives(values: np.ndarray, low: float, span: float, whole: bool) -> t
         if not _SOFT_TISSUE_HU[0] <= counts.argmax() - 150 <= _SOFT_TISSUE_HU[1]:
             return None
     return None, (
-        f"{_percent(negative)} of the values are negative, unlike in MR, and few or none are as low as air in CT: "
+        f"Some values ({_percent(negative)}) are negative, unlike in MR, and few or none are as low as air in CT: "
         f"it may be CT cropped to tissue, or a difference or phase image. {_CHOOSE}"
     )
 
@@ -273,4 +273,4 @@ def _sample(array: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share >= 0.0005 else "hardly any"
+    return f"{100 * share:.2g} %"
