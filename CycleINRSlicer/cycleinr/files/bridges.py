@@ -5,6 +5,8 @@ ITK places images in LPS and takes (i, j, k) sizes; nibabel is RAS like the engi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +93,19 @@ def to_nibabel(volume: Volume) -> nibabel.Nifti1Image:
     image.set_qform(volume.ijk_to_ras, code=1)
     image.header.set_xyzt_units("mm")
     return image
+
+
+@contextmanager
+def without_itk_warnings() -> Iterator[None]:
+    """ITK's warnings, which name the places of its sources on another computer, do not reach the console."""
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def check_size(name: str, size: tuple[int, ...]) -> None:

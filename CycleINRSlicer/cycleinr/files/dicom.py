@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import MODALITIES, Volume
+from .bridges import without_itk_warnings
 from .dicom_frames import read_frames
 from .dicom_header import GREY, has_mark, slice_header, undecodable, with_plain_grey
 from .dicom_series import Listing, Series, choose, notes_on, series_at, series_of_files
@@ -131,8 +132,6 @@ def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
-    # It warns of slices that are not even, with the path of its own source
-    reader.SetGlobalWarningDisplay(False)
     reader.SetImageIO(_DECODER)
     # Left alone, the reader would cut the values of all slices to the type that the first one needs.
     reader.SetOutputPixelType(sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32)
@@ -145,7 +144,9 @@ def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
         for n, copy in zip(bright, copies, strict=True):
             paths[n] = copy
         reader.SetFileNames([str(path) for path in paths])
-        return sitk.GetArrayFromImage(reader.Execute())
+        # Of slices that are not even, for instance, which are taken where they lie
+        with without_itk_warnings():
+            return sitk.GetArrayFromImage(reader.Execute())
 
 
 def _first_undecodable(ordered: list[SliceHeader]) -> InputError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .bridges import without_itk_warnings
 from .dicom_header import opened, quiet, read_header, telling_value
 from .dicom_slices import SliceHeader
 
@@ -135,7 +136,8 @@ def _rescaled(path: Path, dtype: type) -> np.ndarray:
     import SimpleITK as sitk
 
     kind = sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path), kind, imageIO="GDCMImageIO"))
+    with without_itk_warnings():
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), kind, imageIO="GDCMImageIO"))
 
 
 def _stored(path: Path) -> np.ndarray:

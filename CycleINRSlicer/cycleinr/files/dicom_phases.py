@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..grid import MIN_SLICES
+from .bridges import without_itk_warnings
 from .dicom_header import TELLING
 from .dicom_slices import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE_SHARE, SAME_POSITION_MM, SliceHeader
 
@@ -91,7 +92,8 @@ def _pixels_hash(path: Path) -> str:
     import SimpleITK as sitk
 
     try:
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+        with without_itk_warnings():
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
         return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
     except RuntimeError:
         return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -19,7 +19,7 @@ from ..straighten import rectangular
 from ..volume import Volume
 from . import headers, mgh, nifti
 from .atomic import check_target, publish, staging_folder
-from .bridges import index_to_lps, storable, to_simpleitk
+from .bridges import index_to_lps, storable, to_simpleitk, without_itk_warnings
 from .lps import ras_from_lps
 from .nifti_writer import write_nifti
 from .room import check_room, out_of_memory, type_of, unread
@@ -237,19 +237,6 @@ def _itk_errors(path: Path) -> Iterator[None]:
         raise _reading_error(path, str(error)) from error
 
 
-@contextmanager
-def without_itk_warnings() -> Iterator[None]:
-    """ITK's warnings, which name the places of its sources on another computer, do not reach the console."""
-    import SimpleITK as sitk
-
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.GlobalWarningDisplayOff()
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-
-
 def write_volume(
     volume: Volume, path: str | PathLike[str], metadata: Mapping[str, str] | None = None, overwrite: bool = False
 ) -> None:
@@ -328,7 +315,8 @@ def _write(image: SimpleITK.Image, staged: Path, path: Path) -> None:
     import SimpleITK as sitk
 
     try:
-        sitk.WriteImage(image, str(staged), useCompression=True)
+        with without_itk_warnings():
+            sitk.WriteImage(image, str(staged), useCompression=True)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise OutputError(f"{path} could not be written: {reason} Check the free space on that disk.") from error
