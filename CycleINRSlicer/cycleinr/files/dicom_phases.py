@@ -5,7 +5,6 @@ Only images at a place where another one lies are told apart: many series change
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -89,6 +88,9 @@ def _all_but_pixels(s: SliceHeader, place: int) -> tuple:
 
 def _pixels_hash(path: Path) -> str:
     """Hash of the decoded pixels; of the file where they cannot be decoded, which is told when they are read."""
+    # Later than the worker's own reading of a request, which tells what cannot be loaded
+    import hashlib
+
     import SimpleITK as sitk
 
     try:

@@ -142,6 +142,9 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     cost = StripCost(config, grid, columns, computing_threads())
     tiling = cost.tiling_within(limit_bytes(options.memory_limit_gb), rows_in)
     in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
+    if seen is not None and seen.valid is not None:
+        # A copy with the padding filled, and both masks
+        in_bytes += in_bytes + seen.valid.nbytes + int(np.prod(shape))
     passed = sum(each.acquired.stop - each.acquired.start for each in parts) / grid.n_in
     return Plan(
         grid=grid,
