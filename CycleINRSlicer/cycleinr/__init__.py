@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         RequestError,
         RequestWarning,
     )
-    from .inference.options import Progress
+    from .monitor import Progress
     from .result import Forecast, Provenance, Result
     from .volume import Volume
 
@@ -57,7 +57,7 @@ _HOMES = {
     **dict.fromkeys(("upsample", "Upsampler", "plan", "check", "read", "write", "load_model"), "api"),
     "Volume": "volume",
     **dict.fromkeys(("Forecast", "Result", "Provenance"), "result"),
-    "Progress": "inference.options",
+    "Progress": "monitor",
     **dict.fromkeys(_ERRORS, "errors"),
 }
 """Which module each public name comes from, when it is first asked for."""

@@ -11,11 +11,12 @@ from .errors import RequestError
 from .files import read_header, read_volume, write_volume
 from .grid import Target
 from .inference.models import BUNDLED, find_weights
-from .inference.options import ProgressCallback, Region, UpsampleOptions, never_cancelled, no_progress
+from .inference.options import Region, UpsampleOptions
 from .inference.plan import Plan, plan_unseen
 from .inference.plan import plan as plan_scan
 from .inference.request_of_result import options_of_result
 from .keywords import callback, checked_call, number
+from .monitor import Monitor, ProgressCallback
 from .result import Forecast, Result
 from .scans import Scan, volume_of
 from .volume import Volume
@@ -144,12 +145,11 @@ class Upsampler:
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """Make one scan finer; arguments, result and errors are those of ``upsample``."""
-        told = callback("progress", progress, no_progress)
-        asked = callback("cancelled", cancelled, never_cancelled)
+        monitor = _monitor(progress, cancelled)
         volume = volume_of(scan, affine, axes, series, frame)
         from .inference.upsample import upsample
 
-        return upsample(volume, self.options, told, asked)
+        return upsample(volume, self.options, monitor)
 
     @checked_call
     def plan(
@@ -340,15 +340,14 @@ def check(
         ModelError: The weights that it was made with are not there.
         CycleinrError: As ``upsample``.
     """
-    told = callback("progress", progress, no_progress)
-    asked = callback("cancelled", cancelled, never_cancelled)
+    monitor = _monitor(progress, cancelled)
     volume = volume_of(scan, affine, axes)
     made = result if isinstance(result, Result) else Result.read(result)
     options = options_of_result(volume, made, fspath(model))
     options = replace(options, device=device, memory_limit_gb=number("memory_limit", memory_limit))
     from .checks import check_result
 
-    return check_result(volume, made.volume, options, told, asked)
+    return check_result(volume, made.volume, options, monitor)
 
 
 @checked_call
@@ -377,6 +376,10 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
     from .network.weights import load_network
 
     return cast("CycleINR", load_network(weights))
+
+
+def _monitor(progress: ProgressCallback | None, cancelled: Callable[[], bool] | None) -> Monitor:
+    return Monitor(callback("progress", progress), callback("cancelled", cancelled))
 
 
 def _forecast(scan: Volume, options: UpsampleOptions, values_known: bool) -> Forecast:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from .dicom_out.settings import DicomSettings
 from .errors import OutputError, RequestError, warnings_told_elsewhere
-from .inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
-from .inference.stages import Stages
+from .inference.options import UpsampleOptions
+from .monitor import Monitor
 from .volume import Volume
 from .windows import check_window
 
@@ -114,16 +114,13 @@ def check_job(job: Job) -> None:
     check_window(job.window)
 
 
-def run_job(
-    job: Job, report: ProgressCallback = no_progress, cancelled: Callable[[], bool] = never_cancelled
-) -> JobResult:
+def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
     """Read one scan, make it finer and write the result, whole or not at all.
 
     A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made. With a report, nothing is
     written before the result has been checked too.
 
-    :param report: called often, from this thread.
-    :param cancelled: asked often; True ends the work at once.
+    :param monitor: hears how far the work is, and can end it.
     :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume`
         and `write_dicom_series` raise.
     """
@@ -131,27 +128,16 @@ def run_job(
 
     started = time.monotonic()
     check_job(job)
-    report(Progress("Reading", 0.0))
+    monitor = monitor or Monitor()
+    monitor.tell("Reading", 0.0)
     run = _run_frames if job.all_frames else _run
     with opened_scan(job.input) as found:
-        result, notes = run(replace(job, input=found), job.input.name, _until_done(report), cancelled)
-    report(Progress("Done", 1.0, 0.0))
+        result, notes = run(replace(job, input=found), job.input.name, monitor)
+    monitor.tell("Done", 1.0, 0.0)
     return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
 
 
-def _until_done(report: ProgressCallback) -> ProgressCallback:
-    """Progress of the parts of a job, none of which is the end of it."""
-
-    def told(progress: Progress) -> None:
-        if progress.phase != "Done":
-            report(progress)
-
-    return told
-
-
-def _run(
-    job: Job, name: str, report: ProgressCallback, cancelled: Callable[[], bool]
-) -> tuple[Result, tuple[str, ...]]:
+def _run(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
     """The result, which is written, and what to know about it; `name` is what the user calls the input."""
     from .files import read_volume, sidecar, write_volume
     from .files.one_piece import in_one_piece
@@ -160,12 +146,12 @@ def _run(
     # What an archive holds is known now
     check_job(job)
     volume = read_volume(job.input, job.series, job.frame)
-    stages = Stages(report, (1.0, 0.0 if job.report is None else _CHECK_SHARE, _WRITE_SHARE))
+    computing, checking, writing = monitor.stages((1.0, 0.0 if job.report is None else _CHECK_SHARE, _WRITE_SHARE))
     with warnings_told_elsewhere():
-        result = upsample(volume, job.options, stages.next(), cancelled)
+        result = upsample(volume, job.options, computing)
     beside = sidecar(job.output, result.provenance, job.overwrite)
-    with in_one_piece(), _report(job, name, volume, result, stages.next(), cancelled), beside:
-        stages.next()(Progress("Writing", 0.0))
+    with in_one_piece(), _report(job, name, volume, result, checking), beside:
+        writing.tell("Writing", 0.0)
         notes = result.warnings
         if job.writes_dicom:
             notes += _write_dicom(job, result.volume, result.provenance)
@@ -174,9 +160,7 @@ def _run(
     return result, notes
 
 
-def _run_frames(
-    job: Job, name: str, report: ProgressCallback, cancelled: Callable[[], bool]
-) -> tuple[Result, tuple[str, ...]]:
+def _run_frames(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
     """The same of each volume of a time series or the like; the result is the first one's, with the number of all."""
     from .files import read_frames, sidecar
     from .files.images import write_frames
@@ -187,15 +171,16 @@ def _run_frames(
     volumes, frame_s = read_frames(job.input, job.series)
     # One model for all of them
     modality = plan(volumes[0], job.options).modality
-    stages = Stages(report, (*[1.0] * len(volumes), _WRITE_SHARE))
+    *computing, writing = monitor.stages((*[1.0] * len(volumes), _WRITE_SHARE))
     with warnings_told_elsewhere():
         results = [
-            upsample(replace(volume, modality=modality), job.options, stages.next(), cancelled) for volume in volumes
+            upsample(replace(volume, modality=modality), job.options, each)
+            for volume, each in zip(volumes, computing, strict=True)
         ]
     first = results[0]
     said = replace(first.provenance, more={**first.provenance.more, "frames": str(len(results))})
     with in_one_piece(), sidecar(job.output, said, job.overwrite):
-        stages.next()(Progress("Writing", 0.0))
+        writing.tell("Writing", 0.0)
         write_frames([result.volume for result in results], job.output, said, job.overwrite, frame_s)
     notes = tuple(dict.fromkeys(note for result in results for note in result.warnings))
     return replace(first, provenance=said), notes
@@ -255,7 +240,7 @@ def _check_report(job: Job) -> None:
 
 @contextmanager
 def _report(
-    job: Job, name: str, volume: Volume, result: Result, progress: ProgressCallback, cancelled: Callable[[], bool]
+    job: Job, name: str, volume: Volume, result: Result, monitor: Monitor
 ) -> Iterator[None]:
     """Check the result; the report appears when the block has ended, which writes the result."""
     if job.report is None:
@@ -265,7 +250,7 @@ def _report(
     from .files.atomic import new_folder
 
     scan, fine = (in_hounsfield_units(each, job.options) for each in (volume, result.volume))
-    check = check_result(scan, fine, replace(job.options, intensity_offset=0.0), progress, cancelled, job.window)
+    check = check_result(scan, fine, replace(job.options, intensity_offset=0.0), monitor, job.window)
     run = Reported(scan, fine, name, job.output.name, result.provenance, check)
     written = False
     try:

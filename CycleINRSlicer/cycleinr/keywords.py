@@ -46,15 +46,13 @@ def number(name: str, value: object) -> float | None:
     raise RequestError(f"The {name} is {value!r}, which is no number. Give a number, for example {name}=5 / 3.")
 
 
-def callback(name: str, value: Callable[..., _R] | None, otherwise: Callable[..., _R]) -> Callable[..., _R]:
-    """A keyword's function, or what stands in for None.
+def callback(name: str, value: Callable[..., _R] | None) -> Callable[..., _R] | None:
+    """A keyword's function, or None.
 
     Raises:
         RequestError: It cannot be called.
     """
-    if value is None:
-        return otherwise
-    if callable(value):
+    if value is None or callable(value):
         return value
     raise RequestError(f"{name}={value!r} is no function. Give one that is called during the run, or leave it away.")
 

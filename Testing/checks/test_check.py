@@ -11,6 +11,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
+from cycleinr.monitor import Monitor
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import snli
 
@@ -204,14 +205,14 @@ def test_progress_rises_to_the_end_and_cancelling_ends_it(slabs):
     result = upsample(slabs, options).volume
     before = slabs.array.copy(), result.array.copy()
     heard = []
-    check_result(slabs, result, options, heard.append)
+    check_result(slabs, result, options, Monitor(heard.append))
 
     fractions = [progress.fraction for progress in heard]
     assert fractions == sorted(fractions) and fractions[-1] == 1 and len(set(fractions)) > 10
     for moment in ("Measuring noise", "Checking the result with itself"):
         told = []
         with pytest.raises(Cancelled):
-            check_result(slabs, result, options, told.append, lambda: told[-1].phase == moment)  # noqa: B023
+            check_result(slabs, result, options, Monitor(told.append, lambda: told[-1].phase == moment))  # noqa: B023
     assert np.array_equal(slabs.array, before[0]) and np.array_equal(result.array, before[1])
 
 

@@ -16,6 +16,7 @@ from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, check_job, run_job
+from cycleinr.monitor import Monitor
 from cycleinr.noise import slice_sigmas
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import snli
@@ -204,7 +205,7 @@ def test_a_cancelled_job_leaves_neither_result_nor_report(scan, tmp_path, phase)
     heard = []
 
     with pytest.raises(Cancelled):
-        run_job(_job(scan, tmp_path), heard.append, lambda: heard[-1].phase == phase)
+        run_job(_job(scan, tmp_path), Monitor(heard.append, lambda: heard[-1].phase == phase))
 
     assert os.listdir(tmp_path) == []
 

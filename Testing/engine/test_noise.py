@@ -14,6 +14,7 @@ from cycleinr.inference.slab_noise import even_levels, even_out
 from cycleinr.inference.upsample import upsample
 from cycleinr.intensity import ValueRange
 from cycleinr.interpolation import bspline
+from cycleinr.monitor import Monitor
 from cycleinr.noise import matched, slice_sigmas
 from cycleinr.profile import SliceProfile, acquire
 from cycleinr.volume import Volume
@@ -125,7 +126,7 @@ def test_evening_out_noise_makes_no_voxel_more_extreme_than_the_acquired_ones_ar
     result[1::3] = np.round(np.mean([result[0::3], result[1::3]], axis=0) * 0.97)
     before, positions = result.copy(), (np.arange(len(result)) - 1) / 3
 
-    even_out(result, acquired, positions, 3.0, ValueRange.of(acquired), lambda: None)
+    even_out(result, acquired, positions, 3.0, ValueRange.of(acquired), Monitor())
 
     assert (result != before).any()
     nearest = np.clip(np.round(positions), 0, len(acquired) - 1).astype(int)

@@ -12,8 +12,8 @@ import pytest
 from cycleinr.cli.arguments import options
 from cycleinr.errors import CycleinrError, InputError, ModelError, OutputError
 from cycleinr.files import read_volume
-from cycleinr.inference.options import Progress
 from cycleinr.jobs import Job, run_job
+from cycleinr.monitor import Monitor, Progress
 from dicom_out.series_sources import write_source
 from faults.conftest import COMMAND, command_line, contents, said_clearly
 from places import REPOSITORY
@@ -96,7 +96,7 @@ def test_a_clock_that_jumps_changes_nothing_but_the_times(scan, out, monkeypatch
 
     monkeypatch.setattr(time, "time", jumping)
     told = []
-    done = run_job(job(scan, out / "fine.nii.gz"), told.append)
+    done = run_job(job(scan, out / "fine.nii.gz"), Monitor(told.append))
 
     assert 0 <= done.seconds < 600
     assert all(progress.remaining_s is None or 0 <= progress.remaining_s < 600 for progress in told)
@@ -104,7 +104,7 @@ def test_a_clock_that_jumps_changes_nothing_but_the_times(scan, out, monkeypatch
 
 
 def during(phase: str, action):
-    """A progress callback that does something once, when a phase begins."""
+    """A monitor that does something once, when a phase begins."""
     done = []
 
     def report(progress: Progress) -> None:
@@ -112,7 +112,7 @@ def during(phase: str, action):
             done.append(phase)
             action()
 
-    return report
+    return Monitor(report)
 
 
 def test_an_output_folder_that_disappears_is_said(scan, out):
@@ -167,7 +167,8 @@ def test_of_two_runs_on_one_output_one_wins_whole(scan, out, name):
                 meet.wait(timeout=60)
 
         try:
-            ends.append(run_job(Job(scan, out / name, options(None, ratio, False, device="cpu"), "image"), report))
+            job = Job(scan, out / name, options(None, ratio, False, device="cpu"), "image")
+            ends.append(run_job(job, Monitor(report)))
         except CycleinrError as error:
             ends.append(error)
 

@@ -8,9 +8,10 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.devices import Device, DeviceChoice, choose_device
-from cycleinr.inference.options import UpsampleOptions, no_progress
+from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
+from cycleinr.monitor import Monitor
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
@@ -26,8 +27,8 @@ def thick() -> Volume:
     return Volume(ct.array[::5][:12, 10:51, 20:57].astype(np.float32), affine, "CT")
 
 
-def fine(volume: Volume, device: str = "cpu", progress=no_progress) -> np.ndarray:
-    return upsample(volume, UpsampleOptions(Target(ratio=3), device=device), progress).volume.array
+def fine(volume: Volume, device: str = "cpu", progress=None) -> np.ndarray:
+    return upsample(volume, UpsampleOptions(Target(ratio=3), device=device), Monitor(progress)).volume.array
 
 
 @pytest.fixture
@@ -88,8 +89,7 @@ def test_cancelling_ends_the_work_on_a_gpu(thick):
         upsample(
             thick,
             UpsampleOptions(Target(ratio=3), device="cuda"),
-            heard.append,
-            cancelled=lambda: len(heard) >= 3,
+            Monitor(heard.append, lambda: len(heard) >= 3),
         )
 
 

@@ -33,6 +33,7 @@ from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
 from cycleinr.interpolation import bspline, linear
+from cycleinr.monitor import Monitor
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.model import CycleINR
 from cycleinr.profile import SliceProfile, acquire
@@ -293,7 +294,7 @@ def test_the_input_is_not_modified(thick):
 def test_progress_rises_to_one_and_says_how_long_it_will_take(thick):
     heard = []
 
-    upsample(thick, request(3), heard.append)
+    upsample(thick, request(3), Monitor(heard.append))
 
     fractions = [p.fraction for p in heard]
     assert fractions == sorted(fractions)
@@ -305,7 +306,7 @@ def test_cancelling_ends_the_work(thick):
     heard = []
 
     with pytest.raises(Cancelled):
-        upsample(thick, request(3), heard.append, cancelled=lambda: len(heard) >= 3)
+        upsample(thick, request(3), Monitor(heard.append, lambda: len(heard) >= 3))
 
     assert len(heard) == 3
 
@@ -335,7 +336,7 @@ def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thi
     monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
     heard = []
 
-    result = upsample(thick, UpsampleOptions(Target(ratio=2)), heard.append)
+    result = upsample(thick, UpsampleOptions(Target(ratio=2)), Monitor(heard.append))
 
     assert [rows for name, rows in tried if name == "cuda:0"] == [42, 20, 10]
     assert tried[-1][0] == "cpu"

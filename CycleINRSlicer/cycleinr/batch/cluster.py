@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import queue
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ClusterError, CycleinrError
-from ..inference.options import Progress
+from ..monitor import Monitor, Progress, throttled
 from .execute import Order, run_case
 from .folder import BatchFolder
 from .record import Advanced, Event, Finished, Lost, Record, Started
@@ -171,14 +170,9 @@ def run_order(content: dict) -> dict:
 
     order, worker = Order.from_json(content), get_worker()
     about = {"batch": order.batch, "output": order.case.output}
-    due_s = 0.0
 
     def report(progress: Progress) -> None:
-        nonlocal due_s
-        now = time.monotonic()
-        if now >= due_s:
-            due_s = now + _PROGRESS_INTERVAL_S
-            worker.log_event(_TOPIC, {**about, "phase": progress.phase, "fraction": round(progress.fraction, 4)})
+        worker.log_event(_TOPIC, {**about, "phase": progress.phase, "fraction": round(progress.fraction, 4)})
 
     worker.log_event(_TOPIC, {**about, "pid": os.getpid(), "host": socket.gethostname()})
-    return run_case(order, report).to_json()
+    return run_case(order, Monitor(throttled(report, _PROGRESS_INTERVAL_S))).to_json()

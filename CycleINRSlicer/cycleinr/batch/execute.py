@@ -6,14 +6,14 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import Cancelled, CycleinrError, OutputError
 from ..files import image_suffix
-from ..inference.options import Progress, no_progress
 from ..jobs import Job, JobResult, run_job
+from ..monitor import Monitor
 from .cases import Case
 from .folder import BatchFolder, sync_folder
 from .names import PARTS, REPORT
@@ -43,7 +43,7 @@ class Order:
         return cls(**{**content, "case": Case.from_json(content["case"])})
 
 
-def run_case(order: Order, report: Callable[[Progress], None] = no_progress) -> Record:
+def run_case(order: Order, monitor: Monitor | None = None) -> Record:
     """Run one case; whatever is wrong with it becomes part of the record.
 
     A case that is recorded as done already is not run again, so that a case may be handed out twice.
@@ -60,7 +60,7 @@ def run_case(order: Order, report: Callable[[Progress], None] = no_progress) -> 
     started = time.monotonic()
     try:
         _claim(folder, record)
-        record = _compute(folder, case, record, report)
+        record = _compute(folder, case, record, monitor)
     except Cancelled:
         raise
     except CycleinrError as error:
@@ -95,7 +95,7 @@ def _claim(folder: BatchFolder, record: Record) -> None:
     folder.write_record(record)
 
 
-def _compute(folder: BatchFolder, case: Case, record: Record, report: Callable[[Progress], None]) -> Record:
+def _compute(folder: BatchFolder, case: Case, record: Record, monitor: Monitor | None) -> Record:
     """Make the result in a folder of its own and move it into place; returns its record."""
     target = folder.result(case.output)
     with folder.workplace() as place:
@@ -113,7 +113,7 @@ def _compute(folder: BatchFolder, case: Case, record: Record, report: Callable[[
             series=case.number,
             frame=case.frame,
         )
-        result = run_job(job, report)
+        result = run_job(job, monitor)
         record = replace(_made(record, result), marks=marks_of(staged))
         folder.check_current()
         # Before anything has its name, so that after a kill in between it is known to be ours.

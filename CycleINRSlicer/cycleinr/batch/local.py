@@ -8,13 +8,12 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 
 from ..errors import CycleinrError, OutputError, WorkerError
-from ..inference.options import Progress
+from ..monitor import Monitor, Progress, throttled
 from ..threads import usable_cores
 from .execute import Order, run_case
 from .folder import BatchFolder
@@ -186,6 +185,9 @@ def serve(connection: Connection, threads: int) -> None:
     def send(message: dict) -> None:
         connection.send_bytes(json.dumps(message).encode())
 
+    def report(progress: Progress) -> None:
+        send({"phase": progress.phase, "fraction": round(progress.fraction, 4)})
+
     try:
         from ..inference import upsample  # noqa: F401
     except (ImportError, OSError) as error:
@@ -198,7 +200,7 @@ def serve(connection: Connection, threads: int) -> None:
         except EOFError:
             return
         try:
-            send({"record": run_case(order, _Reporter(send)).to_json()})
+            send({"record": run_case(order, Monitor(throttled(report, _PROGRESS_INTERVAL_S))).to_json()})
         except CycleinrError as error:
             send({"stop": str(error)})
 
@@ -207,16 +209,3 @@ def _leave_with_the_batch() -> None:
     """A batch that is killed must not leave processes that go on writing."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-class _Reporter:
-    """Passes progress on, a few times a second."""
-
-    def __init__(self, send: Callable[[dict], None]):
-        self._send, self._due_s = send, 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now >= self._due_s:
-            self._due_s = now + _PROGRESS_INTERVAL_S
-            self._send({"phase": progress.phase, "fraction": round(progress.fraction, 4)})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import Cancelled
 from ..grid import SliceGrid, to_axis_first
 from ..intensity import robust_maximum
+from ..monitor import Monitor
 from ..noise import slice_sigmas
 from ..profile import SliceProfile, profile_matrix
 from ..volume import Volume
@@ -74,13 +74,13 @@ def residual(
     grid: SliceGrid,
     tau: float | np.ndarray,
     modality: str,
-    cancelled: Callable[[], bool],
+    monitor: Monitor,
 ) -> Residual:
     """Compare all acquired slices whose averaging window lies inside the result; holds one float copy of the scan.
 
     Pixels that the scan's mask calls padding are left out.
 
-    :raises Cancelled: ``cancelled`` said so.
+    :raises Cancelled: ``monitor`` said so.
     """
     profile = grid.profile(tau)
     wanted = whole_windows(profile)
@@ -90,8 +90,7 @@ def residual(
     acquired = to_axis_first(volume.array, grid.axis)
     errors = np.empty((len(wanted), *acquired.shape[1:]), np.float32)
     for n, slice_ in enumerate(resliced(to_axis_first(result.array, grid.axis), profile, wanted)):
-        if cancelled():
-            raise Cancelled("Cancelled; nothing was written.")
+        monitor.check()
         np.abs(slice_ - acquired[wanted[n]], out=errors[n])
     if volume.valid is not None:
         errors = errors[to_axis_first(volume.valid, grid.axis)[wanted]]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import RequestError
 from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target, from_axis_first, to_axis_first
-from ..inference.options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
+from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
-from ..inference.stages import Stages
 from ..inspection import inspect
+from ..monitor import Monitor
 from ..padding import filled, valid_in_result
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
@@ -51,8 +50,7 @@ def check_result(
     volume: Volume,
     result: Volume,
     options: UpsampleOptions,
-    progress: ProgressCallback = no_progress,
-    cancelled: Callable[[], bool] = never_cancelled,
+    monitor: Monitor | None = None,
     window: str = "auto",
 ) -> Check:
     """Check a result without ground truth; neither volume is modified.
@@ -61,7 +59,7 @@ def check_result(
     :param result: what `upsample` made of it with ``options``.
     :param window: what errors are held against; see `cycleinr.windows.window_for`.
     :raises RequestError: ``result`` is no result of ``volume`` with ``options``.
-    :raises Cancelled: ``cancelled`` said so.
+    :raises Cancelled: ``monitor`` said so.
     :raises CycleinrError: as `upsample`.
     """
     if options.region is not None:
@@ -76,25 +74,26 @@ def check_result(
     _check_place(result, work)
     volume, result = _without_padding(volume, result, work, seen.valid)
     shown = window_for(volume, work.modality, window)
-    stages = Stages(progress, [0.05, 0.05, 0.9])
-    stages.next()(Progress("Comparing with the acquired slices", 0.0))
-    left = residual(volume, result, work.grid, work.slice_tau, work.modality, cancelled)
-    stages.next()(Progress("Measuring noise", 0.0))
+    monitor = monitor or Monitor()
+    comparing, measuring, checking = monitor.stages([0.05, 0.05, 0.9])
+    comparing.tell("Comparing with the acquired slices", 0.0)
+    left = residual(volume, result, work.grid, work.slice_tau, work.modality, monitor)
+    measuring.tell("Measuring noise", 0.0)
     levels = noise(volume, result, work.grid.axis)
     part = _EvenPart.of(volume, work, options)
     left_out = part.left_out or why_not(part.scan, part.work, part.options)
     if left_out:
-        progress(Progress("Checked", 1.0, 0.0))
+        monitor.tell("Checked", 1.0, 0.0)
         return Check(work, left, levels, shown, None, left_out)
     own = result if part.scan is volume else None
-    passes = self_check(part.scan, own, part.work, part.options, stages.next(), cancelled)
+    passes = self_check(part.scan, own, part.work, part.options, checking)
     passes = replace(passes, slices=passes.slices + part.first)
     expected = expected_error(passes.error_map, volume, work.modality, work.grid.axis)
     if volume.valid is not None:
         stack, valid = (to_axis_first(each, work.grid.axis) for each in (expected.array, volume.valid))
         stack[~valid[passes.slices]] = 0
     told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
-    progress(Progress("Checked", 1.0, 0.0))
+    monitor.tell("Checked", 1.0, 0.0)
     return Check(work, left, levels, shown, passes, "", expected, told)
 
 

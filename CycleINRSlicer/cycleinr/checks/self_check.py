@@ -12,18 +12,17 @@ The first and the last acquired slice have one neighbour in Y only, so they are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..affine import subgrid_affine
-from ..errors import Cancelled, warnings_told_elsewhere
+from ..errors import warnings_told_elsewhere
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
-from ..inference.options import ProgressCallback, UpsampleOptions
+from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan
-from ..inference.stages import Stages
 from ..intensity import ValueRange
+from ..monitor import Monitor
 from ..profile import SliceProfile
 from ..volume import Volume
 from .measures import resliced, whole_windows
@@ -72,27 +71,26 @@ def self_check(
     result: Volume | None,
     work: Plan,
     options: UpsampleOptions,
-    progress: ProgressCallback,
-    cancelled: Callable[[], bool],
+    monitor: Monitor,
 ) -> SelfCheck:
     """Run the self-check; takes about as long as the result took, and twice its memory.
 
     :param volume, result: input and output of one run, for which ``why_not`` is empty; without the output it is made.
     :param work, options: what `plan` made of that run's options, and these options.
-    :raises Cancelled: ``cancelled`` said so.
+    :raises Cancelled: ``monitor`` said so.
     :raises CycleinrError: as `upsample`.
     """
     from ..inference.upsample import upsample
 
     between = _Between.of(volume, work, options)
     given = result if between.from_result else None
-    stages = Stages(progress, [1, 1] if given is None else [1], "Checking the result with itself")
+    *first, last = monitor.stages([1, 1] if given is None else [1], "Checking the result with itself")
     scan, again = replace(volume, modality=work.modality), _options(work, options)
     with warnings_told_elsewhere():
-        fine = upsample(scan, again, stages.next(), cancelled).volume if given is None else given
-        second_scan = between.scan(scan, fine, cancelled)
-        back = upsample(second_scan, again, stages.next(), cancelled).volume
-    found = _compare(scan, back, between, between.way_back(_grid(second_scan, again)), cancelled)
+        fine = upsample(scan, again, *first).volume if given is None else given
+        second_scan = between.scan(scan, fine, monitor)
+        back = upsample(second_scan, again, last).volume
+    found = _compare(scan, back, between, between.way_back(_grid(second_scan, again)), monitor)
     return replace(found, from_result=given is not None)
 
 
@@ -155,14 +153,14 @@ class _Between:
         """The acquired slice that the first Y lies behind."""
         return int(self.wanted[0])
 
-    def scan(self, scan: Volume, fine: Volume, cancelled: Callable[[], bool]) -> Volume:
+    def scan(self, scan: Volume, fine: Volume, monitor: Monitor) -> Volume:
         """Y, in the scan's own type."""
         axis, shape = self.axis, list(scan.shape_kji)
         shape[AXIS_OF_ARRAY[axis]] = len(self.wanted)
         array = np.empty(shape, scan.array.dtype)
         stack, integer, values = to_axis_first(array, axis), array.dtype.kind in "iu", ValueRange.of(fine.array)
         for n, slice_ in enumerate(resliced(to_axis_first(fine.array, axis), self._profile, self.wanted)):
-            _stop_if(cancelled)
+            monitor.check()
             values.write(np.rint(slice_, out=slice_) if integer else slice_, stack[n])
         return scan.with_array(array, _moved(scan, axis, self.first + self.offset))
 
@@ -173,7 +171,7 @@ class _Between:
 
 
 def _compare(
-    scan: Volume, back: Volume, between: _Between, profile: SliceProfile, cancelled: Callable[[], bool]
+    scan: Volume, back: Volume, between: _Between, profile: SliceProfile, monitor: Monitor
 ) -> SelfCheck:
     """X^ against X for all acquired slices that can be re-sliced whole from what was made of Y."""
     axis, wanted = between.axis, whole_windows(profile)
@@ -185,7 +183,7 @@ def _compare(
     mean_absolute, rms = np.empty(len(slices)), np.empty(len(slices))
     valid = None if scan.valid is None else to_axis_first(scan.valid, axis)
     for n, slice_ in enumerate(resliced(to_axis_first(back.array, axis), profile, wanted)):
-        _stop_if(cancelled)
+        monitor.check()
         slice_ -= acquired[slices[n]]
         measured = slice_.size
         if valid is not None:
@@ -203,8 +201,3 @@ def _moved(scan: Volume, axis: str, slices: float) -> np.ndarray:
     first = np.zeros(3)
     first[COLUMN_OF_AXIS[axis]] = slices
     return subgrid_affine(scan.ijk_to_ras, first)
-
-
-def _stop_if(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("Cancelled; nothing was written.")

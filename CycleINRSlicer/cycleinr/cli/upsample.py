@@ -16,8 +16,8 @@ import typer
 from ..dicom_out.settings import DicomSettings
 from ..errors import CycleinrError, InputError, RequestError, kind_of
 from ..files import list_series, opened_scan
-from ..inference.options import Progress, ProgressCallback
 from ..jobs import Job, check_job, make_folder, run_job
+from ..monitor import Monitor, Progress
 from . import arguments
 from .batch import INCOMPLETE
 
@@ -149,10 +149,10 @@ def _event(name: str, **content: object) -> None:
 
 
 @contextmanager
-def progress_report(as_json: bool) -> Iterator[ProgressCallback]:
+def progress_report(as_json: bool) -> Iterator[Monitor]:
     """A progress bar on standard error, or JSON lines on standard output."""
     if as_json:
-        yield _json_line
+        yield Monitor(_json_line)
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
@@ -164,7 +164,7 @@ def progress_report(as_json: bool) -> Iterator[ProgressCallback]:
         TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=not sys.stderr.isatty()) as bar:
-        yield _bar_updater(bar)
+        yield Monitor(_bar_updater(bar))
 
 
 def _bar_updater(bar) -> Callable[[Progress], None]:

@@ -8,13 +8,13 @@ MR the same step costs 0.2 to 0.5 dB (research/docs/results.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 
 from ..grid import SliceGrid
 from ..intensity import ValueRange
+from ..monitor import Monitor
 from ..noise import matched, slice_sigmas
 from ..padding import valid_in_result
 from ..profile import SliceProfile, profile_matrix
@@ -32,7 +32,7 @@ def match_noise(
     acquired: np.ndarray,
     work: Plan,
     values: ValueRange,
-    check_cancel: Callable[[], None],
+    monitor: Monitor,
     valid: np.ndarray | None = None,
     whole: WholeLevels | None = None,
 ) -> None:
@@ -43,7 +43,7 @@ def match_noise(
         acquired: (n_in, rows, columns).
         work: What was computed.
         values: The range of the whole scan.
-        check_cancel: Called for every slice; may raise.
+        monitor: Can end the work.
         valid: Which pixels of the acquired slices are no padding; None for all.
         whole: Where only a part of the scan is computed, the noise levels of its slices.
     """
@@ -57,11 +57,11 @@ def match_noise(
         places, known = positions[outputs] - slices.start, None if valid is None else valid[slices]
         if part.is_thin:
             shares = profile_matrix(covering.profile)[slices, own][:, outputs]
-            _match_thin(result[outputs], acquired[slices], places, part, shares, values, check_cancel, known)
+            _match_thin(result[outputs], acquired[slices], places, part, shares, values, monitor, known)
         else:
             width = float(np.median(part.width))
             own_levels = whole and WholeLevels(whole.here[slices], whole.mean)
-            even_out(result[outputs], acquired[slices], places, width, values, check_cancel, known, own_levels)
+            even_out(result[outputs], acquired[slices], places, width, values, monitor, known, own_levels)
 
 
 def _parts(grid: SliceGrid, positions: np.ndarray) -> list[tuple[slice, slice]]:
@@ -81,7 +81,7 @@ def _match_thin(
     profile: SliceProfile,
     shares: np.ndarray,
     values: ValueRange,
-    check_cancel: Callable[[], None],
+    monitor: Monitor,
     valid: np.ndarray | None,
 ) -> None:
     """``match_noise`` of thin slices, with ``positions`` (n_out,) in units of acquired slices.
@@ -95,7 +95,7 @@ def _match_thin(
     fine_valid = None if valid is None else valid_in_result(valid, positions)
     integer = result.dtype.kind in "iu"
     for index in np.flatnonzero(new):
-        check_cancel()
+        monitor.check()
         image = matched(
             result[index].astype(np.float32), wanted[index], valid=None if fine_valid is None else fine_valid[index]
         )

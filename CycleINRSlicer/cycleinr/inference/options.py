@@ -1,10 +1,9 @@
-"""What a user asks for, and what he hears while it is done. Imports no torch."""
+"""What a user asks for. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
 from ..errors import RequestError
@@ -99,24 +98,3 @@ class UpsampleOptions:
     def __post_init__(self) -> None:
         if not math.isfinite(self.intensity_offset):
             raise RequestError(f"The intensity offset is {self.intensity_offset}. Give a number, for example -1024.")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: the phase in words, the fraction of the whole run, and the seconds left (None: unknown)."""
-
-    phase: str
-    fraction: float
-    remaining_s: float | None = None
-
-
-ProgressCallback = Callable[[Progress], None]
-"""Receives progress from the thread that computes."""
-
-
-def no_progress(progress: Progress) -> None:
-    """For callers that do not want to hear."""
-
-
-def never_cancelled() -> bool:
-    return False

@@ -9,12 +9,12 @@ its own value and the acquired ones around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..intensity import ValueRange
+from ..monitor import Monitor
 from ..noise import matched, slice_sigmas
 from ..padding import valid_in_result
 from .bounded import within_plane
@@ -52,7 +52,7 @@ def even_out(
     positions: np.ndarray,
     thickness: float,
     values: ValueRange,
-    check_cancel: Callable[[], None],
+    monitor: Monitor,
     valid: np.ndarray | None = None,
     whole: WholeLevels | None = None,
 ) -> None:
@@ -64,7 +64,7 @@ def even_out(
         positions: (n_out,) in units of acquired slices.
         thickness: Of an acquired slice, in result slices.
         values: The range of the whole scan.
-        check_cancel: Called for every slice; may raise.
+        monitor: Can end the work.
         valid: Which pixels of the acquired slices are no padding; None for all.
         whole: Where the stacks are a part of a scan, the noise levels of its slices.
     """
@@ -79,7 +79,7 @@ def even_out(
     nearest = np.clip(np.round(positions), 0, len(acquired) - 1).astype(int)
     seen = -1
     for index in np.flatnonzero(np.abs(wanted - own) > _NEGLIGIBLE * own):
-        check_cancel()
+        monitor.check()
         if nearest[index] != seen:
             seen = nearest[index]
             floor, ceiling = _around(acquired, seen)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
-from ..errors import Cancelled, NonFiniteError, OutOfMemoryError, RequestWarning
+from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
 from ..intensity import IntensityScale, ValueRange, intensity_scale
 from ..memory import empty_result
+from ..monitor import Monitor
 from ..network.config import NetworkConfig
 from ..network.parameters import Parameters, load_parameters
 from ..noise import slice_sigmas
@@ -33,7 +34,7 @@ from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
 from .noise_matching import match_noise
-from .options import Progress, ProgressCallback, UpsampleOptions, never_cancelled, no_progress
+from .options import UpsampleOptions
 from .plan import Plan, plan
 from .slab_noise import WholeLevels
 from .tiling import Tiling
@@ -53,8 +54,7 @@ the system after each use."""
 def upsample(
     volume: Volume,
     options: UpsampleOptions,
-    progress: ProgressCallback = no_progress,
-    cancelled: Callable[[], bool] = never_cancelled,
+    monitor: Monitor | None = None,
 ) -> Result:
     """Super-resolve a volume along its through-plane axis.
 
@@ -65,11 +65,10 @@ def upsample(
     Args:
         volume: The acquired scan.
         options: What is wanted; see ``UpsampleOptions``.
-        progress: Called often, from this thread.
-        cancelled: Asked often; True ends the work at once.
+        monitor: Hears how far the work is, and can end it.
 
     Raises:
-        Cancelled: ``cancelled`` said so.
+        Cancelled: ``monitor`` said so.
         CycleinrError: Of the kind that ``plan`` and ``choose_device`` raise for what cannot be done.
         NonFiniteError: The network gave NaN or infinity: broken weights, or a device that computes wrongly.
         OutOfMemoryError: Even the smallest part does not fit into the CPU's memory.
@@ -77,7 +76,8 @@ def upsample(
     Warns:
         RequestWarning: The request is outside what the weights were trained for; ``Plan.warnings`` has the same texts.
     """
-    progress(Progress("Preparing", 0.0))
+    monitor = monitor or Monitor()
+    monitor.tell("Preparing", 0.0)
     seen = inspect(volume, options.intensity_offset)
     work = plan(volume, options, seen)
     for text in work.warnings:
@@ -87,13 +87,13 @@ def upsample(
     acquired = replace(volume, valid=seen.valid)
     scan = filled(acquired, work.grid.axis)
     gains = log_gains(to_axis_first(scan.array, work.grid.axis)) if options.equalize_slices else None
-    run = _Run(_evened(scan, work, gains), work, options, progress, cancelled)
+    run = _Run(_evened(scan, work, gains), work, options, monitor)
     array, device = run.compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, scan, work, gains)
     source, kept = work.part.source, work.part.kept
     said = provenance(work, device, options, _agreement(array, scan[source], work, run), volume.notes)
-    progress(Progress("Done", 1.0, 0.0))
+    monitor.tell("Done", 1.0, 0.0)
     valid = _put_padding_back(array, acquired[source], work)
     result = replace(volume.with_array(array[kept], work.ijk_to_ras), valid=None if valid is None else valid[kept])
     return Result(result, said, volume.notes + work.warnings)
@@ -211,10 +211,9 @@ class _Run:
         volume: Volume,
         work: Plan,
         options: UpsampleOptions,
-        progress: ProgressCallback,
-        cancelled: Callable[[], bool],
+        monitor: Monitor,
     ):
-        self.work, self.progress, self.cancelled = work, progress, cancelled
+        self.work, self.monitor = work, monitor
         self.memory_limit_gb = options.memory_limit_gb
         part = volume[work.part.source]
         self.levels = _whole_levels(volume, work) if options.region is not None and work.modality == "CT" else None
@@ -244,7 +243,7 @@ class _Run:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 self._all_strips(device, tiling)
-            match_noise(self.result, self.acquired, self.work, self.range, self._check_cancel, self.valid, self.levels)
+            match_noise(self.result, self.acquired, self.work, self.range, self.monitor, self.valid, self.levels)
         except DeviceMemoryError:
             return False
         except MemoryError as error:
@@ -270,7 +269,7 @@ class _Run:
         free_memory(device)
         if tiling.halved().cells >= SMALLEST_CELLS:
             return device, tiling.halved()
-        self.progress(Progress(f"{device.label} has too little memory; going on with the CPU", 0.0))
+        self.monitor.tell(f"{device.label} has too little memory; going on with the CPU", 0.0)
         return cpu(), self.work.tiling
 
     def _networks(self, device: Device) -> list[StripNetwork | GpuNetwork]:
@@ -320,7 +319,7 @@ class _Run:
         asked = slice(self.covering.before, self.covering.before + self.work.grid.n_out)
         at_once = max(1, int(_COLUMN_BYTES / (4 * fine.shape[0] * fine.shape[2])))
         for row in range(0, fine.shape[1], at_once):
-            self._check_cancel()
+            self.monitor.check()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
             first_row = strip.computed + first + row
             # Before the clamp to the input's range, which would turn an infinite value into a plausible one
@@ -350,16 +349,12 @@ class _Run:
             )
 
     def _tick(self, amount: int, total: int) -> None:
-        self._check_cancel()
+        self.monitor.check()
         self.done_rows += amount
         fraction = _NETWORK_SHARE * self.done_rows / total
         elapsed = time.monotonic() - self.started
         remaining = elapsed * (1 - fraction) / fraction if fraction > 0.01 else self.work.seconds
-        self.progress(Progress("Computing slices", fraction, remaining))
-
-    def _check_cancel(self) -> None:
-        if self.cancelled():
-            raise Cancelled("Cancelled; nothing was written.")
+        self.monitor.tell("Computing slices", fraction, remaining)
 
 
 def _to_units(values: Array, scale: IntensityScale) -> Array:

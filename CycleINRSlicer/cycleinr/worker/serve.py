@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from .. import __version__
 from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
-from ..inference.options import Progress
 from ..memory import keep_freed_memory
+from ..monitor import Monitor, Progress, throttled
 from ..threads import wait_politely
 from .arrays import check_plain_file, load_volume, save_array
 from .events import (
@@ -167,18 +167,18 @@ class Worker:
         return PrepareAnswer(devices, best.device.name, best.reason, torch_version() or "")
 
     def _upsample(self, number: int, request: UpsampleRequest) -> UpsampleAnswer:
-        report = self._reporter(number)
-        report(Progress("Starting the engine", 0.0))
+        monitor = self._monitor(number)
+        monitor.tell("Starting the engine", 0.0)
         volume = load_volume(self._folder, request.input)
-        self._stop_if_cancelled(number)
+        monitor.check()
         with _loading():
             from ..inference.upsample import upsample
 
         started = time.monotonic()
-        result = upsample(volume, request.options, report, lambda: self._is_cancelled(number))
-        report(Progress("Handing over", 1.0, 0.0))
+        result = upsample(volume, request.options, monitor)
+        monitor.tell("Handing over", 1.0, 0.0)
         save_array(self._folder, request.output, result.volume.array)
-        self._stop_if_cancelled(number)
+        monitor.check()
         return UpsampleAnswer(
             shape_kji=list(result.volume.shape_kji),
             dtype=result.volume.array.dtype.name,
@@ -188,42 +188,45 @@ class Worker:
         )
 
     def _check(self, number: int, request: CheckRequest) -> CheckAnswer:
-        report = self._reporter(number)
-        report(Progress("Starting the engine", 0.0))
+        monitor = self._monitor(number)
+        monitor.tell("Starting the engine", 0.0)
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
-        self._stop_if_cancelled(number)
+        monitor.check()
         with _loading():
             from ..checks import check_result, numbers
 
-        check = check_result(scan, result, request.options, report, lambda: self._is_cancelled(number))
-        report(Progress("Handing over", 1.0, 0.0))
+        check = check_result(scan, result, request.options, monitor)
+        monitor.tell("Handing over", 1.0, 0.0)
         shape_kji = ijk_to_ras = None
         if check.self_check is not None:
             shown = check.expected_error
             save_array(self._folder, request.output, shown.array)
             shape_kji, ijk_to_ras = list(shown.shape_kji), shown.ijk_to_ras.tolist()
-        self._stop_if_cancelled(number)
+        monitor.check()
         return CheckAnswer(numbers(check), shape_kji, ijk_to_ras)
 
     def _export(self, number: int, request: ExportRequest) -> ExportAnswer:
-        self._reporter(number)(Progress("Writing the DICOM series", 0.0))
+        monitor = self._monitor(number)
+        monitor.tell("Writing the DICOM series", 0.0)
         result = load_volume(self._folder, request.result)
         listed = file_in(self._folder, request.sources, ".json")
         check_plain_file(listed)
         sources = read_sources(listed)
-        self._stop_if_cancelled(number)
+        monitor.check()
         with _loading():
             from ..dicom_out import write_dicom_series
 
         series = write_dicom_series(result, sources, Path(request.folder), request.provenance)
         return ExportAnswer(len(series.files), series.max_error)
 
-    def _reporter(self, number: int) -> _Reporter:
-        return _Reporter(lambda event: self._send(number, event))
+    def _monitor(self, number: int) -> Monitor:
+        """Tells the caller of a request as often as a reader can see."""
 
-    def _stop_if_cancelled(self, number: int) -> None:
-        if self._is_cancelled(number):
-            raise Cancelled("Cancelled; nothing was written.")
+        def send(progress: Progress) -> None:
+            remaining_s = None if progress.remaining_s is None else round(progress.remaining_s, 2)
+            self._send(number, ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
+
+        return Monitor(throttled(send, _PROGRESS_INTERVAL_S), lambda: self._is_cancelled(number))
 
 
 @contextmanager
@@ -233,19 +236,3 @@ def _loading() -> Iterator[None]:
         yield
     except (ImportError, OSError) as error:  # a broken DLL is an OSError
         raise PackageError(f"A Python package that the engine needs cannot be loaded: {error}") from error
-
-
-class _Reporter:
-    """Passes progress on, as often as a reader can see: each new phase, and a fraction every 50 ms."""
-
-    def __init__(self, send: Callable[[Event], None]):
-        self._send = send
-        self._phase, self._due_s = "", 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.phase == self._phase and now < self._due_s:
-            return
-        self._phase, self._due_s = progress.phase, now + _PROGRESS_INTERVAL_S
-        remaining_s = None if progress.remaining_s is None else round(progress.remaining_s, 2)
-        self._send(ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
