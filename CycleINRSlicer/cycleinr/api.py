@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import RequestError
 from .files import read_header, read_volume, write_volume
@@ -145,7 +146,7 @@ class Upsampler:
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """Make one scan finer; arguments, result and errors are those of ``upsample``."""
-        monitor = _monitor(progress, cancelled)
+        monitor = Monitor(callback("progress", progress), callback("cancelled", cancelled))
         volume = volume_of(scan, affine, axes, series, frame)
         from .inference.upsample import upsample
 
@@ -248,11 +249,7 @@ def upsample(
     Warns:
         RequestWarning: The request is outside what the weights were trained for; the result's ``warnings`` say so too.
     """
-    upsampler = Upsampler(
-        spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, region=region, equalize_slices=equalize_slices, intensity_offset=intensity_offset,
-        fill_gaps=fill_gaps, memory_limit=memory_limit,
-    )  # fmt: skip
+    upsampler = Upsampler(**_settings(locals()))
     return upsampler(
         scan, affine=affine, axes=axes, series=series, frame=frame, progress=progress, cancelled=cancelled
     )
@@ -297,11 +294,7 @@ def plan(
         InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values behind a path
             are not looked at.
     """
-    upsampler = Upsampler(
-        spacing=spacing, ratio=ratio, isotropic=isotropic, axis=axis, thickness=thickness, model=model, device=device,
-        extent=extent, region=region, equalize_slices=equalize_slices, intensity_offset=intensity_offset,
-        fill_gaps=fill_gaps, memory_limit=memory_limit,
-    )  # fmt: skip
+    upsampler = Upsampler(**_settings(locals()))
     return upsampler.plan(scan, affine=affine, axes=axes, series=series, frame=frame)
 
 
@@ -340,7 +333,7 @@ def check(
         ModelError: The weights that it was made with are not there.
         CycleinrError: As ``upsample``.
     """
-    monitor = _monitor(progress, cancelled)
+    monitor = Monitor(callback("progress", progress), callback("cancelled", cancelled))
     volume = volume_of(scan, affine, axes)
     made = result if isinstance(result, Result) else Result.read(result)
     options = options_of_result(volume, made, fspath(model))
@@ -378,8 +371,9 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
     return cast("CycleINR", load_network(weights))
 
 
-def _monitor(progress: ProgressCallback | None, cancelled: Callable[[], bool] | None) -> Monitor:
-    return Monitor(callback("progress", progress), callback("cancelled", cancelled))
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of a function's arguments that an ``Upsampler`` takes."""
+    return {name: value for name, value in given.items() if name in signature(Upsampler.__init__).parameters}
 
 
 def _forecast(scan: Volume, options: UpsampleOptions, values_known: bool) -> Forecast:
