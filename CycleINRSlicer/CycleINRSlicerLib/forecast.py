@@ -19,7 +19,8 @@ from cycleinr.inspection import Inspection, inspect
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
-from .parameters import CycleINRSlicerParameterNode, optionsOf
+from .parameters import CycleINRSlicerParameterNode
+from .preview import markedBy, optionsFor
 from .volume_node import volumeFromNode
 
 OBLIQUE_DEGREES = 5
@@ -116,7 +117,7 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
     try:
         volume = volumeFromNode(node)
         names = tuple((axis, planeOf(volume, axis)) for axis in COLUMN_OF_AXIS)
-        volume, work = planOf(node, optionsOf(parameters))
+        volume, work = planOf(node, optionsFor(node, parameters))
     except NothingToDoError as error:
         return Forecast(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
     except CycleinrError as error:
@@ -126,7 +127,7 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
         return Forecast(axisNames=names, hint="\n".join(work.warnings))
     seconds = pace.secondsOf(work, parameters.makeDifference)
     return Forecast(
-        text=_text(work, seconds, names, parameters.makeDifference),
+        text="\n".join((_text(work, seconds, names, parameters.makeDifference), *_regionTexts(node, parameters))),
         axisNames=names,
         axisText=_("{plane} slices, {spacing:.4g} mm apart.").format(
             plane=dict(names)[work.grid.axis], spacing=work.grid.spacing_in_mm
@@ -151,6 +152,17 @@ def _text(work: Plan, seconds: float, names: tuple[tuple[str, str], ...], withDi
     size = sizeText(work.shape_kji, times * work.output_megabytes)
     cost = _("about {time}, {memory:.1f} GB of memory").format(time=durationText(seconds), memory=work.peak_gigabytes)
     return "\n".join(filter(None, (slices, size, cost, work.padding)))
+
+
+def _regionTexts(node, parameters: CycleINRSlicerParameterNode) -> list[str]:
+    roiNode = parameters.regionNode
+    if roiNode is None:
+        return []
+    if not markedBy(roiNode, node).isRotated:
+        return [_("Only within {roi}.").format(roi=roiNode.GetName())]
+    return [
+        _("Only within the bounding box of {roi}, which is rotated against the voxels.").format(roi=roiNode.GetName())
+    ]
 
 
 def _withoutOptions(text: str) -> str:

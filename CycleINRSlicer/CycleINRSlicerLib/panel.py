@@ -21,15 +21,19 @@ from .forecast import Forecast, durationText, forecastOf
 from .installation import InstallationError
 from .panel_state import DeviceBox, View, show
 from .parameters import optionsOf, resetSettings
-from .reading import Reading
+from .preview import optionsFor, previewOptions
+from .reading import FLICKER_KEY, Reading
 from .run import Run, RunRequest
 from .views import ShownVolume, scanBehind, shownVolumeNode
+from .volume_node import checkNode
 
 FORECAST_DELAY_MS = 100
 """Settings change many times while somebody types; the forecast follows the last change."""
 
 CANCEL_DELAY_MS = 500
 """A double click on Apply must not cancel what its first half started."""
+
+STATUS_MS = 5000
 
 
 class Panel:
@@ -41,7 +45,7 @@ class Panel:
         self._state, self._forecast, self._message, self._step = RunState.IDLE, Forecast(), "", ""
         self._offer, self._canCancel = "", True
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
-        self._reading = Reading(ui, self._onRead)
+        self._reading = Reading(ui, self._onRead, self._onPreview)
         self._input = NodeObservers(
             self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         )
@@ -49,6 +53,7 @@ class Panel:
         self._forecastTimer = OneShot(FORECAST_DELAY_MS, self._updateForecast)
         self._cancelTimer = OneShot(CANCEL_DELAY_MS, self._allowCancel)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
+        ui.previewButton.connect("clicked(bool)", self._onPreview)
         ui.checkButton.connect("clicked(bool)", self._onCheck)
         ui.exportButton.connect("clicked(bool)", self._onExport)
         ui.removeButton.connect("clicked(bool)", self._onRemove)
@@ -102,8 +107,9 @@ class Panel:
         if self._parameters is None:
             return
         node = self._inputNode()
-        self._input.follow(node)
+        self._input.follow(node, self._parameters.regionNode)
         self._shown.follow()
+        self._reading.preview.keepFor(node)
         self._forecast = forecastOf(node, self._parameters)
         self._show()
 
@@ -132,11 +138,37 @@ class Panel:
     def _apply(self) -> None:
         def run() -> Run:
             parameters, node = self._parameters, self._inputNode()
-            request = RunRequest(node, parameters.outputVolume, optionsOf(parameters), parameters.makeDifference)
+            options = optionsFor(node, parameters)
+            request = RunRequest(node, parameters.outputVolume, options, parameters.makeDifference)
             self._inputID = node.GetID() if node else None
             return Run(sharedEngine(), request, self._onRunChanged)
 
+        self._reading.preview.remove()
         self._start(run, self._showResult)
+
+    def _onPreview(self, _checked=False) -> None:
+        if self._state.isBusy:
+            slicer.util.showStatusMessage(_("No preview during a run: cancel it, or wait for its end."), STATUS_MS)
+        elif self._parameters is not None:
+            with slicer.util.tryWithErrorDisplay(_("The preview could not be started.")):
+                self._preview()
+
+    def _preview(self) -> None:
+        def run() -> Run:
+            node = self._inputNode()
+            checkNode(node)
+            self._inputID = node.GetID()
+            options = previewOptions(node, optionsOf(self._parameters))
+            return Run(sharedEngine(), RunRequest(node, None, options), self._onRunChanged)
+
+        self._reading.leave()
+        self._start(run, self._showPreview)
+
+    def _showPreview(self, run: Run) -> None:
+        self._reading.preview.show(slicer.mrmlScene.GetNodeByID(self._inputID), run.outputNode)
+        self._message = _("Preview after {time}; the key {key} flickers between it and the scan.").format(
+            time=durationText(run.seconds), key=FLICKER_KEY
+        )
 
     def _start(self, makeTask: Callable[[], EngineTask], onDone: Callable[[EngineTask], None]) -> None:
         """Start what the engine is to do; Apply becomes Cancel meanwhile."""
@@ -291,6 +323,7 @@ class Panel:
             remaining_s=run.remaining_s if run else None,
             message=self._message,
             canCancel=self._canCancel,
+            isPreviewShown=self._reading.preview.isShown,
             hasResult=self._reading.hasResult,
             resultText=_resultText(result),
             isReviewShown=self._reading.isReviewShown,

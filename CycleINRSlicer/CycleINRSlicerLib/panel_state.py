@@ -28,6 +28,7 @@ class View:
         phase, fraction, remaining_s: Progress of a run, or of an installation.
         message: How the last run ended.
         canCancel: False for a moment after Apply.
+        isPreviewShown: Whether a preview is in front of the scan.
         hasResult, resultText: Whether there is a result of a scan that is still there, and what it is.
         isReviewShown, isMapShown, isCurveShown: What the views show.
         checkText: What the check of the result found out.
@@ -47,6 +48,7 @@ class View:
     remaining_s: float | None = None
     message: str = ""
     canCancel: bool = True
+    isPreviewShown: bool = False
     hasResult: bool = False
     resultText: str = ""
     isReviewShown: bool = False
@@ -90,6 +92,7 @@ def _showRun(ui, view: View) -> None:
     ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
     ui.applyButton.enabled = view.canCancel if isBusy else not (view.forecast.problem or view.forecast.hint)
     ui.applyButton.toolTip = _applyToolTip(view)
+    ui.previewButton.enabled = not (isBusy or view.forecast.problem or view.forecast.hint)
     ui.progressBar.visible = isBusy
     ui.progressBar.value = round(PROGRESS_STEPS * view.fraction)
     _showText(ui.statusLabel, _progressText(view) if isBusy else "" if failure else view.message)
@@ -106,7 +109,8 @@ def _showResult(ui, view: View) -> None:
     ui.reviewButton.text = _("Leave review") if view.isReviewShown else _("Review")
     ui.exportButton.enabled = isFree and not view.exportProblem
     ui.exportButton.toolTip = view.exportProblem or _("Write the result as a new DICOM series of the scan's study.")
-    ui.removeButton.enabled = ui.checkButton.enabled = isFree
+    ui.removeButton.enabled = (view.hasResult or view.isPreviewShown) and not view.state.isBusy
+    ui.checkButton.enabled = isFree
     ui.checkButton.toolTip = _checkToolTip(view.forecast)
     _showText(ui.checkLabel, view.checkText)
     ui.mapButton.enabled = view.canShowMap

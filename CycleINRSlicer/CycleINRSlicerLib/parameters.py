@@ -7,8 +7,8 @@ from typing import Annotated
 
 import slicer
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from slicer import vtkMRMLScalarVolumeNode
+from cycleinr.inference.options import Region, UpsampleOptions
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
@@ -60,6 +60,7 @@ class CycleINRSlicerParameterNode:
 
     inputVolume: the scan; None stands for the one that the slice views show.
     outputVolume: receives the result; None stands for a new node.
+    regionNode: limits a run to the voxels whose centres it contains; None for the whole scan.
     thicknessMm: used unless thicknessIsAutomatic; 0 means thin slices with gaps.
     device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
     memoryLimitGb: memory beside the volumes; 0 leaves it to the engine.
@@ -69,6 +70,7 @@ class CycleINRSlicerParameterNode:
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputVolume: vtkMRMLScalarVolumeNode
+    regionNode: vtkMRMLMarkupsROINode
     targetKind: TargetKind = TargetKind.SPACING
     spacingMm: Annotated[float, WithinRange(0.05, 20.0)] = 1.0
     ratio: Annotated[float, WithinRange(1.0, 20.0)] = 3.0
@@ -97,8 +99,8 @@ def resetSettings(parameters: CycleINRSlicerParameterNode) -> None:
 
 
 _SETTINGS = (
-    *("outputVolume", "targetKind", "spacingMm", "ratio", "axis", "thicknessIsAutomatic", "thicknessMm", "model"),
-    *("device", "memoryLimitGb", "extent", "makeDifference", "equalizeSlices", "intensityOffset", "fillGaps"),
+    *("outputVolume", "regionNode", "targetKind", "spacingMm", "ratio", "axis", "thicknessIsAutomatic", "thicknessMm"),
+    *("model", "device", "memoryLimitGb", "extent", "makeDifference", "equalizeSlices", "intensityOffset", "fillGaps"),
 )
 
 
@@ -139,6 +141,7 @@ def upsampleOptions(
     equalizeSlices: bool = False,
     intensityOffset: float = 0.0,
     fillGaps: bool = False,
+    region: str | Region | None = None,
 ) -> UpsampleOptions:
     """What to compute; give exactly one of spacing, ratio and isotropic.
 
@@ -156,11 +159,12 @@ def upsampleOptions(
         intensityOffset: What makes HU of a CT's values when it is added, -1024 for CT without negative values; for the
             network only, the result keeps the scan's own values.
         fillGaps: True computes also where several slices are missing; the result says where that is.
+        region: Only this part of the scan, ``"i0:i1,j0:j1,k0:k1"``: first voxel and the one behind the last.
 
     Raises:
         RequestError: None or several of the three targets, or a number that makes no sense.
     """
     target = Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
-    return UpsampleOptions(
-        target, axis, extent, thickness, str(model), device, memoryLimit, equalizeSlices, intensityOffset, fillGaps
-    )
+    part = None if region is None else Region.of(region)
+    more = memoryLimit, equalizeSlices, intensityOffset, fillGaps, part
+    return UpsampleOptions(target, axis, extent, thickness, str(model), device, *more)

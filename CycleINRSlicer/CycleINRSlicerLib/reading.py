@@ -15,13 +15,14 @@ from slicer.util import VTKObservationMixin
 
 from .check_run import CurveView, chartOf, hideOverlay, isOverlayShown, removeCheck, showOverlay
 from .forecast import sentence
+from .preview import Preview
 from .review import BOTTOM_VIEWS, Review
 from .views import layerOf, setLayer, sliceNodes
 from .volume_node import NodeError, volumeFromNode
 
 AUTOMATIC = "auto"
 WINDOWS = (AUTOMATIC, "brain", "bone", "lung", "soft-tissue", "abdomen")
-FLICKER_KEY, SLAB_KEY = "O", "S"
+FLICKER_KEY, SLAB_KEY, PREVIEW_KEY = "O", "S", "P"
 SINGLE = None
 SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
 """Slicer's kinds of slab reconstruction; None for single slices."""
@@ -31,9 +32,10 @@ def shortcutsText() -> str:
     """What the keys do, for the module's help."""
     names = ", ".join(f"{number} {name}" for number, name in enumerate(_windowNames()))
     return _(
-        "<b>Keys</b> while the module is open: {flicker} flickers between original and result; {names} set the window "
-        "of both; {slab} takes single slices, a mean slab, a maximum slab."
-    ).format(flicker=FLICKER_KEY, names=names, slab=SLAB_KEY)
+        "<b>Keys</b> while the module is open: {preview} previews the crosshair's place; {flicker} flickers between "
+        "original and result, or preview; {names} set the window of both; {slab} takes single slices, a mean slab, a "
+        "maximum slab."
+    ).format(preview=PREVIEW_KEY, flicker=FLICKER_KEY, names=names, slab=SLAB_KEY)
 
 
 def _windowNames() -> list[str]:
@@ -152,10 +154,12 @@ class Reading:
     Args:
         ui: The panel's widgets.
         onUsed: Called after each use, with what is wrong or an empty text.
+        onPreview: Called when a preview is asked for by its key.
     """
 
-    def __init__(self, ui, onUsed: Callable[[str], None]):
-        self._ui, self._onUsed, self._parameters = ui, onUsed, None
+    def __init__(self, ui, onUsed: Callable[[str], None], onPreview: Callable[[], None]):
+        self._ui, self._onUsed, self._onPreview, self._parameters = ui, onUsed, onPreview, None
+        self.preview = Preview()
         self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
         self._keys: list = []
         self._window: tuple[int, DisplayWindow] | None = None
@@ -211,6 +215,7 @@ class Reading:
             self._addKey(window, str(number), lambda number=number: self._setWindow(number))
         self._addKey(window, FLICKER_KEY, self._flicker)
         self._addKey(window, SLAB_KEY, self._nextSlab)
+        self._addKey(window, PREVIEW_KEY, self._onPreview)
 
     def exit(self) -> None:
         """The keys belong to other modules again."""
@@ -220,7 +225,8 @@ class Reading:
             key.deleteLater()
 
     def leave(self) -> None:
-        """Back to the layout that was there before the review, or before the curve."""
+        """Back to the layout that was there before the review, or before the curve; without a preview."""
+        self.preview.remove()
         self._leaveReview()
         self._curve.leave()
 
@@ -235,15 +241,16 @@ class Reading:
         """The error map over the result, wherever the result or its scan is shown."""
         mapNode, (scan, result) = self._map, self.pair
         if mapNode is not None and result is not None:
+            self.preview.remove()
             fade(scan, result, 1, self._fadingViews)
             showOverlay(mapNode, result, self._ui.mapOpacitySlider.value / 100)
 
     def removeResult(self) -> None:
-        """The result and what was made of it leave the scene; the views show the scan again."""
+        """Result, what was made of it, and preview leave the scene; the views show the scan again."""
         (scan, result), mapNode = self.pair, self._map
+        self.leave()
         if result is None:
             return
-        self.leave()
         if mapNode is not None:
             removeCheck(mapNode)
         fade(scan, result, 0)
@@ -286,6 +293,7 @@ class Reading:
 
     def _enterReview(self) -> None:
         slab = slabShown()
+        self.preview.remove()
         self._review.show(*self.pair)
         self._displayLink.link(*self.pair)
         setSlab(slab, self._ui.slabSpinBox.value)
@@ -318,13 +326,16 @@ class Reading:
 
     def _onFade(self, percent: int) -> None:
         if self.hasResult:
+            self.preview.remove()
             if self.isMapShown:
                 hideOverlay(self._map)
             fade(*self.pair, percent / 100, self._fadingViews)
             self._onUsed("")
 
     def _flicker(self) -> None:
-        if self.hasResult:
+        if self.preview.isShown:
+            self.preview.flicker()
+        elif self.hasResult:
             self._onFade(0 if fadeShown(*self.pair, self._fadingViews) > 0.5 else 100)
 
     def _onSlab(self, index: int) -> None:

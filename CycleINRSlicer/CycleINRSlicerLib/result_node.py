@@ -52,7 +52,8 @@ def resultName(inputNode, provenance: dict[str, str]) -> str:
     scan = re.sub(
         rf"[ ,_-]*(?<![\d.]){re.escape(acquired)}(\.0+)? ?mm(?![A-Za-z])", "", inputNode.GetName(), flags=re.IGNORECASE
     )
-    name = f"{scan} {spacing_mm:.3g} mm (CycleINR)".strip()
+    part = _("region ") if "region" in provenance else ""
+    name = f"{scan} {spacing_mm:.3g} mm {part}(CycleINR)".strip()
     return slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
 
 

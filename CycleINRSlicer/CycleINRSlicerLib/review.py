@@ -62,7 +62,7 @@ class Review:
             checkNode(node)
         if not self.isShown:
             self.leave()
-        place = _placeToShow(originalNode)
+        place = placeToShow(originalNode)
         with slicer.util.RenderBlocker():
             self._enterLayout(manager)
             self._original, self._result = WeakNode(originalNode), WeakNode(resultNode)
@@ -192,7 +192,7 @@ def _jump(ras: np.ndarray) -> None:
         _sliceNode(name).JumpSliceByOffsetting(*ras)
 
 
-def _placeToShow(volumeNode) -> np.ndarray:
+def placeToShow(volumeNode) -> np.ndarray:
     """Where the planes of the upper views meet, RAS mm; the volume's middle voxel where that is outside of it.
 
     Views that are about to turn show an acquired slice, not a mixture of two, only at a voxel's centre.

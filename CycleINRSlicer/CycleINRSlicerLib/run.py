@@ -82,7 +82,8 @@ class Run(EngineTask):
         affine, inputNode = np.array(answer.ijk_to_ras), self._input.node
         node = result_node.showResult(image, affine, inputNode, self._chosenOutput.node, answer.provenance)
         self._output = WeakNode(node)
-        pace.learnRun(self._plan, answer.seconds)
+        if self._options.region is None:
+            pace.learnRun(self._plan, answer.seconds)
         if self._makesDifference:
             self.phase = _("Computing the difference to B-spline")
             resultAt_s = self.seconds

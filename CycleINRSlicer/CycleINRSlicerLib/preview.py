@@ -1,0 +1,176 @@
+"""Parts of a scan: what an ROI marks, and the neighbourhood of the crosshair as a preview over the scan."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import slicer
+import vtk
+from cycleinr.grid import COLUMN_OF_AXIS, through_plane_axis
+from cycleinr.inference.options import Region, UpsampleOptions
+from cycleinr.volume import Volume
+from slicer.i18n import tr as _
+
+from .callbacks import WeakNode
+from .parameters import CycleINRSlicerParameterNode, optionsOf
+from .review import placeToShow
+from .views import ViewState, compositeOf, layerOf, setLayer, sliceNodes
+from .volume_node import NodeError, volumeFromNode
+
+PREVIEW_PIXELS = 96
+ROUNDING_VOXELS = 1e-4
+"""How far an ROI's face may miss a voxel's centre, or its edge a voxel axis, by rounding."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The voxels of a scan that an ROI marks; those of its bounding box where it is rotated against them."""
+
+    region: Region
+    isRotated: bool
+
+
+def markedBy(roiNode, scanNode) -> Marked:
+    """The voxels of a scan whose centres an ROI contains.
+
+    Raises:
+        NodeError: It contains none.
+        CycleinrError: The scan cannot be used.
+    """
+    matrix, toVoxels = roiNode.GetObjectToNodeMatrix(), _toVoxels(roiNode.GetParentTransformNode(), scanNode)
+    half_mm = np.array(roiNode.GetSize()) / 2
+    corners = [matrix.MultiplyPoint((*(signs * half_mm), 1))[:3] for signs in itertools.product((-1, 1), repeat=3)]
+    ijk = np.array([toVoxels.TransformPoint(corner) for corner in corners])
+    sizes = np.array(scanNode.GetImageData().GetDimensions())
+    first = np.clip(np.ceil(ijk.min(axis=0) - ROUNDING_VOXELS).astype(int), 0, sizes)
+    stop = np.clip(np.floor(ijk.max(axis=0) + ROUNDING_VOXELS).astype(int) + 1, 0, sizes)
+    if (first >= stop).any():
+        raise NodeError(
+            _(
+                "{roi} contains no voxel's centre of {scan}. Move it onto the scan or make it larger, or choose no "
+                "region under Advanced."
+            ).format(roi=roiNode.GetName(), scan=scanNode.GetName())
+        )
+    edges = np.abs(ijk[[4, 2, 1]] - ijk[0])
+    isRotated = bool((np.sort(edges, axis=1)[:, :2] > ROUNDING_VOXELS).any())
+    return Marked(_regionOf(first, stop, scanNode, volumeFromNode(scanNode)), isRotated)
+
+
+def optionsFor(scanNode, parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
+    """The engine's options that the panel's settings mean for a scan.
+
+    Raises:
+        CycleinrError: The settings contradict themselves, or the region lies outside the scan.
+    """
+    options, roiNode = optionsOf(parameters), parameters.regionNode
+    if roiNode is None or scanNode is None:
+        return options
+    return replace(options, region=markedBy(roiNode, scanNode).region)
+
+
+def previewOptions(scanNode, options: UpsampleOptions) -> UpsampleOptions:
+    """The same for the neighbourhood of the crosshair, or of where the views meet if that is outside the scan.
+
+    It has ``PREVIEW_PIXELS`` in each direction within the slices and as many millimetres along them, as far as the
+    scan reaches.
+
+    Raises:
+        CycleinrError: The scan cannot be used.
+    """
+    volume = volumeFromNode(scanNode)
+    sizes, toVoxels = np.array(volume.shape_kji[::-1]), _toVoxels(None, scanNode)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    ijk = np.round(toVoxels.TransformPoint(crosshair.GetCrosshairRAS()))
+    if (ijk < 0).any() or (ijk >= sizes).any():
+        ijk = np.round(toVoxels.TransformPoint(placeToShow(scanNode)))
+    along = COLUMN_OF_AXIS[through_plane_axis(volume) if options.axis == "auto" else options.axis]
+    within_mm = np.delete(volume.spacing_ijk_mm, along).mean()
+    counts = np.full(3, PREVIEW_PIXELS)
+    counts[along] = max(2, np.ceil(PREVIEW_PIXELS * within_mm / volume.spacing_ijk_mm[along]))
+    counts = np.minimum(counts, sizes)
+    first = np.clip(ijk.astype(int) - counts // 2, 0, sizes - counts)
+    return replace(options, region=_regionOf(first, first + counts, scanNode, volume))
+
+
+def _regionOf(first: np.ndarray, stop: np.ndarray, scanNode, volume: Volume) -> Region:
+    """Voxels of the node as those of the volume, whose slices may be in the opposite order (see ``volumeFromNode``)."""
+    ends = [list(map(int, pair)) for pair in zip(first, stop, strict=True)]
+    ijkToRas = vtk.vtkMatrix4x4()
+    scanNode.GetIJKToRASMatrix(ijkToRas)
+    if slicer.util.arrayFromVTKMatrix(ijkToRas)[:3, 2] @ volume.ijk_to_ras[:3, 2] < 0:
+        ends[2] = [len(volume.array) - end for end in reversed(ends[2])]
+    return Region(*map(tuple, ends))
+
+
+def _toVoxels(transformNode, scanNode) -> vtk.vtkGeneralTransform:
+    """From below a transform (None: the world), RAS mm, to (i, j, k) of a scan with its own transforms."""
+    both, rasToIjk = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(transformNode, scanNode.GetParentTransformNode(), both)
+    scanNode.GetRASToIJKMatrix(rasToIjk)
+    both.PostMultiply()
+    both.Concatenate(rasToIjk)
+    return both
+
+
+class Preview:
+    """A result of a part, in front of its scan in the slice views; it is not saved, and nothing of it stays."""
+
+    def __init__(self):
+        self._node, self._scan, self._seen_mtime = WeakNode(), WeakNode(), 0
+        self._former: dict[str, tuple[ViewState, float]] = {}
+
+    @property
+    def isShown(self) -> bool:
+        return self._node.node is not None
+
+    def show(self, scanNode, node) -> None:
+        """Put a result in front of its scan, and the views onto its middle."""
+        node.SetName(_("Preview of {scan}").format(scan=scanNode.GetName()))
+        node.SetSaveWithScene(False)
+        node.HideFromEditorsOn()
+        self._node, self._scan = WeakNode(node), WeakNode(scanNode)
+        self._seen_mtime = scanNode.GetImageData().GetMTime()
+        self._former = {}
+        bounds_mm = np.zeros(6)
+        node.GetRASBounds(bounds_mm)
+        with slicer.util.RenderBlocker():
+            for view in filter(lambda each: each.IsMappedInLayout(), sliceNodes()):
+                composite = compositeOf(view)
+                self._former[view.GetID()] = ViewState.of(view), composite.GetForegroundOpacity()
+                setLayer(view, "Background", scanNode)
+                setLayer(view, "Foreground", node)
+                composite.SetForegroundOpacity(1.0)
+                view.JumpSlice(*bounds_mm.reshape(3, 2).mean(axis=1))
+
+    def flicker(self) -> None:
+        """Between preview and scan."""
+        shown = [composite for view, _former in self._views() if (composite := compositeOf(view))]
+        opacity = 0.0 if any(composite.GetForegroundOpacity() > 0 for composite in shown) else 1.0
+        for composite in shown:
+            composite.SetForegroundOpacity(opacity)
+
+    def keepFor(self, scanNode) -> None:
+        """Remove it unless it still is one of this scan as it is."""
+        scan = self._scan.node
+        if self.isShown and (scan is not scanNode or scan.GetImageData().GetMTime() != self._seen_mtime):
+            self.remove()
+
+    def remove(self) -> None:
+        """Take it out of the scene; views that still show it get back what they showed before."""
+        node = self._node.node
+        if node is None:
+            return
+        with slicer.util.RenderBlocker():
+            for view, (state, opacity) in self._views():
+                state.restoreLayer(view, "Foreground")
+                compositeOf(view).SetForegroundOpacity(opacity)
+                if layerOf(view, "Background") is self._scan.node:
+                    state.restoreLayer(view, "Background")
+            slicer.mrmlScene.RemoveNode(node)
+
+    def _views(self) -> list:
+        """Those that have it in front, with what they were."""
+        views = ((slicer.mrmlScene.GetNodeByID(viewID), former) for viewID, former in self._former.items())
+        return [each for each in views if each[0] is not None and layerOf(each[0], "Foreground") is self._node.node]
