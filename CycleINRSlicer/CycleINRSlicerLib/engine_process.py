@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +14,8 @@ from pathlib import Path
 import qt
 import slicer
 from cycleinr.errors import ProtocolError
-from cycleinr.worker.protocol import FOLDER_PREFIX, format_line
+from cycleinr.worker.folder import PrivateFolder
+from cycleinr.worker.protocol import format_line
 from slicer.i18n import tr as _
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
@@ -39,7 +38,7 @@ class EngineProcess:
         self._process = self._formerProcess = None
         self._buffer = b""
         self._log: deque[str] = deque(maxlen=KEPT_LOG_LINES)
-        self._folder = EngineFolder()
+        self._folder = PrivateFolder()
         self.workerPid: int | None = None
 
     @property
@@ -55,7 +54,7 @@ class EngineProcess:
             return
         self._buffer, self.workerPid = b"", None
         self._log.clear()
-        folder = self._folder.make()
+        folder = self._folder.make(Path(slicer.app.temporaryPath))
         process = self._process = qt.QProcess()
         process.setWorkingDirectory(str(MODULE_FOLDER))
         process.connect("readyReadStandardOutput()", self._onOutput)
@@ -177,73 +176,3 @@ def _bytes(data) -> bytes:
     """The content of a QByteArray."""
     content = data.data()
     return content if isinstance(content, bytes) else bytes(content, "utf-8")
-
-
-class EngineFolder:
-    """One folder at a time, below Slicer's temporary one; what cannot be deleted yet is tried again.
-
-    Windows deletes no file that a process still has mapped, which an engine that was killed may have for a moment.
-
-    Attributes:
-        path: The folder; None between ``remove`` and ``make``.
-    """
-
-    def __init__(self):
-        self.path: Path | None = None
-        self._left: list[Path] = []
-
-    def make(self) -> Path:
-        """Make a new folder, and remove what this or a crashed Slicer had to leave."""
-        root = Path(slicer.app.temporaryPath)
-        for path in root.glob(f"{FOLDER_PREFIX}[0-9]*-*"):
-            pid = path.name.removeprefix(FOLDER_PREFIX).split("-")[0]
-            if pid.isdigit() and int(pid) != os.getpid() and not _isRunning(int(pid)):
-                self._left.append(path)
-        self._deleteLeft()
-        self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=root))
-        return self.path
-
-    def discard(self, files: Iterable[Path]) -> None:
-        """Delete files that nobody needs any more. Never raises; those in use go later."""
-        self._left += files
-        self._deleteLeft()
-
-    def remove(self) -> None:
-        """Delete the folder. Never raises; what is in use in it goes later."""
-        if self.path is not None:
-            self._left.append(self.path)
-            self.path = None
-        self._deleteLeft()
-
-    def _deleteLeft(self) -> None:
-        self._left = [path for path in self._left if not _delete(path)]
-
-
-def _delete(path: Path) -> bool:
-    """Delete as much as can be; whether nothing is left."""
-    try:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    except OSError as error:
-        logging.info("%s is in use and will be deleted later (%s).", path.name, error.strerror)
-    return not path.exists()
-
-
-def _isRunning(pid: int) -> bool:
-    if sys.platform == "win32":
-        import ctypes
-
-        synchronize, timed_out = 0x00100000, 0x102
-        handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, pid)
-        if not handle:
-            return False
-        try:
-            return ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == timed_out
-        finally:
-            ctypes.windll.kernel32.CloseHandle(handle)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True

@@ -17,6 +17,7 @@ import numpy as np
 import slicer
 from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
+from cycleinr.worker.arrays import save_in_steps
 from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, ProgressEvent
 from cycleinr.worker.protocol import Request, VolumeMessage
 from slicer.i18n import tr as _
@@ -24,7 +25,6 @@ from slicer.i18n import tr as _
 from .callbacks import OneShot, SceneWatch
 from .engine import DiedEvent, Engine, EngineProcessError
 from .result_node import loadInto
-from .volume_node import saveArray
 
 CANCEL_GRACE_MS = 600
 """A process that does not give up by then is killed."""
@@ -216,7 +216,7 @@ class EngineTask:
             names = []
             for array in _arraysOf(volume):
                 path = self._path("input")
-                for fraction in saveArray(array, path):
+                for fraction in save_in_steps(array, path):
                     self.fraction = COPY_SHARE * (copied + fraction * array.nbytes) / total
                     yield
                     self._checkEngine()

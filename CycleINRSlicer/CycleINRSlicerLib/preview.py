@@ -81,8 +81,7 @@ def previewOptions(scanNode, options: UpsampleOptions) -> UpsampleOptions:
     """
     volume = volumeFromNode(scanNode)
     sizes, toVoxels = np.array(volume.shape_kji[::-1]), _toVoxels(None, scanNode)
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    ijk = np.round(toVoxels.TransformPoint(crosshair.GetCrosshairRAS()))
+    ijk = np.round(toVoxels.TransformPoint(_crosshair_ras()))
     if (ijk < 0).any() or (ijk >= sizes).any():
         ijk = np.round(toVoxels.TransformPoint(placeToShow(scanNode)))
     along = COLUMN_OF_AXIS[through_plane_axis(volume) if options.axis == "auto" else options.axis]
@@ -114,6 +113,10 @@ def _toVoxels(transformNode, scanNode) -> vtk.vtkGeneralTransform:
     return both
 
 
+def _crosshair_ras() -> tuple[float, float, float]:
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS()
+
+
 class Preview:
     """A result of a part, in front of its scan in the slice views; it is not saved, and nothing of it stays."""
 
@@ -126,15 +129,18 @@ class Preview:
         return self._node.node is not None
 
     def show(self, scanNode, node) -> None:
-        """Put a result in front of its scan, and the views onto its middle."""
+        """Put a result in front of its scan, and the views onto the crosshair, or its middle if that is not within."""
         node.SetName(_("Preview of {scan}").format(scan=scanNode.GetName()))
         node.SetSaveWithScene(False)
         node.HideFromEditorsOn()
         self._node, self._scan = WeakNode(node), WeakNode(scanNode)
         self._seen_mtime = scanNode.GetImageData().GetMTime()
         self._former = {}
-        bounds_mm = np.zeros(6)
+        bounds_mm, crosshair_mm = np.zeros(6), np.array(_crosshair_ras())
         node.GetRASBounds(bounds_mm)
+        low, high = bounds_mm.reshape(3, 2).T
+        isWithin = (low <= crosshair_mm).all() and (crosshair_mm <= high).all()
+        place = crosshair_mm if isWithin else (low + high) / 2
         with slicer.util.RenderBlocker():
             for view in filter(lambda each: each.IsMappedInLayout(), sliceNodes()):
                 composite = compositeOf(view)
@@ -142,7 +148,7 @@ class Preview:
                 setLayer(view, "Background", scanNode)
                 setLayer(view, "Foreground", node)
                 composite.SetForegroundOpacity(1.0)
-                view.JumpSlice(*bounds_mm.reshape(3, 2).mean(axis=1))
+                view.JumpSlice(*place)
 
     def flicker(self) -> None:
         """Between preview and scan."""

@@ -11,11 +11,12 @@ import slicer
 import vtk
 from cycleinr.errors import InputError
 from cycleinr.result import Provenance, Result
+from cycleinr.worker.arrays import chunks
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .engine import EngineProcessError
-from .volume_node import NodeError, chunks, resultTransformID, volumeFromNode
+from .volume_node import NodeError, resultTransformID, volumeFromNode
 
 ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +23,6 @@ SAME_PLACE_MM = 0.1
 
 HOUNSFIELD_UNIT = "[hnsf'U]"
 """UCUM code of the Hounsfield unit, as Slicer's DICOM import sets it for CT."""
-
-CHUNK_BYTES = 4_000_000
-"""Copied between two turns of the event loop; takes a few milliseconds."""
 
 
 class NodeError(CycleinrError):
@@ -251,19 +247,3 @@ def _dicomValue(node, tag: str) -> str:
         return ""
     path = database.fileForInstance(instanceUIDs[0])
     return database.fileValue(path, tag).strip() if path else ""
-
-
-def saveArray(array: np.ndarray, path: Path) -> Iterator[float]:
-    """Write an array as an ``.npy`` file; yields the fraction that is written."""
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        for start, stop in chunks(array):
-            file.write(np.ascontiguousarray(array[start:stop]).data)
-            yield stop / len(array)
-
-
-def chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of slices that hold about ``CHUNK_BYTES`` each."""
-    step = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
-    for start in range(0, len(array), step):
-        yield start, min(start + step, len(array))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cycleinr.errors import InputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
 from cycleinr.interpolation import bspline
@@ -47,9 +48,9 @@ def test_slices_may_lie_along_any_axis(scene, chest, spline, axes):
 
 
 def test_small_steps_give_the_same_values(scene, chest, spline, monkeypatch):
-    from CycleINRSlicerLib import difference
+    from cycleinr.checks import added_detail
 
-    monkeypatch.setattr(difference, "STEP_BYTES", 1)
+    monkeypatch.setattr(added_detail, "STEP_BYTES", 1)
     values = _values(_difference(*_add_nodes(chest)))
     assert np.abs(values - (chest[1].array - spline)).max() <= 0.51
 
@@ -109,8 +110,6 @@ def test_no_difference_has_a_window_too(scene, chest):
 
 @pytest.mark.parametrize("change", ["shifted in the slice", "turned", "other pixels", "cropped in the slice"])
 def test_refuses_another_grid(scene, chest, change):
-    from CycleINRSlicerLib.volume_node import NodeError
-
     scan, result = chest
     affine, array = result.ijk_to_ras.copy(), result.array
     if change == "shifted in the slice":
@@ -123,7 +122,7 @@ def test_refuses_another_grid(scene, chest, change):
         array = array[:, :-1]
     nodes = _add_nodes((scan, Volume(array, affine)))
     before = scene.GetNumberOfNodes()
-    with pytest.raises(NodeError, match="not that of scan with other slices"):
+    with pytest.raises(InputError, match="not that of scan with other slices"):
         _difference(*nodes)
     assert scene.GetNumberOfNodes() == before
 

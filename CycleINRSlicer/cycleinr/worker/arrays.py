@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from ..errors import InputError, OutputError
 from ..files.room import check_room
 from ..volume import Volume
 from .protocol import VolumeMessage, file_in
+
+CHUNK_BYTES = 4_000_000
+"""Copied between two turns of the event loop; takes a few milliseconds."""
 
 
 def load_volume(folder: Path, message: VolumeMessage) -> Volume:
@@ -73,3 +77,19 @@ def check_plain_file(path: Path) -> None:
         raise InputError(f"The file {path.name} cannot be read: {error.strerror}.") from error
     if not stat.S_ISREG(kind):
         raise InputError(f"The file {path.name} cannot be read: it is no plain file.")
+
+
+def save_in_steps(array: np.ndarray, path: Path) -> Iterator[float]:
+    """Write an array as an ``.npy`` file; yields the fraction that is written."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for start, stop in chunks(array):
+            file.write(np.ascontiguousarray(array[start:stop]).data)
+            yield stop / len(array)
+
+
+def chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of slices that hold about ``CHUNK_BYTES`` each."""
+    step = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
+    for start in range(0, len(array), step):
+        yield start, min(start + step, len(array))
