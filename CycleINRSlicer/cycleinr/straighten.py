@@ -233,7 +233,8 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     """
     affine = np.asarray(ijk_to_ras, dtype=np.float64)
     axis = _leaning_axis(affine)
-    if axis is None or array.ndim != 3:
+    # One slice does not lean
+    if axis is None or array.ndim != 3 or array.shape["kji".index(axis)] < 2:
         return Volume(array, affine, **known)
     plane = [letter for letter in "kji" if letter != axis]
     columns = {letter: affine[:3, n] for n, letter in enumerate("ijk")}

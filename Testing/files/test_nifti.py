@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import InputError
+from cycleinr.errors import GeometryError, InputError
 from cycleinr.files import read_header, read_volume, write_volume
 from cycleinr.files.images import write_frames
 from cycleinr.volume import Volume
@@ -182,6 +182,15 @@ def test_frames_are_written_as_one_file_that_others_read(tmp_path, head):
 def test_a_scan_of_complex_numbers_is_refused_as_such(tmp_path, head):
     path = saved(tmp_path / "a.nii", head.array.astype(np.complex64), head.ijk_to_ras)
     with pytest.raises(InputError, match="complex"):
+        read_volume(path)
+
+
+def test_a_single_leaning_slice_is_refused(tmp_path):
+    path = saved(tmp_path / "a.nii", np.zeros((1, 5, 4), np.int16), np.diag([1, 1, 5.0, 1]))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<12f", content, 280, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 5, 0)
+    path.write_bytes(content)
+    with pytest.raises(GeometryError, match="sheared"):
         read_volume(path)
 
 
