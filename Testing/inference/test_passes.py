@@ -13,7 +13,7 @@ from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.arrays import Arrays
 from cycleinr.inference.bounded import consistency_for
 from cycleinr.inference.devices import Device, DeviceChoice
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference.options import Region, UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
@@ -105,7 +105,12 @@ def test_more_missing_slices_are_refused_unless_asked_for(fine):
     work = plan(scan, at_fine(fine, fill_gaps=True))
     assert [(gap.start, gap.stop) for gap in work.gaps] == [(10, 22), (34, 42)]
     assert len(work.passes) == 3 and sum(len(each.outputs) for each in work.passes) == len(work.covering.positions)
-    assert upsample(scan, at_fine(fine, fill_gaps=True)).provenance["gaps"] == "slices 11 to 22, 35 to 42"
+    whole = upsample(scan, at_fine(fine, fill_gaps=True))
+    assert whole.provenance["gaps"] == "slices 11 to 22, 35 to 42"
+    for slices, first, gaps in (((4, 6), 24, ()), ((6, 9), 32, (range(2, 10),))):
+        part = upsample(scan, at_fine(fine, region=Region((0, 36), (0, 32), slices)))
+        there = whole.volume.array[first : first + len(part.volume.array)]
+        assert part.provenance.gaps == gaps and np.abs(part.volume.array.astype(int) - there).max() <= 3
 
 
 def test_strips_give_the_same_voxels(fine, changing, result, monkeypatch):

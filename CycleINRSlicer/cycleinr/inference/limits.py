@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..acquisition import Gap
 from ..errors import GeometryError
 from ..grid import ISOTROPY_TOLERANCE, ROUNDING, SliceGrid
 from ..profile import TRAINED_TAU_MAX
@@ -60,30 +61,48 @@ def _of_thickness(tau: float) -> str:
     )
 
 
-def check_gaps(grid: SliceGrid, fill_gaps: bool) -> tuple[slice, ...]:
-    """The output slices that lie where acquired ones are missing, a range for each gap.
+Gaps = tuple[tuple[Gap, slice], ...]
+"""Gaps of the scan, each with the output slices that lie in it."""
 
-    Raises:
-        GeometryError: More than one slice is missing, and nobody asked to go on.
+
+def gaps_within(grid: SliceGrid, kept: slice) -> Gaps:
+    """The gaps that a result touches.
+
+    Args:
+        grid: The slices that are computed.
+        kept: Those of them that are the result; output slices are counted from its first.
     """
     own = grid.acquisition
-    if own is None or not own.gaps:
+    if own is None:
         return ()
-    missing = sum(gap.missing for gap in own.gaps)
+    first, stop, _ = kept.indices(grid.n_out)
+    places_mm = grid.first_mm + np.arange(first, stop) * grid.spacing_out_mm
+    tolerance = ROUNDING * grid.spacing_in_mm
+    found = []
+    for gap in own.gaps:
+        inside = slice(*np.searchsorted(places_mm, (gap.first_mm + tolerance, gap.last_mm - tolerance)).tolist())
+        if inside.start < inside.stop:
+            found.append((gap, inside))
+    return tuple(found)
+
+
+def check_gaps(gaps: Gaps, fill_gaps: bool) -> None:
+    """Refuse a scan with gaps unless they were asked to be filled, or one slice is missing in all.
+
+    Raises:
+        GeometryError: More are missing.
+    """
+    missing = sum(gap.missing for gap, _ in gaps)
     if missing > 1 and not fill_gaps:
-        where = (f"{gap.missing} after slice {gap.after + 1}, at {gap.first_mm:.4g} mm" for gap in own.gaps)
+        where = (f"{gap.missing} after slice {gap.after + 1}, at {gap.first_mm:.4g} mm" for gap, _ in gaps)
         raise GeometryError(
             f"{missing} slices are missing, counted from the first one: {'; '.join(where)}. Load the complete series. "
             "Or fill the gaps with what the slices around them suggest: --fill-gaps on the command line, "
             "fill_gaps=True in Python, Gaps in the panel; the result says where they are."
         )
-    places_mm = grid.first_mm + np.arange(grid.n_out) * grid.spacing_out_mm
-    tolerance = ROUNDING * grid.spacing_in_mm
-    ends = ((gap.first_mm + tolerance, gap.last_mm - tolerance) for gap in own.gaps)
-    return tuple(slice(*np.searchsorted(places_mm, each).tolist()) for each in ends)
 
 
-def uneven_warnings(grid: SliceGrid, gaps: tuple[slice, ...]) -> tuple[str, ...]:
+def uneven_warnings(grid: SliceGrid, gaps: Gaps) -> tuple[str, ...]:
     """Sentences on changes of spacing and on what lies in gaps; slices are counted from 1."""
     own = grid.acquisition
     if own is None:
@@ -95,10 +114,11 @@ def uneven_warnings(grid: SliceGrid, gaps: tuple[slice, ...]) -> tuple[str, ...]
             "computed for its own, and the result is even; expect less detail where slices are thicker."
         )
     if gaps:
-        missing = sum(gap.missing for gap in own.gaps)
-        after = " and ".join(str(gap.after + 1) for gap in own.gaps)
+        missing = sum(gap.missing for gap, _ in gaps)
+        after = " and ".join(str(gap.after + 1) for gap, _ in gaps)
         found.append(
             f"{'One slice is' if missing == 1 else f'{missing} slices are'} missing after slice {after}. Nothing was "
-            f"acquired there: the result's {text_of_gaps(gaps)} only show what the slices around suggest."
+            f"acquired there: the result's {text_of_gaps(inside for _, inside in gaps)} only show what the slices "
+            "around suggest."
         )
     return tuple(found)

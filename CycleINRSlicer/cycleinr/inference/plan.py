@@ -11,7 +11,15 @@ import numpy as np
 from ..acquisition import Acquisition
 from ..affine import spacing_of, subgrid_affine
 from ..errors import InputError, OutOfMemoryError, RequestError
-from ..grid import COLUMN_OF_AXIS, SliceGrid, output_ijk_to_ras, output_shape_kji, plan_grid, to_axis_first
+from ..grid import (
+    AXIS_OF_ARRAY,
+    COLUMN_OF_AXIS,
+    SliceGrid,
+    output_ijk_to_ras,
+    output_shape_kji,
+    plan_grid,
+    to_axis_first,
+)
 from ..inspection import Inspection, inspect
 from ..interpolation import NEIGHBOURS
 from ..memory import limit_bytes
@@ -21,7 +29,7 @@ from ..slice_artifacts import SliceArtifacts
 from ..threads import CrewSize, computing_threads
 from ..volume import Volume
 from .consistency import CoveringGrid, covering_grid
-from .limits import check_gaps, limit_warnings, uneven_warnings
+from .limits import check_gaps, gaps_within, limit_warnings, uneven_warnings
 from .models import ModelChoice, choose_model
 from .options import UpsampleOptions
 from .part import Part, part_of
@@ -67,7 +75,7 @@ class Plan:
         slice_tau: The same, (n_in,) of each slice where they are not even.
         covering: The slices that are computed, and where the acquired ones lie among them.
         passes: Which of them are computed together.
-        gaps: Output slices that lie where acquired ones are missing.
+        gaps: Slices of the result that lie where acquired ones are missing.
         modality, weights, card, model_reason: The model and why it was chosen.
         output_megabytes: Size of the result in memory.
         peak_gigabytes: Estimate of the whole process's peak.
@@ -129,7 +137,8 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     part = part_of(volume.shape_kji, whole, options.region, config)
     warnings = _warnings(volume, options, model, whole, seen)
     volume, grid = volume[part.source], part.grid
-    gaps = check_gaps(grid, options.fill_gaps)
+    gaps = gaps_within(grid, part.kept[AXIS_OF_ARRAY[grid.axis]])
+    check_gaps(gaps, options.fill_gaps)
     taus, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
     own = grid.acquisition
     tau = float(np.broadcast_to(taus, grid.n_in)[0 if own is None else own.local_spacing_mm.argmin()])
@@ -157,7 +166,7 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
         slice_tau=taus,
         covering=covering,
         passes=parts,
-        gaps=gaps,
+        gaps=tuple(inside for _, inside in gaps),
         modality=model.modality,
         weights=model.weights,
         card=model.card,
