@@ -9,9 +9,10 @@ import sys
 import threading
 
 import pytest
-from cycleinr.cli.arguments import options
 from cycleinr.errors import CycleinrError, InputError, ModelError, OutputError
 from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
 from cycleinr.monitor import Monitor, Progress
 from dicom_out.series_sources import write_source
@@ -22,7 +23,7 @@ MODELS = REPOSITORY / "CycleINRSlicer/Resources/Models"
 
 
 def job(scan, output, **changes) -> Job:
-    return Job(scan, output, options(None, 2.0, False, device="cpu", **changes), "image")
+    return Job(scan, output, UpsampleOptions(Target(ratio=2.0), device="cpu", **changes), "image")
 
 
 def test_no_temporary_folder_and_no_home_are_needed(scan, out, tmp_path):
@@ -131,7 +132,7 @@ def test_an_input_that_disappears_after_it_was_read_changes_nothing(scan, out):
 
 def test_a_dicom_source_that_disappears_during_the_run_is_said_and_nothing_is_written(out, tmp_path):
     series = write_source(tmp_path / "series")
-    work = Job(series, out / "fine", options(None, 2.0, False, device="cpu"), "dicom")
+    work = Job(series, out / "fine", UpsampleOptions(Target(ratio=2.0), device="cpu"), "dicom")
 
     with pytest.raises(InputError):
         run_job(work, during("Computing", lambda: shutil.rmtree(series)))
@@ -167,7 +168,7 @@ def test_of_two_runs_on_one_output_one_wins_whole(scan, out, name):
                 meet.wait(timeout=60)
 
         try:
-            job = Job(scan, out / name, options(None, ratio, False, device="cpu"), "image")
+            job = Job(scan, out / name, UpsampleOptions(Target(ratio=ratio), device="cpu"), "image")
             ends.append(run_job(job, Monitor(report)))
         except CycleinrError as error:
             ends.append(error)

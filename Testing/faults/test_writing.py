@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 from cycleinr.checks import report
-from cycleinr.cli.arguments import options
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
+from cycleinr.grid import Target
+from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
 from dicom_out.series_sources import acquired_pixels, write_source
 from faults.conftest import contents
@@ -19,7 +20,7 @@ MAX_STEPS = 200
 
 def job_of(kind: str, scan, out, tmp_path, overwrite: bool = False) -> Job:
     """A run whose result is of a kind: a file name's ending, one with a report, or a DICOM series."""
-    wanted = options(None, 2.0, False, device="cpu")
+    wanted = UpsampleOptions(Target(ratio=2.0), device="cpu")
     if kind == "dicom":
         series = write_source(tmp_path / "series", stored=acquired_pixels("CT")[:5, :16, :16])
         return Job(series, out / "fine", wanted, "dicom", overwrite)

@@ -1,10 +1,14 @@
-"""Arguments that several commands share, and their translation into options."""
+"""Arguments that several commands share, and their translation into the engine's options."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -142,12 +146,80 @@ Window = Annotated[
 ]
 
 
-def target(spacing: float | None, ratio: float | None, isotropic: bool) -> Target:
-    """Exactly one of the three, as ``Target`` demands."""
-    return Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
+@dataclass(frozen=True)
+class Request:
+    """What a command's options ask for.
+
+    Attributes:
+        options: The same for the engine.
+        named: Whether a target was given.
+    """
+
+    options: UpsampleOptions
+    named: bool
 
 
-def thickness_mm(text: str) -> float | None:
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "spacing": (Spacing, None),
+    "ratio": (Ratio, None),
+    "isotropic": (Isotropic, False),
+    "axis": (Axis, "auto"),
+    "thickness": (Thickness, "auto"),
+    "model": (Model, "auto"),
+    "extent": (Extent, "centres"),
+    "device": (DeviceName, "auto"),
+    "memory_limit": (MemoryLimit, None),
+    "equalize_slices": (EqualizeSlices, False),
+    "intensity_offset": (IntensityOffset, 0.0),
+    "fill_gaps": (FillGaps, False),
+    "region": (RegionText, ""),
+}
+"""Options of the commands that make scans finer, with their defaults."""
+
+
+def with_request(*left_out: str, ratio: float | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that make up a request, in the place of its parameter ``request``.
+
+    Args:
+        left_out: Options that it does not have.
+        ratio: What stands for a target where none is given; None refuses that.
+    """
+    shared = {name: option for name, option in _OPTIONS.items() if name not in left_out}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[Parameter] = []
+        for each in signature(command, eval_str=True).parameters.values():
+            if each.name == "request":
+                parameters += [each.replace(name=name, annotation=a, default=d) for name, (a, d) in shared.items()]
+            else:
+                parameters.append(each)
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            command(request=_request({name: given.pop(name) for name in shared}, ratio), **given)
+
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def _request(asked: dict[str, Any], ratio: float | None) -> Request:
+    target = asked.pop("spacing"), asked.pop("ratio"), asked.pop("isotropic")
+    named = target != (None, None, False)
+    region, memory_limit_gb = asked.pop("region", ""), asked.pop("memory_limit")
+    options = UpsampleOptions(
+        Target(*target) if named or ratio is None else Target(ratio=ratio),
+        thickness_mm=_thickness_mm(asked.pop("thickness")),
+        memory_limit_gb=memory_limit_gb,
+        region=Region.of(region) if region else None,
+        **asked,
+    )
+    return Request(options, named)
+
+
+def _thickness_mm(text: str) -> float | None:
     """Millimetres, or None for ``auto``.
 
     Raises:
@@ -161,34 +233,3 @@ def thickness_mm(text: str) -> float | None:
         raise RequestError(
             f"The thickness is {text!r}. Give millimetres, 0 for thin slices with gaps, or auto."
         ) from None
-
-
-def options(
-    spacing,
-    ratio,
-    isotropic,
-    axis="auto",
-    thickness="auto",
-    model="auto",
-    extent="centres",
-    device="auto",
-    memory=None,
-    equalize=False,
-    fill_gaps=False,
-    offset=0.0,
-    region="",
-) -> UpsampleOptions:
-    """Put the commands' arguments together."""
-    return UpsampleOptions(
-        target=target(spacing, ratio, isotropic),
-        axis=axis,
-        extent=extent,
-        thickness_mm=thickness_mm(thickness),
-        model=model,
-        device=device,
-        memory_limit_gb=memory,
-        equalize_slices=equalize,
-        intensity_offset=offset,
-        fill_gaps=fill_gaps,
-        region=Region.of(region) if region else None,
-    )

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ _NOTES_SHOWN = 20
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+@arguments.with_request("region", ratio=1.0)
 def batch_command(
     inputs: Annotated[
         list[str],
@@ -41,18 +43,7 @@ def batch_command(
     output_dir: Annotated[
         Path, typer.Argument(metavar="OUTPUT_DIR", help="Folder for results and manifest; made if missing.")
     ],
-    spacing: arguments.Spacing = None,
-    ratio: arguments.Ratio = None,
-    isotropic: arguments.Isotropic = False,
-    axis: arguments.Axis = "auto",
-    thickness: arguments.Thickness = "auto",
-    model: arguments.Model = "auto",
-    extent: arguments.Extent = "centres",
-    device: arguments.DeviceName = "auto",
-    memory_limit: arguments.MemoryLimit = None,
-    equalize_slices: arguments.EqualizeSlices = False,
-    intensity_offset: arguments.IntensityOffset = 0.0,
-    fill_gaps: arguments.FillGaps = False,
+    request: arguments.Request,
     format: Annotated[
         str,
         typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: the scan's own format, .nii.gz for DICOM."),
@@ -85,27 +76,21 @@ def batch_command(
     Each scan runs in isolation; one that fails is listed in manifest.csv and manifest.json, and the others go on. Exit
     code 0: all done; 10: all finished, but some scans failed.
     """
-    named = spacing is not None or ratio is not None or isotropic
-    if not named:
-        # Each line of a CSV then has to bring its own.
-        ratio = 1.0
-    weights = model if model in ("auto", *BUNDLED) else os.path.abspath(model)
-    options = arguments.options(
-        spacing, ratio, isotropic, axis, thickness, weights, extent, device, memory_limit, equalize_slices, fill_gaps,
-        intensity_offset,
-    )  # fmt: skip
-    request = BatchRequest(
+    options = request.options
+    if options.model not in ("auto", *BUNDLED):
+        options = replace(options, model=os.path.abspath(options.model))
+    wanted = BatchRequest(
         inputs,
         output_dir,
         Settings(options, format, DicomSettings(deterministic_uids, compress), report),
-        needs_target=not named,
+        needs_target=not request.named,
         workers=workers,
         cluster=Cluster(cluster, gpu_resource) if cluster else None,
         readable_names=readable_names,
     )
     try:
         with _live_report() as tell:
-            summary = run_batch(request, tell)
+            summary = run_batch(wanted, tell)
     except KeyboardInterrupt as interrupt:
         text = "Interrupted. Finished scans are kept; the same command goes on with the others."
         print(f"cycleinr: {text}", file=sys.stderr)

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ..errors import warnings_told_elsewhere
+from ..grid import Target
+from ..inference.options import UpsampleOptions
 from ..inspection import inspect
 from ..jobs import check_output, make_folder
 from . import arguments
@@ -42,7 +44,7 @@ def demo_command(
     name = input.name.removesuffix(image_suffix(input) or "")
     output = output_folder / f"{name}_{spacing:g}mm.nii.gz"
     check_output(output, overwrite)
-    wanted = arguments.options(spacing, None, False, device=device)
+    wanted = UpsampleOptions(Target(spacing), device=device)
     volume = read_volume(input)
     work = plan(volume, wanted)
     print("\n".join([*describe_volume(volume, inspect(volume)), *describe_plan(work)]))

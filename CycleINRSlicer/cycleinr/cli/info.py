@@ -20,18 +20,10 @@ _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sag
 _STRAIGHT = 0.99
 
 
+@arguments.with_request("device", "equalize_slices", ratio=2.0)
 def info_command(
     input: arguments.Input,
-    spacing: arguments.Spacing = None,
-    ratio: arguments.Ratio = None,
-    isotropic: arguments.Isotropic = False,
-    axis: arguments.Axis = "auto",
-    thickness: arguments.Thickness = "auto",
-    model: arguments.Model = "auto",
-    extent: arguments.Extent = "centres",
-    memory_limit: arguments.MemoryLimit = None,
-    intensity_offset: arguments.IntensityOffset = 0.0,
-    fill_gaps: arguments.FillGaps = False,
+    request: arguments.Request,
     series: arguments.Series = "",
     frame: arguments.Frame = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
@@ -41,12 +33,7 @@ def info_command(
     With --spacing, --ratio or --isotropic also the result's size, memory and time. The exit code is 0 whenever there is
     something to tell.
     """
-    named = spacing is not None or ratio is not None or isotropic
-    wanted = arguments.options(
-        spacing, ratio if named else 2.0, isotropic, axis, thickness, model, extent, memory=memory_limit,
-        fill_gaps=fill_gaps, offset=intensity_offset,
-    )  # fmt: skip
-    told = tell(input, wanted, series, frame, named)
+    told = tell(input, request.options, series, frame, request.named)
     print(json.dumps(told.content(), indent=1) if as_json else "\n".join(told.lines()))
     check_all_was_printed()
 

@@ -22,22 +22,11 @@ from . import arguments
 from .batch import INCOMPLETE
 
 
+@arguments.with_request()
 def upsample_command(
     input: arguments.Input,
     output: Annotated[Path, typer.Argument(help="Result: .nii.gz, .nii, .nrrd, .mha, .mhd, or a new folder.")],
-    spacing: arguments.Spacing = None,
-    ratio: arguments.Ratio = None,
-    isotropic: arguments.Isotropic = False,
-    axis: arguments.Axis = "auto",
-    thickness: arguments.Thickness = "auto",
-    model: arguments.Model = "auto",
-    extent: arguments.Extent = "centres",
-    device: arguments.DeviceName = "auto",
-    memory_limit: arguments.MemoryLimit = None,
-    equalize_slices: arguments.EqualizeSlices = False,
-    intensity_offset: arguments.IntensityOffset = 0.0,
-    fill_gaps: arguments.FillGaps = False,
-    region: arguments.RegionText = "",
+    request: arguments.Request,
     format: arguments.Format = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
@@ -69,12 +58,8 @@ def upsample_command(
 
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
-    wanted = arguments.options(
-        spacing, ratio, isotropic, axis, thickness, model, extent, device, memory_limit, equalize_slices, fill_gaps,
-        intensity_offset, region,
-    )  # fmt: skip
     dicom = DicomSettings(deterministic_uids, compress)
-    job = Job(input, output, wanted, format, overwrite, dicom, report, window, series, frame, all_frames)
+    job = Job(input, output, request.options, format, overwrite, dicom, report, window, series, frame, all_frames)
     with _errors_as_events(json_progress):
         if all_series:
             _run_all(job, json_progress)
