@@ -16,7 +16,7 @@ import numpy as np
 from .acquisition import Acquisition
 from .affine import SHEAR_TOLERANCE
 from .errors import GeometryError
-from .grid import from_axis_first, to_axis_first
+from .grid import AXIS_OF_ARRAY, from_axis_first, to_axis_first
 from .inspection import inspect
 from .padding import filled
 from .volume import Volume
@@ -35,6 +35,7 @@ _ROUNDED_MM = 0.09
 
 _HALF_WIDTH, _KAISER_BETA = 6, 6.0
 _WHOLE_PX = 0.02
+_MOST_TIMES = 10
 _LIKE_K = 1.5
 """How many times larger another axis's spacing must be than that of k before slices are taken as stacked along it."""
 
@@ -80,11 +81,20 @@ class Sideways:
 
         Returns:
             (j, i) of its first sample, counted from the middle slice's; samples along j and i.
+
+        Raises:
+            GeometryError: It would be far larger than any gantry makes it.
         """
         if self.is_straight:
             return np.zeros(2), shape_ji
         first = np.floor(self.shift_px.min(axis=0) + _WHOLE_PX)
         last = np.ceil(self.shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - 1
+        if (last - first + 1 > _MOST_TIMES * np.array(shape_ji)).any():
+            farthest = np.ptp(self.shift_ji_mm, axis=0).max()
+            raise GeometryError(
+                f"The slices lie up to {farthest:.4g} mm sideways of each other, more than {_MOST_TIMES} times their "
+                "size. The geometry is damaged; export the scan again."
+            )
         rows, columns = (last - first + 1).astype(int)
         return first, (int(rows), int(columns))
 
@@ -120,7 +130,13 @@ def sideways_of(
     """
     pixel = np.array(pixel_ji_mm, dtype=np.float64)
     centred, mean = along_mm - along_mm.mean(), offsets_ji_mm.mean(axis=0)
-    slope = centred @ (offsets_ji_mm - mean) / (centred @ centred)
+    with np.errstate(all="ignore"):
+        slope = centred @ (offsets_ji_mm - mean) / (centred @ centred)
+    if not np.isfinite(slope).all():
+        raise GeometryError(
+            f"The slices' positions, {along_mm.min():g} to {along_mm.max():g} mm, form no stack. The geometry is "
+            "damaged; export the scan again."
+        )
     line = mean + centred[:, None] * slope
     off_mm = np.abs(offsets_ji_mm - line)
     is_tilt = bool((off_mm <= np.maximum(_ROUNDED_MM, NOTEWORTHY_PX * pixel)).all())
@@ -234,7 +250,7 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     affine = np.asarray(ijk_to_ras, dtype=np.float64)
     axis = _leaning_axis(affine)
     # One slice does not lean
-    if axis is None or array.ndim != 3 or array.shape["kji".index(axis)] < 2:
+    if axis is None or array.ndim != 3 or array.shape[AXIS_OF_ARRAY[axis]] < 2:
         return Volume(array, affine, **known)
     plane = [letter for letter in "kji" if letter != axis]
     columns = {letter: affine[:3, n] for n, letter in enumerate("ijk")}

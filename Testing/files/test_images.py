@@ -153,6 +153,13 @@ class TestReading:
         np.testing.assert_array_equal(volume.array[1], [[6, 7, 0, 0], [0, 8, 9, 0], [0, 0, 10, 11]])
         np.testing.assert_allclose(volume.spacing_ijk_mm, (1, 4, 1))
 
+    @pytest.mark.parametrize("matrix", [np.diag([1e-4, 1e-4, 5, 1]), np.diag([1e17, 1e17, 3e37, 1])])
+    def test_a_lean_that_no_scan_can_have_is_refused(self, tmp_path, matrix):
+        matrix[1, 2] = 0.5 * matrix[2, 2]
+        path = nifti_with_sform(tmp_path / "a.nii", matrix)
+        with pytest.raises(GeometryError, match="geometry is damaged"):
+            read_volume(path)
+
     def test_a_volume_that_leans_every_way_is_refused_with_the_remedy(self, tmp_path):
         path = nifti_with_sform(tmp_path / "a.nii", [[1, 0.2, 0.5, 0], [0, 1, 0.5, 0], [0, 0.3, 3, 0], [0, 0, 0, 1]])
         with pytest.raises(GeometryError, match="meet at .* degrees.*Resample"):
