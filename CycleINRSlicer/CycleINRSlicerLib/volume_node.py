@@ -125,6 +125,9 @@ def _volumeFromHeaders(node) -> Volume:
         found = stack(slices_of_files([Path(file) for file in files]))
     except CycleinrError as error:
         raise _bent(node, str(error)) from error
+    if found.slices[0].frame is not None:
+        # In which order a node has the frames of one file, its headers do not say
+        raise _bent(node, _("Its source is an enhanced (multi-frame) DICOM image."))
     order = [files.index(str(each.path)) for each in found.slices]
     if array.shape != (len(order), *found.slices[0].rows_columns):
         raise _bent(node, _("The volume has another size than its DICOM files, as after cropping."))
