@@ -9,7 +9,6 @@ import slicer
 import vtk
 from CycleINRSlicerLib import sample
 from CycleINRSlicerLib.parameters import CycleINRSlicerParameterNode
-from CycleINRSlicerLib.reading import shortcutsText
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -30,7 +29,7 @@ class CycleINRSlicer(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
         self.parent.dependencies = []
         self.parent.contributors = ["CycleINRSlicer team"]
-        self.parent.helpText = f"<p>{helpText()}</p><p>{shortcutsText()}</p>"
+        self.parent.helpText = helpText()
         self.parent.acknowledgementText = acknowledgementText()
         slicer.app.connect("startupCompleted()", registerSampleData)
 
@@ -40,6 +39,9 @@ def helpText() -> str:
         "Computes finer slices of a thick-slice CT or MR scan, at any spacing, for review in axial, coronal and "
         "sagittal planes. Choose the scan and the spacing, and press Apply. The result agrees with the acquired slices "
         "as far as their profile is known. <b>Results are derived, not acquired; not for primary diagnosis.</b>"
+        "<p>Keys while the module is open: P previews the crosshair's place; O flickers between original and "
+        "result or preview; 0 automatic, 1 brain, 2 bone, 3 lung, 4 soft tissue, 5 abdomen set the window of both; "
+        "S takes single slices, a mean slab, a maximum slab.</p>"
     )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import slicer
 import vtk
-from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
 from cycleinr.inference.request_of_result import options_of_result
 from cycleinr.volume import Volume
 from cycleinr.worker.events import CheckAnswer
@@ -91,6 +90,9 @@ class CheckRun(EngineTask):
 
 CHART_ROLE = "CycleINR.chart"
 """Reference from the error map to its chart."""
+
+LEGEND_SIZE = 0.09, 0.3
+"""Shares of the view's width and height; Slicer's legend otherwise hides a third of a large view."""
 
 COLOURS_NAME = "CycleINR expected error"
 DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
@@ -173,6 +175,8 @@ def _showLegend(mapNode, isVisible: bool) -> None:
     if hasattr(logic, "AddDefaultColorLegendDisplayNode"):
         legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
         legend.SetTitleText(_("Expected error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
+        legend.SetSize(*LEGEND_SIZE)
+        legend.SetLabelFormat("%.0f")
         legend.SetVisibility(isVisible)
 
 
@@ -183,6 +187,8 @@ def chartOf(mapNode):
 
 def summaryText(numbers: dict) -> str:
     """What was found out, for the panel and the map's description."""
+    from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE  # not when the panel opens
+
     left, levels, unit, window = numbers["residual"], numbers["noise"], numbers["unit"], numbers["window"]
     parts = [numbers["verdict"], *numbers["warnings"]]
     if numbers["trust"] is not None:
@@ -250,6 +256,8 @@ def _addNode(className: str, name: str, added: list):
 
 
 def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict, added: list):
+    from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
+
     colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours(added)
     node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error", added)
     with slicer.util.NodeModify(node):

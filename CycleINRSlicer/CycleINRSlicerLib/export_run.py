@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cycleinr.errors import CycleinrError
-from cycleinr.files.atomic import remove_leftovers
 from cycleinr.volume import Volume
 from cycleinr.worker.events import DoneEvent, ExportAnswer, ProgressEvent
 from cycleinr.worker.protocol import ExportRequest, VolumeMessage, write_sources
@@ -74,6 +73,8 @@ class ExportRun(EngineTask):
     def _onDied(self, event: DiedEvent) -> None:
         """A killed process cannot clear away what it had begun."""
         if self._writerPid is not None:
+            from cycleinr.files.atomic import remove_leftovers  # not when the panel opens
+
             remove_leftovers(self.folder.parent, self._writerPid)
         super()._onDied(event)
 

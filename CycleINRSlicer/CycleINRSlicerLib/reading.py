@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import qt
 import slicer
@@ -23,23 +24,11 @@ from .volume_node import NodeError, volumeFromNode
 AUTOMATIC = "auto"
 WINDOWS = (AUTOMATIC, "brain", "bone", "lung", "soft-tissue", "abdomen")
 FLICKER_KEY, SLAB_KEY, PREVIEW_KEY = "O", "S", "P"
+"""The module's help has them, and that the digits stand for ``WINDOWS``."""
+
 SINGLE = None
 SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
 """Slicer's kinds of slab reconstruction; None for single slices."""
-
-
-def shortcutsText() -> str:
-    """What the keys do, for the module's help."""
-    names = ", ".join(f"{number} {name}" for number, name in enumerate(_windowNames()))
-    return _(
-        "<b>Keys</b> while the module is open: {preview} previews the crosshair's place; {flicker} flickers between "
-        "original and result, or preview; {names} set the window of both; {slab} takes single slices, a mean slab, a "
-        "maximum slab."
-    ).format(preview=PREVIEW_KEY, flicker=FLICKER_KEY, names=names, slab=SLAB_KEY)
-
-
-def _windowNames() -> list[str]:
-    return [_("automatic"), *(CT_WINDOWS[name].name for name in WINDOWS[1:])]
 
 
 class DisplayLink(VTKObservationMixin):
@@ -163,7 +152,7 @@ class Reading:
         self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
         self._keys: list = []
         self._window: tuple[int, DisplayWindow] | None = None
-        for name in (_("as it is"), *_windowNames()):
+        for name in (_("as it is"), _("automatic"), *(CT_WINDOWS[name].name for name in WINDOWS[1:])):
             ui.windowBox.addItem(sentence(name))
         for name in (_("Single slices"), _("Mean"), _("Maximum (MIP)")):
             ui.slabBox.addItem(name)
@@ -294,13 +283,25 @@ class Reading:
     def _enterReview(self) -> None:
         slab = slabShown()
         self.preview.remove()
-        self._review.show(*self.pair)
+        with self._mapKept():
+            self._review.show(*self.pair)
         self._displayLink.link(*self.pair)
         setSlab(slab, self._ui.slabSpinBox.value)
 
     def _leaveReview(self) -> None:
         self._displayLink.unlink()
-        self._review.leave()
+        with self._mapKept():
+            self._review.leave()
+
+    @contextmanager
+    def _mapKept(self) -> Iterator[None]:
+        """A change of layout does not lose the error map, nor leave it in views that are out of sight."""
+        wasShown = self.isMapShown
+        if wasShown:
+            hideOverlay(self._map)
+        yield
+        if wasShown:
+            self.showMap()
 
     def _onWindow(self, index: int) -> None:
         if index > 0:

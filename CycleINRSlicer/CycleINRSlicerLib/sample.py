@@ -7,8 +7,6 @@ import slicer
 import vtk
 from cycleinr.grid import MIN_SLICES
 
-from .volume_node import volumeFromNode
-
 SAMPLE_FILE = "ct_head_5mm.nii.gz"
 SAMPLE_CHECKSUM = "SHA256:8e520256a45329b06fd35aede5b4309d82cabfe8c0692838e3d26d84050f36fa"
 """Without it Sample Data would go on with the copy that an older version left in its cache."""
@@ -20,6 +18,8 @@ RATIO = 2
 def sampleCrop():
     """The middle of the bundled scan as a node of its own, small enough for a test."""
     import SampleData
+
+    from .volume_node import volumeFromNode  # not when Slicer starts
 
     scan = SampleData.downloadSample(SAMPLE_NAME)
     volume = volumeFromNode(scan)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 import vtk
 from cycleinr.errors import CycleinrError
-from cycleinr.files.dicom import slices_of_files
-from cycleinr.files.dicom_slices import Stack, stack
 from cycleinr.straighten import rectangular
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
+
+if TYPE_CHECKING:
+    from cycleinr.files.dicom_slices import Stack
 
 SLICE_THICKNESS_TAG = "0018,0050"
 MODALITY_TAG = "0008,0060"
@@ -118,6 +120,10 @@ def _volumeFromHeaders(node) -> Volume:
     Raises:
         NodeError: The files are not at hand, or the transform is another one than these headers ask for.
     """
+    # Reading DICOM takes a tenth of a second to import, which no panel should wait for
+    from cycleinr.files.dicom import slices_of_files
+    from cycleinr.files.dicom_slices import stack
+
     transform = node.GetParentTransformNode()
     array = slicer.util.arrayFromVolume(node)
     try:

@@ -142,6 +142,10 @@ def test_the_map_lies_over_the_result_only_and_can_be_taken_off(host, ui, parame
     assert ui.mapButton.text == "Show error map"
     ui.mapButton.click()
     assert parameters.checkVolume.GetID() in {each.GetForegroundVolumeID() for each in _compositesInUse()}
+    for inFront in ("Red", "Red+"):  # a change of layout takes it along
+        ui.reviewButton.click()
+        showing = {each.GetLayoutName() for each in _compositesInUse() if each.GetForegroundVolumeID()}
+        assert inFront in showing and len(showing) == 3 and ui.mapButton.text == "Hide error map"
 
 
 def _compositesInUse():

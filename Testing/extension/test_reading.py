@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cycleinr.windows import CT_WINDOWS
 from panel_steps import finished, ready
 from slicer_scans import LIMIT_S, thickNode, volumeNodes
 
@@ -44,8 +45,8 @@ def windows(*nodes):
     return {(display.GetWindow(), display.GetLevel()) for display in displays}
 
 
-def press(host, key):
-    """A key in the main window, as Qt delivers it."""
+def press(host, key, widget=None):
+    """A key in the main window or one of its widgets, as Qt delivers it."""
     import qt
     import slicer
     from PySide6 import QtTest
@@ -53,7 +54,7 @@ def press(host, key):
     window = slicer.util.mainWindow()
     window.activateWindow()
     host.process_events(until=lambda: window.isActiveWindow, timeout_s=LIMIT_S)
-    QtTest.QTest.keyClick(window, getattr(qt.Qt, f"Key_{key}"))
+    QtTest.QTest.keyClick(widget or window, getattr(qt.Qt, f"Key_{key}"))
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,10 @@ def test_keys_work_while_the_module_is_open(host, widget, ui, pair):
     press(host, "S")
     press(host, "S")
     assert ui.slabBox.currentText == "Single slices"
+    ui.spacingSpinBox.setFocus()
+    ui.spacingSpinBox.selectAll()
+    press(host, "3", ui.spacingSpinBox)
+    assert ui.spacingSpinBox.value == 3 and windows(*pair) == {(2000, 500)}  # a text field keeps its keys
     host.enter_module("")
     press(host, "O")
     assert layers()[:2] == (result, None)
@@ -163,9 +168,16 @@ def test_keys_work_while_the_module_is_open(host, widget, ui, pair):
 
 def test_every_key_is_in_the_help(host, widget):
     import slicer
+    from CycleINRSlicerLib.reading import FLICKER_KEY, PREVIEW_KEY, SLAB_KEY, WINDOWS
 
-    text = slicer.modules.cycleinrslicer.helpText
-    assert all(said in text for said in ("O flickers", "0 automatic", "1 brain", "5 abdomen", "S takes"))
+    names = ["automatic", *(CT_WINDOWS[name].name for name in WINDOWS[1:])]
+    said = [
+        f"{PREVIEW_KEY} previews",
+        f"{FLICKER_KEY} flickers",
+        f"{SLAB_KEY} takes",
+        *(f"{key} {name}" for key, name in enumerate(names)),
+    ]
+    assert [text for text in said if text not in slicer.modules.cycleinrslicer.helpText] == []
 
 
 def test_removing_the_result_brings_the_scan_back(ui, parameters, pair):

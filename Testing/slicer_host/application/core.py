@@ -20,7 +20,7 @@ class Core:
         self.scene = slicer.vtkMRMLScene()
         slicer.mrmlScene = self.scene
         self._add_crosshair()
-        self.application_logic = self._make_application_logic()
+        self.application_logic = self._make_application_logic(cache_folder)
         self.module_logics = {name: self._make_module_logic(name, kind) for name, kind in LOGIC_CLASSES.items()}
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
         self._connect_data_io(cache_folder)
@@ -30,8 +30,9 @@ class Core:
         crosshair.SetCrosshairName("default")
         self.scene.AddNode(crosshair)
 
-    def _make_application_logic(self):
+    def _make_application_logic(self, cache_folder):
         logic = slicer.vtkSlicerApplicationLogic()
+        logic.SetHomeDirectory(str(cache_folder.parent))  # without colour files; those that the host has are added
         logic.SetMRMLScene(self.scene)
         logic.GetColorLogic().SetMRMLScene(self.scene)
         logic.GetColorLogic().AddDefaultColorNodes()
