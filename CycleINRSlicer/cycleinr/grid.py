@@ -156,9 +156,11 @@ class SliceGrid:
 
     def centres(self) -> np.ndarray:
         """Input slice centres in units of output slices, (n_in,); undoes ``positions``."""
-        acquired = np.arange(self.n_in) * self.spacing_in_mm
-        acquired = acquired if self.acquisition is None else self.acquisition.positions_mm
-        return _snapped((acquired - self.first_mm) / self.spacing_out_mm)
+        return _snapped((self.acquired_mm() - self.first_mm) / self.spacing_out_mm)
+
+    def acquired_mm(self) -> np.ndarray:
+        """Input slice centres in mm from the first, (n_in,)."""
+        return np.arange(self.n_in) * self.spacing_in_mm if self.acquisition is None else self.acquisition.positions_mm
 
     def profile(self, tau: float | np.ndarray) -> SliceProfile:
         """Where the input slices lie among the output slices; some windows may reach beyond these.

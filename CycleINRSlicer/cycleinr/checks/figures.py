@@ -51,7 +51,7 @@ def noise_png(found: dict) -> bytes:
     acquired, result = found["acquired"], found["result"]
     places_mm = result["first_mm"] + np.arange(len(after)) * result["spacing_mm"]
     axis.plot(places_mm, after, ".-", ms=3, lw=1, label="result")
-    axis.plot(np.arange(len(before)) * acquired["spacing_mm"], before, "o", ms=4, mfc="none", label="acquired")
+    axis.plot(acquired["positions_mm"], before, "o", ms=4, mfc="none", label="acquired")
     axis.set(xlabel="mm from the first acquired slice", ylabel=f"noise sigma, {found['unit']}", ylim=(0, None))
     axis.legend(fontsize=8)
     return _png(figure)

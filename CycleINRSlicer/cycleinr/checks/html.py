@@ -172,7 +172,7 @@ def _noise_rows(content: Mapping) -> list[tuple[str, str]]:
 
 def _made_rows(content: Mapping) -> list[tuple[str, str]]:
     acquired = content["acquired"]
-    grid = f"{acquired['slices']} slices, {acquired['spacing_mm']:.4g} mm apart along {content['axis']}"
+    grid = f"{acquired['slices']} slices along {content['axis']}, {acquired['apart']}"
     made = [(_MADE.get(key, key.replace("_", " ")), text) for key, text in content["made"].items()]
     return [("Input", content["input"]), ("Acquired", grid), *made]
 

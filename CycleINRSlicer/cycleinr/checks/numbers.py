@@ -21,7 +21,12 @@ def numbers(check: Check) -> dict:
         "modality": check.work.modality,
         "axis": grid.axis,
         "tau": check.work.tau,
-        "acquired": {"slices": grid.n_in, "spacing_mm": grid.spacing_in_mm},
+        "acquired": {
+            "slices": grid.n_in,
+            "spacing_mm": grid.spacing_in_mm,
+            "positions_mm": grid.acquired_mm().tolist(),
+            "apart": f"{grid.spacing_in_mm:.4g} mm apart" if grid.acquisition is None else grid.acquisition.words,
+        },
         "result": {"slices": grid.n_out, "spacing_mm": grid.spacing_out_mm, "first_mm": grid.first_mm},
         "window": {"name": check.window.name, "width": check.window.width, "level": check.window.level},
         "verdict": _verdict(check),
