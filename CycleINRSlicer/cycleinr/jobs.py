@@ -5,7 +5,6 @@ Importing this imports neither torch nor SimpleITK; `run_job` does.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,6 +202,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     :raises OutputError: the name's ending is unknown, the folder is missing or closed, or the file exists.
     """
     from .files import IMAGE_SUFFIXES, image_suffix
+    from .files.atomic import check_parent
     from .files.names import check_result_name
 
     check_result_name(output)
@@ -211,10 +211,7 @@ def check_output(output: Path, overwrite: bool) -> None:
             f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
             "or ask for a DICOM series with --format dicom."
         )
-    if not output.parent.is_dir():
-        raise OutputError(f"The folder {output.parent} for the result does not exist. Create it first.")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"The folder {output.parent} for the result may not be written to. Choose another one.")
+    check_parent(output, "result")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import OutputError
 from ..files import write_volume
+from ..files.atomic import OwnFolder
 from ..volume import Volume
 from .figures import curve_png, noise_png, planes_png, trust_png
 from .html import page
@@ -28,29 +27,8 @@ def is_report_file(name: str) -> bool:
 
 
 def check_report_folder(folder: Path, overwrite: bool) -> None:
-    """Check that a report may be written as ``folder``, before any work is spent on it.
-
-    :param overwrite: replace a report that was written here before; a folder with anything else in it is never touched.
-    :raises OutputError: the folder above is missing or closed, or ``folder`` holds something.
-    """
-    folder = Path(folder).resolve()
-    if not folder.parent.is_dir():
-        raise OutputError(f"The folder {folder.parent} for the report does not exist. Create it first.")
-    if not os.access(folder.parent, os.W_OK):
-        raise OutputError(f"The folder {folder.parent} for the report may not be written to. Choose another one.")
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is a file; a report needs a folder. Choose another name.")
-    if not any(folder.iterdir()):
-        return
-    if not _is_our_report(folder):
-        raise OutputError(
-            f"{folder} holds other files than a report of CycleINR, and was left as it was. Choose a new or an empty "
-            "folder."
-        )
-    if not overwrite:
-        raise OutputError(f"The report {folder} exists already. Add --overwrite to replace it, or choose another name.")
+    """``OwnFolder.check`` for a report."""
+    OwnFolder("report", "a report", "a report of CycleINR", _is_our_report).check(folder, overwrite)
 
 
 def _is_our_report(folder: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
-from ..files.atomic import new_folder
+from ..files.atomic import OwnFolder, new_folder
 from ..files.dicom_header import quiet, read_header
 
 MANUFACTURER = "CycleINR"
@@ -30,26 +29,9 @@ def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | Non
     :param source_folder: folder of the source's files, which must stay.
     :raises OutputError: the folder above is missing or closed, or `folder` holds something.
     """
-    folder = Path(folder).resolve()
-    if not folder.parent.is_dir():
-        raise OutputError(f"The folder {folder.parent} for the result does not exist. Create it first.")
-    if not os.access(folder.parent, os.W_OK):
-        raise OutputError(f"The folder {folder.parent} for the result may not be written to. Choose another one.")
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is a file; a DICOM series needs a folder. Choose another name.")
-    if source_folder is not None and folder == Path(source_folder).resolve():
+    if source_folder is not None and Path(folder).resolve() == Path(source_folder).resolve():
         raise OutputError(f"{folder} holds the source series, which is never replaced. Choose another folder.")
-    if not any(folder.iterdir()):
-        return
-    if not _is_our_series(folder):
-        raise OutputError(
-            f"{folder} holds other files than a series that CycleINR wrote, and was left as it was. "
-            "Choose a new or an empty folder."
-        )
-    if not overwrite:
-        raise OutputError(f"The series {folder} exists already. Add --overwrite to replace it, or choose another name.")
+    OwnFolder("result", "a DICOM series", "a series that CycleINR wrote", _is_our_series).check(folder, overwrite)
 
 
 @contextmanager

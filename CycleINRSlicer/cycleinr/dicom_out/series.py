@@ -15,9 +15,9 @@ from ..result import ranges_of_gaps
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
 from .folder import MANUFACTURER
+from .settings import UidMaker
 from .source import SourceSeries, whole_number
 from .stored import Storage
-from .uids import UidMaker
 
 if TYPE_CHECKING:
     import pydicom

@@ -22,10 +22,9 @@ from ..volume import Volume
 from .enhanced import enhanced
 from .folder import new_series_folder
 from .series import Made, code, decimal_string, shared_attributes
-from .settings import DicomSettings
+from .settings import DicomSettings, UidMaker, seed_of
 from .source import SourceSeries, read_source
 from .stored import Storage, choose_storage
-from .uids import UidMaker, seed_of
 
 if TYPE_CHECKING:
     import pydicom

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import OutputError
@@ -35,6 +36,57 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise OutputError(f"The output {path} is a folder. Give the name of a file in it.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already and was left as it is. Choose another name, or ask to overwrite it.")
+
+
+def check_parent(path: Path, what: str) -> None:
+    """Check that the folder that a result or a report goes into is there and open.
+
+    :raises OutputError: it is not; ``what`` says for what it is.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} for the {what} does not exist. Create it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"The folder {path.parent} for the {what} may not be written to. Choose another one.")
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """A folder that is written as a whole, and replaced only where it holds what was written before.
+
+    :param what: what it is for, ``result`` or ``report``.
+    :param kind: what it holds, with its article.
+    :param ours: what tells that we wrote a folder's files, in words.
+    :param is_ours: whether we wrote all that is in a folder.
+    """
+
+    what: str
+    kind: str
+    ours: str
+    is_ours: Callable[[Path], bool]
+
+    def check(self, folder: Path, overwrite: bool) -> None:
+        """Check that it may be written as ``folder``, before any work is spent on it.
+
+        :param overwrite: replace what was written here before; a folder with anything else in it is never touched.
+        :raises OutputError: the folder above is missing or closed, or ``folder`` holds something.
+        """
+        folder = Path(folder).resolve()
+        check_parent(folder, self.what)
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is a file; {self.kind} needs a folder. Choose another name.")
+        if not any(folder.iterdir()):
+            return
+        if not self.is_ours(folder):
+            raise OutputError(
+                f"{folder} holds other files than {self.ours}, and was left as it was. Choose a new or an empty folder."
+            )
+        if not overwrite:
+            noun = self.kind.split()[-1]
+            raise OutputError(
+                f"The {noun} {folder} exists already. Add --overwrite to replace it, or choose another name."
+            )
 
 
 @contextmanager
