@@ -78,23 +78,25 @@ pace = Pace()
 """The application's, as the engine's process is."""
 
 
-class _LastInspection:
-    """What was last said of a volume's voxels, and of which; keeps no voxels alive."""
+class _Inspections:
+    """What was last said of each volume's voxels; keeps no voxels alive."""
 
     def __init__(self):
-        self._image, self._of, self._seen = vtk.vtkWeakReference(), None, None
+        self._seen: dict[str, tuple[vtk.vtkWeakReference, tuple, Inspection]] = {}
 
     def of(self, node, volume: Volume, offset: float) -> Inspection:
         image = node.GetImageData()
         wanted = (image.GetMTime(), volume.ijk_to_ras.tobytes(), volume.modality, volume.acquisition, offset)
-        if self._image.Get() is not image or self._of != wanted:
-            self._seen = inspect(volume, offset)
-            self._image.Set(image)
-            self._of = wanted
-        return self._seen
+        self._seen = {nodeID: seen for nodeID, seen in self._seen.items() if seen[0].Get() is not None}
+        reference, former, seen = self._seen.get(node.GetID(), (None, None, None))
+        if seen is None or reference.Get() is not image or former != wanted:
+            reference, seen = vtk.vtkWeakReference(), inspect(volume, offset)
+            reference.Set(image)
+            self._seen[node.GetID()] = reference, wanted, seen
+        return seen
 
 
-_last = _LastInspection()
+_inspections = _Inspections()
 
 
 def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
@@ -104,7 +106,7 @@ def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
         CycleinrError: The node, its values or the options rule the run out.
     """
     volume = volumeFromNode(node)
-    return volume, plan(volume, options, _last.of(node, volume, options.intensity_offset))
+    return volume, plan(volume, options, _inspections.of(node, volume, options.intensity_offset))
 
 
 def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:

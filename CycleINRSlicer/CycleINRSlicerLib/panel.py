@@ -24,6 +24,7 @@ from .parameters import optionsOf, resetSettings
 from .preview import optionsFor, previewOptions
 from .reading import FLICKER_KEY, Reading
 from .run import Run, RunRequest
+from .scans_table import Batch, ScansTable, SequenceFrames, showAsResult
 from .views import ShownVolume, scanBehind, shownVolumeNode
 from .volume_node import checkNode
 
@@ -46,6 +47,7 @@ class Panel:
         self._offer, self._canCancel = "", True
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._reading = Reading(ui, self._onRead, self._onPreview)
+        self._scans, self._takesAll = ScansTable(ui), {}
         self._input = NodeObservers(
             self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         )
@@ -53,6 +55,7 @@ class Panel:
         self._forecastTimer = OneShot(FORECAST_DELAY_MS, self._updateForecast)
         self._cancelTimer = OneShot(CANCEL_DELAY_MS, self._allowCancel)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
+        ui.scansButton.connect("clicked(bool)", self._onScans)
         ui.previewButton.connect("clicked(bool)", self._onPreview)
         ui.checkButton.connect("clicked(bool)", self._onCheck)
         ui.exportButton.connect("clicked(bool)", self._onExport)
@@ -64,8 +67,9 @@ class Panel:
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
         self._reading.setParameters(parameters)
+        self._scans.setParameters(parameters)
         if parameters is None:
-            self._offer = ""
+            self._offer, self._takesAll = "", {}
             self._forecastTimer.stop()
             self._input.stop()
             self._shown.stop()
@@ -111,6 +115,7 @@ class Panel:
         self._shown.follow()
         self._reading.preview.keepFor(node)
         self._forecast = forecastOf(node, self._parameters)
+        self._scans.update()
         self._show()
 
     def _onReset(self, _checked=False) -> None:
@@ -144,7 +149,40 @@ class Panel:
             return Run(sharedEngine(), request, self._onRunChanged)
 
         self._reading.preview.remove()
-        self._start(run, self._showResult)
+        frames = SequenceFrames.of(self._inputNode())
+        if frames is None or not self._isForAll(frames):
+            self._start(run, self._showResult)
+            return
+
+        def batch() -> Batch:
+            return Batch(
+                frames.jobs(optionsFor(self._inputNode(), self._parameters)), self._onRunChanged, frames.finish
+            )
+
+        self._start(batch, lambda run: self._showFrames(run, frames))
+
+    def _isForAll(self, frames: SequenceFrames) -> bool:
+        """Whether all frames of a sequence are wanted; asked once."""
+        if frames.sequenceID not in self._takesAll:
+            question = _(
+                "This is one of {count} frames of a sequence. Compute all of them, or (No) the one that is shown?"
+            )
+            self._takesAll[frames.sequenceID] = slicer.util.confirmYesNoDisplay(question.format(count=frames.count))
+        return self._takesAll[frames.sequenceID]
+
+    def _showFrames(self, run: Batch, frames: SequenceFrames) -> None:
+        showAsResult(self._parameters, *frames.pair)
+        self._showBatch(run)
+        self._reading.showResult()
+
+    def _onScans(self, _checked=False) -> None:
+        if self._parameters is not None and not self._state.isBusy:
+            with slicer.util.tryWithErrorDisplay(_("The runs could not be started.")):
+                self._reading.preview.remove()
+                self._start(lambda: Batch(self._scans.jobs(), self._onRunChanged), self._showBatch)
+
+    def _showBatch(self, run: Batch) -> None:
+        self._message = run.summary + " " + _("Done in {time}.").format(time=durationText(run.seconds))
 
     def _onPreview(self, _checked=False) -> None:
         if self._state.isBusy:
@@ -204,11 +242,9 @@ class Panel:
 
     def _showResult(self, run: Run) -> None:
         """Into the slice views, which keep their place; the review layout shows it beside the original."""
-        inputNode, node = slicer.mrmlScene.GetNodeByID(self._inputID), run.outputNode
+        inputNode = slicer.mrmlScene.GetNodeByID(self._inputID)
         self._message = _("Done in {time}.").format(time=durationText(run.seconds))
-        with slicer.util.NodeModify(self._parameters):
-            self._parameters.resultInput, self._parameters.resultVolume = inputNode, node
-            self._parameters.differenceVolume, self._parameters.checkVolume = run.differenceNode, None
+        showAsResult(self._parameters, inputNode, run.outputNode, run.differenceNode)
         self._offer = installation.offerText()
         self._reading.showResult()
 
@@ -337,6 +373,7 @@ class Panel:
         )
         show(self._ui, view)
         self._reading.show()
+        self._scans.show(canStart=not self._state.isBusy)
 
 
 def _resultText(node) -> str:

@@ -8,6 +8,7 @@ from .color_files import add_color_files
 LOGIC_CLASSES = {
     "Colors": "vtkSlicerColorLogic",
     "Data": "vtkSlicerDataModuleLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Volumes": "vtkSlicerVolumesLogic",
 }
