@@ -116,6 +116,7 @@ KINDS: dict[str, type[CycleinrError]] = {
     "GeometryError": GeometryError,
     "ModalityError": ModalityError,
     "RequestError": RequestError,
+    "NothingToDoError": NothingToDoError,
     "OutputError": OutputError,
     "ModelError": ModelError,
     "DeviceError": DeviceError,
