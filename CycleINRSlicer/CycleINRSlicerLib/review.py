@@ -73,19 +73,6 @@ class Review:
             _jump(place)
             self._link()
 
-    def showDifference(self, differenceNode) -> None:
-        """Put a difference in the result's place, in the lower row; None brings the result back.
-
-        Raises:
-            NodeError: The review is not on the screen, or the node is no scalar volume with voxels.
-        """
-        if not self.isShown:
-            raise NodeError(_("The review is not shown, so there is no place for a difference. Show the review first."))
-        if differenceNode is not None:
-            checkNode(differenceNode)
-        for name in BOTTOM_VIEWS:
-            self._setLayer(name, "Background", differenceNode or self._result.node)
-
     def leave(self) -> None:
         """Bring back what was there before ``show``; nothing if nothing was shown.
 

@@ -313,24 +313,6 @@ def test_a_transform_above_both_volumes(scene, pair, review):
     _assert_rows_equal()
 
 
-def test_a_difference_takes_the_place_of_the_result(pair, review, head):
-    from CycleINRSlicerLib.volume_node import NodeError
-
-    difference = _add_node(head[1], "difference")
-    with pytest.raises(NodeError, match="Show the review first"):
-        review.showDifference(difference)
-    before = _state(TOP)
-    review.show(*pair)
-    review.showDifference(difference)
-    assert [_background(name) for name in TOP + BOTTOM] == [pair[0]] * 3 + [difference] * 3
-    review.showDifference(None)
-    assert _background("Red+") is pair[1]
-    review.showDifference(difference)
-    review.leave()
-    assert _state(TOP) == before
-    assert _background("Red+") is not difference
-
-
 # -- the scene
 def _add_node(volume, name):
     import slicer

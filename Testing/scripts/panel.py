@@ -1,6 +1,6 @@
 """``make panel``: open the panel in the headless host, run Apply on the bundled scan, and take pictures.
 
-Writes into a folder: panel_running.png, panel.png (the finished result, in the window for brain), review.png (the 2x3
+Writes into a folder: preview.png, panel_running.png, panel.png (the finished result, in the window for brain), review.png (the 2x3
 review) and error_map.png (the check's expected error over the result).
 """
 
@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
 
 
 def take_pictures(host, folder: Path) -> None:
-    """Load, Apply, Review, Check, as a reader would; a picture after each."""
+    """Load, Preview, Apply, Review, Check, as a reader would; a picture after each."""
     import SampleData
     import slicer
 
@@ -41,6 +41,9 @@ def take_pictures(host, folder: Path) -> None:
     slicer.util.setSliceViewerLayers(background=scan, fit=True)
     ui = loaded.widget.ui
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
+    ui.previewButton.click()
+    finish(host, ui)
+    host.screenshot(folder / "preview.png", SIZE)
     ui.applyButton.click()
     host.process_events(until=lambda: ui.progressBar.value > 300, timeout_s=LIMIT_S)
     host.screenshot(folder / "panel_running.png", SIZE)
