@@ -2,7 +2,8 @@
 # make test   sets everything up and runs all tests
 # make test-slicer-5.10  runs the tests of what runs in Slicer once more, with the packages of Slicer 5.10
 # make docs   makes the API page of `import cycleinr`, build/docs/cycleinr.html
-# make panel  opens the Slicer panel in the headless host and takes its picture
+# make panel  opens the Slicer panel in the headless host and takes its pictures; make screenshots also puts them where
+#             README and user guide show them
 # make audit  asks pip-audit's services about known holes in the packages of a release
 # make benchmark  measures speed and memory on an idle machine; QUICK=1 takes small crops and only prints
 
@@ -16,7 +17,7 @@ SLICER_5_10 := build/slicer-5.10
 SLICER_TESTS := Testing/extension Testing/files Testing/worker Testing/dicom_out --ignore=Testing/dicom_out/test_pacs.py \
 	Testing/inference/test_upsample.py $(addprefix Testing/engine/test_,$(addsuffix .py,grid noise profile volume))
 
-.PHONY: demo test test-slicer-5.10 docs panel benchmark audit lint clean
+.PHONY: demo test test-slicer-5.10 docs panel screenshots benchmark audit lint clean
 demo: $(VENV)/demo.done
 	$(BIN)/python -m cycleinr demo $(DEMO_SCAN) output --overwrite --window auto --window soft-tissue --window bone
 
@@ -33,6 +34,9 @@ docs: $(VENV)/engine.done
 
 panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output
+
+screenshots: panel
+	cp output/preview.png output/panel.png output/review.png output/error_map.png Resources/Screenshots
 
 benchmark: $(VENV)/engine.done
 	$(BIN)/python Testing/Benchmarks/benchmark.py $(if $(QUICK),--quick,--output research/docs/benchmarks.md)
