@@ -1,7 +1,7 @@
 """``make panel``: open the panel in the headless host, run Apply on the bundled scan, and take pictures.
 
-Writes into a folder: preview.png, panel_running.png, panel.png (the finished result, in the window for brain), review.png
-(the 2x3 review) and error_map.png (the check's expected error over the result).
+Writes into a folder: preview.png, panel_running.png, panel.png (the finished result, in the window for brain),
+review.png (the 2x3 review) and error_map.png (the check's expected error over the result).
 """
 
 import sys
