@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from .callbacks import WeakNode
 from .parameters import CycleINRSlicerParameterNode, optionsOf
 from .review import placeToShow
 from .views import ViewState, compositeOf, layerOf, setLayer, sliceNodes
-from .volume_node import NodeError, volumeFromNode
+from .volume_node import NodeError, resultTransformID, volumeFromNode
 
 PREVIEW_PIXELS = 96
 ROUNDING_VOXELS = 1e-4
@@ -39,11 +40,12 @@ def markedBy(roiNode, scanNode) -> Marked:
         NodeError: It contains none.
         CycleinrError: The scan cannot be used.
     """
-    matrix, toVoxels = roiNode.GetObjectToNodeMatrix(), _toVoxels(roiNode.GetParentTransformNode(), scanNode)
+    volume = volumeFromNode(scanNode)
+    matrix, toVoxels = roiNode.GetObjectToNodeMatrix(), _toVoxels(roiNode.GetParentTransformNode(), scanNode, volume)
     half_mm = np.array(roiNode.GetSize()) / 2
     corners = [matrix.MultiplyPoint((*(signs * half_mm), 1))[:3] for signs in itertools.product((-1, 1), repeat=3)]
-    ijk = np.array([toVoxels.TransformPoint(corner) for corner in corners])
-    sizes = np.array(scanNode.GetImageData().GetDimensions())
+    ijk = np.array([toVoxels(corner) for corner in corners])
+    sizes = np.array(volume.shape_kji[::-1])
     first = np.clip(np.ceil(ijk.min(axis=0) - ROUNDING_VOXELS).astype(int), 0, sizes)
     stop = np.clip(np.floor(ijk.max(axis=0) + ROUNDING_VOXELS).astype(int) + 1, 0, sizes)
     if (first >= stop).any():
@@ -55,7 +57,7 @@ def markedBy(roiNode, scanNode) -> Marked:
         )
     edges = np.abs(ijk[[4, 2, 1]] - ijk[0])
     isRotated = bool((np.sort(edges, axis=1)[:, :2] > ROUNDING_VOXELS).any())
-    return Marked(_regionOf(first, stop, scanNode, volumeFromNode(scanNode)), isRotated)
+    return Marked(_region(first, stop), isRotated)
 
 
 def optionsFor(scanNode, parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
@@ -80,37 +82,40 @@ def previewOptions(scanNode, options: UpsampleOptions) -> UpsampleOptions:
         CycleinrError: The scan cannot be used.
     """
     volume = volumeFromNode(scanNode)
-    sizes, toVoxels = np.array(volume.shape_kji[::-1]), _toVoxels(None, scanNode)
-    ijk = np.round(toVoxels.TransformPoint(_crosshair_ras()))
+    sizes, toVoxels = np.array(volume.shape_kji[::-1]), _toVoxels(None, scanNode, volume)
+    ijk = np.round(toVoxels(_crosshair_ras()))
     if (ijk < 0).any() or (ijk >= sizes).any():
-        ijk = np.round(toVoxels.TransformPoint(placeToShow(scanNode)))
+        ijk = np.round(toVoxels(placeToShow(scanNode)))
     along = COLUMN_OF_AXIS[through_plane_axis(volume) if options.axis == "auto" else options.axis]
     within_mm = np.delete(volume.spacing_ijk_mm, along).mean()
     counts = np.full(3, PREVIEW_PIXELS)
     counts[along] = max(2, np.ceil(PREVIEW_PIXELS * within_mm / volume.spacing_ijk_mm[along]))
     counts = np.minimum(counts, sizes)
     first = np.clip(ijk.astype(int) - counts // 2, 0, sizes - counts)
-    return replace(options, region=_regionOf(first, first + counts, scanNode, volume))
+    return replace(options, region=_region(first, first + counts))
 
 
-def _regionOf(first: np.ndarray, stop: np.ndarray, scanNode, volume: Volume) -> Region:
-    """Voxels of the node as those of the volume, whose slices may be in the opposite order (see ``volumeFromNode``)."""
-    ends = [list(map(int, pair)) for pair in zip(first, stop, strict=True)]
-    ijkToRas = vtk.vtkMatrix4x4()
-    scanNode.GetIJKToRASMatrix(ijkToRas)
-    if slicer.util.arrayFromVTKMatrix(ijkToRas)[:3, 2] @ volume.ijk_to_ras[:3, 2] < 0:
-        ends[2] = [len(volume.array) - end for end in reversed(ends[2])]
-    return Region(*map(tuple, ends))
+def _region(first: np.ndarray, stop: np.ndarray) -> Region:
+    return Region(*(tuple(map(int, ends)) for ends in zip(first, stop, strict=True)))
 
 
-def _toVoxels(transformNode, scanNode) -> vtk.vtkGeneralTransform:
-    """From below a transform (None: the world), RAS mm, to (i, j, k) of a scan with its own transforms."""
-    both, rasToIjk = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(transformNode, scanNode.GetParentTransformNode(), both)
-    scanNode.GetRASToIJKMatrix(rasToIjk)
-    both.PostMultiply()
-    both.Concatenate(rasToIjk)
-    return both
+def _toVoxels(transformNode, scanNode, volume: Volume) -> Callable[[Sequence[float]], np.ndarray]:
+    """From below a transform (None: the world), RAS mm, to (i, j, k) of the volume of a scan with its own transforms.
+
+    The volume of a tilted or uneven scan is another grid than its node's (see ``volumeFromNode``).
+    """
+    toScan, rasToIjk, own = vtk.vtkGeneralTransform(), np.linalg.inv(volume.ijk_to_ras), volume.acquisition
+    above = slicer.mrmlScene.GetNodeByID(resultTransformID(scanNode) or "")
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(transformNode, above, toScan)
+
+    def voxels(place_ras: Sequence[float]) -> np.ndarray:
+        ijk = (rasToIjk @ (*toScan.TransformPoint(place_ras), 1.0))[:3]
+        if own is not None:
+            column = COLUMN_OF_AXIS[own.axis]
+            ijk[column] = own.indices_of(ijk[column] * volume.spacing_ijk_mm[column])
+        return ijk
+
+    return voxels
 
 
 def _crosshair_ras() -> tuple[float, float, float]:
