@@ -191,15 +191,12 @@ class ScansTable:
 
     def _addRow(self) -> None:
         row = len(self._rows)
-        if row == len(self._scans):
-            self._ui.scansTable.resizeColumnsToContents()
-            return
-        node = self._scans[row].node
-        if node is None:  # it is leaving, and the table is about to be filled anew
+        node = self._scans[row].node if row < len(self._scans) else None
+        if node is None:  # all are there; or it is leaving, and the table is about to be filled anew
             return
         forecast, nodeID = forecastOf(node, self._parameters), node.GetID()
-        slices, size = (forecast.text.split("\n") + [""])[:2]
-        why = self._outcomes.get(nodeID) or forecast.problem or forecast.hint
+        does = "\n".join((*forecast.text.split("\n")[:2], forecast.modelText.partition(":")[0]))
+        text = self._outcomes.get(nodeID) or forecast.problem or forecast.hint or does
         item = qt.QTableWidgetItem(node.GetName())
         isTicked = bool(forecast.text) and nodeID not in self._unticked
         item.setCheckState(qt.Qt.Checked if isTicked else qt.Qt.Unchecked)
@@ -207,8 +204,8 @@ class ScansTable:
         wasBlocked = self._ui.scansTable.blockSignals(True)
         self._ui.scansTable.setRowCount(row + 1)
         self._ui.scansTable.setItem(row, 0, item)
-        for column, text in enumerate((slices, size, forecast.modelText.partition(":")[0], why), start=1):
-            self._ui.scansTable.setItem(row, column, qt.QTableWidgetItem(text))
+        self._ui.scansTable.setItem(row, 1, qt.QTableWidgetItem(text))
+        self._ui.scansTable.resizeRowToContents(row)
         self._ui.scansTable.blockSignals(wasBlocked)
         self._rows.append((self._scans[row], item))
         self._showCount()

@@ -1,11 +1,14 @@
 """``make panel``: open the panel in the headless host, run Apply on the bundled scan, and take pictures.
 
-Writes into a folder: preview.png, panel_running.png, panel.png (the finished result, in the window for brain),
-review.png (the 2x3 review) and error_map.png (the check's expected error over the result).
+Writes into a folder: preview.png (the crosshair's neighbourhood over the scan), panel_running.png, panel.png (the
+finished result, in the window for brain), review.png (the 2x3 review) and error_map.png (the check's expected error
+over the result).
 """
 
 import sys
 from pathlib import Path
+
+import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 for folder in (REPOSITORY / "Testing", REPOSITORY / "CycleINRSlicer"):
@@ -15,6 +18,8 @@ import slicer_host  # noqa: E402
 
 SIZE = (1500, 900)
 LIMIT_S = 900
+PREVIEW_PLACE = np.array([0.25, 0.5, 0.8])
+"""Fractions of the scan's extent from right, back and below."""
 
 
 def main(folder: Path) -> None:
@@ -37,13 +42,10 @@ def take_pictures(host, folder: Path) -> None:
 
     scan = SampleData.downloadSample(SAMPLE_NAME)
     setWindow("brain", scan)
+    ui = loaded.widget.ui
+    take_preview(host, ui, scan, folder)
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView)
     slicer.util.setSliceViewerLayers(background=scan, fit=True)
-    ui = loaded.widget.ui
-    host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
-    ui.previewButton.click()
-    finish(host, ui)
-    host.screenshot(folder / "preview.png", SIZE)
     ui.applyButton.click()
     host.process_events(until=lambda: ui.progressBar.value > 300, timeout_s=LIMIT_S)
     host.screenshot(folder / "panel_running.png", SIZE)
@@ -57,6 +59,24 @@ def take_pictures(host, folder: Path) -> None:
     ui.reviewButton.click()
     host.screenshot(folder / "error_map.png", SIZE)
     print(ui.statusLabel.text, *sorted(map(str, folder.glob("*.png"))), sep="\n")
+
+
+def take_preview(host, ui, scan, folder: Path) -> None:
+    """At the skull, where the staircase of thick slices is plainest."""
+    import slicer
+
+    slicer.util.mainWindow().show()
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    slicer.util.setSliceViewerLayers(background=scan, fit=True)
+    bounds_mm = np.zeros(6)
+    scan.GetRASBounds(bounds_mm)
+    low, high = bounds_mm.reshape(3, 2).T
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(*(low + (high - low) * PREVIEW_PLACE))
+    host.process_events(until=lambda: ui.previewButton.enabled, timeout_s=LIMIT_S)
+    ui.previewButton.click()
+    finish(host, ui)
+    host.screenshot(folder / "preview.png", SIZE)
 
 
 def finish(host, ui) -> None:
