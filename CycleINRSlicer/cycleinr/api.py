@@ -9,7 +9,6 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import RequestError
-from .files import read_header, read_volume, write_volume
 from .grid import Target
 from .inference.models import BUNDLED, find_weights
 from .inference.options import Region, UpsampleOptions
@@ -51,6 +50,8 @@ def read(path: str | PathLike[str], *, series: int | str | None = None, frame: i
         GeometryError: Sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
         OutOfMemoryError: It does not fit into the memory.
     """
+    from .files import read_volume
+
     return read_volume(path, "" if series is None else str(series), frame)
 
 
@@ -72,10 +73,8 @@ def write(volume: Volume | Result, path: str | PathLike[str], *, overwrite: bool
     Raises:
         OutputError: The format is not supported, the folder is missing or full, or a file exists already.
     """
-    if isinstance(volume, Result):
+    if isinstance(volume, (Volume, Result)):
         volume.save(path, overwrite=overwrite)
-    elif isinstance(volume, Volume):
-        write_volume(volume, path, overwrite=overwrite)
     else:
         raise RequestError(f"A {type(volume).__name__} cannot be written. Give a cycleinr.Volume or cycleinr.Result.")
 
@@ -164,6 +163,8 @@ class Upsampler:
     ) -> Forecast:
         """What these settings come to for a scan; arguments, result and errors are those of ``cycleinr.plan``."""
         if isinstance(scan, (str, PathLike)) and affine is None and axes is None:
+            from .files import read_header
+
             header = read_header(scan, "" if series is None else str(series), frame)
             return _forecast(header, self.options, values_known=False)
         return _forecast(volume_of(scan, affine, axes, series, frame), self.options, values_known=True)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 
 from .errors import GeometryError, InputError, RequestError
-from .files import read_volume
-from .files.bridges import check_size
 from .straighten import rectangular
 from .volume import Volume
 
@@ -63,6 +61,8 @@ def volume_of(
     if isinstance(scan, Volume):
         return scan
     if isinstance(scan, (str, os.PathLike)):
+        from .files import read_volume
+
         return read_volume(os.fspath(scan), "" if series is None else str(series), frame)
     # What has not been imported, nobody can have an object of
     if (itk := sys.modules.get("SimpleITK")) and isinstance(scan, itk.Image):
@@ -85,6 +85,8 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
     if axes not in AXES:
         raise RequestError(f"The axes are {axes!r}. Give 'kji' for shape (K, J, I), or 'ijk' for shape (I, J, K).")
     if array.ndim != 3:
+        from .files.bridges import check_size
+
         check_size("The array", array.shape)
         raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
     matrix = _matrix_of(affine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -13,9 +14,16 @@ from .. import __version__
 from ..errors import CycleinrError, OutOfMemoryError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
-from . import batch, demo, info, upsample
-from .endings import end_on_signals, exit_code_of, state_of_result
-from .streams import EXIT_READER_GONE, forget_reader, open_missing_streams, survive_full_disks
+from .surroundings import (
+    COMMANDS,
+    EXIT_READER_GONE,
+    end_on_signals,
+    exit_code_of,
+    forget_reader,
+    open_missing_streams,
+    state_of_result,
+    survive_full_disks,
+)
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
@@ -49,26 +57,20 @@ def _program(
     pass
 
 
-COMMANDS = {
-    "upsample": upsample.upsample_command,
-    "batch": batch.batch_command,
-    "info": info.info_command,
-    "demo": demo.demo_command,
-}
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+def _add_commands() -> None:
+    """Our own and those that installed packages bring; only the one that is asked for where it is one of our own."""
+    asked = set(sys.argv[1:2]) & set(COMMANDS)
+    for name in asked or COMMANDS:
+        app.command(name)(getattr(import_module(f".{name}", __package__), f"{name}_command"))
+    if asked:
+        return
+    from importlib.metadata import entry_points
 
-
-def _add_commands_of_other_packages() -> None:
-    """Commands that installed packages bring; left out where one of our own is asked for, which starts sooner so."""
-    if not set(sys.argv[1:2]) & set(COMMANDS):
-        from importlib.metadata import entry_points
-
-        for each in entry_points(group="cycleinr.commands"):
-            try:
-                app.command(each.name)(each.load())
-            except ImportError as error:
-                logging.getLogger(__name__).warning("The command %s cannot be loaded (%s).", each.name, error)
+    for each in entry_points(group="cycleinr.commands"):
+        try:
+            app.command(each.name)(each.load())
+        except ImportError as error:
+            logging.getLogger(__name__).warning("The command %s cannot be loaded (%s).", each.name, error)
 
 
 _NO_ROOM_TO_START = (
@@ -86,7 +88,7 @@ def run() -> int:
     keep_freed_memory()
     wait_politely()
     try:
-        _add_commands_of_other_packages()
+        _add_commands()
         # Not through the command's own main(), which answers interrupts and broken pipes in its own way
         command = typer.main.get_command(app)
         with command.make_context("cycleinr", sys.argv[1:]) as context:
@@ -97,7 +99,8 @@ def run() -> int:
         print(f"cycleinr: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        print(f"cycleinr: {state_of_result(sys.argv[1])}", file=sys.stderr)
+        command_name = next(iter(sys.argv[1:]), "")
+        print(f"cycleinr: {state_of_result(command_name)}", file=sys.stderr)
         return exit_code_of(interrupt)
     except BrokenPipeError:
         forget_reader()

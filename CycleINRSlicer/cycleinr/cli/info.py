@@ -14,7 +14,7 @@ from ..inference.plan import Plan, plan
 from ..inspection import Inspection, inspect
 from ..volume import Volume
 from . import arguments
-from .streams import check_all_was_printed
+from .surroundings import check_all_was_printed
 
 _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
 _STRAIGHT = 0.99

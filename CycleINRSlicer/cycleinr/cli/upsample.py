@@ -19,7 +19,7 @@ from ..files import list_series, opened_scan
 from ..jobs import Job, check_job, make_folder, run_job
 from ..monitor import Monitor, Progress
 from . import arguments
-from .batch import INCOMPLETE
+from .surroundings import INCOMPLETE
 
 
 @arguments.with_request()

@@ -5,8 +5,24 @@ Nothing here imports pydicom before it is called. docs/dicom.md lists what is wr
 
 from __future__ import annotations
 
-from .folder import check_series_folder
-from .settings import DicomSettings
-from .write import DicomSeries, write_dicom_series
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from .folder import check_series_folder
+    from .settings import DicomSettings
+    from .write import DicomSeries, write_dicom_series
+
+_HOMES = {
+    "DicomSeries": "write",
+    "DicomSettings": "settings",
+    "check_series_folder": "folder",
+    "write_dicom_series": "write",
+}
 __all__ = ["DicomSeries", "DicomSettings", "check_series_folder", "write_dicom_series"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,4 +1,7 @@
-"""Scans in and out of files. Patient coordinates are RAS everywhere else; LPS exists only inside this package."""
+"""Scans in and out of files. Patient coordinates are RAS everywhere else; LPS exists only inside this package.
+
+The modules that read DICOM are imported when a scan may be DICOM, so that an image file is open sooner.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import GeometryError, InputError
 from ..volume import Volume
 from .atomic import remove_leftovers, sidecar
-from .dicom import read_dicom, volume_of_series
-from .dicom_header import looks_like_dicom
-from .dicom_series import Listing, files_below, phases_of, series_at
 from .images import IMAGE_SUFFIXES, image_frames, image_header, image_kind, image_suffix, read_image, write_volume
 from .names import check_scan_name
 from .zipped import is_zip, unpacked
 
+if TYPE_CHECKING:
+    from .dicom_series import Listing
+
 __all__ = [
     "IMAGE_SUFFIXES",
-    "Listing",
     "count_frames",
     "image_suffix",
     "is_dicom",
@@ -61,6 +64,8 @@ def count_frames(path: str | os.PathLike[str], series: str = "") -> int:
     """How many volumes the image, or the series that is meant, holds; arguments and errors as in `read_volume`."""
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
+            from .dicom_series import phases_of, series_at
+
             return len(phases_of(series_at(found), series))
         return image_header(found).frames
 
@@ -75,6 +80,9 @@ def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Vo
         if not is_dicom(found):
             header = image_header(found)
             return image_frames(found, header, 1, header.frames), header.frame_s
+        from .dicom import volume_of_series
+        from .dicom_series import phases_of, series_at
+
         listing = series_at(found)
         volumes = [volume_of_series(one, listing) for one in phases_of(listing, series)]
     if not all(volume.geometry_equal(volumes[0]) for volume in volumes):
@@ -88,7 +96,11 @@ def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Vo
 def list_series(path: str | os.PathLike[str]) -> Listing | None:
     """All series in a folder, an archive or beside a DICOM file; None for an image file. Errors as in `read_volume`."""
     with opened_scan(path) as found, _opening(path):
-        return series_at(found) if is_dicom(found) else None
+        if not is_dicom(found):
+            return None
+        from .dicom_series import series_at
+
+        return series_at(found)
 
 
 @contextmanager
@@ -124,6 +136,9 @@ def _opening(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def _only_image(folder: Path) -> Path:
     """The image file in an archive that holds one and no DICOM; else the archive's folder."""
+    from .dicom_header import looks_like_dicom
+    from .dicom_series import files_below
+
     files = files_below(folder)
     if any(looks_like_dicom(file) for file in files):
         return folder
@@ -134,11 +149,17 @@ def _only_image(folder: Path) -> Path:
 def is_dicom(path: str | Path) -> bool:
     """Whether `read_volume` would read this path as a DICOM series; of an archive, whether it may."""
     path = Path(path)
-    return path.is_dir() or (path.is_file() and not image_kind(path) and (looks_like_dicom(path) or is_zip(path)))
+    if not path.is_file() or image_kind(path):
+        return path.is_dir()
+    from .dicom_header import looks_like_dicom
+
+    return looks_like_dicom(path) or is_zip(path)
 
 
 def _read(path: str | os.PathLike[str], header_only: bool, series: str, frame: int | None) -> Volume:
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
+            from .dicom import read_dicom
+
             return read_dicom(found, header_only, series, frame)
         return read_image(found, header_only, frame)
