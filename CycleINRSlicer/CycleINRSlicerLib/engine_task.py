@@ -222,7 +222,7 @@ class EngineTask:
                     self._checkEngine()
                 copied += array.nbytes
                 names.append(path.name)
-            messages.append(_messageOf(volume, *names))
+            messages.append(VolumeMessage.of(volume, *names))
         self._sent = self._request(messages)
         self._release()
         self.state = RunState.RUNNING
@@ -318,12 +318,6 @@ def _attempt(step: Callable[[], object]) -> tuple[object, CycleinrError | None]:
 
 def _arraysOf(volume: Volume) -> list[np.ndarray]:
     return [volume.array] if volume.valid is None else [volume.array, volume.valid]
-
-
-def _messageOf(volume: Volume, file: str, valid: str | None = None) -> VolumeMessage:
-    acquired = None if volume.acquisition is None else volume.acquisition.to_dict()
-    affine, thickness_mm = volume.ijk_to_ras.tolist(), volume.slice_thickness_mm
-    return VolumeMessage(file, affine, volume.modality, thickness_mm, acquired, valid, list(volume.notes))
 
 
 def _withoutFrames(error: Exception) -> Exception:

@@ -47,7 +47,7 @@ class Panel:
         self._offer, self._canCancel = "", True
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._reading = Reading(ui, self._onRead, self._onPreview)
-        self._scans, self._takesAll = ScansTable(ui), {}
+        self._scans, self._areAllWanted = ScansTable(ui), {}
         self._input = NodeObservers(
             self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         )
@@ -69,7 +69,7 @@ class Panel:
         self._reading.setParameters(parameters)
         self._scans.setParameters(parameters)
         if parameters is None:
-            self._offer, self._takesAll = "", {}
+            self._offer, self._areAllWanted = "", {}
             self._forecastTimer.stop()
             self._input.stop()
             self._shown.stop()
@@ -150,7 +150,7 @@ class Panel:
 
         self._reading.preview.remove()
         frames = SequenceFrames.of(self._inputNode())
-        if frames is None or not self._isForAll(frames):
+        if frames is None or not frames.areAllWanted(self._areAllWanted):
             self._start(run, self._showResult)
             return
 
@@ -160,15 +160,6 @@ class Panel:
             )
 
         self._start(batch, lambda run: self._showFrames(run, frames))
-
-    def _isForAll(self, frames: SequenceFrames) -> bool:
-        """Whether all frames of a sequence are wanted; asked once."""
-        if frames.sequenceID not in self._takesAll:
-            question = _(
-                "This is one of {count} frames of a sequence. Compute all of them, or (No) the one that is shown?"
-            )
-            self._takesAll[frames.sequenceID] = slicer.util.confirmYesNoDisplay(question.format(count=frames.count))
-        return self._takesAll[frames.sequenceID]
 
     def _showFrames(self, run: Batch, frames: SequenceFrames) -> None:
         showAsResult(self._parameters, *frames.pair)

@@ -131,7 +131,7 @@ class ScansTable:
     """
 
     def __init__(self, ui):
-        self._ui, self._parameters, self._scans, self._rows, self._canStart = ui, None, [], [], True
+        self._ui, self._parameters, self._scans, self._canStart = ui, None, [], True
         self._unticked: set[str] = set()
         self._outcomes: dict[str, str] = {}
         self._next = OneShot(0, self._addRow)
@@ -149,7 +149,7 @@ class ScansTable:
         """Fill the table anew."""
         isShown = self._parameters is not None and not self._ui.scansSection.collapsed
         self._scene.follow(slicer.mrmlScene if isShown else None)
-        self._scans, self._rows = list(map(WeakNode, _scans() if isShown else ())), []
+        self._scans = list(map(WeakNode, _scans() if isShown else ()))
         self._ui.scansTable.setRowCount(0)
         self._showCount()
         self._next.start()
@@ -180,17 +180,19 @@ class ScansTable:
         return Job(node.GetName(), start, end)
 
     def _ticked(self) -> list:
-        nodes = [scan.node for scan, item in self._rows if item.checkState() == qt.Qt.Checked]
-        return [node for node in nodes if node is not None]
+        rows = range(self._ui.scansTable.rowCount)
+        return [node for row in rows if self._isTicked(row) and (node := self._scans[row].node) is not None]
+
+    def _isTicked(self, row: int) -> bool:
+        return self._ui.scansTable.item(row, 0).checkState() == qt.Qt.Checked
 
     def _onCellChanged(self, row: int, column: int) -> None:
-        if column == 0 and row < len(self._rows) and (node := self._rows[row][0].node):
-            isTicked = self._rows[row][1].checkState() == qt.Qt.Checked
-            (self._unticked.discard if isTicked else self._unticked.add)(node.GetID())
+        if column == 0 and (node := self._scans[row].node) is not None:
+            (self._unticked.discard if self._isTicked(row) else self._unticked.add)(node.GetID())
             self._showCount()
 
     def _addRow(self) -> None:
-        row = len(self._rows)
+        row = self._ui.scansTable.rowCount
         node = self._scans[row].node if row < len(self._scans) else None
         if node is None:  # all are there; or it is leaving, and the table is about to be filled anew
             return
@@ -207,7 +209,6 @@ class ScansTable:
         self._ui.scansTable.setItem(row, 1, qt.QTableWidgetItem(text))
         self._ui.scansTable.resizeRowToContents(row)
         self._ui.scansTable.blockSignals(wasBlocked)
-        self._rows.append((self._scans[row], item))
         self._showCount()
         self._next.start()
 
@@ -238,7 +239,7 @@ class SequenceFrames:
 
     def __init__(self, proxyNode, browserNode):
         sequence = browserNode.GetSequenceNode(proxyNode)
-        self.sequenceID, self.count = sequence.GetID(), sequence.GetNumberOfDataNodes()
+        self._sequenceID, self.count = sequence.GetID(), sequence.GetNumberOfDataNodes()
         self._proxy, self._browser, self._sequence = WeakNode(proxyNode), WeakNode(browserNode), WeakNode(sequence)
         self._results, self._frame = WeakNode(), WeakNode()
 
@@ -266,6 +267,13 @@ class SequenceFrames:
         numbers = range(self.count)
         names = [_("frame {number}").format(number=number + 1) for number in numbers]
         return [Job(names[n], partial(self._startFrame, options, n), partial(self._endFrame, n)) for n in numbers]
+
+    def areAllWanted(self, answers: dict[str, bool]) -> bool:
+        """Whether all frames are wanted, or the shown one; asked once, as ``answers`` by sequence say."""
+        if self._sequenceID not in answers:
+            question = _("This is one of {count} frames. Compute all of them, or (No) the shown one?")
+            answers[self._sequenceID] = slicer.util.confirmYesNoDisplay(question.format(count=self.count))
+        return answers[self._sequenceID]
 
     def finish(self, isWhole: bool) -> None:
         """Put the results into the browser, or nothing where not all are there."""

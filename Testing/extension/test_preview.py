@@ -77,10 +77,12 @@ def test_a_preview_is_a_part_of_the_result_in_front_of_the_scan(host, engine, ui
     assert "Preview after" in ui.statusLabel.text and filesIn(engine.folder) == []
     offsets = [slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceOffset() for name in VIEWS]
     assert offsets == pytest.approx(place(wide, (60, 150, 12))[[2, 1, 0]] * (1, 1, -1))
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, wide, "other")
+    slicer.util.setSliceViewerLayers(background=other)
     again = preview(host, ui, parameters, wide, (190, 2, 0))
-    assert again.GetAttribute("CycleINR.region") == "96:192,0:96,0:6" and results(wide) == [again]
+    assert again.GetAttribute("CycleINR.region") == "96:192,0:96,0:6" and layers() == [(wide, again)] * 3
     ui.removeButton.click()
-    assert results(wide) == [] and layers() == [(wide, None)] * 3
+    assert results(wide) == [other] and layers() == [(other, None)] * 3
 
 
 def test_a_preview_is_gone_with_apply_and_when_the_scan_changes(host, ui, parameters, scan):

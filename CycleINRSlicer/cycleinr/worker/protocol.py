@@ -34,6 +34,7 @@ from typing import Any, BinaryIO, ClassVar
 from ..errors import InputError, ProtocolError
 from ..grid import Target
 from ..inference.options import Region, UpsampleOptions
+from ..volume import Volume
 from .events import CheckAnswer, ExportAnswer, PrepareAnswer, UpsampleAnswer
 
 PROTOCOL = 2
@@ -65,6 +66,13 @@ class VolumeMessage:
     acquisition: dict[str, Any] | None = None
     valid: str | None = None
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, volume: Volume, file: str, valid: str | None = None) -> VolumeMessage:
+        """The message of a volume whose arrays are in these files."""
+        acquired = None if volume.acquisition is None else volume.acquisition.to_dict()
+        affine, thickness_mm = volume.ijk_to_ras.tolist(), volume.slice_thickness_mm
+        return cls(file, affine, volume.modality, thickness_mm, acquired, valid, list(volume.notes))
 
 
 class _Request:
