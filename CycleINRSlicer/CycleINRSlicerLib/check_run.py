@@ -174,7 +174,7 @@ def _showLegend(mapNode, isVisible: bool) -> None:
     logic = slicer.modules.colors.logic() if hasattr(slicer.modules, "colors") else None
     if hasattr(logic, "AddDefaultColorLegendDisplayNode"):
         legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
-        legend.SetTitleText(_("Expected error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
+        legend.SetTitleText(_("Error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
         legend.SetSize(*LEGEND_SIZE)
         legend.SetLabelFormat("%.0f")
         legend.SetVisibility(isVisible)

@@ -204,7 +204,7 @@ def test_the_error_map_fades_and_goes_with_the_result(host, ui, parameters, scen
     ui.mapOpacitySlider.value = 25
     assert layers()[2] == 0.25
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(mapNode)
-    assert legend.GetVisibility() and "Expected error, HU" in legend.GetTitleText()
+    assert legend.GetVisibility() and "Error, HU" in legend.GetTitleText()
     ui.fadeSlider.value = 50
     assert layers() == (scan, parameters.resultVolume, 0.5) and not legend.GetVisibility()
     assert ui.mapButton.text == "Show error map" and not ui.mapOpacitySlider.visible
