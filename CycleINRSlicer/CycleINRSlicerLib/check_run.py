@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import slicer
 import vtk
-from cycleinr.inference.request_of_result import options_of_result
+from cycleinr.inference.options import options_of_result
 from cycleinr.volume import Volume
 from cycleinr.worker.events import CheckAnswer
 from cycleinr.worker.protocol import CheckRequest, VolumeMessage

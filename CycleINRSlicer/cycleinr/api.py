@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 from .errors import RequestError
 from .grid import Target
 from .inference.models import BUNDLED, find_weights
-from .inference.options import Region, UpsampleOptions
+from .inference.options import Region, UpsampleOptions, options_of_result
 from .inference.plan import Plan, plan_unseen
 from .inference.plan import plan as plan_scan
-from .inference.request_of_result import options_of_result
 from .keywords import callback, checked_call, number
 from .monitor import Monitor, ProgressCallback
 from .result import Forecast, Result

@@ -8,9 +8,9 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.consistency import covering_grid
+from cycleinr.inference.noise_matching import even_levels, even_out
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
-from cycleinr.inference.slab_noise import even_levels, even_out
 from cycleinr.inference.upsample import upsample
 from cycleinr.intensity import ValueRange
 from cycleinr.interpolation import bspline

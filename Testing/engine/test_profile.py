@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from cycleinr.errors import RequestError
 from cycleinr.grid import SliceGrid
-from cycleinr.inference.arrays import Arrays
-from cycleinr.inference.consistency import Consistency, covering_grid
+from cycleinr.inference.consistency import Arrays, Consistency, covering_grid
 from cycleinr.profile import SliceProfile, acquire, consistency_matrix, profile_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from cycleinr.grid import SliceGrid
-from cycleinr.inference.agreement import agreement
-from cycleinr.inference.consistency import covering_grid
+from cycleinr.inference.consistency import agreement, covering_grid
 
 SLABS = covering_grid(SliceGrid(n_in=4, spacing_in_mm=3.0, n_out=10, spacing_out_mm=1.0), 1.0)
 

@@ -10,8 +10,8 @@ from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
-from cycleinr.inference.arrays import Arrays
 from cycleinr.inference.bounded import consistency_for
+from cycleinr.inference.consistency import Arrays
 from cycleinr.inference.devices import Device, DeviceChoice
 from cycleinr.inference.options import Region, UpsampleOptions
 from cycleinr.inference.plan import plan

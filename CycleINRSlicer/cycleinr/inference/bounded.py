@@ -18,8 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..profile import SliceProfile, consistency_matrix, profile_matrix, triangle_matrix
-from .arrays import Array, Arrays
-from .consistency import Consistency
+from .consistency import Array, Arrays, Consistency
 
 REACH_PIXELS = 2
 """How far within the plane "around" reaches."""

@@ -11,7 +11,7 @@ from ..interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.config import NetworkConfig, Slicing, low_pass
 from ..network.parameters import Parameters
 from ..threads import computing_threads
-from .arrays import Arrays
+from .consistency import Arrays
 from .cpu_decoder import IntervalDecoder, Queries, Window
 from .cpu_encoder import EncoderStream
 from .crew import crew

@@ -22,7 +22,7 @@ from ..interpolation import NEIGHBOURS
 from ..network.config import NetworkConfig, Slicing
 from ..network.model import CycleINR
 from ..network.weights import load_network
-from .arrays import Arrays
+from .consistency import Arrays
 from .devices import Device, DeviceMemoryError
 from .tiling import Tiling
 

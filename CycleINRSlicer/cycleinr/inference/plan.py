@@ -32,8 +32,7 @@ from .consistency import CoveringGrid, covering_grid
 from .limits import check_gaps, gaps_within, limit_warnings, uneven_warnings
 from .models import ModelChoice, choose_model
 from .options import UpsampleOptions
-from .part import Part, part_of
-from .passes import Pass, passes
+from .part import Part, Pass, part_of, passes
 from .tiling import Tiling
 
 _BASE_BYTES = 150e6

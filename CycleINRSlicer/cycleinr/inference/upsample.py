@@ -28,15 +28,13 @@ from ..padding import put_back as put_padding_back
 from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
-from .agreement import agreement
-from .arrays import Array
 from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
+from .consistency import Array, agreement
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
-from .noise_matching import match_noise
+from .noise_matching import WholeLevels, match_noise
 from .options import UpsampleOptions
 from .plan import Plan, plan
-from .slab_noise import WholeLevels
 from .tiling import Tiling
 
 if TYPE_CHECKING:
