@@ -159,7 +159,7 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
             inputVolume: A ``vtkMRMLScalarVolumeNode``; never changed.
             outputVolume: Receives the result; None makes a new node.
             **options: See ``CycleINRSlicerLib.parameters.upsampleOptions``: one of spacing (mm), ratio, isotropic;
-                axis, extent, thickness (mm), model, device, memoryLimit (GB).
+                axis, extent, thickness (mm), model, device, memoryLimit (GB), region.
 
         Raises:
             CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import slicer
 from cycleinr.errors import CycleinrError, ProtocolError
@@ -15,6 +15,9 @@ from cycleinr.worker.protocol import PrepareRequest, Request, parse_line, reques
 from slicer.i18n import tr as _
 
 from .callbacks import OneShot
+
+if TYPE_CHECKING:
+    from .engine_process import EngineProcess
 
 IDLE_MS = 10 * 60 * 1000
 """An engine that nobody has used for so long ends, and with it what PyTorch and the graphics card hold for it."""
@@ -39,51 +42,18 @@ Listener = Callable[["Event | DiedEvent"], None]
 _LAST = (DoneEvent, FailedEvent, CancelledEvent, DiedEvent)
 
 
-class EngineConnection(Protocol):
-    """What the engine needs of its process: ``EngineProcess``, or a stand-in of a test.
-
-    It is made with two callables: one receives each line that the process writes, the other a sentence on why it
-    ended, when nobody asked it to. Both may be called from within ``start``, ``waitForOutput`` or the event loop.
-    """
-
-    @property
-    def isRunning(self) -> bool: ...
-
-    @property
-    def folder(self) -> Path | None:
-        """Where files for the process belong; None while it does not run."""
-
-    @property
-    def workerPid(self) -> int | None:
-        """None until the process has said it."""
-
-    def start(self) -> None:
-        """Start the process; nothing if it runs. One that cannot start tells of its end."""
-
-    def send(self, message: dict) -> None: ...
-
-    def waitForOutput(self, timeout_ms: int) -> None:
-        """Let lines arrive without the application's event loop, so that nothing else runs meanwhile."""
-
-    def discard(self, files: Iterable[Path]) -> None:
-        """Delete files of its folder, now or as soon as nobody has them in use. Never raises."""
-
-    def stop(self) -> None:
-        """End the process and remove its folder; nothing if none runs. Never raises."""
-
-
 class Engine:
     """Hands requests to the process, and each of its events to whoever asked.
 
     Args:
-        connect: Makes the connection to the process.
+        connect: Makes the ``EngineProcess``, or a stand-in of a test.
 
     Attributes:
         devices: The devices of this computer; None before the process was asked.
         lastDeath: Why the process ended the last time.
     """
 
-    def __init__(self, connect: Callable[[Callable[[bytes], None], Callable[[str], None]], EngineConnection]):
+    def __init__(self, connect: Callable[[Callable[[bytes], None], Callable[[str], None]], EngineProcess]):
         self._process = connect(self._onLine, self._onDied)
         self._listeners: dict[int, Listener] = {}
         self._lastId = 0
@@ -144,12 +114,12 @@ class Engine:
             self._process.send({"do": "cancel", "id": number})
 
     def waitForOutput(self, timeout_ms: int) -> None:
-        """See ``EngineConnection.waitForOutput``."""
+        """See ``EngineProcess.waitForOutput``."""
         if self.isRunning:
             self._process.waitForOutput(timeout_ms)
 
     def discard(self, files: Iterable[Path]) -> None:
-        """See ``EngineConnection.discard``."""
+        """See ``EngineProcess.discard``."""
         self._process.discard(files)
 
     def stop(self) -> None:

@@ -26,11 +26,15 @@ LAUNCHER_SAYS_KILLED = "exit abnormally"
 
 
 class EngineProcess:
-    """One ``PythonSlicer -m cycleinr worker`` and its private folder: an ``engine.EngineConnection``.
+    """One ``PythonSlicer -m cycleinr worker`` and its private folder.
 
     Args:
         onLine: Receives each line that the worker writes; raises ``ProtocolError`` for one that is no message.
-        onDied: Receives a sentence on why the process ended, when nobody asked it to.
+        onDied: Receives a sentence on why the process ended, when nobody asked it to. Both may be called from within
+            ``start``, ``waitForOutput`` or the event loop.
+
+    Attributes:
+        workerPid: None until the process has said it.
     """
 
     def __init__(self, onLine: Callable[[bytes], None], onDied: Callable[[str], None]):
@@ -47,9 +51,11 @@ class EngineProcess:
 
     @property
     def folder(self) -> Path | None:
+        """Where files for the process belong; None while it does not run."""
         return self._folder.path
 
     def start(self) -> None:
+        """Start the process; nothing if it runs. One that cannot start tells of its end."""
         if self.isRunning:
             return
         self._buffer, self.workerPid = b"", None
@@ -70,12 +76,15 @@ class EngineProcess:
         self._process.write(format_line(message))
 
     def waitForOutput(self, timeout_ms: int) -> None:
+        """Let lines arrive without the application's event loop, so that nothing else runs meanwhile."""
         self._process.waitForReadyRead(timeout_ms)
 
     def discard(self, files: Iterable[Path]) -> None:
+        """Delete files of its folder, now or as soon as nobody has them in use. Never raises."""
         self._folder.discard(files)
 
     def stop(self) -> None:
+        """End the process and remove its folder; nothing if none runs. Never raises."""
         process, self._process = self._process, None
         if process is not None:
             process.blockSignals(True)

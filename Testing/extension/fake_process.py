@@ -40,7 +40,7 @@ PROVENANCE = {
 
 
 class FakeProcess:
-    """An ``engine.EngineConnection`` that a test drives.
+    """An ``EngineProcess`` that a test drives.
 
     Attributes:
         requests: (number, request) of each request that has not ended.

@@ -205,3 +205,9 @@ def test_a_region_of_one_voxel_and_one_outside(host, ui, parameters, scan, roi):
     ui.applyButton.click()
     finished(host, ui)
     assert slicer.util.arrayFromVolume(parameters.resultVolume).shape[1:] == (1, 1)
+
+
+def test_the_console_takes_a_region_too(widget, scan):
+    result = widget.logic.process(scan, ratio=2, region="20:40,30:50,3:7")
+    assert result.GetImageData().GetDimensions() == (20, 20, 8)
+    assert place(result, (0, 0, 0)) == pytest.approx(place(scan, (20, 30, 2.5)))
