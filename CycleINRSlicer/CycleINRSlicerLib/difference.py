@@ -21,28 +21,15 @@ SHOWN_PERCENTILE = 99.5
 SAMPLES_FOR_WINDOW = 1_000_000
 
 
-def differenceToBSpline(inputNode, resultNode):
+def differenceSteps(inputNode, resultNode) -> Generator[float, None, Any]:
     """Add a volume with result minus cubic B-spline of the input, on the result's grid, and return its node.
 
-    Values are in the input's units: int16 for integer scans, else float32. The node has the result's geometry, parent
-    transform and place in the subject hierarchy, and a diverging colour table around 0.
+    Yields the fraction that is done. Nothing is added to the scene before the last step, so an abandoned generator
+    leaves nothing behind. The node has the result's geometry, parent transform and place in the subject hierarchy.
 
     Raises:
         NodeError: A node is no scalar volume with voxels.
         InputError: The result is not the input with other slices.
-    """
-    steps = differenceSteps(inputNode, resultNode)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def differenceSteps(inputNode, resultNode) -> Generator[float, None, Any]:
-    """As ``differenceToBSpline``, in steps: yields the fraction that is done, returns the node (StopIteration.value).
-
-    Nothing is added to the scene before the last step, so an abandoned generator leaves nothing behind.
     """
     scan, result = volumeFromNode(inputNode), volumeFromNode(resultNode)
     region, image = provenanceOf(resultNode).get("region"), vtk.vtkImageData()

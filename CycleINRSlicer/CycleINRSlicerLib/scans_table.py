@@ -214,7 +214,7 @@ class ScansTable:
 
     def _showCount(self) -> None:
         count = len(self._ticked())
-        self._ui.scansButton.text = _("Apply to {count} scans").format(count=count)
+        self._ui.scansButton.text = _("Apply to ticked scans ({count})").format(count=count)
         self._ui.scansButton.enabled = self._canStart and count > 0
 
 

@@ -99,6 +99,18 @@ def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, 
     return Run(engine, request, lambda run: record((run.state.value, run.phase, run.fraction)))
 
 
+def differenceNode(scan, result):
+    """Result minus B-spline, all steps at once."""
+    from CycleINRSlicerLib.difference import differenceSteps
+
+    steps = differenceSteps(scan, result)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 def volumeNodes():
     import slicer
 

@@ -11,6 +11,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
 from cycleinr.interpolation import bspline
 from cycleinr.volume import Volume
+from slicer_scans import differenceNode
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 THINNING = 4
@@ -187,9 +188,7 @@ def _with_axes(volume, axes):
 
 
 def _difference(scan, result):
-    from CycleINRSlicerLib.difference import differenceToBSpline
-
-    return differenceToBSpline(scan, result)
+    return differenceNode(scan, result)
 
 
 def _add_nodes(volumes):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, thickNode, volumeNodes
+from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, differenceNode, thickNode, volumeNodes
 
 
 @pytest.fixture
@@ -26,7 +26,6 @@ def test_process_waits_and_returns_the_node(logic, scene):
 
 def test_padding_is_padding_in_the_result_and_no_part_of_the_difference(logic, scene):
     import slicer
-    from CycleINRSlicerLib.difference import differenceToBSpline
 
     scan = thickNode(every=4)
     array = slicer.util.arrayFromVolume(scan).astype(np.float32)
@@ -36,7 +35,7 @@ def test_padding_is_padding_in_the_result_and_no_part_of_the_difference(logic, s
     fine = slicer.util.arrayFromVolume(result)
     assert np.isnan(fine[:, :20]).all() and np.isfinite(fine[:, 20:]).all()
     assert "are padding" in result.GetAttribute("CycleINR.padding")
-    difference = differenceToBSpline(scan, result)
+    difference = differenceNode(scan, result)
     assert np.isfinite(difference.GetDisplayNode().GetWindow())
 
 

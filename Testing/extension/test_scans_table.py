@@ -64,12 +64,12 @@ def test_all_ticked_scans_are_computed_and_one_that_fails_does_not_stop_the_rest
 
     assert ui.scansTable.rowCount == 0
     opened(host, ui, parameters, 4)
-    assert ui.scansButton.text == "Apply to 3 scans"
+    assert ui.scansButton.text == "Apply to ticked scans (3)"
     shown = {row[0]: row[1:] for row in texts(ui)}
     assert shown["one"] == ["Axial slices: 16 → 31, 3.2 → 1.6 mm apart\n40 × 40 × 31 voxels, 0 MB\nCT model"]
     assert "nothing to sharpen" in shown["flat"][0]
     tick(ui, "two", False)
-    assert ui.scansButton.text == "Apply to 2 scans"
+    assert ui.scansButton.text == "Apply to ticked scans (2)"
     slicer.util.arrayFromVolume(scans["one"])[:] = 0  # after it was looked at, as when a file of many is broken
     ui.scansButton.click()
     assert ui.applyButton.text == "Cancel" and not ui.scansButton.enabled and not ui.previewButton.enabled
@@ -101,7 +101,7 @@ def test_forty_ticked_scans_and_the_scene_closed(host, engine, ui, parameters, s
         node = slicer.modules.volumes.logic().CloneVolume(scene, scans["one"], f"copy {number}")
         node.SetVoxelValueUnits(ct_units())
     opened(host, ui, parameters, 41)
-    host.process_events(until=lambda: ui.scansButton.text == "Apply to 40 scans", timeout_s=LIMIT_S)
+    host.process_events(until=lambda: ui.scansButton.text == "Apply to ticked scans (40)", timeout_s=LIMIT_S)
     ui.scansButton.click()
     host.process_events(until=lambda: ui.statusLabel.text.startswith("1 of 40"), timeout_s=LIMIT_S)
     scene.Clear()
