@@ -8,8 +8,7 @@ import torch
 from cycleinr.inference.cpu_network import StripNetwork
 from cycleinr.inference.gpu_network import GpuNetwork
 from cycleinr.network.config import NetworkConfig, Slicing
-from cycleinr.network.interpolation import cubic_weights
-from cycleinr.network.layers import smooth_pixels
+from cycleinr.network.layers import cubic_weights, smooth_pixels
 from cycleinr.network.model import CycleINR
 from cycleinr.network.parameters import Parameters, parameter_shapes
 from network import reference_network

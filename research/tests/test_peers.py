@@ -9,7 +9,7 @@ import torch
 from cycleinr.errors import ModelError, RequestError
 from cycleinr.inference.models import choose_model
 from cycleinr.network.config import RESIDUAL_SCALE, Slicing
-from cycleinr.network.interpolation import cubic_convolution
+from cycleinr.network.layers import cubic_convolution
 from cycleinr.network.weights import load_network, read_card
 from cycleinr_research.evaluation.methods import METHODS
 from cycleinr_research.evaluation.network_method import method_of_weights

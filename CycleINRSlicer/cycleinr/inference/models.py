@@ -9,8 +9,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..inspection import Inspection, inspect
-from ..network.architectures import CYCLEINR
-from ..network.weights import architecture, read_card
+from ..network.weights import CYCLEINR, architecture, read_card
 from ..volume import Volume
 
 _PLACES = (Path(__file__).resolve().parents[2] / "Resources" / "Models", Path(__file__).resolve().parents[1] / "models")

@@ -1,19 +1,23 @@
-"""What a request comes to before any of it is computed: result size, memory, time, model. Imports no torch."""
+"""What a request comes to before any of it is computed: result size, memory, time, model, and what a reader should know
+of it. Imports no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..acquisition import Acquisition
+from ..acquisition import Acquisition, Gap
 from ..affine import spacing_of, subgrid_affine
-from ..errors import InputError, OutOfMemoryError, RequestError
+from ..errors import GeometryError, InputError, RequestError
 from ..grid import (
     AXIS_OF_ARRAY,
     COLUMN_OF_AXIS,
+    ISOTROPY_TOLERANCE,
+    ROUNDING,
     SliceGrid,
     output_ijk_to_ras,
     output_shape_kji,
@@ -24,41 +28,22 @@ from ..inspection import Inspection, inspect
 from ..interpolation import NEIGHBOURS
 from ..memory import limit_bytes
 from ..network.config import NetworkConfig
-from ..profile import MAX_TAU
+from ..profile import MAX_TAU, TRAINED_TAU_MAX
+from ..result import text_of_gaps
 from ..slice_artifacts import SliceArtifacts
-from ..threads import CrewSize, computing_threads
+from ..threads import computing_threads
 from ..volume import Volume
 from .consistency import CoveringGrid, covering_grid
-from .limits import check_gaps, gaps_within, limit_warnings, uneven_warnings
 from .models import ModelChoice, choose_model
 from .options import UpsampleOptions
 from .part import Part, Pass, part_of, passes
-from .tiling import Tiling
+from .tiling import StripCost, Tiling
 
 _BASE_BYTES = 150e6
 """Resident memory of Python, NumPy and SimpleITK before any volume is loaded, measured on Linux."""
 
-_FLOAT = 4
 _GFLOPS_PER_CORE = 40.0
 """A laptop core's rate on these convolutions; the measured rate replaces it as soon as a run has progress."""
-
-_ENCODER_SLICES = 2
-"""Slices that each encoder block holds while it streams: its unfinished output and its hidden values."""
-
-_PROJECTIONS = 3
-"""Query, key and value, each as large as a slice's codes."""
-
-_WINDOW_SLICES = _PROJECTIONS * NEIGHBOURS
-"""Projections around an interval."""
-
-_PIXEL_COPIES = 8
-"""Arrays of residuals and gates that a thread holds for each output slice of its interval."""
-
-_FIXED_BYTES = 80e6
-"""Pieces of data consistency and blocks of the decoder, whose size does not depend on the strip's."""
-
-_BLOCK_BYTES = 12e6
-"""Blocks of the decoder for each further thread."""
 
 
 @dataclass(frozen=True)
@@ -210,81 +195,6 @@ def _pixel_mm(spacing_ijk_mm: tuple[float, float, float], grid: SliceGrid) -> fl
     return sum(mm for c, mm in enumerate(spacing_ijk_mm) if c != column) / 2
 
 
-@dataclass(frozen=True)
-class StripCost:
-    """Memory and arithmetic of computing some rows of all slices, by several threads."""
-
-    config: NetworkConfig
-    grid: SliceGrid
-    columns: int
-    threads: int
-
-    @property
-    def bytes_per_row_in(self) -> float:
-        """Encoder state and acquired slices, for one image row that goes in."""
-        slices = _ENCODER_SLICES * (self.config.blocks + 2 + self._crew.encoding * self._shared)
-        return slices * self._codes_bytes + 2 * _FLOAT * self.columns * self.grid.n_in
-
-    @property
-    def bytes_per_row_out(self) -> float:
-        """Sampling window, intervals under way and result, for one image row that is kept."""
-        queries = self.grid.n_out / max(1, self.grid.n_in - 1)
-        pixels = _PIXEL_COPIES * queries * self.columns
-        slices = _WINDOW_SLICES + _PROJECTIONS * (self._crew.intervals + 1) * self._shared
-        # Slices that take several passes are gathered from their results
-        copies = 1 if self.grid.acquisition is None else 2
-        results = copies * self.columns * self.grid.n_out
-        return slices * self._codes_bytes + _FLOAT * (self._crew.intervals * pixels + results)
-
-    @property
-    def _crew(self) -> CrewSize:
-        return CrewSize.of(self.threads, self.config.blocks)
-
-    @property
-    def _shared(self) -> bool:
-        """Whether several threads are at work, each with slices of its own."""
-        return self.threads > 1
-
-    @property
-    def _codes_bytes(self) -> float:
-        """One slice's codes for one image row."""
-        return self.columns / self.config.cell**2 * self.config.width * _FLOAT
-
-    @property
-    def overlap(self) -> int:
-        """Rows that go in beside those that are kept."""
-        return 2 * self.config.receptive_pixels
-
-    def bytes_for(self, rows: int) -> float:
-        """Of a strip of which ``rows`` are kept."""
-        fixed = _FIXED_BYTES + _BLOCK_BYTES * (self._crew.intervals - 1)
-        return fixed + self.bytes_per_row_in * (rows + self.overlap) + self.bytes_per_row_out * rows
-
-    def tiling_within(self, limit_bytes: float, rows: int) -> Tiling:
-        """Strips of equal height, as few as stay within the limit.
-
-        Raises:
-            OutOfMemoryError: Not even one cell's rows do.
-        """
-        fitting = (limit_bytes - self.bytes_for(0)) / (self.bytes_per_row_in + self.bytes_per_row_out)
-        tiling = Tiling.within(fitting, rows, self.config)
-        if tiling is None:
-            needed = self.bytes_for(self.config.cell) / 1e9
-            raise OutOfMemoryError(
-                f"The memory limit of {limit_bytes / 1e9:.3g} GB is below the {needed:.3g} GB that the smallest part "
-                "of this volume takes. Raise the limit, or crop the volume."
-            )
-        return tiling
-
-    def flops(self, rows: int) -> float:
-        """Multiply-adds times two of encoder, projections, sampling and decoder over the whole volume."""
-        width, hidden = self.config.width, self.config.decoder_width
-        cells = rows * self.columns / self.config.cell**2
-        encode = self.config.blocks * 12 * width**2 + 3 * width**2 + 27 * 4 * width
-        decode = width * hidden + (self.config.decoder_layers - 1) * hidden**2 + 40 * width
-        return 2 * cells * (encode * self.grid.n_in + decode * self.grid.n_out)
-
-
 def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:
     """tau = slice thickness / slice spacing and a sentence on where it comes from.
 
@@ -328,3 +238,113 @@ def _check_thickness(thickness_mm: float, spacing: float) -> None:
             f"The slice thickness {thickness_mm:g} mm does not fit the slice spacing {spacing:g} mm. "
             f"Give 0 to {MAX_TAU * spacing:g} mm, or leave it to be found automatically."
         )
+
+
+def limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Sentences for a person, none where all is well.
+
+    Args:
+        grid: The output slices.
+        tau: Slice thickness / slice spacing of the acquired slices.
+        card: The weights' model card; without ``training.ratios`` nothing is said of the ratio.
+    """
+    if grid.acquisition is not None:
+        coarsest = max(part.spacing_mm for part in grid.acquisition.parts)
+        grid = replace(grid, spacing_in_mm=coarsest)
+    elif grid.n_in == grid.n_out and abs(grid.ratio - 1) <= ISOTROPY_TOLERANCE:
+        return (
+            f"Nothing to do: the slices are {grid.spacing_in_mm:.4g} mm apart already. Ask for less than "
+            f"{grid.spacing_in_mm:.4g} mm to get finer ones.",
+        )
+    return tuple(text for text in (_of_ratio(grid, card), _of_thickness(tau)) if text)
+
+
+def _of_ratio(grid: SliceGrid, card: Mapping[str, Any]) -> str:
+    trained = card.get("training", {}).get("ratios")
+    if not trained:
+        return ""
+    low, high = trained
+    said = f"{grid.ratio:.3g} times as many slices; the weights were trained for {low:g} to {high:g} times"
+    if grid.ratio > high * (1 + ROUNDING):
+        return (
+            f"{said}. Expect lost and invented detail between the acquired slices, or ask for "
+            f"{grid.spacing_in_mm / high:.3g} mm or more."
+        )
+    if grid.ratio < low * (1 - ROUNDING):
+        return (
+            f"{said}. The result may be no better than interpolation; ask for {grid.spacing_in_mm / low:.3g} mm or "
+            "less to stay within."
+        )
+    return ""
+
+
+def _of_thickness(tau: float) -> str:
+    if tau <= TRAINED_TAU_MAX * (1 + ROUNDING):
+        return ""
+    return (
+        f"The slices overlap: each is {tau:.3g} times as thick as they are apart, and the weights were trained for up "
+        f"to {TRAINED_TAU_MAX:g} times. Check the thickness; the result may be too smooth or too sharp."
+    )
+
+
+Gaps = tuple[tuple[Gap, slice], ...]
+"""Gaps of the scan, each with the output slices that lie in it."""
+
+
+def gaps_within(grid: SliceGrid, kept: slice) -> Gaps:
+    """The gaps that a result touches.
+
+    Args:
+        grid: The slices that are computed.
+        kept: Those of them that are the result; output slices are counted from its first.
+    """
+    own = grid.acquisition
+    if own is None:
+        return ()
+    first, stop, _ = kept.indices(grid.n_out)
+    places_mm = grid.first_mm + np.arange(first, stop) * grid.spacing_out_mm
+    tolerance = ROUNDING * grid.spacing_in_mm
+    found = []
+    for gap in own.gaps:
+        inside = slice(*np.searchsorted(places_mm, (gap.first_mm + tolerance, gap.last_mm - tolerance)).tolist())
+        if inside.start < inside.stop:
+            found.append((gap, inside))
+    return tuple(found)
+
+
+def check_gaps(gaps: Gaps, fill_gaps: bool) -> None:
+    """Refuse a scan with gaps unless they were asked to be filled, or one slice is missing in all.
+
+    Raises:
+        GeometryError: More are missing.
+    """
+    missing = sum(gap.missing for gap, _ in gaps)
+    if missing > 1 and not fill_gaps:
+        where = (f"{gap.missing} after slice {gap.after + 1}, at {gap.first_mm:.4g} mm" for gap, _ in gaps)
+        raise GeometryError(
+            f"{missing} slices are missing, counted from the first one: {'; '.join(where)}. Load the complete series. "
+            "Or fill the gaps with what the slices around them suggest: --fill-gaps on the command line, "
+            "fill_gaps=True in Python, Gaps in the panel; the result says where they are."
+        )
+
+
+def uneven_warnings(grid: SliceGrid, gaps: Gaps) -> tuple[str, ...]:
+    """Sentences on changes of spacing and on what lies in gaps; slices are counted from 1."""
+    own = grid.acquisition
+    if own is None:
+        return ()
+    found = []
+    if len(own.parts) > 1:
+        found.append(
+            f"The distance between slices changes: {', '.join(part.words for part in own.parts)}. Each part was "
+            "computed for its own, and the result is even; expect less detail where slices are thicker."
+        )
+    if gaps:
+        missing = sum(gap.missing for gap, _ in gaps)
+        after = " and ".join(str(gap.after + 1) for gap, _ in gaps)
+        found.append(
+            f"{'One slice is' if missing == 1 else f'{missing} slices are'} missing after slice {after}. Nothing was "
+            f"acquired there: the result's {text_of_gaps(inside for _, inside in gaps)} only show what the slices "
+            "around suggest."
+        )
+    return tuple(found)

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 
 from .config import HARMONICS, LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig
-from .interpolation import neighbour_indices
-from .layers import Modulator, kaiming_normal_, leaky, normal_, offset_features
+from .layers import Modulator, kaiming_normal_, leaky, neighbour_indices, normal_, offset_features
 
 
 def linear_prior(offsets: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from .config import NetworkConfig
 from .decoder import Decoder, LatentSampling
 from .encoder import Encoder
-from .interpolation import bspline_weights, cubic_convolution, neighbour_indices
-from .layers import smooth_pixels
+from .layers import bspline_weights, cubic_convolution, neighbour_indices, smooth_pixels
 
 
 def pad_to_cells(stack: torch.Tensor, cell: int) -> torch.Tensor:

@@ -5,7 +5,6 @@ Names and shapes are those of ``network.model.CycleINR`` in PyTorch; reading the
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .config import HARMONICS, NetworkConfig
-from .safetensors_reader import FormatError, read_tensors
-from .weights import read_card
+from .weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,5 @@ def load_parameters(weights: Path, sha256: str | None = None) -> Parameters:
     Raises:
         ModelError: The file is missing, damaged, changed since its card was written, or does not fit the card.
     """
-    card = read_card(weights)
-    try:
-        data = weights.read_bytes()
-    except OSError as error:
-        raise ModelError(f"The weights {weights.name} cannot be read: {error.strerror}.") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != card["sha256"]:
-        raise ModelError(f"The weights {weights.name} are not those of their model card. Install both files again.")
-    if sha256 is not None and found != sha256:
-        raise ModelError(f"The weights {weights.name} were replaced by others while they were in use. Start again.")
-    try:
-        arrays = read_tensors(data)
-    except FormatError as error:
-        raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
+    card, arrays = read_weights(weights, sha256)
     return Parameters(NetworkConfig.from_dict(card["network"]), arrays)

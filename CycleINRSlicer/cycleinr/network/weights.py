@@ -2,19 +2,34 @@
 
 The card holds the network's sizes, so the two files are enough to build the network; it also says what the weights
 were trained on, how well they do and what they are for. safetensors holds numbers only: loading it runs no code.
+
+Networks go by the name that cards and training configurations use. All of them are called as
+``network(stack, positions, slicing)`` with the shapes of ``CycleINR.forward``, so one training loop and one evaluation
+serve them all. A network class carries:
+
+- ``architecture``: its name here, and ``method``: its source in a sentence.
+- ``sizes``: the frozen dataclass of its sizes, a ``config.Sizes``.
+- ``memory_format``: the layout in which its weights are trained.
+- ``ratio`` (of an instance): the one ratio that it is made for, or None for any.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..errors import ModelError
-from .architectures import CYCLEINR, build_network, sizes_of
+from .config import Sizes
 from .safetensors_reader import FormatError, read_tensors
 
 CARD_FORMAT = 1
+CYCLEINR = "cycleinr"
+_PLACES = {CYCLEINR: "cycleinr.network.model:CycleINR"}
 
 
 def architecture(card: dict) -> str:
@@ -52,6 +67,32 @@ def read_card(weights: Path) -> dict:
     return card
 
 
+def read_weights(weights: Path, sha256: str | None = None) -> tuple[dict, dict[str, np.ndarray]]:
+    """The model card of a weights file, and the file's arrays by name.
+
+    Args:
+        weights: The weights file.
+        sha256: Hash of the weights that are meant, where the card was read before.
+
+    Raises:
+        ModelError: The file is missing, damaged, or changed since its card was written.
+    """
+    card = read_card(weights)
+    try:
+        data = weights.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The weights {weights.name} cannot be read: {error.strerror}.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != card["sha256"]:
+        raise ModelError(f"The weights {weights.name} are not those of their model card. Install both files again.")
+    if sha256 is not None and found != sha256:
+        raise ModelError(f"The weights {weights.name} were replaced by others while they were in use. Start again.")
+    try:
+        return card, read_tensors(data)
+    except FormatError as error:
+        raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
+
+
 def load_network(weights: Path, sha256: str | None = None):
     """Build the network that a weights file and its card describe, in evaluation mode on the CPU.
 
@@ -65,19 +106,8 @@ def load_network(weights: Path, sha256: str | None = None):
     """
     import torch
 
-    card = read_card(weights)
-    try:
-        data = weights.read_bytes()
-        tensors = {key: torch.from_numpy(value.copy()) for key, value in read_tensors(data).items()}
-    except OSError as error:
-        raise ModelError(f"The weights {weights.name} cannot be read: {error.strerror}.") from error
-    except FormatError as error:
-        raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != card["sha256"]:
-        raise ModelError(f"The weights {weights.name} are not those of their model card. Install both files again.")
-    if sha256 is not None and found != sha256:
-        raise ModelError(f"The weights {weights.name} were replaced by others while they were in use. Start again.")
+    card, arrays = read_weights(weights, sha256)
+    tensors = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
     name = architecture(card)
     sizes = sizes_of(name, card["network"])
     # Without numbers first: a card with wrong sizes must not take memory for a network that the weights do not fit.
@@ -90,3 +120,34 @@ def load_network(weights: Path, sha256: str | None = None):
     model = build_network(name, sizes)
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def register(name: str, place: str) -> None:
+    """Make another network known, as "module:class"; the module is imported when the network is first asked for."""
+    _PLACES[name] = place
+
+
+def network_class(name: str) -> type[Any]:
+    """The class of an architecture.
+
+    Raises:
+        ModelError: No architecture has this name.
+    """
+    if not isinstance(name, str) or name not in _PLACES:
+        raise ModelError(f"There is no architecture {name!r}. Choose of {', '.join(_PLACES)}.")
+    module, _, cls = _PLACES[name].partition(":")
+    return getattr(import_module(module), cls)
+
+
+def sizes_of(name: str, values: dict) -> Sizes:
+    """Sizes of an architecture from plain values, as a model card or a configuration holds them.
+
+    Raises:
+        ModelError: No such architecture, or a size that it does not have.
+    """
+    return network_class(name).sizes.from_dict(values)
+
+
+def build_network(name: str, sizes: Sizes):
+    """A network with random weights."""
+    return network_class(name)(sizes)

@@ -8,8 +8,7 @@ import numpy as np
 from cycleinr.errors import RequestError
 from cycleinr.grid import SliceGrid, Target
 from cycleinr.inference.options import UpsampleOptions
-from cycleinr.network.architectures import CYCLEINR, network_class
-from cycleinr.network.weights import architecture, read_card
+from cycleinr.network.weights import CYCLEINR, architecture, network_class, read_card
 from cycleinr.volume import Volume
 
 from .methods import Method

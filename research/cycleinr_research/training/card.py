@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from cycleinr import __version__
 from cycleinr.errors import RequestError
-from cycleinr.network.architectures import network_class
-from cycleinr.network.weights import read_card
+from cycleinr.network.weights import network_class, read_card
 
 from .config import Source, TrainingConfig
 from .loop import LOG

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cycleinr.errors import RequestError
-from cycleinr.network.architectures import CYCLEINR, sizes_of
 from cycleinr.network.config import NetworkConfig, Sizes
+from cycleinr.network.weights import CYCLEINR, sizes_of
 from cycleinr.volume import MODALITIES
 
 if sys.version_info >= (3, 11):
@@ -104,7 +104,7 @@ class TrainingConfig:
     Attributes:
         name: Names the run's folder.
         sources, validation: Volumes to learn from and to watch progress on; never the same.
-        architecture, network: Which network (``network.architectures``) and its sizes.
+        architecture, network: Which network (``network.weights``) and its sizes.
         steps, batch, learning_rate, warmup_steps, clip_norm, ema, weight_decay: The optimisation.
         max_minutes: Ends the run, and brings the learning rate down, by the clock where that comes before ``steps``;
             only training steps count, validation does not. 0 sets no limit.

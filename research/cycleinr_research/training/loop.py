@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 from cycleinr.errors import CycleinrError, RequestError
-from cycleinr.network.architectures import build_network
-from cycleinr.network.weights import load_network
+from cycleinr.network.weights import build_network, load_network
 from lightning_fabric import Fabric
 
 from ..weights import load_pickled_numbers

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from cycleinr.network.interpolation import cubic_convolution
+from cycleinr.network.layers import cubic_convolution
 from torch import nn
 
 from .config import TrainingConfig
