@@ -54,8 +54,9 @@ def pixels_of_slice(n: int, rows: int = 6, columns: int = 5) -> np.ndarray:
 def write_slice(path: Path, position, pixels: np.ndarray, **tags) -> Path:
     """Write one slice; any DICOM keyword replaces its default, and None removes it.
 
-    :param position: Image Position (Patient), LPS mm.
-    :param pixels: stored values (rows, columns), 16 bits.
+    Args:
+        position: Image Position (Patient), LPS mm.
+        pixels: Stored values (rows, columns), 16 bits.
     """
     data = Dataset()
     data.file_meta = FileMetaDataset()
@@ -105,9 +106,10 @@ def write_series(folder: Path, slices: int = 6, step=(0, 0, 5), origin=(-10, -20
 def write_enhanced(path: Path, frames: list[tuple], shared: dict | None = None, **tags) -> Path:
     """Write an enhanced CT image.
 
-    :param frames: for each frame its stored values (rows, columns) and a dict of functional groups: sequence keyword to
-        a dict of the attributes of its one item.
-    :param shared: functional groups of all frames; a 5 mm axial geometry unless given.
+    Args:
+        frames: For each frame its stored values (rows, columns) and a dict of functional groups: sequence keyword to a
+            dict of the attributes of its one item.
+        shared: Functional groups of all frames; a 5 mm axial geometry unless given.
     """
     shared = shared or {
         "PlaneOrientationSequence": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},

@@ -50,11 +50,12 @@ def write_blob(
 ) -> Path:
     """Write a series whose slices are stacked along the table, and touch each other.
 
-    :param heights_mm: of the slices' middles, along the table.
-    :param tilt_degrees: of the gantry.
-    :param told_mm: what the headers say instead.
-    :param thickness_mm: of the slices, along the table.
-    :param tags: as of ``write_slice``, or functions of the slice's number; ``values`` makes others of its HU.
+    Args:
+        heights_mm: Of the slices' middles, along the table.
+        tilt_degrees: Of the gantry.
+        told_mm: What the headers say instead.
+        thickness_mm: Of the slices, along the table.
+        tags: As of ``write_slice``, or functions of the slice's number; ``values`` makes others of its HU.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sine, cosine = math.sin(math.radians(tilt_degrees)), math.cos(math.radians(tilt_degrees))
@@ -145,7 +146,8 @@ KINDS: dict[str, Callable[[Path], Path]] = {
 def compared(result: Volume) -> tuple[float, float]:
     """How far the blob's centroid lies from where it should, in mm along any axis, and the largest error in HU.
 
-    :param result: with even slices.
+    Args:
+        result: With even slices.
     """
     k, j, i = np.indices(result.shape_kji)
     places = result.ras_of_ijk(np.stack([i, j, k], axis=-1))

@@ -37,10 +37,13 @@ ISOTROPY_TOLERANCE = 1e-3
 class Target:
     """What was asked for along the through-plane axis: exactly one of the three.
 
-    :param spacing_mm: distance between output slice centres, in mm.
-    :param ratio: input spacing / output spacing, 1 or more; need not be whole. 1 gives the input grid.
-    :param isotropic: True asks for the mean of the two in-plane spacings.
-    :raises RequestError: none or several were given, or the number is not positive and finite, or ratio is below 1.
+    Attributes:
+        spacing_mm: Distance between output slice centres, in mm.
+        ratio: Input spacing / output spacing, 1 or more; need not be whole. 1 gives the input grid.
+        isotropic: True asks for the mean of the two in-plane spacings.
+
+    Raises:
+        RequestError: None or several were given, or the number is not positive and finite, or ratio is below 1.
     """
 
     spacing_mm: float | None = None
@@ -76,10 +79,14 @@ class Target:
     def spacing_for(self, volume: Volume, axis: str) -> float:
         """Output spacing in mm that this target means for one axis of one volume.
 
-        :param axis: "i", "j" or "k".
-        :raises NothingToDoError: the result would be coarser than the input, or the volume is isotropic already.
 
         Where the spacing changes, the finest counts as the input's.
+
+        Args:
+            axis: "i", "j" or "k".
+
+        Raises:
+            NothingToDoError: The result would be coarser than the input, or the volume is isotropic already.
         """
         spacings = acquired_spacings(volume, axis)
         old = min(spacings)
@@ -110,13 +117,14 @@ class Target:
 class SliceGrid:
     """The output slices along one axis.
 
-    :param n_in: number of input slices.
-    :param spacing_in_mm: distance between input slice centres; the finest, where it changes.
-    :param n_out: number of output slices.
-    :param spacing_out_mm: distance between output slice centres.
-    :param first_mm: first output centre relative to the first input centre, along the axis; negative is outside.
-    :param axis: "i", "j" or "k", the axis that is resampled.
-    :param acquisition: where the input slices lie if they are not even; None if they are.
+    Attributes:
+        n_in: Number of input slices.
+        spacing_in_mm: Distance between input slice centres; the finest, where it changes.
+        n_out: Number of output slices.
+        spacing_out_mm: Distance between output slice centres.
+        first_mm: First output centre relative to the first input centre, along the axis; negative is outside.
+        axis: "i", "j" or "k", the axis that is resampled.
+        acquisition: Where the input slices lie if they are not even; None if they are.
     """
 
     n_in: int
@@ -141,7 +149,8 @@ class SliceGrid:
     def positions(self) -> np.ndarray:
         """Output slice centres in units of input slices: 0 is the first input slice, n_in - 1 the last.
 
-        :returns: (n_out,) float64, rising; centres on an input slice are exact whole numbers.
+        Returns:
+            (n_out,) float64, rising; centres on an input slice are exact whole numbers.
         """
         return self.positions_of(np.arange(self.n_out, dtype=np.float64))
 
@@ -165,7 +174,8 @@ class SliceGrid:
     def profile(self, tau: float | np.ndarray) -> SliceProfile:
         """Where the input slices lie among the output slices; some windows may reach beyond these.
 
-        :param tau: slice thickness / slice spacing, of each slice where they differ.
+        Args:
+            tau: Slice thickness / slice spacing, of each slice where they differ.
         """
         own = self.acquisition
         spacing = self.ratio if own is None else own.local_spacing_mm / self.spacing_out_mm
@@ -194,10 +204,13 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
     and as many as fit before the outer face of the last are made; n_out = floor(n_in * old / new + 1e-6), and the
     first centre lies at -old / 2 + new / 2. Input centres are then on the output grid only for odd whole ratios.
 
-    :param axis: "i", "j", "k", or "auto" for the axis with the largest spacing.
-    :param extent: "centres" or "edges".
-    :raises GeometryError: fewer than 4 slices along the axis.
-    :raises RequestError: unknown axis or extent, or a target that does not fit the volume.
+    Args:
+        axis: "i", "j", "k", or "auto" for the axis with the largest spacing.
+        extent: "centres" or "edges".
+
+    Raises:
+        GeometryError: Fewer than 4 slices along the axis.
+        RequestError: Unknown axis or extent, or a target that does not fit the volume.
     """
     if axis not in ("auto", *AXIS_OF_ARRAY):
         raise RequestError(f"The axis is {axis!r}; give 'i', 'j', 'k', or 'auto' for the one with the largest spacing.")
@@ -271,12 +284,12 @@ def output_shape_kji(volume: Volume, grid: SliceGrid) -> tuple[int, int, int]:
 
 
 def to_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
-    """View of a (K, J, I) array as (slices, rows, columns) with `axis` ("i", "j", "k") first."""
+    """View of a (K, J, I) array as (slices, rows, columns) with ``axis`` ("i", "j", "k") first."""
     return np.moveaxis(array, AXIS_OF_ARRAY[axis], 0)
 
 
 def from_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
-    """View of a (slices, rows, columns) array as (K, J, I); undoes `to_axis_first`."""
+    """View of a (slices, rows, columns) array as (K, J, I); undoes ``to_axis_first``."""
     return np.moveaxis(array, 0, AXIS_OF_ARRAY[axis])
 
 

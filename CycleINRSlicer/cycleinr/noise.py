@@ -39,11 +39,14 @@ def matched(
 
     The detail is the image minus its Gaussian of 1 pixel; its gain stays between 0.25 and 4.
 
-    :param image: (rows, columns) float32.
-    :param wanted: noise sigma in the image's units.
-    :param largest_detail: what is beyond this is an edge, and is not scaled; None scales all.
-    :param valid: (rows, columns) of bool, the pixels whose noise counts; None for all.
-    :returns: a new image.
+    Args:
+        image: (rows, columns) float32.
+        wanted: Noise sigma in the image's units.
+        largest_detail: What is beyond this is an edge, and is not scaled; None scales all.
+        valid: (rows, columns) of bool, the pixels whose noise counts; None for all.
+
+    Returns:
+        A new image.
     """
     smooth = smoothed(image, _HIGH_PASS_SIGMA_PIXELS)
     detail = image - smooth

@@ -40,9 +40,10 @@ _DONE, _INCOMPLETE = 0, 10
 class Outcome:
     """What was seen.
 
-    :param kills: number of kills by victim.
-    :param starts: number of times that the batch was started.
-    :param faults: what was not as it should be.
+    Attributes:
+        kills: Number of kills by victim.
+        starts: Number of times that the batch was started.
+        faults: What was not as it should be.
     """
 
     kills: Counter = field(default_factory=Counter)

@@ -42,11 +42,12 @@ FINER = ("upsample", "--ratio", "2", "--device", "cpu")
 class Row:
     """One input.
 
-    :param make: writes it into a new folder and returns what the user gives.
-    :param should: WORKS, REFUSED, or ASKS: refused, and choosing what the message offers helps.
-    :param says: what has to be said about it, in the order of words.
-    :param arguments: what else the user gives.
-    :param is_blob: whether it is the blob, so that the result can be compared with it.
+    Attributes:
+        make: Writes it into a new folder and returns what the user gives.
+        should: WORKS, REFUSED, or ASKS: refused, and choosing what the message offers helps.
+        says: What has to be said about it, in the order of words.
+        arguments: What else the user gives.
+        is_blob: Whether it is the blob, so that the result can be compared with it.
     """
 
     name: str

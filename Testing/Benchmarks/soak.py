@@ -78,7 +78,7 @@ class Engine:
         return json.loads(self.process.stdout.readline())
 
     def outcome(self, cancel: int | None = None) -> str:
-        """How the current request ends; `cancel` is the id to cancel once slices are computed."""
+        """How the current request ends; ``cancel`` is the id to cancel once slices are computed."""
         while (event := self.hear())["event"] == "progress":
             if cancel is not None and event["phase"] == "Computing slices":
                 self.say({"do": "cancel", "id": cancel})
@@ -145,7 +145,8 @@ def requests(scans: list[VolumeMessage], runs: int):
 def soak(runs: int, tell=print) -> list[Sample]:
     """Run and sample.
 
-    :raises RuntimeError: a run ended otherwise than it should, or the process left something behind.
+    Raises:
+        RuntimeError: A run ended otherwise than it should, or the process left something behind.
     """
     due = {max(1, round(share * runs)) for share in SHARES}
     samples, counts, started = [], {"done": 0, "cancelled": 0, "failed": 0}, time.monotonic()

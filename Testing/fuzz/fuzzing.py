@@ -30,8 +30,9 @@ class Tally:
 def fuzz(name: str, seed: Seed, cases: int, folder: Path, random_seed: int | None = None) -> Tally:
     """Damage a seed's files in many ways and read each.
 
-    :param folder: gets the files of each case in turn; those of failures are kept.
-    :param random_seed: None for the same cases every time.
+    Args:
+        folder: Gets the files of each case in turn; those of failures are kept.
+        random_seed: None for the same cases every time.
     """
     kept: set[str] = set()
     tally, reader = Tally(), Reader(torch=seed.kind == "weights")

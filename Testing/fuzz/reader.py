@@ -1,4 +1,4 @@
-"""The outer side of `reader_process`: hands files over, and sees crashes and hangs."""
+"""The outer side of ``reader_process``: hands files over, and sees crashes and hangs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Reader:
         self._process: subprocess.Popen | None = None
 
     def read(self, kind: str, path: Path) -> dict:
-        """:returns: "outcome" is read, refused (a CycleinrError), failed (anything else), crashed or hung."""
+        """What happened: "outcome" is read, refused (a CycleinrError), failed (anything else), crashed or hung."""
         process = self._process or self._start()
         process.stdin.write(json.dumps([kind, str(path)]) + "\n")
         process.stdin.flush()
@@ -48,7 +48,7 @@ class Reader:
         return self._process
 
     def _end(self) -> str:
-        """:returns: how the process ended."""
+        """How the process ended."""
         process, self._process = self._process, None
         try:
             code = process.wait(timeout=1)

@@ -21,9 +21,10 @@ CROP = (slice(0, 40, 5), slice(30, 54), slice(30, 50))
 class Seed:
     """Valid files and what reads them.
 
-    :param kind: "volume", "weights", "table" or "training"; see `reader_process`.
-    :param files: contents by file name.
-    :param path: name of the file to read, "" for the folder.
+    Attributes:
+        kind: "volume", "weights", "table" or "training"; see ``reader_process``.
+        files: Contents by file name.
+        path: Name of the file to read, "" for the folder.
     """
 
     kind: str
@@ -35,7 +36,7 @@ class Seed:
 
 
 def make_seeds(folder: Path) -> dict[str, Seed]:
-    """All seeds by name; `folder` is written into."""
+    """All seeds by name; ``folder`` is written into."""
     images = {suffix: _image(folder, suffix) for suffix in (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")}
     raw = {f"raw{suffix}": _raw_image(folder, suffix) for suffix in (".nrrd", ".nhdr", ".mha", ".mhd")}
     series = {name: _series(folder, name) for name in ("explicit", "implicit", "rle", "JPEG", "JPEG2000")}

@@ -37,8 +37,9 @@ class LoadedModule:
 class Host:
     """A running Slicer application without its C++ user interface. One per process.
 
-    :param main_window: False is Slicer's ``--no-main-window``: no ``slicer.util.mainWindow()``, no layout manager.
-    :param testing: what ``slicer.app.testingEnabled()`` says; False makes ``slicer.util`` ask its questions.
+    Args:
+        main_window: False is Slicer's ``--no-main-window``: no ``slicer.util.mainWindow()``, no layout manager.
+        testing: What ``slicer.app.testingEnabled()`` says; False makes ``slicer.util`` ask its questions.
     """
 
     def __init__(self, main_window=True, testing=True):
@@ -199,8 +200,9 @@ class Host:
     def load_module(self, path, enter=True):
         """Load a scripted module from its .py file as the application does at start-up.
 
-        :param path: the module file; its folder goes onto ``sys.path``.
-        :param enter: show the panel and call ``enter()``, as if the user had selected the module.
+        Args:
+            path: The module file; its folder goes onto ``sys.path``.
+            enter: Show the panel and call ``enter()``, as if the user had selected the module.
         """
         import slicer
 

@@ -6,9 +6,12 @@ from PySide6 import QtCore
 def process_events(until, timeout_s=10.0):
     """Run the Qt event loop until ``until()`` is true.
 
-    :param until: called after each batch of events; any true value ends the wait.
-    :param timeout_s: longest wait in seconds.
-    :raises TimeoutError: if ``until()`` stays false.
+    Args:
+        until: Called after each batch of events; any true value ends the wait.
+        timeout_s: Longest wait in seconds.
+
+    Raises:
+        TimeoutError: If ``until()`` stays false.
     """
     wake_up = QtCore.QTimer()  # WaitForMoreEvents blocks: something has to look at the clock
     wake_up.start(20)

@@ -40,7 +40,8 @@ _YES, _NO = {"yes", "true", "1"}, {"no", "false", "0"}
 class Row:
     """One line: the scan as text, its settings, the result's name ("" for one that is found for it), and where.
 
-    :param series, frame: which scans are meant of those that are found there.
+    Attributes:
+        series, frame: Which scans are meant of those that are found there.
     """
 
     source: str
@@ -57,10 +58,13 @@ def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Row]:
     Empty cells mean the command line's options; relative inputs and weights start at the CSV's folder. Any of spacing,
     ratio and isotropic replaces the command line's.
 
-    :param defaults: settings of the command line.
-    :param needs_target: whether the command line names no spacing, ratio or isotropic, so that each line must.
-    :raises InputError: the file cannot be read or has no lines.
-    :raises RequestError: an unknown or missing column, or a line that makes no sense; the text names the line.
+    Args:
+        defaults: Settings of the command line.
+        needs_target: Whether the command line names no spacing, ratio or isotropic, so that each line must.
+
+    Raises:
+        InputError: The file cannot be read or has no lines.
+        RequestError: An unknown or missing column, or a line that makes no sense; the text names the line.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -161,14 +165,15 @@ def _yes(text: str) -> bool:
 class Case:
     """One scan of a batch, complete: what any process on any machine needs to run it.
 
-    :param output: the result's name in the output folder.
-    :param input: what is read; of a DICOM series, one file.
-    :param place, series: where the scan lies, and the series' neutral name; see `Found`.
-    :param settings: what is wanted.
-    :param key: hash of the scan's identity, the settings and the weights.
-    :param fingerprint: hash of the input files' names, sizes and times of change.
-    :param frame: as in `Found`.
-    :param number: of the series that is meant, where an archive holds several.
+    Attributes:
+        output: The result's name in the output folder.
+        input: What is read; of a DICOM series, one file.
+        place, series: Where the scan lies, and the series' neutral name; see ``Found``.
+        settings: What is wanted.
+        key: Hash of the scan's identity, the settings and the weights.
+        fingerprint: Hash of the input files' names, sizes and times of change.
+        frame: As in ``Found``.
+        number: Of the series that is meant, where an archive holds several.
     """
 
     output: str
@@ -209,8 +214,9 @@ class Wanted:
 def wanted_of_rows(rows: Iterable[Row], notes: list[str], readable: bool = False) -> list[Wanted]:
     """The scans that the lines of a CSV mean.
 
-    :raises InputError: a glob or a folder holds no scan.
-    :raises RequestError: one name for the results of several scans.
+    Raises:
+        InputError: A glob or a folder holds no scan.
+        RequestError: One name for the results of several scans.
     """
     wanted = []
     for row in rows:
@@ -249,9 +255,12 @@ def make_cases(wanted: Iterable[Wanted], out_dir: Path, owners: Mapping[str, str
     The same scan with the same settings is taken once. A plain name that is taken, or that an earlier run gave to
     another scan, is completed by a hash of the scan's path, so that names do not depend on what else is in a batch.
 
-    :param owners: identity of the scan that each earlier output was made of, by the output's name.
-    :raises RequestError: a CSV gives one name twice, or one that leads out of the folder.
-    :raises ModelError: weights are missing.
+    Args:
+        owners: Identity of the scan that each earlier output was made of, by the output's name.
+
+    Raises:
+        RequestError: A CSV gives one name twice, or one that leads out of the folder.
+        ModelError: Weights are missing.
     """
     once: dict[tuple[str, str, str], Wanted] = {}
     for one in wanted:

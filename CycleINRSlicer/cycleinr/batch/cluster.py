@@ -33,9 +33,10 @@ _PROGRESS_INTERVAL_S = 1.0
 class Cluster:
     """Where to run.
 
-    :param address: the Dask scheduler's, such as tcp://head:8786; or a scheduler file (.json).
-    :param gpu_resource: name of the resource that a case takes one of, as workers were started with
-        ``--resources "GPU=1"``; "" for any worker.
+    Attributes:
+        address: The Dask scheduler's, such as tcp://head:8786; or a scheduler file (.json).
+        gpu_resource: Name of the resource that a case takes one of, as workers were started with ``--resources
+            "GPU=1"``; "" for any worker.
     """
 
     address: str
@@ -49,10 +50,13 @@ def run_on_cluster(
 
     Dask hands the case of a lost worker to another one, up to its setting ``distributed.scheduler.allowed-failures``.
 
-    :param tell: called from this thread only.
-    :raises ClusterError: distributed is not installed, the scheduler does not answer or was lost, no worker offers the
-        resource, or a worker cannot run CycleINR.
-    :raises OutputError: not even records can be written to the folder.
+    Args:
+        tell: Called from this thread only.
+
+    Raises:
+        ClusterError: Distributed is not installed, the scheduler does not answer or was lost, no worker offers the
+            resource, or a worker cannot run CycleINR.
+        OutputError: Not even records can be written to the folder.
     """
     with _connected(cluster) as client:
         _check_resource(client, cluster.gpu_resource)

@@ -27,8 +27,9 @@ _LOG = logging.getLogger(__name__)
 class Order:
     """A case and who wants it; travels as JSON.
 
-    :param out_dir: the batch's output folder, as absolute path that is the same on every computer of a cluster.
-    :param batch: id of the batch.
+    Attributes:
+        out_dir: The batch's output folder, as absolute path that is the same on every computer of a cluster.
+        batch: Id of the batch.
     """
 
     out_dir: str
@@ -48,8 +49,9 @@ def run_case(order: Order, monitor: Monitor | None = None) -> Record:
 
     A case that is recorded as done already is not run again, so that a case may be handed out twice.
 
-    :raises Cancelled: the batch is over; nothing was written.
-    :raises OutputError: the record itself cannot be written.
+    Raises:
+        Cancelled: The batch is over; nothing was written.
+        OutputError: The record itself cannot be written.
     """
     folder, case = BatchFolder(Path(order.out_dir), order.batch), order.case
     before = folder.read_record(case.output)
@@ -83,7 +85,8 @@ def run_case(order: Order, monitor: Monitor | None = None) -> Record:
 def _claim(folder: BatchFolder, record: Record) -> None:
     """Remember that this result's name is ours before anything has it.
 
-    :raises OutputError: something that no batch made has the name.
+    Raises:
+        OutputError: Something that no batch made has the name.
     """
     path = folder.result(record.output)
     if not folder.knows(record.output) and any(os.path.lexists(part(path, end)) for end in PARTS):
@@ -133,8 +136,11 @@ def _publish(staged: Path, target: Path, place: Path, hashes: Collection[str]) -
 
     What batches made before is replaced; anything else gets another name.
 
-    :param hashes: of all that batches made under this name.
-    :returns: the other names.
+    Args:
+        hashes: Of all that batches made under this name.
+
+    Returns:
+        The other names.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     kept = []

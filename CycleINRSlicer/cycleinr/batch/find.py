@@ -33,13 +33,14 @@ _NEUTRAL_DIGITS = 12
 class Found:
     """One scan.
 
-    :param input: what `read_volume` reads: an image file, or one file of the DICOM series.
-    :param place: the file, or the series' folder.
-    :param series: neutral name of the DICOM series, "" for image files; see `neutral_name`.
-    :param stem: the result's name without its ending; holds nothing of a DICOM header.
-    :param files: everything that the scan is read from.
-    :param frame: which of the volumes in `input` it is, counted from 1; None where `input` says it all.
-    :param number: what the DICOM series is called by; see `dicom_series.Series`.
+    Attributes:
+        input: What ``read_volume`` reads: an image file, or one file of the DICOM series.
+        place: The file, or the series' folder.
+        series: Neutral name of the DICOM series, "" for image files; see ``neutral_name``.
+        stem: The result's name without its ending; holds nothing of a DICOM header.
+        files: Everything that the scan is read from.
+        frame: Which of the volumes in ``input`` it is, counted from 1; None where ``input`` says it all.
+        number: What the DICOM series is called by; see ``dicom_series.Series``.
     """
 
     input: Path
@@ -80,11 +81,14 @@ def neutral_name(series_uid: str) -> str:
 def find_scans(source: str | Path, notes: list[str], readable: bool = False) -> list[Found]:
     """The scans that a path or a glob means, in the order of their places.
 
-    :param source: an image file; one file of a DICOM series; a folder, searched with its subfolders; or a glob such as
-        ``scans/**/*.nii.gz``. Hidden files and folders, and output folders of batches, are left out.
-    :param notes: gets a sentence about each DICOM series that is left out.
-    :param readable: results of DICOM series are called by date, number and description, which may say who it is.
-    :raises InputError: a glob matches nothing, or the folder holds no scan.
+    Args:
+        source: An image file; one file of a DICOM series; a folder, searched with its subfolders; or a glob such as
+            ``scans/**/*.nii.gz``. Hidden files and folders, and output folders of batches, are left out.
+        notes: Gets a sentence about each DICOM series that is left out.
+        readable: Results of DICOM series are called by date, number and description, which may say who it is.
+
+    Raises:
+        InputError: A glob matches nothing, or the folder holds no scan.
     """
     # A name that really exists may hold brackets or stars.
     if not os.path.exists(source) and glob.has_magic(str(source)):

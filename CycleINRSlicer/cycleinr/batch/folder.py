@@ -46,8 +46,9 @@ _DERIVED = "All results are derived by CycleINR, not acquired. Not for primary d
 class BatchFolder:
     """The output folder of batches.
 
-    :param root: the folder.
-    :param batch: id of the batch that this process works for.
+    Args:
+        root: The folder.
+        batch: Id of the batch that this process works for.
     """
 
     def __init__(self, root: Path, batch: str):
@@ -61,7 +62,8 @@ class BatchFolder:
     def opened(cls, root: Path) -> Iterator[BatchFolder]:
         """Take the folder for a new batch, as long as the block lasts, and clear away what a killed one left.
 
-        :raises OutputError: another batch has it, or it cannot be written to.
+        Raises:
+            OutputError: Another batch has it, or it cannot be written to.
         """
         from filelock import FileLock, Timeout
 
@@ -95,7 +97,7 @@ class BatchFolder:
         self._work.mkdir(exist_ok=True)
 
     def check_current(self) -> None:
-        """:raises Cancelled: the batch is over or another one has the folder, so nothing may be written for it."""
+        """Raises Cancelled where the batch is over or another has the folder: nothing may be written for it."""
         try:
             current = self._current.read_text(encoding="utf-8")
         except OSError:
@@ -107,7 +109,8 @@ class BatchFolder:
     def workplace(self) -> Iterator[Path]:
         """A fresh folder on the output folder's disk, gone when the block ends.
 
-        :raises OutputError: it cannot be made.
+        Raises:
+            OutputError: It cannot be made.
         """
         try:
             place = Path(tempfile.mkdtemp(dir=self._work))
@@ -123,14 +126,16 @@ class BatchFolder:
     def result(self, name: str) -> Path:
         """Path of a result.
 
-        :raises RequestError: a link leads out of the folder.
+        Raises:
+            RequestError: A link leads out of the folder.
         """
         return path_inside(self.root, name)
 
     def write(self, path: Path, text: str) -> None:
         """Write a text file of the batch's own, whole.
 
-        :raises OutputError: it cannot be written.
+        Raises:
+            OutputError: It cannot be written.
         """
         with self.workplace() as place:
             staged = place / path.name
@@ -144,15 +149,19 @@ class BatchFolder:
     def write_record(self, record: Record) -> None:
         """Remember how a case stands.
 
-        :raises OutputError: it cannot be written.
+        Raises:
+            OutputError: It cannot be written.
         """
         self.write(self._record_path(record.output), json.dumps(record.to_json(), indent=1) + "\n")
 
     def write_failure(self, record: Record) -> Record:
         """Remember that a case has failed, and what still lies under its result's name that batches made.
 
-        :returns: the record as it is kept.
-        :raises OutputError: it cannot be written.
+        Returns:
+            The record as it is kept.
+
+        Raises:
+            OutputError: It cannot be written.
         """
         if not self.knows(record.output):
             # The name is the user's: a record would make it ours.
@@ -216,8 +225,11 @@ def sync_folder(folder: Path) -> None:
 def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequence[str]) -> None:
     """Compose manifest.csv and manifest.json, each written whole.
 
-    :param notes: what was left out.
-    :raises OutputError: they cannot be written.
+    Args:
+        notes: What was left out.
+
+    Raises:
+        OutputError: They cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text)

@@ -32,9 +32,12 @@ def run_local(folder: BatchFolder, orders: Sequence[Order], workers: int, tell: 
 
     A case whose process dies is tried once more in a fresh one, after all others.
 
-    :param workers: most processes at a time; each gets its share of the processor's cores.
-    :raises WorkerError: several processes in a row die before they are ready for work, or there is no PyTorch.
-    :raises OutputError: not even records can be written to the folder.
+    Args:
+        workers: Most processes at a time; each gets its share of the processor's cores.
+
+    Raises:
+        WorkerError: Several processes in a row die before they are ready for work, or there is no PyTorch.
+        OutputError: Not even records can be written to the folder.
     """
     count = max(1, min(workers, len(orders)))
     # Whatever is left to do: the number of threads changes results by rounding, and a batch that was killed and started

@@ -37,8 +37,9 @@ _OWN_PART = 1 + _HASH_DIGITS + 20
 def safe_name(text: str) -> str:
     """A result's name from a CSV: relative, with / between folders.
 
-    :raises RequestError: it is absolute, leads out of the folder, is hidden, is the manifest's, or holds characters
-        that some file system forbids.
+    Raises:
+        RequestError: It is absolute, leads out of the folder, is hidden, is the manifest's, or holds characters that
+            some file system forbids.
     """
     parts = text.split("/")
     if not all(map(_is_possible, parts)):
@@ -54,7 +55,8 @@ def safe_name(text: str) -> str:
 def path_inside(folder: Path, name: str) -> Path:
     """The path of a result.
 
-    :raises RequestError: a link leads out of the output folder.
+    Raises:
+        RequestError: A link leads out of the output folder.
     """
     root = folder.resolve()
     path = root / safe_name(name)
@@ -66,9 +68,12 @@ def path_inside(folder: Path, name: str) -> Path:
 def with_ending(name: str, ending: str, given: str) -> str:
     """A name from a CSV with its ending.
 
-    :param ending: what the settings ask for; "" for a DICOM series.
-    :param given: the format in the settings; with "auto" the name's own ending counts.
-    :raises RequestError: name and format contradict each other.
+    Args:
+        ending: What the settings ask for; "" for a DICOM series.
+        given: The format in the settings; with "auto" the name's own ending counts.
+
+    Raises:
+        RequestError: Name and format contradict each other.
     """
     own = image_suffix(name)
     if not own:

@@ -23,7 +23,7 @@ _BLOCK_BYTES = 2**20
 
 
 def part(result: Path, end: str) -> Path:
-    """Where a part of a result is; `end` is one of `PARTS`."""
+    """Where a part of a result is; ``end`` is one of ``PARTS``."""
     return result.with_name(f"{result.name}{end}")
 
 
@@ -41,8 +41,9 @@ def size_of(result: Path) -> int:
 def is_ours(result: Path, end: str, hashes: Collection[str]) -> bool:
     """Whether a part is something that a batch made, unchanged and with nothing added, so may be replaced.
 
-    :param end: one of `PARTS`.
-    :param hashes: of all that batches published under this name.
+    Args:
+        end: One of ``PARTS``.
+        hashes: Of all that batches published under this name.
     """
     path, files = part(result, end), _own_files(result, end)
     if path.is_symlink() or (path.is_dir() and len(files) != sum(1 for _ in path.iterdir())):

@@ -15,10 +15,11 @@ DONE, FAILED, STARTED, PENDING = "done", "failed", "started", "pending"
 
 @dataclass(frozen=True)
 class Mark:
-    """What tells a part of a result from anything else that has its name; see `ownership`.
+    """What tells a part of a result from anything else that has its name; see ``ownership``.
 
-    :param sha256: hash of its contents.
-    :param stamp: hash of its files' sizes and times of change, which is cheap to compare.
+    Attributes:
+        sha256: Hash of its contents.
+        stamp: Hash of its files' sizes and times of change, which is cheap to compare.
     """
 
     sha256: str
@@ -29,9 +30,10 @@ class Mark:
 class Record:
     """How a case stands. The columns of manifest.csv, in order; docs/batch.md explains them.
 
-    :param identity: what tells the scan from all others; see `Found`. Not in the CSV, nor are the fields below it.
-    :param marks: of each part of the result that is published, or about to be.
-    :param earlier: hashes of what earlier runs published under this name and this one has not replaced yet.
+    Attributes:
+        identity: What tells the scan from all others; see ``Found``. Not in the CSV, nor are the fields below it.
+        marks: Of each part of the result that is published, or about to be.
+        earlier: Hashes of what earlier runs published under this name and this one has not replaced yet.
     """
 
     output: str
@@ -105,7 +107,7 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Mapping) -> Record:
-        """:raises TypeError: it is none, or lacks what every record has; unknown fields are passed over."""
+        """A record from JSON; unknown fields are passed over, and a TypeError says that it is none."""
         known = {one.name for one in fields(cls)}
         values = {name: value for name, value in dict(content).items() if name in known}
         marks = {end: Mark(**mark) for end, mark in values.get("marks", {}).items()}
@@ -119,7 +121,7 @@ def timestamp() -> str:
 
 @dataclass(frozen=True)
 class Started:
-    """A process has begun with a case; `host` is "" on this computer."""
+    """A process has begun with a case; ``host`` is "" on this computer."""
 
     output: str
     pid: int

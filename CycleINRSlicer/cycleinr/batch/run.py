@@ -28,13 +28,14 @@ _MEMORY_SHARE = 0.5
 class BatchRequest:
     """What to run and where.
 
-    :param inputs: image files, files of DICOM series, folders, globs, and CSV tables.
-    :param out_dir: the output folder; made if it is missing.
-    :param settings: for all scans, as far as a CSV says nothing else.
-    :param needs_target: `settings` has no spacing of the user's, so that all scans must come from CSVs that have one.
-    :param workers: processes on this computer.
-    :param cluster: run there instead.
-    :param readable_names: results of DICOM series are called by date, number and description instead of a hash.
+    Attributes:
+        inputs: Image files, files of DICOM series, folders, globs, and CSV tables.
+        out_dir: The output folder; made if it is missing.
+        settings: For all scans, as far as a CSV says nothing else.
+        needs_target: ``settings`` has no spacing of the user's, so that all scans must come from CSVs that have one.
+        workers: Processes on this computer.
+        cluster: Run there instead.
+        readable_names: Results of DICOM series are called by date, number and description instead of a hash.
     """
 
     inputs: Sequence[str]
@@ -50,9 +51,10 @@ class BatchRequest:
 class Summary:
     """How a batch ended.
 
-    :param ran: records of the cases that were run now.
-    :param kept: number of cases that had been done before.
-    :param notes: what was left out.
+    Attributes:
+        ran: Records of the cases that were run now.
+        kept: Number of cases that had been done before.
+        notes: What was left out.
     """
 
     ran: tuple[Record, ...]
@@ -76,12 +78,15 @@ class Outset:
 def run_batch(request: BatchRequest, tell: Callable[[Outset | Event], None] = lambda event: None) -> Summary:
     """Make all scans finer; scans that fail do not stop the others, and what was finished before is kept.
 
-    :param tell: hears what happens, from this thread.
-    :raises OutputError: another batch has the output folder, or it cannot be written to.
-    :raises InputError: there is no scan in an input, or a CSV cannot be read.
-    :raises RequestError: the inputs, settings or a CSV make no sense together; nothing has run.
-    :raises ModelError: weights are missing.
-    :raises WorkerError, ClusterError: processes cannot be started.
+    Args:
+        tell: Hears what happens, from this thread.
+
+    Raises:
+        OutputError: Another batch has the output folder, or it cannot be written to.
+        InputError: There is no scan in an input, or a CSV cannot be read.
+        RequestError: The inputs, settings or a CSV make no sense together; nothing has run.
+        ModelError: Weights are missing.
+        WorkerError, ClusterError: Processes cannot be started.
     """
     if request.workers < 1:
         raise RequestError(f"The number of workers is {request.workers}. Give 1 or more.")

@@ -31,12 +31,15 @@ _DOES_NOT_CHANGE_THE_RESULT = ("device", "memory_limit_gb")
 class Settings:
     """One scan's options.
 
-    :param options: as for a single scan.
-    :param format: "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced", or "auto" for the input's own format and
-        .nii.gz for DICOM.
-    :param dicom: how DICOM series are written.
-    :param report: also check the result without ground truth, into a folder beside it.
-    :raises RequestError: axis, extent, format or thickness are none that there are.
+    Attributes:
+        options: As for a single scan.
+        format: "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced", or "auto" for the input's own format and
+            .nii.gz for DICOM.
+        dicom: How DICOM series are written.
+        report: Also check the result without ground truth, into a folder beside it.
+
+    Raises:
+        RequestError: Axis, extent, format or thickness are none that there are.
     """
 
     options: UpsampleOptions
@@ -61,13 +64,14 @@ class Settings:
 
     @property
     def sha256(self) -> str:
-        """Hash of `content`."""
+        """Hash of ``content``."""
         return digest(self.content)
 
     def weights_sha256(self) -> dict[str, str]:
         """Hashes of the weights that may be used, by name; for "auto" those of both modalities.
 
-        :raises ModelError: there are no such weights, or their card is damaged.
+        Raises:
+            ModelError: There are no such weights, or their card is damaged.
         """
         names = BUNDLED if self.options.model == "auto" else (self.options.model,)
         return {name: _hash_of_weights(name) for name in names}

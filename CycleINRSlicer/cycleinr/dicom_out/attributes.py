@@ -82,7 +82,8 @@ ALL_READ = sorted(
 def taken_over(source: SourceSeries) -> pydicom.Dataset:
     """A new data set with what the source says about patient, study and acquisition.
 
-    :raises InputError: the slices name different studies, patients or frames of reference.
+    Raises:
+        InputError: The slices name different studies, patients or frames of reference.
     """
     import pydicom
 

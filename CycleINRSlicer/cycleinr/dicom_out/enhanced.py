@@ -50,10 +50,13 @@ _STACK_ID, _IN_STACK, _FRAME_CONTENT = 0x00209056, 0x00209057, 0x00209111
 def enhanced(slices: Sequence[pydicom.Dataset], uid: str, organization_uid: str, event_uid: str) -> pydicom.Dataset:
     """One object of the slices of a derived series.
 
-    :param slices: with pixels, in order of their numbers.
-    :param uid, organization_uid: SOP Instance UID, and the UID of how its frames are ordered.
-    :param event_uid: stands for the source's irradiation event where it is not named.
-    :raises InputError: the source says nothing of when it was made, which such an object has to.
+    Args:
+        slices: With pixels, in order of their numbers.
+        uid, organization_uid: SOP Instance UID, and the UID of how its frames are ordered.
+        event_uid: Stands for the source's irradiation event where it is not named.
+
+    Raises:
+        InputError: The source says nothing of when it was made, which such an object has to.
     """
     first, modality = slices[0], slices[0].Modality
     data = dataset()

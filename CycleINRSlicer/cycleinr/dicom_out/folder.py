@@ -23,11 +23,14 @@ def is_slice_name(name: str) -> bool:
 
 
 def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | None = None) -> None:
-    """Check that a series may be written as `folder`, before any work is spent on it.
+    """Check that a series may be written as ``folder``, before any work is spent on it.
 
-    :param overwrite: replace a series that was written here before; a folder with anything else in it is never touched.
-    :param source_folder: folder of the source's files, which must stay.
-    :raises OutputError: the folder above is missing or closed, or `folder` holds something.
+    Args:
+        overwrite: Replace a series that was written here before; a folder with anything else in it is never touched.
+        source_folder: Folder of the source's files, which must stay.
+
+    Raises:
+        OutputError: The folder above is missing or closed, or ``folder`` holds something.
     """
     if source_folder is not None and Path(folder).resolve() == Path(source_folder).resolve():
         raise OutputError(f"{folder} holds the source series, which is never replaced. Choose another folder.")
@@ -36,9 +39,10 @@ def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | Non
 
 @contextmanager
 def new_series_folder(folder: Path, overwrite: bool, source_folder: Path) -> Iterator[Path]:
-    """A hidden folder to write into, which becomes `folder` with one rename when the block ends without an error.
+    """A hidden folder to write into, which becomes ``folder`` with one rename when the block ends without an error.
 
-    :raises OutputError: as `check_series_folder`; or writing failed.
+    Raises:
+        OutputError: As ``check_series_folder``; or writing failed.
     """
     with new_folder(folder, lambda: check_series_folder(folder, overwrite, source_folder)) as staged:
         yield staged

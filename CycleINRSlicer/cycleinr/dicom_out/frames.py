@@ -36,8 +36,9 @@ _NOT_A_SLICES = ("ImageType", "SOPInstanceUID", "SOPClassUID", "InstanceNumber")
 def frame_header(data: pydicom.Dataset, number: int) -> pydicom.Dataset:
     """What one frame says, with the keywords of single slices, and which frame it is.
 
-    :param data: `ALL_READ_OF_FRAMES` of an enhanced object.
-    :param number: counted from 0, as its own functional groups are.
+    Args:
+        data: ``ALL_READ_OF_FRAMES`` of an enhanced object.
+        number: Counted from 0, as its own functional groups are.
     """
     import pydicom
 

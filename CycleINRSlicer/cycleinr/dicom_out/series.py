@@ -36,9 +36,12 @@ _SHORT_TEXT = 1024
 class Made:
     """How a result was made, in the texts that go into its headers.
 
-    :param provenance: as `cycleinr.result.Provenance` gives it.
-    :param when: the time that is written; None writes none, so that the same run gives the same files.
-    :raises RequestError: something is missing in `provenance`.
+    Attributes:
+        provenance: As ``cycleinr.result.Provenance`` gives it.
+        when: The time that is written; None writes none, so that the same run gives the same files.
+
+    Raises:
+        RequestError: Something is missing in ``provenance``.
     """
 
     provenance: Mapping[str, str]
@@ -86,7 +89,8 @@ def shared_attributes(
 ) -> pydicom.Dataset:
     """Everything but what differs from slice to slice.
 
-    :param number: Series Number (0020,0011); None for the source's plus 1000.
+    Args:
+        number: Series Number (0020,0011); None for the source's plus 1000.
     """
     data = taken_over(source)
     _series(data, source, made, uids, number)

@@ -22,11 +22,12 @@ _THE_COMPUTER = ("device", "torch")
 class DicomSettings:
     """How a derived series is written.
 
-    :param deterministic_uids: UIDs follow from the source series, the settings, the weights' hash and the voxels, and
-        no time of writing is noted: the same run gives the same files, byte for byte.
-    :param compress: store the pixels as RLE Lossless instead of uncompressed; half the size, the same values.
-    :param multi_frame: one enhanced object with a frame for each slice, instead of a series of single slices.
-    :param series_number: Series Number (0020,0011); None for the source's plus 1000.
+    Attributes:
+        deterministic_uids: UIDs follow from the source series, the settings, the weights' hash and the voxels, and no
+            time of writing is noted: the same run gives the same files, byte for byte.
+        compress: Store the pixels as RLE Lossless instead of uncompressed; half the size, the same values.
+        multi_frame: One enhanced object with a frame for each slice, instead of a series of single slices.
+        series_number: Series Number (0020,0011); None for the source's plus 1000.
     """
 
     deterministic_uids: bool = False
@@ -39,7 +40,8 @@ class DicomSettings:
 class UidMaker:
     """Makes the UIDs of one series.
 
-    :param seed: what the UIDs follow from; None for random ones.
+    Attributes:
+        seed: What the UIDs follow from; None for random ones.
     """
 
     seed: str | None = None

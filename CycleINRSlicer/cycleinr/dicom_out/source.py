@@ -34,8 +34,9 @@ _NEAREST = 4
 class SourceSeries:
     """One acquired series.
 
-    :param stack: its slices in order of rising k, and the volume that they fill.
-    :param headers: the attributes that a derived series needs, in the same order.
+    Attributes:
+        stack: Its slices in order of rising k, and the volume that they fill.
+        headers: The attributes that a derived series needs, in the same order.
     """
 
     stack: Stack
@@ -98,7 +99,8 @@ class SourceSeries:
     def check_place(self, volume: Volume) -> None:
         """Check that a volume lies where the series was acquired.
 
-        :raises GeometryError: its centre lies outside, so it was computed from another scan, or was moved.
+        Raises:
+            GeometryError: Its centre lies outside, so it was computed from another scan, or was moved.
         """
         middle = volume.ras_of_ijk((np.array(volume.shape_kji[::-1]) - 1) / 2)
         index = (np.linalg.inv(self.stack.ijk_to_ras) @ np.append(middle, 1.0))[:3]
@@ -119,9 +121,12 @@ def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
 def read_source(source: Sequence[Path] | Series) -> SourceSeries:
     """Read the headers of a source series; scouts among the files are left out.
 
-    :param source: all files of one series, in any order; or the series as it was found.
-    :raises InputError: a file is missing or damaged, or the files are of several series.
-    :raises GeometryError: as `read_dicom`.
+    Args:
+        source: All files of one series, in any order; or the series as it was found.
+
+    Raises:
+        InputError: A file is missing or damaged, or the files are of several series.
+        GeometryError: As ``read_dicom``.
     """
     found = stack(list(source.slices) if isinstance(source, Series) else slices_of_files(source))
     with quiet():
@@ -138,7 +143,8 @@ def _headers_of(slices: Sequence[SliceHeader]) -> list[pydicom.Dataset]:
 def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
     """The attributes that a derived series needs, decoded.
 
-    :raises InputError: the file is damaged, or does not say which object of which study it is.
+    Raises:
+        InputError: The file is damaged, or does not say which object of which study it is.
     """
     try:
         header = read_header(path, attributes)

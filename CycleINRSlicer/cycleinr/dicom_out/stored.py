@@ -17,10 +17,11 @@ _LEVELS = 65535
 class Storage:
     """How values become stored values: value = slope * stored + intercept.
 
-    :param slope: Rescale Slope (0028,1053), exactly as its decimal string reads.
-    :param intercept: Rescale Intercept (0028,1052), likewise.
-    :param signed: Pixel Representation (0028,0103).
-    :param max_error: largest difference between a value and what its stored value means, in the volume's units.
+    Attributes:
+        slope: Rescale Slope (0028,1053), exactly as its decimal string reads.
+        intercept: Rescale Intercept (0028,1052), likewise.
+        signed: Pixel Representation (0028,0103).
+        max_error: Largest difference between a value and what its stored value means, in the volume's units.
     """
 
     slope: float
@@ -52,9 +53,12 @@ def choose_storage(volume: Volume, rescales: Sequence[tuple[float, float]], sign
     The source's own come first, then whole numbers, then whole numbers from the lowest value on. Only values that fit
     none of these are rounded to 65,536 levels between the lowest and the highest.
 
-    :param rescales: (slope, intercept) that the source uses.
-    :param signed: whether the source's stored values are signed; kept where both would do.
-    :raises InputError: the volume holds values that are no finite numbers.
+    Args:
+        rescales: (slope, intercept) that the source uses.
+        signed: Whether the source's stored values are signed; kept where both would do.
+
+    Raises:
+        InputError: The volume holds values that are no finite numbers.
     """
     array = volume.array
     low, high = float(array.min()), float(array.max())

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 class DicomSeries:
     """A series that is written.
 
-    :param folder: where it is.
-    :param files: its files in order of Instance Number.
-    :param series_uid: Series Instance UID (0020,000E).
-    :param max_error: largest difference between a voxel and what is stored for it, in the volume's units; 0 for all
-        integer volumes whose values span no more than 16 bits.
+    Attributes:
+        folder: Where it is.
+        files: Its files in order of Instance Number.
+        series_uid: Series Instance UID (0020,000E).
+        max_error: Largest difference between a voxel and what is stored for it, in the volume's units; 0 for all
+            integer volumes whose values span no more than 16 bits.
     """
 
     folder: Path
@@ -60,19 +61,24 @@ def write_dicom_series(
     Patient, study and frame of reference are the source's; series and instances are new. Slices are stacked along the
     volume's k axis, whichever axis was made finer, and numbered in the direction in which the source is numbered.
 
-    :param volume: the result, in RAS; integers, or floats that are then stored in 65,536 levels.
-    :param source: all files of the CT or MR series that the result was computed from, in any order, single slices or
-        enhanced objects; scouts among them are left out. Or that series as it was found. In Slicer:
-        `slicer.dicomDatabase.fileForInstance` of each of the volume node's "DICOM.instanceUIDs".
-    :param folder: a new or an empty folder to be made; its parent must exist. Gets IM0001.dcm and so on.
-    :param provenance: how the result was made, as `cycleinr.result.Provenance` gives it.
-    :param overwrite: replace a series that this function wrote there before. Any other content is never replaced.
-    :returns: what was written, and the largest rounding error.
-    :raises InputError: the source's headers are damaged, or of several series, patients or studies; or the volume
-        holds values that are no finite numbers.
-    :raises GeometryError: the source is no stack of slices, or the volume lies elsewhere.
-    :raises RequestError: `provenance` is incomplete.
-    :raises OutputError: the folder holds something else, or cannot be written.
+    Args:
+        volume: The result, in RAS; integers, or floats that are then stored in 65,536 levels.
+        source: All files of the CT or MR series that the result was computed from, in any order, single slices or
+            enhanced objects; scouts among them are left out. Or that series as it was found. In Slicer:
+            ``slicer.dicomDatabase.fileForInstance`` of each of the volume node's "DICOM.instanceUIDs".
+        folder: A new or an empty folder to be made; its parent must exist. Gets IM0001.dcm and so on.
+        provenance: How the result was made, as ``cycleinr.result.Provenance`` gives it.
+        overwrite: Replace a series that this function wrote there before. Any other content is never replaced.
+
+    Returns:
+        What was written, and the largest rounding error.
+
+    Raises:
+        InputError: The source's headers are damaged, or of several series, patients or studies; or the volume holds
+            values that are no finite numbers.
+        GeometryError: The source is no stack of slices, or the volume lies elsewhere.
+        RequestError: ``provenance`` is incomplete.
+        OutputError: The folder holds something else, or cannot be written.
     """
     # Values that break the standard stay as the source has them; pydicom's warnings would print them, names included.
     with quiet():

@@ -131,7 +131,8 @@ def pip_ensure(
 ):  # fmt: skip
     """Check, ask, install what is missing.
 
-    :raises RuntimeError: if the user declines.
+    Raises:
+        RuntimeError: If the user declines.
     """
     options = {name: value for name, value in locals().items() if name != "requirements"}
     wanted = _to_requirements(requirements)

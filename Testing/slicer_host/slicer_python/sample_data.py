@@ -78,7 +78,8 @@ class SampleDataLogic:
     def downloadFileIntoCache(self, uri, name, checksum=None, forceDownload=False):
         """Copy a ``file:`` URI into the scene's cache; a copy that is there stays, unless its checksum is another one.
 
-        :raises ValueError: the URI cannot be read. (Slicer's ``downloadFromSource`` logs it and loads nothing.)
+        Raises:
+            ValueError: The URI cannot be read. (Slicer's ``downloadFromSource`` logs it and loads nothing.)
         """
         if urlparse(uri).scheme != "file":
             raise RuntimeError(f"the test host downloads nothing: {uri}")

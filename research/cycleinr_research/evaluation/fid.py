@@ -1,4 +1,4 @@
-"""FID: the Frechet distance of Inception's features, with the network and the weights that `torchmetrics` loads.
+"""FID: the Frechet distance of Inception's features, with the network and the weights that ``torchmetrics`` loads.
 
 Only the weights of the original FID are taken (torch-fidelity's port). torchvision's own Inception weights are others,
 and a distance on their features is no FID.
@@ -24,9 +24,9 @@ FID_SLICES = 2048
 
 
 class Inception:
-    """The feature extractor of `torchmetrics`' FID, without its running sums.
+    """The feature extractor of ``torchmetrics``' FID, without its running sums.
 
-    Construction raises what the packages raise; `find_inception` turns it into a reason.
+    Construction raises what the packages raise; ``find_inception`` turns it into a reason.
     """
 
     def __init__(self):
@@ -45,9 +45,10 @@ class Inception:
 
 
 def find_inception() -> tuple[Inception | None, str]:
-    """Inception where `torchmetrics` and `torch-fidelity` are installed; its weights are fetched when first used.
+    """Inception where ``torchmetrics`` and ``torch-fidelity`` are installed; its weights are fetched when first used.
 
-    :returns: the extractor and "", or None and the reason why FID is not available.
+    Returns:
+        The extractor and "", or None and the reason why FID is not available.
     """
     return load_from_library("FID", Inception)
 

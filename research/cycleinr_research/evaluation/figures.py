@@ -29,7 +29,8 @@ _COLUMN_INCHES = 2.8
 def draw_against_ratio(found: Sequence[Group], metric: str, axis_label: str, labels: Mapping[str, str]) -> Figure:
     """Mean of a metric against the ratio, one panel per modality and condition, bars one standard deviation.
 
-    :param found: groups of `summary.groups`.
+    Args:
+        found: Groups of ``summary.groups``.
     """
     panels = list(dict.fromkeys(group.key[:2] for group in found))
     figure, axes = _panels(1, len(panels), (4.2, 3.4))
@@ -50,8 +51,9 @@ def draw_noise_curve(
 ) -> Figure:
     """Noise sigma slice by slice, with the truth's; teeth between acquired slices are what a reader sees as flicker.
 
-    :param case: volume, condition and ratio of rows in the folder.
-    :param unit: of the noise, for the axis: "HU", or "1/1000 of the range" for MR.
+    Args:
+        case: Volume, condition and ratio of rows in the folder.
+        unit: Of the noise, for the axis: "HU", or "1/1000 of the range" for MR.
     """
     figure, axes = _panels(1, 1, (8, 3.2))
     axis = axes[0, 0]
@@ -73,7 +75,8 @@ def draw_comparison(
 ) -> Figure:
     """Middle coronal (above) and sagittal (below) plane of every method and of the truth.
 
-    :param window: grey values from black to white, on the metrics' range: `window_of` gives one.
+    Args:
+        window: Grey values from black to white, on the metrics' range: ``window_of`` gives one.
     """
     names = [*methods, TRUTH]
     planes = [load_views(views_path(out_dir, case, name)) for name in names]
@@ -97,8 +100,9 @@ def draw_comparison(
 def draw_ratio_strip(volume_lr: Volume, method: Method, ratios: Sequence[float] = STRIP_RATIOS) -> Figure:
     """One input at many output ratios: the middle plane (K, I), the input itself first.
 
-    :param volume_lr: modality known; k is the through-plane axis.
-    :param ratios: input spacing / output spacing; any numbers of 1 or more.
+    Args:
+        volume_lr: Modality known; k is the through-plane axis.
+        ratios: Input spacing / output spacing; any numbers of 1 or more.
     """
     spacing_i_mm, _, spacing_k_mm = volume_lr.spacing_ijk_mm
     middle = volume_lr.shape_kji[1] // 2
@@ -126,7 +130,8 @@ def window_of(modality: str | None) -> tuple[float, float]:
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure as .png, .pdf or .svg, complete or not at all.
 
-    :raises OutputError: the folder cannot be written to.
+    Raises:
+        OutputError: The folder cannot be written to.
     """
     path = Path(path)
     with staging_folder(path) as folder:

@@ -16,9 +16,14 @@ def frechet_distance(ours: np.ndarray, true: np.ndarray) -> float:
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The last trace is the nuclear norm of the product of the two centred
     data matrices, which needs no matrix root and holds for fewer slices than features, where covariances are singular.
 
-    :param ours: (N, F) features, one row per slice. :param true: (M, F).
-    :returns: the distance; nan where either set has fewer than 2 rows.
     Source: Dowson and Landau, Journal of Multivariate Analysis 12(3), 1982.
+
+    Args:
+        ours: (N, F) features, one row per slice.
+        true: (M, F).
+
+    Returns:
+        The distance; nan where either set has fewer than 2 rows.
     """
     if min(len(ours), len(true)) < 2:
         return float("nan")
@@ -33,9 +38,12 @@ def frechet_distance(ours: np.ndarray, true: np.ndarray) -> float:
 def frechet_of_group(out_dir: str | Path, group: Group, method: str, kind: str = "features") -> float:
     """Frechet distance of one method over all compared slices of all cases of a group.
 
-    :param out_dir: the output folder that the group's rows come from.
-    :param kind: which features of the views, "features" for squeeze or "inception".
-    :returns: the distance; nan where the network was not available for some case.
+    Args:
+        out_dir: The output folder that the group's rows come from.
+        kind: Which features of the views, "features" for squeeze or "inception".
+
+    Returns:
+        The distance; nan where the network was not available for some case.
     """
     cases = [row.key[:3] for row in group.rows if row.method == method and row.volume in group.volumes]
     pooled = []

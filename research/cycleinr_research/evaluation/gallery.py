@@ -26,12 +26,17 @@ _STRIP_ROWS = 64
 
 
 def draw_all(out_dir: str | Path, methods: Mapping[str, Method] | None = None) -> list[Path]:
-    """Draw every figure that the rows and views of a folder allow, into its `figures` folder.
+    """Draw every figure that the rows and views of a folder allow, into its ``figures`` folder.
 
-    :param methods: where labels come from; methods that are not in it go by their name.
-    :returns: the files written.
-    :raises InputError: the folder's files are damaged or of another version.
-    :raises OutputError: the folder cannot be written to.
+    Args:
+        methods: Where labels come from; methods that are not in it go by their name.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: The folder's files are damaged or of another version.
+        OutputError: The folder cannot be written to.
     """
     out_dir = Path(out_dir)
     labels = {name: method.label for name, method in (methods or {}).items()}
@@ -53,7 +58,8 @@ def draw_all(out_dir: str | Path, methods: Mapping[str, Method] | None = None) -
 def draw_strip(volume_lr: Volume, method: Method, path: Path) -> Path:
     """Draw one acquired volume at ratios 1.5 to 6.
 
-    :param volume_lr: k is the through-plane axis. Only rows near the middle one, which the figure shows, are computed.
+    Args:
+        volume_lr: K is the through-plane axis. Only rows near the middle one, which the figure shows, are computed.
     """
     rows = volume_lr.shape_kji[1]
     low = max(0, rows // 2 - _STRIP_ROWS // 2)

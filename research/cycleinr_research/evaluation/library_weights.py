@@ -11,9 +11,12 @@ T = TypeVar("T")
 def load_from_library(metric: str, load: Callable[[], T]) -> tuple[T | None, str]:
     """Load what a metric needs, or say why it is not available.
 
-    :param metric: the metric's name, for the reason.
-    :param load: imports the package, builds the network, and has the package find or fetch its weights.
-    :returns: what `load` returned and ""; or None and the reason with its remedy.
+    Args:
+        metric: The metric's name, for the reason.
+        load: Imports the package, builds the network, and has the package find or fetch its weights.
+
+    Returns:
+        What ``load`` returned and ""; or None and the reason with its remedy.
     """
     try:
         return load(), ""

@@ -1,4 +1,4 @@
-"""LPIPS with the alex and vgg backbones, computed by the `lpips` package.
+"""LPIPS with the alex and vgg backbones, computed by the ``lpips`` package.
 
 Source: Zhang, Isola, Efros, Shechtman and Wang, CVPR 2018; github.com/richzhang/PerceptualSimilarity.
 """
@@ -18,8 +18,10 @@ MIN_PIXELS = {"alex": 31, "vgg": 16}
 class LpipsPackaged:
     """LPIPS v0.1 of one backbone.
 
-    :param net: "alex" or "vgg".
-    Construction raises what the package raises; `find_packaged_lpips` turns it into a reason.
+    Construction raises what the package raises; ``find_packaged_lpips`` turns it into a reason.
+
+    Args:
+        net: "alex" or "vgg".
     """
 
     def __init__(self, net: str):
@@ -41,7 +43,10 @@ class LpipsPackaged:
 def find_packaged_lpips(net: str) -> tuple[LpipsPackaged | None, str]:
     """LPIPS of one backbone where the `lpips` package is installed; it fetches the backbone's weights when first used.
 
-    :param net: "alex" or "vgg".
-    :returns: the metric and "", or None and the reason why it is not available.
+    Args:
+        net: "alex" or "vgg".
+
+    Returns:
+        The metric and "", or None and the reason why it is not available.
     """
     return load_from_library(f"LPIPS-{net}", lambda: LpipsPackaged(net))

@@ -1,7 +1,7 @@
 """LPIPS-squeeze v0.1, the perceptual distance.
 
 The weights are two files that the user has: the SqueezeNet 1.1 backbone and the linear heads. Where they are missing,
-the metric is not available, and the reason is said. Neither torchvision nor the `lpips` package is needed.
+the metric is not available, and the reason is said. Neither torchvision nor the ``lpips`` package is needed.
 Source: Zhang, Isola, Efros, Shechtman and Wang, CVPR 2018; Iandola et al., arXiv 1602.07360.
 """
 
@@ -45,7 +45,7 @@ class Fire(nn.Module):
 
 
 def squeezenet_features() -> nn.Sequential:
-    """The convolutional part of SqueezeNet 1.1, numbered as torchvision's `features`."""
+    """The convolutional part of SqueezeNet 1.1, numbered as torchvision's ``features``."""
 
     def pool() -> nn.Module:
         return nn.MaxPool2d(3, stride=2, ceil_mode=True)
@@ -60,8 +60,11 @@ def squeezenet_features() -> nn.Sequential:
 class LpipsSqueeze(nn.Module):
     """LPIPS v0.1 with the squeeze backbone.
 
-    :param folder: holds squeeze.backbone.pth and lin/v0.1_squeeze.pth.
-    :raises ModelError: a file is missing, or holds other weights.
+    Args:
+        folder: Holds squeeze.backbone.pth and lin/v0.1_squeeze.pth.
+
+    Raises:
+        ModelError: A file is missing, or holds other weights.
     """
 
     def __init__(self, folder: str | Path):
@@ -98,10 +101,13 @@ class LpipsSqueeze(nn.Module):
     def compare(self, prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Compare two stacks slice by slice, a few slices at a time.
 
-        :param prediction: (K, J, I) on the range [0, 1]; what lies outside is clipped.
-        :param truth: the same shape and range.
-        :returns: distance of each slice (K,), and 512 features of each slice of both, (K, 512), for
-            `frechet.frechet_distance`.
+        Args:
+            prediction: (K, J, I) on the range [0, 1]; what lies outside is clipped.
+            truth: The same shape and range.
+
+        Returns:
+            Distance of each slice (K,), and 512 features of each slice of both, (K, 512), for
+            ``frechet.frechet_distance``.
         """
         device = self.shift.device
         per_batch = max(1, _PIXELS_AT_A_TIME // (truth.shape[1] * truth.shape[2]))
@@ -116,8 +122,11 @@ class LpipsSqueeze(nn.Module):
 def find_lpips(folder: str | Path | None = None) -> tuple[LpipsSqueeze | None, str]:
     """LPIPS-squeeze if its weights are there.
 
-    :param folder: the weights' folder; None looks into the environment variable CYCLEINR_LPIPS.
-    :returns: the metric and "", or None and the reason why it is not available.
+    Args:
+        folder: The weights' folder; None looks into the environment variable CYCLEINR_LPIPS.
+
+    Returns:
+        The metric and "", or None and the reason why it is not available.
     """
     folder = folder or os.environ.get(FOLDER_VARIABLE)
     if not folder:

@@ -23,11 +23,13 @@ CONSISTENCY_QUANTILE = 0.999
 class Views:
     """What figures and the Frechet distance need of one prediction, on the compared slices.
 
-    :param coronal: (K, I) middle plane on the metrics' range. :param sagittal: (K, J) likewise.
-    :param sigmas: (K,) noise of each slice, in HU or thousandths of the range.
-    :param features: (K, 512) squeeze features of each slice, (0, 512) where not available.
-    :param spacing_kji_mm: (3,) distance between neighbouring samples, for the planes' proportions.
-    :param inception: (K, 2048) Inception features of each slice, (0, 0) where not available.
+    Attributes:
+        coronal: (K, I) middle plane on the metrics' range.
+        sagittal: (K, J) likewise.
+        sigmas: (K,) noise of each slice, in HU or thousandths of the range.
+        features: (K, 512) squeeze features of each slice, (0, 512) where not available.
+        spacing_kji_mm: (3,) distance between neighbouring samples, for the planes' proportions.
+        inception: (K, 2048) Inception features of each slice, (0, 0) where not available.
     """
 
     coronal: np.ndarray
@@ -43,10 +45,13 @@ def measure(
 ) -> tuple[Row, Views, Views]:
     """Measure one prediction.
 
-    :param prediction: (n_out, J, I) in the volume's units.
-    :param seconds: how long the method took.
-    :param perceptual: the networks that compare slices.
-    :returns: the row, the prediction's views and the truth's.
+    Args:
+        prediction: (n_out, J, I) in the volume's units.
+        seconds: How long the method took.
+        perceptual: The networks that compare slices.
+
+    Returns:
+        The row, the prediction's views and the truth's.
     """
     ours, true = (case.range.to_unit(stack[case.compared]) for stack in (prediction, case.truth))
     noise, noise_truth = (

@@ -18,7 +18,8 @@ _NEGLIGIBLE_WEIGHT = 1e-12
 class Method:
     """Something that fills in slices, with the name that files use and the label that tables print.
 
-    :param only_ratio: the one ratio that the method is made for; None for any.
+    Attributes:
+        only_ratio: The one ratio that the method is made for; None for any.
     """
 
     name: str
@@ -63,7 +64,7 @@ METHODS: dict[str, Method] = {
 
 
 def lanczos_weights(positions: np.ndarray, n_in: int) -> np.ndarray:
-    """Weights (n_out, n_in) of `lanczos`; positions in units of input slices.
+    """Weights (n_out, n_in) of ``lanczos``; positions in units of input slices.
 
     Source: Duchon, Journal of Applied Meteorology 18(8), 1979.
     """

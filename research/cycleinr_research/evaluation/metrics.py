@@ -24,11 +24,12 @@ MR_NOISE_UNITS = 1000.0
 class MetricRange:
     """The intensities that metrics see: (clip(value, low, high) - offset) / width, so that the data range is 1.
 
-    :param low: lowest value that counts, -inf for none.
-    :param high: highest value that counts, inf for none.
-    :param offset: value that becomes 0.
-    :param width: the data range in the volume's own units.
-    :param noise_unit: one unit of noise figures in the volume's own units: 1 HU, or 1/1000 of the range for MR.
+    Attributes:
+        low: Lowest value that counts, -inf for none.
+        high: Highest value that counts, inf for none.
+        offset: Value that becomes 0.
+        width: The data range in the volume's own units.
+        noise_unit: One unit of noise figures in the volume's own units: 1 HU, or 1/1000 of the range for MR.
     """
 
     low: float
@@ -52,8 +53,9 @@ def metric_range(truth: np.ndarray, modality: str) -> MetricRange:
 
     CT: HU clipped to [-1024, 3071], range 4095. MR: scaled by the truth's 99.9th percentile, range 1, not clipped.
 
-    :param truth: the whole fine volume, any shape.
-    :param modality: "CT" or "MR".
+    Args:
+        truth: The whole fine volume, any shape.
+        modality: "CT" or "MR".
     """
     if modality == "CT":
         return MetricRange(CT_LOWEST_HU, CT_HIGHEST_HU, CT_LOWEST_HU, CT_HIGHEST_HU - CT_LOWEST_HU, 1.0)
@@ -64,7 +66,8 @@ def metric_range(truth: np.ndarray, modality: str) -> MetricRange:
 def psnr(prediction: np.ndarray, truth: np.ndarray, data_range: float) -> float:
     """Peak signal-to-noise ratio in dB from one mean squared error over all samples; inf where both are equal.
 
-    :param data_range: difference of the largest and smallest possible value, in the arrays' units.
+    Args:
+        data_range: Difference of the largest and smallest possible value, in the arrays' units.
     """
     _check_shapes(prediction, truth)
     error = np.asarray(prediction, dtype=np.float32) - np.asarray(truth, dtype=np.float32)
@@ -73,10 +76,12 @@ def psnr(prediction: np.ndarray, truth: np.ndarray, data_range: float) -> float:
 
 
 def ssim_slices(prediction: np.ndarray, truth: np.ndarray, data_range: float, axis: int = 0) -> np.ndarray:
-    """Structural similarity of every 2D slice across `axis`: 11x11 Gaussian window, sigma 1.5.
+    """Structural similarity of every 2D slice across ``axis``: 11x11 Gaussian window, sigma 1.5.
 
-    :returns: one value per slice; nan where a slice is smaller than the window.
     Source: Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 13(4), 2004.
+
+    Returns:
+        One value per slice; nan where a slice is smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
@@ -122,7 +127,7 @@ def snli(volume_hu: np.ndarray) -> float:
 def sigma_deviation(prediction_hu: np.ndarray, truth_hu: np.ndarray) -> float:
     """Standard deviation over slices of (sigma of the predicted slice - sigma of the true one).
 
-    Unlike `snli` it is 0 only where the noise level follows the truth's, up to a constant.
+    Unlike ``snli`` it is 0 only where the noise level follows the truth's, up to a constant.
     """
     _check_shapes(prediction_hu, truth_hu)
     return float(np.std(slice_sigmas(prediction_hu) - slice_sigmas(truth_hu)))

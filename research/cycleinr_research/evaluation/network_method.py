@@ -18,7 +18,8 @@ from .peers.bare_method import bare_method
 def method_of_weights(name: str, weights: Path, device: str = "auto") -> Method:
     """The method that a weights file stands for: CycleINR as users have it, a peer bare.
 
-    :raises ModelError: the file or its card is missing or damaged.
+    Raises:
+        ModelError: The file or its card is missing or damaged.
     """
     kind = architecture(read_card(weights))
     if kind == CYCLEINR:
@@ -30,7 +31,8 @@ def method_of_weights(name: str, weights: Path, device: str = "auto") -> Method:
 def network_method(name: str, label: str, model: str | Path = "auto", device: str = "auto") -> Method:
     """A method that super-resolves with the bundled or other weights.
 
-    :param model: "auto", "ct", "mr" or the path of a weights file.
+    Args:
+        model: "auto", "ct", "mr" or the path of a weights file.
     """
 
     def run(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:

@@ -13,7 +13,8 @@ _COLUMNS = {"thick", "thin"}
 def read_pairs(path: Path) -> list[tuple[Path, Path]]:
     """The pairs (thick, thin) of a file; relative names are taken relative to the file's folder.
 
-    :raises InputError: it cannot be read, lacks a column, or has a line without both names.
+    Raises:
+        InputError: It cannot be read, lacks a column, or has a line without both names.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

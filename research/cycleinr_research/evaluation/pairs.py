@@ -18,18 +18,21 @@ _MIN_COMPARED = 4
 
 
 def make_pair_case(thick: Volume, thin: Volume) -> Case:
-    """Compare what is made of `thick` with `thin`.
+    """Compare what is made of ``thick`` with ``thin``.
 
     The result's grid has the thin scan's spacing and starts at the first thick slice. The truth is the thin scan
     interpolated linearly along k at the result's slices; where the two grids coincide it is the thin slice itself.
     Only slices inside the thin scan count, and one thick interval is dropped at each end of the thick one. All slices
     count as generated. The thick slices are taken as contiguous slabs where their thickness is unknown.
 
-    :param thick: the input, modality known; k is the through-plane axis of both.
-    :param thin: the truth, on the same in-plane grid, of which either may be a crop; its slices may run the other way
-        along the same axis.
-    :raises GeometryError: the in-plane grids differ, the axes are not parallel, or the scans hardly overlap.
-    :raises RequestError: the modality is unknown, or `thin` is not finer.
+    Args:
+        thick: The input, modality known; k is the through-plane axis of both.
+        thin: The truth, on the same in-plane grid, of which either may be a crop; its slices may run the other way
+            along the same axis.
+
+    Raises:
+        GeometryError: The in-plane grids differ, the axes are not parallel, or the scans hardly overlap.
+        RequestError: The modality is unknown, or ``thin`` is not finer.
     """
     if thick.modality is None:
         raise RequestError(
@@ -97,7 +100,7 @@ def _check_same_plane(thick: Volume, thin: Volume) -> None:
 
 
 def _overlap(in_thin: np.ndarray, n_thin: int, compared: slice) -> slice:
-    """The part of `compared` that lies inside the thin scan; `in_thin` are positions in units of thin slices."""
+    """The part of ``compared`` that lies inside the thin scan; ``in_thin`` are positions in units of thin slices."""
     inside = (in_thin >= -1e-3) & (in_thin <= n_thin - 1 + 1e-3)
     indices = np.flatnonzero(inside)
     indices = indices[(indices >= compared.start) & (indices < compared.stop)]

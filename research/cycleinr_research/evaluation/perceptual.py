@@ -23,9 +23,10 @@ LPIPS_NETS = ("squeeze", "alex", "vgg")
 class Compared:
     """What the networks say of two stacks of K slices.
 
-    :param distances: LPIPS of each slice by backbone, (K,), nan where not available.
-    :param squeeze: (K, 512) features of the prediction and of the truth, (0, 0) where not available.
-    :param inception: (K, 2048) features likewise.
+    Attributes:
+        distances: LPIPS of each slice by backbone, (K,), nan where not available.
+        squeeze: (K, 512) features of the prediction and of the truth, (0, 0) where not available.
+        inception: (K, 2048) features likewise.
     """
 
     distances: Mapping[str, np.ndarray]
@@ -37,8 +38,9 @@ class Compared:
 class Perceptual:
     """The networks that were asked for and could be loaded.
 
-    :param packaged: those of the `lpips` package, by backbone.
-    :param notes: one sentence per network that was asked for and is not available.
+    Attributes:
+        packaged: Those of the ``lpips`` package, by backbone.
+        notes: One sentence per network that was asked for and is not available.
     """
 
     squeeze: LpipsSqueeze | None = None
@@ -63,10 +65,13 @@ class Perceptual:
 def find_perceptual(lpips_folder: str | Path | None, nets: Sequence[str], fid: bool) -> Perceptual:
     """Load what is asked for, where that is possible.
 
-    :param lpips_folder: holds the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
-    :param nets: of "squeeze", "alex" and "vgg"; the last two are fetched from the internet when first used.
-    :param fid: whether to load Inception too, which is fetched likewise.
-    :raises RequestError: there is no such backbone.
+    Args:
+        lpips_folder: Holds the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
+        nets: Of "squeeze", "alex" and "vgg"; the last two are fetched from the internet when first used.
+        fid: Whether to load Inception too, which is fetched likewise.
+
+    Raises:
+        RequestError: There is no such backbone.
     """
     unknown = [net for net in nets if net not in LPIPS_NETS]
     if unknown:

@@ -38,18 +38,19 @@ _ROUNDING = 1e-6
 class Case:
     """One volume under one condition at one ratio.
 
-    :param name: the volume's name.
-    :param modality: "CT" or "MR".
-    :param condition: "subsampled", "slabs" or "pair".
-    :param ratio: slice spacing of the input / of the result.
-    :param lowres: the input of every method.
-    :param grid: the slices that every method has to return, along axis k.
-    :param truth: (n_out, J, I), the true slices on that grid.
-    :param compared: which of them count; one low-resolution interval is dropped at each end.
-    :param generated: (n_out,) whether the input does not hold this very slice.
-    :param profile: how the input's slices average the result's, for those input slices that the result covers.
-    :param acquired: the input slices that `profile` describes.
-    :param range: the intensities that metrics see.
+    Attributes:
+        name: The volume's name.
+        modality: "CT" or "MR".
+        condition: "subsampled", "slabs" or "pair".
+        ratio: Slice spacing of the input / of the result.
+        lowres: The input of every method.
+        grid: The slices that every method has to return, along axis k.
+        truth: (n_out, J, I), the true slices on that grid.
+        compared: Which of them count; one low-resolution interval is dropped at each end.
+        generated: (n_out,) whether the input does not hold this very slice.
+        profile: How the input's slices average the result's, for those input slices that the result covers.
+        acquired: The input slices that ``profile`` describes.
+        range: The intensities that metrics see.
     """
 
     name: str
@@ -79,7 +80,8 @@ class Case:
     def compared_volume(self, stack: np.ndarray) -> Volume:
         """The compared slices of a prediction or of the truth, in their place; for segmenters and for saving.
 
-        :param stack: (n_out, J, I).
+        Args:
+            stack: (n_out, J, I).
         """
         affine = subgrid_affine(output_ijk_to_ras(self.lowres, self.grid), (0, 0, self.compared.start))
         return replace(self.lowres, array=stack[self.compared], ijk_to_ras=affine)
@@ -88,11 +90,14 @@ class Case:
 def make_case(fine: Volume, condition: str, ratio: float) -> Case:
     """Make the low-resolution input and everything that a result is compared with.
 
-    :param fine: the true volume, modality known; its k is the through-plane axis.
-    :param condition: "subsampled" or "slabs".
-    :param ratio: 1 < ratio; whole or not.
-    :raises RequestError: unknown condition, or a ratio of 1 or less.
-    :raises GeometryError: fewer than 4 low-resolution slices would be left.
+    Args:
+        fine: The true volume, modality known; its k is the through-plane axis.
+        condition: "subsampled" or "slabs".
+        ratio: 1 < ratio; whole or not.
+
+    Raises:
+        RequestError: Unknown condition, or a ratio of 1 or less.
+        GeometryError: Fewer than 4 low-resolution slices would be left.
     """
     _check_request(fine, condition, ratio)
     tau = TAU_OF_CONDITION[condition]
@@ -120,8 +125,11 @@ def make_case(fine: Volume, condition: str, ratio: float) -> Case:
 def covered_profile(n_out: int, centres: np.ndarray, spacing: float, tau: float) -> tuple[SliceProfile, slice]:
     """Profile of those acquired slices whose whole window lies within the result's slices 0 ... n_out - 1.
 
-    :param centres: all acquired slices' centres, in units of result slices, rising.
-    :returns: the profile, and the range of acquired slices that it is about.
+    Args:
+        centres: All acquired slices' centres, in units of result slices, rising.
+
+    Returns:
+        The profile, and the range of acquired slices that it is about.
     """
     half = max(tau * spacing, 1.0) / 2
     inside = np.flatnonzero((centres - half >= -0.5 - _ROUNDING) & (centres + half <= n_out - 0.5 + _ROUNDING))
@@ -145,7 +153,8 @@ def ratio_text(ratio: float) -> str:
 def parse_ratio(text: str) -> float:
     """A ratio from text such as "3", "3.5" or "5/3".
 
-    :raises RequestError: the text is no positive number or fraction.
+    Raises:
+        RequestError: The text is no positive number or fraction.
     """
     try:
         ratio = float(Fraction(text.strip()))

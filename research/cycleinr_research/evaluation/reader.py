@@ -32,7 +32,8 @@ _TOUCHING = np.ones((3, 3, 3), bool)
 def reader_figures(case: Case, prediction: np.ndarray) -> dict[str, float]:
     """Columns of a row about what a reader sees; those that the modality does not have are missing.
 
-    :param prediction: (n_out, J, I) in the volume's units.
+    Args:
+        prediction: (n_out, J, I) in the volume's units.
     """
     ours, true = (np.asarray(stack[case.compared], dtype=np.float32) for stack in (prediction, case.truth))
     figures = {}
@@ -51,9 +52,12 @@ def reader_figures(case: Case, prediction: np.ndarray) -> dict[str, float]:
 def false_extremes(ours: np.ndarray, true: np.ndarray, margin: float) -> dict[str, float]:
     """Voxels beyond the truth's neighbourhood by more than ``margin``: shares in percent, and the largest patch.
 
-    :param ours, true: (K, J, I), the compared slices.
-    :returns: columns ``false_dark_percent``, ``false_bright_percent`` and ``false_patch_voxels``; a patch is of dark or
-        of bright voxels that share a corner at least.
+    Args:
+        ours, true: (K, J, I), the compared slices.
+
+    Returns:
+        Columns ``false_dark_percent``, ``false_bright_percent`` and ``false_patch_voxels``; a patch is of dark or of
+        bright voxels that share a corner at least.
     """
     dark = ours < ndimage.minimum_filter(true, NEIGHBOURHOOD) - margin
     bright = ours > ndimage.maximum_filter(true, NEIGHBOURHOOD) + margin
@@ -69,7 +73,8 @@ def dark_near_bone(case: Case, ours: np.ndarray) -> float:
 
     Brain: 0 to 80 HU in the truth, opened once. Near bone: above 300 HU within one slice and two pixels.
 
-    :param ours: (K, J, I), the compared slices.
+    Args:
+        ours: (K, J, I), the compared slices.
     """
     brain = ndimage.binary_opening((case.truth > _BRAIN_HU[0]) & (case.truth < _BRAIN_HU[1]))
     brain &= ndimage.maximum_filter(case.truth > _BONE_HU, NEIGHBOURHOOD)

@@ -69,10 +69,15 @@ def write_report(
 ) -> tuple[Path, Path]:
     """Write summary.md and summary.tex from the rows of an output folder.
 
-    :param methods: where labels come from; methods that are not in it go by their name.
-    :param evaluation: adds what failed and what was not available in that run.
-    :returns: both paths.
-    :raises OutputError: the folder cannot be written to.
+    Args:
+        methods: Where labels come from; methods that are not in it go by their name.
+        evaluation: Adds what failed and what was not available in that run.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        OutputError: The folder cannot be written to.
     """
     out_dir = Path(out_dir)
     labels = {name: method.label for name, method in (methods or {}).items()}
@@ -100,9 +105,10 @@ def markdown(
 ) -> str:
     """The whole summary; the best mean of a column is bold where the column can have a winner.
 
-    :param frechet: Frechet distance on squeeze features by group and method.
-    :param segments: adds one table of segmentation agreement per modality, condition and ratio.
-    :param fid: FID by group and method; a group where none is there has no line of it.
+    Args:
+        frechet: Frechet distance on squeeze features by group and method.
+        segments: Adds one table of segmentation agreement per modality, condition and ratio.
+        fid: FID by group and method; a group where none is there has no line of it.
     """
     parts = ["# Evaluation\n\nMean ± standard deviation over cases.\n"]
     for group in found:

@@ -1,7 +1,7 @@
 """Measure methods on volumes. A run can be stopped at any time; started again, it goes on where it was.
 
 The output folder holds `rows.csv`, one row per volume, condition, ratio and method, `segments.csv`, one row for each
-structure of these, where structures are asked for, and `views/`, what figures need.
+structure of these, where structures are asked for, and ``views/``, what figures need.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ Source = str | Path | Volume
 class Plan:
     """What to measure.
 
-    :param ratios: slice spacing of the input / of the result; above 1, whole or not.
-    :param conditions: of "subsampled" and "slabs".
-    :param methods: name -> method.
-    :param lpips_folder: folder with the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
-    :param crop_pixels: measure only the central square of this many pixels of each slice, for methods that take hours
-        for a whole scan; the volumes' names say so.
-    :param segmenters: structure -> segmenter, to compare its masks in the result and in the truth.
-    :param lpips_nets: backbones of LPIPS, of "squeeze", "alex" and "vgg"; the last two are fetched when first used.
-    :param fid: whether to measure FID; its weights are fetched when first used.
+    Attributes:
+        ratios: Slice spacing of the input / of the result; above 1, whole or not.
+        conditions: Of "subsampled" and "slabs".
+        methods: Name -> method.
+        lpips_folder: Folder with the weights of LPIPS-squeeze; None looks into CYCLEINR_LPIPS.
+        crop_pixels: Measure only the central square of this many pixels of each slice, for methods that take hours for
+            a whole scan; the volumes' names say so.
+        segmenters: Structure -> segmenter, to compare its masks in the result and in the truth.
+        lpips_nets: Backbones of LPIPS, of "squeeze", "alex" and "vgg"; the last two are fetched when first used.
+        fid: Whether to measure FID; its weights are fetched when first used.
     """
 
     ratios: Sequence[float] = (2, 3, 5)
@@ -67,9 +68,10 @@ class Plan:
 class Evaluation:
     """What came out.
 
-    :param rows: all rows of the output folder, from this run and earlier ones.
-    :param failures: one sentence per case or method that could not be measured.
-    :param notes: metrics that were not available, and why.
+    Attributes:
+        rows: All rows of the output folder, from this run and earlier ones.
+        failures: One sentence per case or method that could not be measured.
+        notes: Metrics that were not available, and why.
     """
 
     rows: list[Row]
@@ -90,11 +92,14 @@ class _Recipe:
 def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan | None = None) -> Evaluation:
     """Degrade fine volumes, have every method restore them, and measure.
 
-    :param sources: a folder (its image files are taken, subfolders too), or a list of files, DICOM folders and
-        volumes. k is their through-plane axis.
-    :param out_dir: made if it is missing; rows that it holds already are not measured again.
-    :raises InputError: nothing to measure, or two volumes of one name.
-    :raises OutputError: the output folder cannot be written to.
+    Args:
+        sources: A folder (its image files are taken, subfolders too), or a list of files, DICOM folders and volumes. k
+            is their through-plane axis.
+        out_dir: Made if it is missing; rows that it holds already are not measured again.
+
+    Raises:
+        InputError: Nothing to measure, or two volumes of one name.
+        OutputError: The output folder cannot be written to.
     """
     plan = _checked(plan or Plan())
     loaders = [_Loader(source, plan.crop_pixels) for source in _listed(sources)]
@@ -108,8 +113,9 @@ def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan
 def evaluate_pairs(pairs: Sequence[tuple[Source, Source]], out_dir: str | Path, plan: Plan | None = None) -> Evaluation:
     """Measure on real pairs of scans; each is (thick, thin). Ratios and conditions of the plan do not apply.
 
-    :raises InputError: nothing to measure, or two thick scans of one name.
-    :raises OutputError: the output folder cannot be written to.
+    Raises:
+        InputError: Nothing to measure, or two thick scans of one name.
+        OutputError: The output folder cannot be written to.
     """
     plan = _checked(plan or Plan())
     loaders = [tuple(_Loader(source, plan.crop_pixels) for source in pair) for pair in pairs]
@@ -281,7 +287,8 @@ class _Results:
     def add(self, case: Case, method: Method, masks: _Masks) -> None:
         """Run a method on a case and write what was missing about it.
 
-        :raises CycleinrError: the method fails, or returns something that is no result.
+        Raises:
+            CycleinrError: The method fails, or returns something that is no result.
         """
         start = time.perf_counter()
         prediction = np.asarray(method.run(case.lowres, case.grid))

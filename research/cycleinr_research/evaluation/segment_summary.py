@@ -17,7 +17,8 @@ def segment_tables(
 ) -> list[tuple[GroupKey, int, list[list[str]]]]:
     """Mean and standard deviation over the volumes that every method has.
 
-    :returns: for each modality, condition and ratio: the key, the number of volumes, and the table with its heading.
+    Returns:
+        For each modality, condition and ratio: the key, the number of volumes, and the table with its heading.
     """
     found: dict[GroupKey, list[SegmentRow]] = {}
     for row in rows:

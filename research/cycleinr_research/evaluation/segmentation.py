@@ -1,7 +1,7 @@
 """Does a segmentation of the result agree with the same segmenter's of the truth?
 
 The built-in segmenters are thresholds, simple enough to be described in a sentence each. Any program that reads and
-writes image files can stand in for them: see `CommandSegmenter`.
+writes image files can stand in for them: see ``CommandSegmenter``.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ def segmenters_for(modality: str, segmenters: Mapping[str, Segmenter]) -> dict[s
 class CommandSegmenter:
     """A segmentation program, run once per volume.
 
-    :param command: a command line with {input} and {output}, which become the paths of .nii.gz files; for example
-        "TotalSegmentator -i {input} -o {output} --ml". No shell sees it.
-    :param labels: the values of the program's label map that belong to the structure; None takes all but 0.
-    :param timeout_s: longest time that one run may take.
+    Attributes:
+        command: A command line with {input} and {output}, which become the paths of .nii.gz files; for example
+            "TotalSegmentator -i {input} -o {output} --ml". No shell sees it.
+        labels: The values of the program's label map that belong to the structure; None takes all but 0.
+        timeout_s: Longest time that one run may take.
     """
 
     command: str
@@ -85,7 +86,8 @@ class CommandSegmenter:
     def __call__(self, volume: Volume) -> np.ndarray:
         """Mask of one volume.
 
-        :raises InputError: the program is missing, fails, takes too long, or writes no label map of the same shape.
+        Raises:
+            InputError: The program is missing, fails, takes too long, or writes no label map of the same shape.
         """
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "input.nii.gz", Path(folder) / "output.nii.gz"
@@ -117,8 +119,9 @@ class CommandSegmenter:
 class Overlap:
     """Agreement of two masks; nan where both are empty.
 
-    :param dsc: Dice similarity coefficient, 0 to 1.
-    :param nsd: normalised surface Dice by tolerance in mm, 0 to 1.
+    Attributes:
+        dsc: Dice similarity coefficient, 0 to 1.
+        nsd: Normalised surface Dice by tolerance in mm, 0 to 1.
     """
 
     dsc: float

@@ -57,7 +57,8 @@ class Statistic:
 class Claim:
     """The method with the best mean on one metric, tested against the next best on the same cases.
 
-    :param p: two-sided Wilcoxon signed-rank p value; None where there are fewer than 5 paired cases.
+    Attributes:
+        p: Two-sided Wilcoxon signed-rank p value; None where there are fewer than 5 paired cases.
     """
 
     metric: str

@@ -24,19 +24,20 @@ class Row:
 
     Noise figures and residuals are in HU for CT and in thousandths of the truth's 99.9th percentile for MR.
 
-    :param psnr_all_db: PSNR over all compared slices; `psnr_generated_db` leaves out those that the input holds.
-    :param ssim_axial: mean over compared slices; `ssim_axial_generated` over the generated ones of them.
-    :param ssim_coronal: mean over planes (K, I).
-    :param lpips_squeeze: mean over compared slices, and over the generated ones of them.
-    :param lpips_alex, lpips_vgg: mean over compared slices.
-    :param snli: spread of the slices' noise; `snli_truth` is the truth's own.
-    :param sigma_deviation: spread of the difference between the slices' noise and the truth's.
-    :param consistency_max: largest |re-acquired prediction - input|; `consistency_q999` the 0.999 quantile.
-    :param psnr_brain_db, ssim_brain and so on: inside display windows, and the rest of what a reader sees: see
-        `cycleinr_research.evaluation.reader`; nan for windows of the other modality.
-    :param seconds: wall-clock time of the method alone.
-    :param n_compared: slices that were compared; `n_generated` those of them that the input does not hold.
-    :param compared_mm: distance between the first and the last compared slice; for pairs, the overlap that was used.
+    Attributes:
+        psnr_all_db: PSNR over all compared slices; ``psnr_generated_db`` leaves out those that the input holds.
+        ssim_axial: Mean over compared slices; ``ssim_axial_generated`` over the generated ones of them.
+        ssim_coronal: Mean over planes (K, I).
+        lpips_squeeze: Mean over compared slices, and over the generated ones of them.
+        lpips_alex, lpips_vgg: Mean over compared slices.
+        snli: Spread of the slices' noise; ``snli_truth`` is the truth's own.
+        sigma_deviation: Spread of the difference between the slices' noise and the truth's.
+        consistency_max: Largest |re-acquired prediction - input|; ``consistency_q999`` the 0.999 quantile.
+        psnr_brain_db, ssim_brain and so on: Inside display windows, and the rest of what a reader sees: see
+            ``cycleinr_research.evaluation.reader``; nan for windows of the other modality.
+        seconds: Wall-clock time of the method alone.
+        n_compared: Slices that were compared; ``n_generated`` those of them that the input does not hold.
+        compared_mm: Distance between the first and the last compared slice; for pairs, the overlap that was used.
     """
 
     volume: str
@@ -87,9 +88,10 @@ class Row:
 class SegmentRow:
     """How well the segmentation of one structure in one method's result agrees with that in the truth.
 
-    :param structure: name of the segmenter.
-    :param dsc: Dice similarity coefficient; nan where neither volume holds the structure.
-    :param nsd_1mm, nsd_2mm: normalised surface Dice at that tolerance; nan likewise.
+    Attributes:
+        structure: Name of the segmenter.
+        dsc: Dice similarity coefficient; nan where neither volume holds the structure.
+        nsd_1mm, nsd_2mm: Normalised surface Dice at that tolerance; nan likewise.
     """
 
     volume: str
@@ -117,7 +119,8 @@ def read_rows(path: str | Path, kind: type[AnyRow] = Row) -> list[AnyRow]:
 
     A column that earlier versions did not write may be missing; its values are then nan.
 
-    :raises InputError: the file has other columns, or holds something that is no number.
+    Raises:
+        InputError: The file has other columns, or holds something that is no number.
     """
     path = Path(path)
     if not path.exists():
@@ -140,8 +143,11 @@ def read_rows(path: str | Path, kind: type[AnyRow] = Row) -> list[AnyRow]:
 def write_rows(path: str | Path, rows: Sequence[Row] | Sequence[SegmentRow]) -> None:
     """Replace the results file in one step, so that a reader or a crash never meets half a row.
 
-    :param rows: at least one, all of one kind.
-    :raises OutputError: the folder cannot be written to.
+    Args:
+        rows: At least one, all of one kind.
+
+    Raises:
+        OutputError: The folder cannot be written to.
     """
     path = Path(path)
     columns = [column.name for column in fields(rows[0])]

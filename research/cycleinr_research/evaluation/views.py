@@ -26,7 +26,8 @@ def views_path(out_dir: str | Path, case: tuple[str, str, str], method: str) -> 
 def save_views(path: Path, views: Views) -> None:
     """Write views so that the file appears complete or not at all.
 
-    :raises OutputError: the folder cannot be written to.
+    Raises:
+        OutputError: The folder cannot be written to.
     """
     with staging_folder(path) as folder:
         staged = folder / path.name
@@ -35,9 +36,10 @@ def save_views(path: Path, views: Views) -> None:
 
 
 def load_views(path: Path) -> Views:
-    """Views from a file of `save_views`.
+    """Views from a file of ``save_views``.
 
-    :raises InputError: the file is missing, though its row was measured, or another version wrote it.
+    Raises:
+        InputError: The file is missing, though its row was measured, or another version wrote it.
     """
     if not path.exists():
         raise InputError(

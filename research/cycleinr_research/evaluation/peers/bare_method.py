@@ -24,8 +24,11 @@ def bare_method(name: str, label: str, weights: Path, device: str = "auto") -> M
     Tiles of 96 pixels overlap by 16 on each side. The receptive fields of SAINT and ArSSR are wider, so pixels at a
     tile's edge may differ slightly from those of an untiled run, which would take tens of gigabytes.
 
-    :param weights: of any architecture that `cycleinr train` knows.
-    :raises ModelError: weights or card are missing or damaged.
+    Args:
+        weights: Of any architecture that ``cycleinr train`` knows.
+
+    Raises:
+        ModelError: Weights or card are missing or damaged.
     """
     only_ratio = read_card(weights)["network"].get("ratio")
     network = []
@@ -43,7 +46,8 @@ def bare_method(name: str, label: str, weights: Path, device: str = "auto") -> M
 def run_tiles(network, volume_lr: Volume, grid: SliceGrid, tile_pixels: int = TILE_PIXELS) -> np.ndarray:
     """The network's slices on a grid, (n_out, J, I) in the volume's units.
 
-    :raises InputError: the volume's modality is unknown.
+    Raises:
+        InputError: The volume's modality is unknown.
     """
     import torch
     from cycleinr.intensity import intensity_scale
