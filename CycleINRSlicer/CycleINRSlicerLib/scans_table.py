@@ -23,10 +23,6 @@ from .run import Run, RunRequest
 from .volume_node import NodeError, checkNode
 
 
-class BatchError(CycleinrError):
-    """Nothing came of a batch."""
-
-
 @dataclass(frozen=True)
 class Job:
     """One run of a batch: ``start(onChanged)`` begins it, ``end(run, problem)`` hears how it ended (None: not done)."""
@@ -120,7 +116,7 @@ class Batch:
         if self._givenUp is not None:
             self.state = RunState.CANCELLED
         elif self._failures and (self._allOrNone or len(self._failures) == len(self._jobs)):
-            self.error, self.state = BatchError(" ".join(self._failures)), RunState.FAILED
+            self.error, self.state = CycleinrError(" ".join(self._failures)), RunState.FAILED
         self._onChanged(self)
 
 
