@@ -96,8 +96,7 @@ def check_job(job: Job) -> None:
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
-    from .files.atomic import check_target
-    from .files.names import check_result_name
+    from .files.atomic import check_result_name, check_target
 
     for path in (job.output, Path(f"{job.output}.json"), *([job.report] if job.report else [])):
         check_result_name(path)
@@ -139,7 +138,7 @@ def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
 def _run(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
     """The result, which is written, and what to know about it; `name` is what the user calls the input."""
     from .files import read_volume, sidecar, write_volume
-    from .files.one_piece import in_one_piece
+    from .files.atomic import in_one_piece
     from .inference.upsample import upsample
 
     # What an archive holds is known now
@@ -162,8 +161,8 @@ def _run(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]
 def _run_frames(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
     """The same of each volume of a time series or the like; the result is the first one's, with the number of all."""
     from .files import read_frames, sidecar
+    from .files.atomic import in_one_piece
     from .files.images import write_frames
-    from .files.one_piece import in_one_piece
     from .inference.plan import plan
     from .inference.upsample import upsample
 
@@ -202,8 +201,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     :raises OutputError: the name's ending is unknown, the folder is missing or closed, or the file exists.
     """
     from .files import IMAGE_SUFFIXES, image_suffix
-    from .files.atomic import check_parent
-    from .files.names import check_result_name
+    from .files.atomic import check_parent, check_result_name
 
     check_result_name(output)
     if not image_suffix(output):

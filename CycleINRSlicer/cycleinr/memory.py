@@ -10,10 +10,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import math
 import os
+import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +75,28 @@ def empty_result(shape_kji: tuple[int, int, int], dtype: np.dtype) -> np.ndarray
             f"The result takes {size / 1e9:.1f} GB, and neither the memory nor the temporary folder has room for it. "
             "Close other programs, ask for fewer slices, or crop the scan."
         ) from error
+
+
+def check_room(name: str, size: Sequence[int], kind: str) -> None:
+    """Check that a scan's voxels fit into the memory that is free.
+
+    :param name: what the message calls the scan.
+    :param size: number of samples along each axis.
+    :param kind: SimpleITK's name of the sample's type, for example "16-bit signed integer".
+    :raises OutOfMemoryError: they do not.
+    """
+    bits = re.match(r"\d+", kind)
+    needed, free = math.prod(size) * int(bits[0] if bits else 8) // 8, available_memory_bytes()
+    if needed > free:
+        raise OutOfMemoryError(
+            f"{name} takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
+            "Close other programs, or crop the scan."
+        )
+
+
+def out_of_memory(name: str) -> OutOfMemoryError:
+    """What to raise when the memory ran out while a scan was read."""
+    return OutOfMemoryError(f"There is no memory left to read {name}. Close other programs, or crop the scan.")
 
 
 def _on_disk(shape_kji: tuple[int, int, int], dtype: np.dtype, size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import signal
 import sys
 
 from ..errors import OutputError
-from ..files.one_piece import hold, names_given
+from ..files.atomic import hold, names_given
 
 COMMANDS = ("upsample", "batch", "info", "demo")
 """Our own; what they write, they write at the end."""

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import GeometryError, InputError
 from ..volume import Volume
-from .atomic import remove_leftovers, sidecar
+from .atomic import check_scan_name, remove_leftovers, sidecar
 from .images import IMAGE_SUFFIXES, image_frames, image_header, image_kind, image_suffix, read_image, write_volume
-from .names import check_scan_name
 from .zipped import is_zip, unpacked
 
 if TYPE_CHECKING:

@@ -3,24 +3,82 @@
 Everything is written into a hidden staging folder beside the target, so on the same disk, and moved into place with
 one rename. A failure, a cancel or a kill leaves no output; only a kill can leave the staging folder behind, and
 `remove_leftovers` clears that away for whoever did the killing.
+
+A result and what belongs to it get their names one after the other, and no request to end comes between them. The
+command line's signal handler asks `hold`; where nothing handles signals this way, as in Slicer, nothing is held.
+
+Some names a file system takes but the libraries that read and write files do not, and the other way round.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import OutputError
-from .names import check_result_name
-from .one_piece import in_one_piece, naming
+from ..errors import InputError, OutputError
 
 STAGING_PREFIX = ".cycleinr-"
+
+
+class _Section(threading.local):
+    """Signal handlers run in the main thread, so that what other threads write is no concern of theirs."""
+
+    depth = 0
+    begun = False
+    held: Callable[[], None] | None = None
+    named: tuple[Path, ...] = ()
+
+
+_SECTION = _Section()
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """From the first name that is given in the block to its end, requests to end wait."""
+    if _SECTION.depth == 0:
+        _SECTION.begun, _SECTION.held, _SECTION.named = False, None, ()
+    _SECTION.depth += 1
+    try:
+        yield
+    finally:
+        _SECTION.depth -= 1
+        if _SECTION.depth == 0:
+            _SECTION.begun = False
+    if _SECTION.depth == 0 and _SECTION.held is not None:
+        _SECTION.held()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Around the rename that gives a finished file or folder its name."""
+    _SECTION.begun = _SECTION.depth > 0
+    yield
+    if _SECTION.depth:
+        _SECTION.named = (*_SECTION.named, path)
+
+
+def hold(end: Callable[[], None]) -> bool:
+    """Whether a request to end has to wait; `end` is then called, in the same thread, once all names are given.
+
+    It is not called where giving them failed, which ends the work anyway.
+    """
+    if not _SECTION.begun:
+        return False
+    _SECTION.held = end
+    return True
+
+
+def names_given() -> tuple[Path, ...]:
+    """What got its name in the latest block."""
+    return _SECTION.named
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -202,3 +260,37 @@ def remove_leftovers(folder: str | Path, pid: int) -> None:
     """
     for leftover in Path(folder).glob(f"{STAGING_PREFIX}{pid}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def check_scan_name(path: Path) -> None:
+    """Check that the libraries can open a file or folder of this name: SimpleITK ends the process on some.
+
+    :raises InputError: its name, or that of a folder above it, is not UTF-8.
+    """
+    if not _is_utf8(path):
+        raise InputError(f"The name {str(path)!r} is not UTF-8. Rename the file or folder, or give a link to it.")
+
+
+def check_result_name(path: Path) -> None:
+    """Check that a result can have this name.
+
+    :raises OutputError: it is not UTF-8, or longer than the file system allows.
+    """
+    if not _is_utf8(path):
+        raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.")
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
+            raise OutputError(
+                f"{path.name[:40]}... cannot be the name of a result ({error.strerror}): it has {len(path.name)} "
+                "characters. Choose a shorter one."
+            ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode()
+    except ValueError:
+        return False
+    return True

@@ -5,7 +5,8 @@ ITK places images in LPS and takes (i, j, k) sizes; nibabel is RAS like the engi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -142,3 +143,14 @@ def storable(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     return array
+
+
+def type_of(kind: str) -> np.dtype:
+    """NumPy's type for SimpleITK's name of a sample's type; for complex and other ones one that no scan has."""
+    bits = re.match(r"(\d+)-bit (signed integer|unsigned integer|float)$", kind)
+    return np.dtype(f"{bits[2][0].replace('s', 'i')}{int(bits[1]) // 8}" if bits else np.complex64)
+
+
+def unread(shape: Sequence[int], dtype: np.dtype | type) -> np.ndarray:
+    """What stands for voxels that are not read: zeros of this shape and type that take no memory."""
+    return np.broadcast_to(np.zeros((), dtype), tuple(shape))

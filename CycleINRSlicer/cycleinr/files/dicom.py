@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..memory import check_room, out_of_memory
 from ..volume import MODALITIES, Volume
-from .bridges import without_itk_warnings
+from .bridges import unread, without_itk_warnings
 from .dicom_frames import read_frames
 from .dicom_header import GREY, has_mark, slice_header, undecodable, with_plain_grey
 from .dicom_series import Listing, Series, choose, notes_on, series_at, series_of_files
 from .dicom_slices import SliceHeader, stack
-from .room import check_room, out_of_memory, unread
 
 _DECODER = "GDCMImageIO"
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ..errors import InputError
+from .atomic import check_scan_name
 from .dicom_slices import SliceHeader
-from .names import check_scan_name
 
 if TYPE_CHECKING:
     import pydicom

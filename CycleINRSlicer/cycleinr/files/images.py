@@ -15,14 +15,14 @@ import numpy as np
 
 from ..acquisition import check_even
 from ..errors import CycleinrError, GeometryError, InputError, OutputError
+from ..memory import check_room, out_of_memory
 from ..straighten import rectangular
 from ..volume import Volume
 from . import headers, mgh, nifti
 from .atomic import check_target, publish, staging_folder
-from .bridges import index_to_lps, storable, to_simpleitk, without_itk_warnings
+from .bridges import index_to_lps, storable, to_simpleitk, type_of, unread, without_itk_warnings
 from .lps import ras_from_lps
 from .nifti_writer import write_nifti
-from .room import check_room, out_of_memory, type_of, unread
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..acquisition import Acquisition
 from ..errors import InputError, OutputError
-from ..files.room import check_room
+from ..memory import check_room
 from ..volume import Volume
 from .protocol import VolumeMessage, file_in
 
