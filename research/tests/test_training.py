@@ -90,6 +90,20 @@ def test_the_log_can_be_plotted_and_validation_is_in_it(tmp_path):
     assert [e["step"] for e in entries if "l1" in e] == [4]
 
 
+def test_the_initial_weights_can_have_a_share_in_the_finished_ones(tmp_path):
+    first = train(replace(SMALL, steps=3), tmp_path / "first")
+    save_network(first, tmp_path / "first.safetensors", model_card(SMALL, tmp_path / "first"))
+    tuned = replace(SMALL, seed=4, steps=2, initial_weights=str(tmp_path / "first.safetensors"), validation=(CT_ONLY,))
+
+    alone = train(tuned, tmp_path / "tuned").state_dict()
+    mixed = train(replace(tuned, initial_share=0.25), tmp_path / "tuned").state_dict()
+
+    assert all(torch.allclose(mixed[n], 0.75 * alone[n] + 0.25 * t) for n, t in first.state_dict().items())
+    assert any(not torch.equal(mixed[n], alone[n]) for n in alone)
+    validated = [line for line in (tmp_path / "tuned" / LOG).read_text().splitlines() if "gain_over_linear_db" in line]
+    assert len(validated) == 2
+
+
 def test_a_run_that_diverges_is_stopped(tmp_path):
     trainer = Trainer(SMALL, tmp_path, Fabric(accelerator="cpu", devices=1))
     with torch.no_grad():
@@ -283,7 +297,7 @@ SOURCES = "sources = [{folder = 'scans', modality = 'CT'}]"
         "validation = [{folder = 'a', modality = 'PET'}]",
         "validation = [{folder = 'a', modality = 'CT', weight = nan}]",
         "validation = [{folder = 'a', modality = 'CT', exclude = [3]}]", "validation = [{folder = 3, modality = 'CT'}]",
-        "initial_weights = 3", "validation = 3", "patch = 3", "network = 3", "architecture = 3",
+        "initial_weights = 3", "initial_share = 0.5", "validation = 3", "patch = 3", "network = 3", "architecture = 3",
     ],
 )  # fmt: skip
 def test_a_value_that_a_setting_cannot_have_is_refused(tmp_path, line):

@@ -21,7 +21,7 @@ INTENDED_USE = (
 )
 
 
-_TOLD = ("learning_rate", "ema", "cycle_weight", "window_weight", "extreme_weight")
+_TOLD = ("learning_rate", "ema", "cycle_weight", "window_weight", "extreme_weight", "initial_share")
 
 
 def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:

@@ -112,6 +112,7 @@ class TrainingConfig:
         window_weight: Weight of L1 inside the soft-tissue window (CT) beside L1 over the whole range.
         extreme_weight: Weight of the loss on voxels beyond the truth's own neighbourhood (``losses.false_extremes``).
         initial_weights: Weights file to start from, for fine-tuning.
+        initial_share: Share of the initial weights in the finished ones, which are their weighted mean; 0 to 1.
         seed: Fixes initialisation and every patch.
     """
 
@@ -133,16 +134,28 @@ class TrainingConfig:
     window_weight: float = 0.0
     extreme_weight: float = 0.0
     initial_weights: str = ""
+    initial_share: float = 0.0
     validate_every: int = 500
     checkpoint_every: int = 250
     seed: int = 0
 
     def __post_init__(self):
+        shares = dict.fromkeys(("ema", "initial_share"), (0, 1))
         counts = dict.fromkeys(("steps", "validate_every", "checkpoint_every"), (1, _MANY))
         weights = dict.fromkeys(("cycle_weight", "window_weight", "extreme_weight"), (0, 1e6))
         others = {"batch": (1, 4096), "warmup_steps": (0, _MANY), "max_minutes": (0, _MANY), "seed": (0, _MAX_SEED)}
-        rates = {"learning_rate": (1e-12, 10), "clip_norm": (1e-9, 1e9), "ema": (0, 1), "weight_decay": (0, 10)}
-        _check_numbers(self, {**counts, **weights, **others, **rates})
+        rates = {
+            "learning_rate": (1e-12, 10),
+            "clip_norm": (1e-9, 1e9),
+            "ema": (0, 1),
+            "initial_share": (0, 1),
+            "weight_decay": (0, 10),
+        }
+        _check_numbers(self, {**counts, **shares, **weights, **others, **rates})
+        if self.initial_share and not self.initial_weights:
+            raise RequestError(
+                f"initial_share is {self.initial_share:g} without initial_weights. Name them, or leave it out."
+            )
         if not isinstance(self.name, str) or not _RUN_NAME.fullmatch(self.name):
             raise RequestError(
                 f"The run's name is {self.name!r:.80}; give a plain name of letters, digits, dots, hyphens and "

@@ -20,7 +20,7 @@ from ..weights import load_pickled_numbers
 from .config import TrainingConfig
 from .losses import Losses, training_losses
 from .patches import Batch, PatchSampler, load_sources
-from .validation import validate, validation_cases
+from .validation import ValidationCase, validate, validation_cases
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -103,7 +103,7 @@ class Trainer:
         self.parallel, self.optimizer = fabric.setup(network, optimizer)
 
     def run(self) -> torch.nn.Module:
-        """Train until the budget is used up; returns the moving average of the weights.
+        """Train until the budget is used up; returns the weights' moving average, or its mean with the initial ones.
 
         Raises:
             DivergedError: The loss is not finite, or validation falls far behind linear interpolation.
@@ -119,10 +119,14 @@ class Trainer:
             if step % _LOG_EVERY == 0 or last:
                 self._log(losses)
             if step % config.validate_every == 0 or last:
-                self._validate(cases)
+                self._validate(state.average, cases)
             if step % config.checkpoint_every == 0 or last:
                 self._save()
-        return state.average
+        if config.initial_share == 0:
+            return state.average
+        mixed = with_initial(state.average, config)
+        self._validate(mixed, cases)
+        return mixed
 
     def _finished(self) -> bool:
         """Whether the budget is used up; the first device's clock decides for all."""
@@ -173,10 +177,10 @@ class Trainer:
             }
         )
 
-    def _validate(self, cases) -> None:
+    def _validate(self, network: torch.nn.Module, cases: list[ValidationCase]) -> None:
         if not cases or self.fabric.global_rank:
             return
-        gains = validate(self.state.average, cases)
+        gains = validate(network, cases)
         self._write({"step": self.state.step, "gain_over_linear_db": {k: round(v, 3) for k, v in gains.items()}})
         if self.state.step > 2 * self.config.warmup_steps and gains["mean"] < _HOPELESS_GAIN_DB:
             raise DivergedError(
@@ -193,6 +197,17 @@ class Trainer:
     def _save(self) -> None:
         if self.fabric.global_rank == 0:
             self.state.save(self.folder / CHECKPOINT)
+
+
+@torch.no_grad()
+def with_initial(network: torch.nn.Module, config: TrainingConfig) -> torch.nn.Module:
+    """A copy of trained weights averaged with those that the run began with, ``config.initial_share`` of the latter.
+
+    What fine-tuning forgot comes back at little cost of what it brought (Wortsman et al., CVPR 2022).
+    """
+    mixed, initial = deepcopy(network), _first_network(config).to(next(network.parameters()).device)
+    torch._foreach_lerp_(list(mixed.parameters()), list(initial.parameters()), config.initial_share)
+    return mixed
 
 
 def _first_network(config: TrainingConfig) -> torch.nn.Module:
