@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .nifti import damaged, fill, opened, skip, unpacked_start, unpacking
+from .nifti import check_length, damaged, fill, opened, skip, unpacked_start, unpacking
 
 SUFFIXES = (".mgz", ".mgh")
 
@@ -64,7 +64,9 @@ def read_voxels(path: Path, header: Header, first: int = 0, count: int = 1) -> n
 
     :raises InputError: the file ends too early, or its packed data are damaged.
     """
-    array = np.empty((count, *header.sizes[2::-1]), header.stored_type)
+    shape = count, *header.sizes[2::-1]
+    check_length(path, math.prod(shape) * header.stored_type.itemsize)
+    array = np.empty(shape, header.stored_type)
     skipped = _VOXELS_AT + first * (array.nbytes // count)
     with unpacking(path), opened(path) as file:
         found = skip(file, skipped) + fill(array, file)

@@ -26,6 +26,9 @@ from ..errors import InputError
 SUFFIXES = (".nii.gz", ".nii")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
+_MOST_PACKED = 1032
+"""Times that gzip can pack; zlib.net, "Technical Details"."""
+
 _PIECE_BYTES = 1 << 22
 _HEADER_BYTES = 540
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}
@@ -136,6 +139,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             yield packed  # type: ignore[misc]
 
 
+def check_length(path: Path, needed: int) -> None:
+    """Refuse a file that cannot hold as many bytes, packed or not, before memory is taken for them.
+
+    :raises InputError: it cannot.
+    """
+    if needed > _MOST_PACKED * path.stat().st_size:
+        raise damaged(path, f"it is too short for {needed} bytes")
+
+
 def read_header(path: Path) -> Header:
     """The header of a .nii file, or of either file of a pair.
 
@@ -240,7 +252,9 @@ def read_voxels(path: Path, header: Header, first: int = 0, count: int = 1) -> n
     :raises MemoryError: there is too little.
     """
     own = _pair_of(path, ".img") if header.is_pair else path
-    array = np.empty((count, *header.sizes[2::-1]), header.stored_type)
+    shape = count, *header.sizes[2::-1]
+    check_length(own, math.prod(shape) * header.stored_type.itemsize)
+    array = np.empty(shape, header.stored_type)
     with unpacking(own), opened(own) as file:
         skipped = header.voxels_at + first * (array.nbytes // count)
         found = skip(file, skipped) + fill(array, file)
