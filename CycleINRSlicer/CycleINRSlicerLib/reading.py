@@ -96,7 +96,7 @@ def fade(scanNode, resultNode, share: float, viewNames: tuple[str, ...] = ()) ->
             setLayer(view, "Foreground", resultNode if 0 < share < 1 else None)
 
 
-def fadeShown(scanNode, resultNode, viewNames: tuple[str, ...] = ()) -> float:
+def fadeShown(scanNode, resultNode, viewNames: tuple[str, ...]) -> float:
     """The share of the result in the first view that ``fade`` acts on; 1 where there is none."""
     for view in _viewsOf(scanNode, resultNode, viewNames):
         if layerOf(view, "Background") is resultNode:

@@ -14,10 +14,9 @@ from .inference.models import BUNDLED, find_weights
 from .inference.options import Region, UpsampleOptions, options_of_result
 from .inference.plan import Plan, plan_unseen
 from .inference.plan import plan as plan_scan
-from .keywords import callback, checked_call, number
 from .monitor import Monitor, ProgressCallback
 from .result import Forecast, Result
-from .scans import Scan, volume_of
+from .scans import Scan, callback, checked_call, number, volume_of
 from .volume import Volume
 
 if TYPE_CHECKING:

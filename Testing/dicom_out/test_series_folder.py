@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from cycleinr.dicom_out import check_series_folder, folder, write_dicom_series
+from cycleinr.dicom_out import check_series_folder, series, write_dicom_series
 from cycleinr.errors import OutputError
 
 
@@ -84,7 +84,7 @@ def test_a_failure_half_way_leaves_what_was_there(ct, tmp_path):
     before = content(tmp_path / "out")
     with (
         pytest.raises(OutputError, match="No space left"),
-        folder.new_series_folder(tmp_path / "out", True, ct.folder) as staged,
+        series.new_series_folder(tmp_path / "out", True, ct.folder) as staged,
     ):
         (staged / "IM0001.dcm").write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -95,7 +95,7 @@ def test_a_failure_half_way_leaves_what_was_there(ct, tmp_path):
 def test_files_that_appear_meanwhile_are_kept(ct, tmp_path):
     with (
         pytest.raises(OutputError, match="left as it was"),
-        folder.new_series_folder(tmp_path / "out", True, ct.folder) as staged,
+        series.new_series_folder(tmp_path / "out", True, ct.folder) as staged,
     ):
         (staged / "IM0001.dcm").write_bytes(b"new")
         (tmp_path / "out").mkdir()

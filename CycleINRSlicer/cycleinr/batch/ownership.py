@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..checks.report import is_report_file
-from ..dicom_out.folder import is_slice_name
+from ..dicom_out.series import is_slice_name
 from .names import PARTS, REPORT
 from .record import Mark, Record
 

@@ -75,7 +75,7 @@ class Outset:
     notes: tuple[str, ...]
 
 
-def run_batch(request: BatchRequest, tell: Callable[[Outset | Event], None] = lambda event: None) -> Summary:
+def run_batch(request: BatchRequest, tell: Callable[[Outset | Event], None]) -> Summary:
     """Make all scans finer; scans that fail do not stop the others, and what was finished before is kept.
 
     Args:

@@ -62,7 +62,7 @@ def _slice_positions(scan: Volume, result: Volume, region: Region | None) -> tup
         InputError: The result's grid differs from the scan's in more than the slices along one axis.
     """
     to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
-    axis = _resampled_axis(scan, result, to_scan)
+    axis = _resampled_axis(scan, to_scan)
     part = scan if region is None else scan[_within_slices(region, axis)]
     to_part = np.linalg.inv(part.ijk_to_ras) @ result.ijk_to_ras
     column, length = COLUMN_OF_AXIS[axis], result.array.shape[AXIS_OF_ARRAY[axis]]
@@ -86,7 +86,7 @@ def _slice_positions(scan: Volume, result: Volume, region: Region | None) -> tup
     return axis, own.indices_of(positions * scan.spacing_ijk_mm[column]) if uneven else positions
 
 
-def _resampled_axis(scan: Volume, result: Volume, to_scan: np.ndarray) -> str:
+def _resampled_axis(scan: Volume, to_scan: np.ndarray) -> str:
     """The axis whose spacing changes most; the thickest where none does."""
     change = {axis: abs(np.log(abs(to_scan[column, column]) or 1.0)) for axis, column in COLUMN_OF_AXIS.items()}
     return max(change, key=lambda axis: (round(change[axis], 6), scan.spacing_ijk_mm[COLUMN_OF_AXIS[axis]]))

@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .folder import check_series_folder
+    from .series import check_series_folder
     from .settings import DicomSettings
     from .write import DicomSeries, write_dicom_series
 
 _HOMES = {
     "DicomSeries": "write",
     "DicomSettings": "settings",
-    "check_series_folder": "folder",
+    "check_series_folder": "series",
     "write_dicom_series": "write",
 }
 __all__ = ["DicomSeries", "DicomSettings", "check_series_folder", "write_dicom_series"]

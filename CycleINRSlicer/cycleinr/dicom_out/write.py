@@ -20,8 +20,7 @@ from ..inspection import inspect
 from ..result import ranges_of_gaps
 from ..volume import Volume
 from .enhanced import enhanced
-from .folder import new_series_folder
-from .series import Made, code, decimal_string, shared_attributes
+from .series import Made, code, decimal_string, new_series_folder, shared_attributes
 from .settings import DicomSettings, UidMaker, seed_of
 from .source import SourceSeries, read_source
 from .stored import Storage, choose_storage
@@ -176,11 +175,11 @@ def _place(data: pydicom.Dataset, volume: Volume, k: int, source: SourceSeries) 
     data.ImageOrientationPatient = [decimal_string(cosine) for cosine in (*along_row, *along_column)]
     data.PixelSpacing = [decimal_string(spacing[1]), decimal_string(spacing[0])]
     data.SpacingBetweenSlices = decimal_string(spacing[2])
-    data.SliceThickness = decimal_string(_thickness(volume, source, float(spacing[2])))
+    data.SliceThickness = decimal_string(_thickness(source, float(spacing[2])))
     data.SliceLocation = decimal_string(position @ np.cross(along_row, along_column))
 
 
-def _thickness(volume: Volume, source: SourceSeries, spacing_mm: float) -> float:
+def _thickness(source: SourceSeries, spacing_mm: float) -> float:
     """Nominal thickness of a new slice in mm: the acquired one, or the new spacing where the slices became finer."""
     from ..files.dicom_slices import thickness_of
 

@@ -224,7 +224,7 @@ def choose(listing: Listing, name: str = "", frame: int | None = None, where: st
     return found[frame - 1 if frame is not None else 0]
 
 
-def phases_of(listing: Listing, name: str = "", where: str = "The folder") -> list[Series]:
+def phases_of(listing: Listing, name: str, where: str = "The folder") -> list[Series]:
     """All phases of the series that is meant, in order; one where it is a single volume. As `choose`."""
     found = _phases_named(listing, name) if name else _only_phases(listing, where)
     listing.check_damage(found[0])

@@ -114,14 +114,14 @@ def looks_like_nifti(start: bytes) -> bool:
     return 1 <= axes <= 7
 
 
-def unpacked_start(path: Path, size: int = _HEADER_BYTES) -> bytes:
+def unpacked_start(path: Path) -> bytes:
     """The first bytes of a file, of what is packed in it where it is gzip; fewer where it is shorter or damaged.
 
     :raises OSError: it cannot be opened.
     """
     try:
         with opened(path) as file:
-            return file.read(size)
+            return file.read(_HEADER_BYTES)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return b""
 
@@ -182,7 +182,7 @@ def _parsed(start: bytes) -> Header:
         sizes=tuple(max(n, 1) for n in dims[1 : dims[0] + 1]),
         datatype=struct.unpack_from(f"{order}h", start, 70)[0],
         voxels_at=_offset(offset, 0 if is_pair else 348),
-        **_rescale(slope, 0.0 if is_analyze else intercept, is_analyze),
+        **_rescale(0.0 if is_analyze else slope, intercept),
         spacing=struct.unpack_from(f"{order}8f", start, 76),
         # Before NIfTI, other things stood in these places
         codes=(0, 0) if is_analyze else struct.unpack_from(f"{order}2h", start, 252),
@@ -217,9 +217,9 @@ def _offset(said: float, least: int) -> int:
     return max(int(said), least) if math.isfinite(said) else least
 
 
-def _rescale(slope: float, intercept: float, is_analyze: bool = False) -> dict[str, float]:
+def _rescale(slope: float, intercept: float) -> dict[str, float]:
     """Slope 0 means that there is none."""
-    sound = math.isfinite(slope) and math.isfinite(intercept) and slope != 0 and not is_analyze
+    sound = math.isfinite(slope) and math.isfinite(intercept) and slope != 0
     return {"slope": slope, "intercept": intercept} if sound else {"slope": 1.0, "intercept": 0.0}
 
 
