@@ -35,8 +35,6 @@ ENHANCED_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
     "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
 )
-DISC_CATALOGUE = "1.2.840.10008.1.3.10"
-"""Media Storage Directory Storage, the class of a DICOMDIR."""
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
