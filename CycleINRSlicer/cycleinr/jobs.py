@@ -5,6 +5,7 @@ Importing this imports neither torch nor SimpleITK; `run_job` does.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +93,8 @@ def check_job(job: Job) -> None:
     """Find out before the computation, not after it, that the result cannot be written.
 
     :raises RequestError: there is no such format, or it does not go with the input or the output's name.
-    :raises OutputError: the name's ending is unknown, the folder is missing or closed, or the result exists.
+    :raises OutputError: the name's ending is unknown, the folder is missing or closed, the result exists, or it is the
+        scan itself.
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
@@ -106,6 +108,7 @@ def check_job(job: Job) -> None:
         _check_dicom(job)
     else:
         check_output(job.output, job.overwrite)
+    _check_scan_stays(job)
     check_target(Path(f"{job.output}.json"), job.overwrite)
     if job.report is not None:
         _check_report(job)
@@ -212,6 +215,13 @@ def check_output(output: Path, overwrite: bool) -> None:
     check_parent(output, "result")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
+
+
+def _check_scan_stays(job: Job) -> None:
+    # A DICOM series is replaced with its folder, and may be given as one of its files
+    for scan in (job.input, job.input.parent):
+        if os.path.exists(job.output) and os.path.exists(scan) and os.path.samefile(job.output, scan):
+            raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
 
 
 def _check_frames(job: Job) -> None:

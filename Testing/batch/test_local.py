@@ -171,7 +171,7 @@ def test_the_last_scan_of_a_batch_gets_no_more_threads_than_the_others(tmp_path,
 
     summary = batch([tmp_path / "in"], tmp_path / "out", workers=usable_cores())
 
-    assert summary.ran[0].device == "CPU, 1 threads"
+    assert summary.ran[0].device == "CPU, 1 thread"
 
 
 class Unlucky(local._Worker):

@@ -93,7 +93,8 @@ def test_every_command_explains_itself(command):
         (["SCAN", "out.nii.gz", "--ratio", "2", "--model", "none.safetensors"], 6, "none.safetensors"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--device", "cuda:9"], 7, "cuda:9"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--memory-limit", "0.0001"], 8, "memory limit"),
-        (["SCAN", "out.nii.gz", "--ratio", "two"], 2, "--ratio"),
+        (["SCAN", "out.nii.gz", "--ratio", "two"], 2, "'--ratio': 'two' is no number"),
+        (["SCAN", "SCAN", "--ratio", "2", "--overwrite"], 5, "would replace the scan itself"),
     ],
 )
 def test_what_cannot_be_done_ends_with_one_line_and_its_exit_code(scan, tmp_path, arguments, code, says):

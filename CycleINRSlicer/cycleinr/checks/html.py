@@ -44,7 +44,7 @@ _SELF_CHECK = (
     "The acquired slices were dropped and predicted again from new slices between them, by the same network. The error "
     "is the difference to the acquired slices. It shows where the new slices are least to be trusted, not by how much: "
     "the true error between the slices is usually larger. A small error is no proof either: what lies wholly between "
-    "two acquired slices is in none of them, so the check cannot miss it."
+    "two acquired slices is in none of them, so the check cannot notice that it is absent."
 )
 _TRUST = (
     "The error to expect in each place, in percent of the width of the display window: the scale is the same for every "
@@ -77,6 +77,10 @@ _MADE = {
     "intensity_offset": "Added to the values for HU",
     "padding": "Padding",
     "gaps": "Where slices are missing",
+    "region": "Part of the scan",
+    "reading": "Done while reading",
+    "equalized_slices": "Brightness of the slices evened out",
+    "agreement": "Agreement, first and last slice included",
     "warnings": "Warnings",
     "derived": "Note",
 }

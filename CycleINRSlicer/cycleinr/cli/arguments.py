@@ -18,7 +18,11 @@ from ..inference.options import Region, UpsampleOptions
 from ..memory import DEFAULT_LIMIT_BYTES
 
 Input = Annotated[
-    Path, typer.Argument(help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, a DICOM folder, or one file of a DICOM series.")
+    Path,
+    typer.Argument(
+        help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, .mgz, .hdr and .img, a DICOM folder, one file of a DICOM series, "
+        "or a zip archive of these."
+    ),
 ]
 Series = Annotated[
     str,
@@ -33,18 +37,30 @@ Frame = Annotated[
     int | None,
     typer.Option("--frame", metavar="N", help="Of several volumes (phases, echoes, time points), the N-th from 1."),
 ]
-Spacing = Annotated[
-    float | None, typer.Option("--spacing", help="Distance between the centres of the new slices, in mm.")
-]
 
 
-def _ratio(text: str) -> float:
-    """A number or a fraction; what neither is, is refused by the parser with a ValueError."""
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        numerator, denominator = map(float, text.split("/"))
-        return numerator / denominator if denominator else math.inf
+        raise typer.BadParameter(f"{text!r} is no number. Give one with a point, for example 0.7.") from None
+
+
+def _ratio(text: str) -> float:
+    """A number or a fraction."""
+    numerator, stroke, denominator = text.partition("/")
+    if not stroke:
+        return _number(text)
+    below = _number(denominator)
+    return _number(numerator) / below if below else math.inf
+
+
+Spacing = Annotated[
+    float | None,
+    typer.Option(
+        "--spacing", parser=_number, metavar="MM", help="Distance between the centres of the new slices, in mm."
+    ),
+]
 
 
 Ratio = Annotated[
@@ -79,6 +95,8 @@ MemoryLimit = Annotated[
     float | None,
     typer.Option(
         "--memory-limit",
+        parser=_number,
+        metavar="GB",
         help=f"Most memory in GB beside the volumes; by default {DEFAULT_LIMIT_BYTES / 1e9:g} (more on a GPU).",
     ),
 ]
@@ -134,6 +152,8 @@ IntensityOffset = Annotated[
     float,
     typer.Option(
         "--intensity-offset",
+        parser=_number,
+        metavar="HU",
         help="What makes HU of a CT's values when it is added, -1024 for CT stored without negative values. The result "
         "keeps the scan's own values.",
     ),

@@ -148,7 +148,7 @@ def progress_report(as_json: bool) -> Iterator[Monitor]:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=not sys.stderr.isatty()) as bar:
+    with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         yield Monitor(_bar_updater(bar))
 
 

@@ -115,7 +115,8 @@ def list_devices() -> list[Device]:
 
 
 def cpu() -> Device:
-    return Device("cpu", f"CPU, {computing_threads()} threads")
+    threads = computing_threads()
+    return Device("cpu", f"CPU, {threads} thread{'' if threads == 1 else 's'}")
 
 
 def choose_device(request: str) -> DeviceChoice:
