@@ -32,7 +32,8 @@ def test_differences_are_told_in_size_share_and_place():
     assert found.median == pytest.approx(0, abs=1e-4) and found.percentile_99 == pytest.approx(8, abs=1e-3)
     assert found.share_within == pytest.approx(1 - 43 / 168)
     assert found.rms == pytest.approx([0, 3 / 42**0.5, 0, 8], abs=1e-3)
-    assert "8 HU (99th percentile); 74 % are within 1 HU. Largest in slice 4, counted from 1: 8 HU RMS." in found.text("HU")
+    told = found.text("HU")
+    assert "8 HU (99th percentile); 74 % are within 1 HU. Largest in slice 4, counted from 1: 8 HU RMS." in told
 
 
 def test_thin_slices_between_two_fine_ones_are_interpolated():
