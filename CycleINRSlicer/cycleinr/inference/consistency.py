@@ -179,8 +179,8 @@ class Agreement:
         return (
             f"Re-sliced, the result differs from the acquired slices by {self.median:.2g} {unit} (median) and "
             f"{self.percentile_99:.3g} {unit} (99th percentile); {100 * self.share_within:.0f} % are within "
-            f"{self.limit:.2g} {unit}. Largest in slice {self.slices[worst] + 1}, counted from 1: {self.rms[worst]:.3g} {unit} "
-            "RMS."
+            f"{self.limit:.2g} {unit}. Largest in slice {self.slices[worst] + 1}, counted from 1: "
+            f"{self.rms[worst]:.3g} {unit} RMS."
         )
 
 
