@@ -56,6 +56,10 @@ def test_an_image_file_in_an_archive_is_read_by_itself(tmp_path):
 
     np.testing.assert_array_equal(read_volume(zipped(tmp_path / "a.zip", tmp_path / "in")).array, volume.array)
 
+    write_volume(volume, tmp_path / "in" / "other.nii.gz")
+    with pytest.raises(InputError, match=r"b\.zip holds 2 image files"):
+        read_volume(zipped(tmp_path / "b.zip", tmp_path / "in"))
+
 
 @pytest.mark.parametrize("output", ["fine.nii.gz", "fine"])
 def test_a_result_of_an_archive_is_that_of_the_folder(tmp_path, output):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import CycleinrError, OutOfMemoryError
+from ..errors import CycleinrError, OutOfMemoryError, RequestError
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
 from .surroundings import (
@@ -73,6 +73,13 @@ def _add_commands() -> None:
             logging.getLogger(__name__).warning("The command %s cannot be loaded (%s).", each.name, error)
 
 
+def _start_log(level: str) -> None:
+    try:
+        logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    except ValueError:
+        raise RequestError(f"CYCLEINR_LOG is {level!r}. Give DEBUG, INFO, WARNING or ERROR.") from None
+
+
 _NO_ROOM_TO_START = (
     "There is too little memory to load the image libraries. Close other programs, or raise the limit on this process "
     "(ulimit -v, a container's) to 2 GB."
@@ -84,10 +91,10 @@ def run() -> int:
     open_missing_streams()
     survive_full_disks()
     end_on_signals()
-    logging.basicConfig(level=os.environ.get("CYCLEINR_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     keep_freed_memory()
     wait_politely()
     try:
+        _start_log(os.environ.get("CYCLEINR_LOG", "WARNING"))
         _add_commands()
         # Not through the command's own main(), which answers interrupts and broken pipes in its own way
         command = typer.main.get_command(app)

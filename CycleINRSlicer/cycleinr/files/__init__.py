@@ -122,7 +122,7 @@ def opened_scan(name: str | os.PathLike[str]) -> Iterator[Path]:
         yield path
         return
     with unpacked(path) as folder:
-        yield _only_image(folder)
+        yield _only_scan(folder, path.name)
 
 
 @contextmanager
@@ -133,8 +133,8 @@ def _opening(path: str | os.PathLike[str]) -> Iterator[None]:
         raise InputError(f"{path} cannot be opened ({error.strerror}). Check its permissions and the disk.") from error
 
 
-def _only_image(folder: Path) -> Path:
-    """The image file in an archive that holds one and no DICOM; else the archive's folder."""
+def _only_scan(folder: Path, archive: str) -> Path:
+    """What an archive holds: its folder where there is DICOM in it, else the only image file."""
     from .dicom_header import looks_like_dicom
     from .dicom_series import files_below
 
@@ -142,7 +142,12 @@ def _only_image(folder: Path) -> Path:
     if any(looks_like_dicom(file) for file in files):
         return folder
     images = [file for file in files if image_kind(file) and not file.name.lower().endswith((".img", ".img.gz"))]
-    return images[0] if len(images) == 1 else folder
+    if len(images) == 1:
+        return images[0]
+    raise InputError(
+        f"{archive} holds {len(images)} image files and no DICOM, where one scan is needed. Unpack it and give the "
+        "file that is meant."
+    )
 
 
 def is_dicom(path: str | Path) -> bool:

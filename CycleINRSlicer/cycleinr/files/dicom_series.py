@@ -148,7 +148,8 @@ def series_at(path: Path) -> Listing:
             for _, error in listing.damaged:
                 raise error
             left_out = f" {' '.join(listing.notes)}" if listing.notes else ""
-            raise InputError(f"There are no DICOM images of a CT or MR series in the folder {folder.resolve().name}.{left_out} "
+            raise InputError(
+                f"There are no DICOM images of a CT or MR series in the folder {folder.resolve().name}.{left_out} "
                 "Check the path; give image files such as NIfTI by their names."
             )
         return listing
