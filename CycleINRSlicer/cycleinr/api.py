@@ -22,7 +22,7 @@ from .volume import Volume
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .checks import Check
+    from .checks.run import Check
     from .network.model import CycleINR
 
 
@@ -337,7 +337,7 @@ def check(
     made = result if isinstance(result, Result) else Result.read(result)
     options = options_of_result(volume, made, fspath(model))
     options = replace(options, device=device, memory_limit_gb=number("memory_limit", memory_limit))
-    from .checks import check_result
+    from .checks.run import check_result
 
     return check_result(volume, made.volume, options, monitor)
 

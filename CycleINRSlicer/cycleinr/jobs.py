@@ -235,7 +235,7 @@ def _check_frames(job: Job) -> None:
 
 
 def _check_report(job: Job) -> None:
-    from .checks import check_report_folder
+    from .checks.report import check_report_folder
 
     folder, output = job.report.resolve(), job.output.resolve()
     if folder == output or output in folder.parents:
@@ -251,7 +251,8 @@ def _report(
     if job.report is None:
         yield
         return
-    from .checks import Reported, check_result, in_hounsfield_units, write_report
+    from .checks.report import Reported, write_report
+    from .checks.run import check_result, in_hounsfield_units
     from .files.atomic import new_folder
 
     scan, fine = (in_hounsfield_units(each, job.options) for each in (volume, result.volume))

@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 
-from cycleinr.checks import check_result  # noqa: E402
+from cycleinr.checks.run import check_result  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
 from cycleinr.inference.options import UpsampleOptions  # noqa: E402

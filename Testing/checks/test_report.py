@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.checks import check_result
+from cycleinr.checks.run import check_result
 from cycleinr.errors import Cancelled, OutputError, RequestError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.checks import check_result, numbers
+from cycleinr.checks.numbers import numbers
+from cycleinr.checks.run import check_result
 from cycleinr.errors import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target

@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from cycleinr.checks import check_result
+from cycleinr.checks.run import check_result
 from cycleinr.files import read_volume
 from cycleinr.windows import CT_WINDOWS
 from dicom_maker import PATIENT, pixels_of_slice, write_slice
@@ -328,7 +328,7 @@ def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine,
 
 
 def test_numbers_reach_the_panel_as_the_engine_gives_them(host, ui, parameters, result, engine):
-    from cycleinr.checks import numbers
+    from cycleinr.checks.numbers import numbers
     from CycleINRSlicerLib.check_run import CheckRun, CheckSettings
 
     scan = parameters.resultInput

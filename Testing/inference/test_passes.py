@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cycleinr.acquisition import Acquisition
-from cycleinr.checks import check_result
+from cycleinr.checks.run import check_result
 from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cycleinr.checks import Check, check_result
+from cycleinr.checks.run import Check, check_result
 from cycleinr.checks.trust import MARKED_SHARE, local_rms, unit_of
 from cycleinr.files import read_volume
 from cycleinr.grid import Target

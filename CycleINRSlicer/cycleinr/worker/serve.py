@@ -193,7 +193,8 @@ class Worker:
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
         monitor.check()
         with _loading():
-            from ..checks import check_result, numbers
+            from ..checks.numbers import numbers
+            from ..checks.run import check_result
 
         check = check_result(scan, result, request.options, monitor)
         monitor.tell("Handing over", 1.0, 0.0)
