@@ -236,7 +236,9 @@ def _check_frames(job: Job) -> None:
 
 def _check_report(job: Job) -> None:
     from .checks.report import check_report_folder
+    from .checks.run import check_whole
 
+    check_whole(job.options)
     folder, output = job.report.resolve(), job.output.resolve()
     if folder == output or output in folder.parents:
         raise OutputError(f"The report {job.report} would be where the result goes. Choose another folder for it.")

@@ -46,6 +46,15 @@ class Check:
         return "HU" if self.work.modality == "CT" else "MR units"
 
 
+def check_whole(options: UpsampleOptions) -> None:
+    """:raises RequestError: the result holds a region only, which cannot be checked."""
+    if options.region is not None:
+        raise RequestError(
+            f"The result holds the region {options.region} only, and a check needs all of the scan. Make the whole "
+            "result, and check that."
+        )
+
+
 def check_result(
     volume: Volume,
     result: Volume,
@@ -62,11 +71,7 @@ def check_result(
     :raises Cancelled: ``monitor`` said so.
     :raises CycleinrError: as `upsample`.
     """
-    if options.region is not None:
-        raise RequestError(
-            f"The result holds the region {options.region} only, and a check needs all of the scan. Make the whole "
-            "result, and check that."
-        )
+    check_whole(options)
     volume, result = (in_hounsfield_units(each, options) for each in (volume, result))
     options = replace(options, intensity_offset=0.0)
     seen = inspect(volume)

@@ -166,4 +166,6 @@ def _read(path: str | os.PathLike[str], header_only: bool, series: str, frame: i
             from .dicom import read_dicom
 
             return read_dicom(found, header_only, series, frame)
+        if series:
+            raise InputError(f"{Path(path).name} is an image file and has no series {series}. Leave the series away.")
         return read_image(found, header_only, frame)
