@@ -57,6 +57,10 @@ _TOLERANCE = 5e-5
 _EPSILON = 1e-6
 _SAMPLES = 2_000_000
 
+_COLUMN_BYTES = 32e6
+"""Result values that data consistency takes at a time: below 32 MiB, beyond which the C library hands memory back to
+the system after each use."""
+
 
 @dataclass(frozen=True)
 class CoveringGrid:
@@ -83,6 +87,11 @@ def covering_grid(grid: SliceGrid, tau: float | np.ndarray) -> CoveringGrid:
     numbers = np.arange(-before, grid.n_out + after, dtype=np.float64)
     profile = replace(own, n_fine=len(numbers), centres=own.centres + before)
     return CoveringGrid(before, after, grid.positions_of(numbers), profile)
+
+
+def rows_at_once(fine: Array) -> int:
+    """Image rows of a fine stack (n_fine, rows, columns) that are made consistent at a time."""
+    return max(1, int(_COLUMN_BYTES / (4 * fine.shape[0] * fine.shape[2])))
 
 
 class Consistency:

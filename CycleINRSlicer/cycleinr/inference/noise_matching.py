@@ -26,11 +26,10 @@ from ..noise import matched, slice_sigmas
 from ..padding import valid_in_result
 from ..profile import SliceProfile, profile_matrix
 from .bounded import within_plane
-from .consistency import Arrays, Consistency
+from .consistency import Arrays, Consistency, rows_at_once
 from .plan import Plan
 
 _EPSILON = 1e-6
-_COLUMN_BYTES = 32e6
 
 _HARMONICS = 2
 """Of the acquired slices' spacing; more would fit what is no period in a short scan."""
@@ -132,7 +131,7 @@ def _restore(
     valid: np.ndarray | None,
 ) -> None:
     """Data consistency once more, where acquired slices lie between two new ones."""
-    at_once = max(1, int(_COLUMN_BYTES / (4 * result.shape[0] * result.shape[2])))
+    at_once = rows_at_once(result)
     for row in range(0, result.shape[1], at_once):
         rows = slice(row, row + at_once)
         fine, known = (stack[:, rows].astype(np.float32) for stack in (result, acquired))

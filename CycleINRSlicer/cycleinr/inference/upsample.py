@@ -29,7 +29,7 @@ from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
-from .consistency import Array, agreement
+from .consistency import Array, agreement, rows_at_once
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
 from .noise_matching import WholeLevels, match_noise
@@ -44,9 +44,6 @@ DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
 _LOG = logging.getLogger(__name__)
 _NETWORK_SHARE = 0.97
-_COLUMN_BYTES = 32e6
-"""Result values that data consistency takes at a time: below 32 MiB, beyond which the C library hands memory back to
-the system after each use."""
 
 
 def upsample(
@@ -315,7 +312,7 @@ class _Run:
         """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
         fine, stack, first = strip.fine, strip.stack, strip.first
         asked = slice(self.covering.before, self.covering.before + self.work.grid.n_out)
-        at_once = max(1, int(_COLUMN_BYTES / (4 * fine.shape[0] * fine.shape[2])))
+        at_once = rows_at_once(fine)
         for row in range(0, fine.shape[1], at_once):
             self.monitor.check()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
