@@ -69,8 +69,9 @@ class TestInputs:
     def test_the_three_targets(self, head, fine):
         for settings in ({"spacing": 2.5}, {"ratio": 2}, {"ratio": Fraction(2)}, {"ratio": np.int8(2)}):
             assert same(ci.upsample(head, **settings), fine), settings
-        with pytest.warns(ci.RequestWarning, match="times as many slices"):
+        with pytest.warns(ci.RequestWarning, match="times as many slices") as told:
             isotropic = ci.upsample(head, isotropic=True)
+        assert told[0].filename == __file__
         assert isotropic.volume.spacing_ijk_mm[2] == pytest.approx(head.spacing_ijk_mm[0])
 
     def test_the_scan_stays_what_it_is(self, head):

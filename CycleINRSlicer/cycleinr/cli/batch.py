@@ -101,9 +101,13 @@ def _closing(summary: Summary, output_dir: Path) -> str:
     done = len(summary.ran) - len(summary.failed)
     kept = f" {summary.kept} were done before." if summary.kept else ""
     return (
-        f"{done} scans done, {len(summary.failed)} failed.{kept} See {output_dir / 'manifest.csv'}. "
+        f"{_scans(done)} done, {len(summary.failed)} failed.{kept} See {output_dir / 'manifest.csv'}. "
         "Results are derived by CycleINR, not acquired. Not for primary diagnosis."
     )
+
+
+def _scans(count: int) -> str:
+    return f"{count} scan{'' if count == 1 else 's'}"
 
 
 @contextmanager
@@ -145,7 +149,7 @@ class _Report:
 
     def _begin(self, outset: Outset) -> None:
         self.open = outset.total - outset.kept
-        self._say(f"{outset.total} scans; {outset.kept} were done before.")
+        self._say(f"{_scans(outset.total)}; {outset.kept} were done before.")
         for note in outset.notes[:_NOTES_SHOWN]:
             self._say(note)
         if len(outset.notes) > _NOTES_SHOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -76,7 +77,7 @@ def upsample(
     seen = inspect(volume, options.intensity_offset)
     work = plan(volume, options, seen)
     for text in work.warnings:
-        warnings.warn(text, RequestWarning, stacklevel=2)
+        warnings.warn(text, RequestWarning, stacklevel=_level_of_caller())
     choice = choose_device(options.device)
     _LOG.info("%s %s", choice.reason, work.model_reason)
     acquired = replace(volume, valid=seen.valid)
@@ -171,6 +172,15 @@ def provenance(
         derived=DERIVED,
         more=more,
     )
+
+
+def _level_of_caller() -> int:
+    """How many calls above `upsample` the first one lies that is not this package's own, as warnings count them."""
+    package, own = __name__.partition(".")[0], 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, own = frame.f_back, own + 1
+    return own
 
 
 @lru_cache(maxsize=4)
