@@ -10,7 +10,7 @@ from cycleinr.inference.blas import libraries
 from cycleinr.inference.cpu_network import StripNetwork
 from cycleinr.inference.crew import Threads
 from cycleinr.network.config import NetworkConfig, Slicing
-from cycleinr.network.parameters import Parameters, parameter_shapes
+from cycleinr.network.weights import Parameters, parameter_shapes
 from cycleinr.threads import CrewSize
 from hypothesis import given
 from hypothesis import strategies as st

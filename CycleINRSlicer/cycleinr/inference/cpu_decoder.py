@@ -17,7 +17,7 @@ import numpy as np
 
 from ..interpolation import NEIGHBOURS, neighbour_indices
 from ..network.config import LINEAR_FLOOR, RESIDUAL_SCALE
-from ..network.parameters import Parameters, offset_features
+from ..network.weights import Parameters, offset_features
 from .cpu_encoder import activate
 
 _BLOCK = 4096

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..network.config import DIFFERENCE_GAIN, NEGATIVE_SLOPE
-from ..network.parameters import Parameters
+from ..network.weights import Parameters
 from .crew import Crew
 from .winograd import TILE, CellLayout, PlaneConvolution, transformed_filters
 

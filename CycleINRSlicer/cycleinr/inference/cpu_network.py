@@ -9,7 +9,7 @@ import numpy as np
 
 from ..interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.config import NetworkConfig, Slicing, low_pass
-from ..network.parameters import Parameters
+from ..network.weights import Parameters
 from ..threads import computing_threads
 from .consistency import Arrays
 from .cpu_decoder import IntervalDecoder, Queries, Window

@@ -22,7 +22,7 @@ from ..intensity import IntensityScale, ValueRange, intensity_scale
 from ..memory import empty_result
 from ..monitor import Monitor
 from ..network.config import NetworkConfig
-from ..network.parameters import Parameters, load_parameters
+from ..network.weights import Parameters, load_parameters
 from ..noise import slice_sigmas
 from ..padding import filled, valid_in_result
 from ..padding import put_back as put_padding_back
