@@ -65,6 +65,7 @@ def test_uneven_brightness_is_judged_by_the_whole_scan(mr):
 def test_one_voxel_gives_the_slices_around_its_centre(mr):
     part = upsample(mr, UpsampleOptions(Target(ratio=4.0), region=Region((5, 6), (7, 8), (3, 4))))
     assert part.volume.shape_kji == (4, 1, 1) and part.provenance["region"] == "5:6,7:8,3:4"
+    assert "Largest in slice 4, counted from 1" in part.provenance["agreement"]
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,12 @@ class Agreement:
 
 
 def agreement(
-    result: np.ndarray, acquired: np.ndarray, covering: CoveringGrid, hu: float, valid: np.ndarray | None = None
+    result: np.ndarray,
+    acquired: np.ndarray,
+    covering: CoveringGrid,
+    hu: float,
+    valid: np.ndarray | None = None,
+    kept: slice = slice(None),
 ) -> Agreement:
     """Measure a result.
 
@@ -204,10 +209,12 @@ def agreement(
         covering: Where the acquired slices lie on the result's grid.
         hu: One Hounsfield unit in the scan's units; for MR what corresponds to it.
         valid: Which pixels of the acquired slices are no padding; None for all.
+        kept: Those of the result's slices that count, of a region; acquired slices that are mostly outside do not.
     """
-    shares = profile_matrix(covering.profile)[:, covering.before : covering.before + len(result)]
-    covered = shares.sum(axis=1)
-    slices = np.flatnonzero(covered > _EPSILON)
+    shares = profile_matrix(covering.profile)[:, covering.before : covering.before + len(result)][:, kept]
+    result, covered = result[kept], shares.sum(axis=1)
+    least = _EPSILON if kept == slice(None) else 0.5
+    slices = np.flatnonzero(covered >= min(least, covered.max()))
     step = max(1, round((acquired.size / _SAMPLES) ** 0.5))
     errors = np.empty((len(slices), *acquired[0, ::step, ::step].shape), np.float32)
     for error, n in zip(errors, slices, strict=True):

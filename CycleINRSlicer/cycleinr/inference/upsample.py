@@ -106,8 +106,13 @@ def _put_padding_back(array: np.ndarray, acquired: Volume, work: Plan) -> np.nda
 
 
 def _agreement(array: np.ndarray, scan: Volume, work: Plan, run: _Run) -> str:
-    stacks = (to_axis_first(each, work.grid.axis) for each in (array, scan.array))
-    measured = agreement(*stacks, run.covering, run.scale.hu, run.valid)
+    along = AXIS_OF_ARRAY[work.grid.axis]
+    kept, first = work.part.kept[along], work.part.source[along].start or 0
+    inside = tuple(slice(None) if n == along else place for n, place in enumerate(work.part.kept))
+    stacks = (to_axis_first(each[inside], work.grid.axis) for each in (array, scan.array))
+    valid = None if scan.valid is None else to_axis_first(scan.valid[inside], work.grid.axis)
+    measured = agreement(*stacks, run.covering, run.scale.hu, valid, kept)
+    measured = replace(measured, slices=measured.slices + first)
     return measured.text("HU" if work.modality == "CT" else "MR units")
 
 
