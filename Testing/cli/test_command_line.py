@@ -88,6 +88,7 @@ def test_every_command_explains_itself(command):
         (["SCAN", "out.nii.gz", "--ratio", "2", "--spacing", "1"], 4, "exactly one is needed"),
         (["SCAN", "out.nii.gz", "--spacing", "9"], 4, "coarser"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--series", "3"], 3, "has no series 3"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--compress"], 4, "are for DICOM series"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--region", "0:9,0:9,0:9", "--report", "r"], 4, "needs all"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--thickness", "thin"], 4, "thin"),
         (["SCAN", "out.jpg", "--ratio", "2"], 5, "out.jpg"),

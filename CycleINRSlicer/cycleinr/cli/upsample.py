@@ -66,6 +66,11 @@ def upsample_command(
             return
         # Before the progress bar, so that a refusal stands alone.
         check_job(job)
+        if dicom != DicomSettings() and not job.writes_dicom:
+            raise RequestError(
+                f"--deterministic-uids and --compress are for DICOM series, and the result {output.name} is an image "
+                "file. Leave them away, or ask for --format dicom."
+            )
         _run_one(job, json_progress)
 
 
@@ -79,9 +84,10 @@ def _run_one(job: Job, json_progress: bool) -> None:
         _event("done", path=str(job.output), report=report, provenance=dict(result.provenance))
         return
     slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
+    frames = f"{result.provenance['frames']} frames of " if "frames" in result.provenance else ""
     print(
-        f"{job.output}: {' x '.join(map(str, slices[::-1]))} voxels of {' x '.join(f'{s:.3g}' for s in mm)} mm. "
-        f"{result.provenance['derived']}"
+        f"{job.output}: {frames}{' x '.join(map(str, slices[::-1]))} voxels of "
+        f"{' x '.join(f'{s:.3g}' for s in mm)} mm. {result.provenance['derived']}"
     )
     for note in result.notes:
         typer.secho(note, fg=typer.colors.YELLOW)
