@@ -144,7 +144,10 @@ def test_the_map_lies_over_the_result_only_and_can_be_taken_off(host, ui, parame
     assert parameters.checkVolume.GetID() in {each.GetForegroundVolumeID() for each in _compositesInUse()}
     for inFront in ("Red", "Red+"):  # a change of layout takes it along
         ui.reviewButton.click()
-        showing = {each.GetLayoutName() for each in _compositesInUse() if each.GetForegroundVolumeID()}
+        errorMap = parameters.checkVolume.GetID()
+        inLayout = {each.GetLayoutName() for each in nodesOf("vtkMRMLSliceNode") if each.IsMappedInLayout()}
+        withMap = {each.GetLayoutName() for each in _compositesInUse() if each.GetForegroundVolumeID() == errorMap}
+        showing = inLayout & withMap
         assert inFront in showing and len(showing) == 3 and ui.mapButton.text == "Hide error map"
 
 
