@@ -29,22 +29,21 @@ wait_politely()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def shared_data() -> Path:
-    """Folder with real scans (demo/, val/, train/): $CYCLEINR_SHARED/data, or shared/data beside the repository.
+def scans_folder() -> Path:
+    """Folder with more real scans (demo/, val/, train/): $CYCLEINR_DATA, or research/data.
 
     Skips the test that asks for it where there is none.
     """
-    places = [os.environ.get("CYCLEINR_SHARED"), REPOSITORY.parent / "shared"]
-    for place in places:
-        if place and (Path(place) / "data").is_dir():
-            return Path(place) / "data"
-    pytest.skip("needs real scans: set CYCLEINR_SHARED to a folder that holds data/demo, data/val and data/train")
+    folder = Path(os.environ.get("CYCLEINR_DATA", REPOSITORY / "research" / "data"))
+    if not (folder / "val").is_dir():
+        pytest.skip("needs more real scans: set CYCLEINR_DATA to a folder with demo/, val/ and train/")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def scans() -> Path:
     """Folder with real scans; the test is skipped without."""
-    return shared_data()
+    return scans_folder()
 
 
 @pytest.fixture

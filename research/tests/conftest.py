@@ -1,4 +1,4 @@
-"""Shared pieces of the evaluation tests: synthetic volumes and the folder of shared data."""
+"""Pieces that the tests of research have in common: synthetic volumes, and the weights of LPIPS."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,12 @@ from cycleinr.volume import Volume
 
 
 @pytest.fixture(scope="session")
-def shared_folder() -> Path:
-    """The folder with sample data and metric weights; tests that need it are skipped where it is absent."""
-    default = Path(__file__).resolve().parents[3] / "shared"
-    folder = Path(os.environ.get("CYCLEINR_SHARED", default))
-    if not folder.is_dir():
-        pytest.skip(f"no shared data at {folder}; set CYCLEINR_SHARED")
-    return folder
+def lpips_folder() -> Path:
+    """Weights of the LPIPS squeeze metric, which $CYCLEINR_LPIPS names; skips the test where there are none."""
+    folder = os.environ.get("CYCLEINR_LPIPS")
+    if not folder:
+        pytest.skip("needs the weights of LPIPS: set CYCLEINR_LPIPS to their folder")
+    return Path(folder)
 
 
 @pytest.fixture

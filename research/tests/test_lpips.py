@@ -10,8 +10,8 @@ from scipy.linalg import sqrtm
 
 
 @pytest.fixture(scope="session")
-def lpips(shared_folder):
-    metric, reason = lpips_squeeze.find_lpips(shared_folder / "lpips")
+def lpips(lpips_folder):
+    metric, reason = lpips_squeeze.find_lpips(lpips_folder)
     if metric is None:
         pytest.skip(reason)
     return metric

@@ -114,7 +114,11 @@ def copy_attribute(origin: pydicom.Dataset, target: pydicom.Dataset, keyword: st
     """Copy one attribute if it is there, without the private ones that a sequence may hold."""
     if keyword not in origin:
         return
-    element = copy.deepcopy(origin[keyword])
+    import pydicom
+
+    found = origin[keyword]
+    # Without the element's reference to its dataset, which pydicom 2 copies along with it
+    element = pydicom.DataElement(found.tag, found.VR, copy.deepcopy(found.value))
     if element.VR == "SQ":
         for item in element.value:
             item.remove_private_tags()
