@@ -1,6 +1,6 @@
 """One scan in, one result out: read, make finer, write. What the command line runs, once or for many scans.
 
-Importing this imports neither torch nor SimpleITK; `run_job` does.
+Importing this imports neither torch nor SimpleITK; ``run_job`` does.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ _CHECK_SHARE = 1.3
 class Job:
     """One scan to make finer, and where the result goes.
 
-    :param input: what `read_volume` reads.
-    :param output: the result: an image file, or a new folder for a DICOM series.
-    :param options: what is wanted.
-    :param format: "image" for an image file of the format that its name ends with; "dicom" for a DICOM series in the
-        source's study; "dicom-enhanced" for one multi-frame object there; "auto" for a DICOM series if the input is one
-        and the output's name has no ending at all, else an image file.
-    :param overwrite: replace an existing result.
-    :param dicom: how a DICOM series is written.
-    :param report: a new folder for a report on the result (see `cycleinr.checks`), None for no report.
-    :param window: the report's display window; see `cycleinr.windows.window_for`.
-    :param series, frame: which scan is meant where the input holds several; see `read_volume`.
-    :param all_frames: make all volumes of a time series finer, into one NIfTI file.
+    Attributes:
+        input: What ``read_volume`` reads.
+        output: The result: an image file, or a new folder for a DICOM series.
+        options: What is wanted.
+        format: "image" for an image file of the format that its name ends with; "dicom" for a DICOM series in the
+            source's study; "dicom-enhanced" for one multi-frame object there; "auto" for a DICOM series if the input is
+            one and the output's name has no ending at all, else an image file.
+        overwrite: Replace an existing result.
+        dicom: How a DICOM series is written.
+        report: A new folder for a report on the result (see ``cycleinr.checks``), None for no report.
+        window: The report's display window; see ``cycleinr.windows.window_for``.
+        series, frame: Which scan is meant where the input holds several; see ``read_volume``.
+        all_frames: Make all volumes of a time series finer, into one NIfTI file.
     """
 
     input: Path
@@ -75,11 +76,12 @@ class Job:
 class JobResult:
     """A result that is written.
 
-    :param output: where it is.
-    :param volume: the finer volume.
-    :param provenance: how it was made; see `cycleinr.result.Provenance`.
-    :param seconds: wall time of reading, computing and writing.
-    :param notes: what the user should know about it, a sentence each.
+    Attributes:
+        output: Where it is.
+        volume: The finer volume.
+        provenance: How it was made; see ``cycleinr.result.Provenance``.
+        seconds: Wall time of reading, computing and writing.
+        notes: What the user should know about it, a sentence each.
     """
 
     output: Path
@@ -92,9 +94,10 @@ class JobResult:
 def check_job(job: Job) -> None:
     """Find out before the computation, not after it, that the result cannot be written.
 
-    :raises RequestError: there is no such format, or it does not go with the input or the output's name.
-    :raises OutputError: the name's ending is unknown, the folder is missing or closed, the result exists, or it is the
-        scan itself.
+    Raises:
+        RequestError: There is no such format, or it does not go with the input or the output's name.
+        OutputError: The name's ending is unknown, the folder is missing or closed, the result exists, or it is the scan
+            itself.
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
@@ -121,9 +124,12 @@ def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
     A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made. With a report, nothing is
     written before the result has been checked too.
 
-    :param monitor: hears how far the work is, and can end it.
-    :raises CycleinrError: of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume`
-        and `write_dicom_series` raise.
+    Args:
+        monitor: Hears how far the work is, and can end it.
+
+    Raises:
+        CycleinrError: Of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume` and
+            ``write_dicom_series`` raise.
     """
     from .files import opened_scan
 
@@ -139,7 +145,7 @@ def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
 
 
 def _run(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
-    """The result, which is written, and what to know about it; `name` is what the user calls the input."""
+    """The result, which is written, and what to know about it; ``name`` is what the user calls the input."""
     from .files import read_volume, sidecar, write_volume
     from .files.atomic import in_one_piece
     from .inference.upsample import upsample
@@ -190,7 +196,8 @@ def _run_frames(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[st
 def make_folder(folder: Path) -> None:
     """Make an output folder, with those above it, if it is not there.
 
-    :raises OutputError: it cannot be made.
+    Raises:
+        OutputError: It cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +208,8 @@ def make_folder(folder: Path) -> None:
 def check_output(output: Path, overwrite: bool) -> None:
     """Check that an image file can be written.
 
-    :raises OutputError: the name's ending is unknown, the folder is missing or closed, or the file exists.
+    Raises:
+        OutputError: The name's ending is unknown, the folder is missing or closed, or the file exists.
     """
     from .files import IMAGE_SUFFIXES, image_suffix
     from .files.atomic import check_parent, check_result_name

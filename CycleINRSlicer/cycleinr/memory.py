@@ -80,10 +80,13 @@ def empty_result(shape_kji: tuple[int, int, int], dtype: np.dtype) -> np.ndarray
 def check_room(name: str, size: Sequence[int], kind: str) -> None:
     """Check that a scan's voxels fit into the memory that is free.
 
-    :param name: what the message calls the scan.
-    :param size: number of samples along each axis.
-    :param kind: SimpleITK's name of the sample's type, for example "16-bit signed integer".
-    :raises OutOfMemoryError: they do not.
+    Args:
+        name: What the message calls the scan.
+        size: Number of samples along each axis.
+        kind: SimpleITK's name of the sample's type, for example "16-bit signed integer".
+
+    Raises:
+        OutOfMemoryError: They do not.
     """
     bits = re.match(r"\d+", kind)
     needed, free = math.prod(size) * int(bits[0] if bits else 8) // 8, available_memory_bytes()

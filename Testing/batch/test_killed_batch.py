@@ -28,7 +28,8 @@ def run(*arguments) -> subprocess.CompletedProcess:
 def killed(tmp_path_factory, small_scans):
     """A batch of six scans, the third one damaged, killed with SIGKILL once two are finished.
 
-    :returns: the scans' folder, the output folder, and whether a second batch was refused meanwhile.
+    Returns:
+        The scans' folder, the output folder, and whether a second batch was refused meanwhile.
     """
     folder = tmp_path_factory.mktemp("killed")
     for number, name in enumerate("abdef"):

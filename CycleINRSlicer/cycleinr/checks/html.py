@@ -1,6 +1,6 @@
 """The report as one HTML page that needs nothing else: no scripts, no links, pictures inside.
 
-`string.Template` is enough for one page of fixed shape; every value goes through `html.escape` on its way in.
+``string.Template`` is enough for one page of fixed shape; every value goes through ``html.escape`` on its way in.
 """
 
 from __future__ import annotations
@@ -90,8 +90,9 @@ _MADE = {
 def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
     """The report's page.
 
-    :param content: what report.json holds.
-    :param pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and trust.
+    Args:
+        content: What report.json holds.
+        pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and trust.
     """
     parts = [
         *(f'<p class="warning">{_escaped(text)}</p>' for text in content["warnings"]),

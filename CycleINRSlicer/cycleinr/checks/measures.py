@@ -26,13 +26,16 @@ def whole_windows(profile: SliceProfile) -> np.ndarray:
 
 
 def resliced(fine: np.ndarray, profile: SliceProfile, wanted: np.ndarray) -> Iterator[np.ndarray]:
-    """Re-acquire some slices: rows ``wanted`` of A x, as `cycleinr.profile.acquire` computes all of them.
+    """Re-acquire some slices: rows ``wanted`` of A x, as ``cycleinr.profile.acquire`` computes all of them.
 
     Only the few fine slices under one window are held as floating point at a time.
 
-    :param fine: (n_fine, rows, columns), any real type.
-    :param wanted: indices into the profile's slices.
-    :yields: (rows, columns) float32, in the order of ``wanted``.
+    Args:
+        fine: (n_fine, rows, columns), any real type.
+        wanted: Indices into the profile's slices.
+
+    Yields:
+        (rows, columns) float32, in the order of ``wanted``.
     """
     matrix = profile_matrix(profile.of(wanted)).astype(np.float32)
     for weights in matrix:
@@ -52,11 +55,12 @@ _PERCENTILES = 99.9, 50, 99
 class Residual:
     """Absolute difference between the re-sliced result and the acquired slices, over all their voxels.
 
-    :param slices: indices of the compared acquired slices; the others reach beyond the result's ends.
-    :param largest, percentile_99_9, median, percentile_99: in the scan's units; None where no acquired slice lies
-        inside the result.
-    :param limit: 1 HU for CT; for MR 0.1 % of the range from the minimum to the 99.9th percentile.
-    :param share_within_limit: 0 to 1.
+    Attributes:
+        slices: Indices of the compared acquired slices; the others reach beyond the result's ends.
+        largest, percentile_99_9, median, percentile_99: In the scan's units; None where no acquired slice lies inside
+            the result.
+        limit: 1 HU for CT; for MR 0.1 % of the range from the minimum to the 99.9th percentile.
+        share_within_limit: 0 to 1.
     """
 
     slices: np.ndarray
@@ -80,7 +84,8 @@ def residual(
 
     Pixels that the scan's mask calls padding are left out.
 
-    :raises Cancelled: ``monitor`` said so.
+    Raises:
+        Cancelled: ``monitor`` said so.
     """
     profile = grid.profile(tau)
     wanted = whole_windows(profile)
@@ -106,8 +111,9 @@ def residual(
 class Noise:
     """Immerkaer's sigma of every slice across the through-plane axis, in the scan's units.
 
-    :param before: of the acquired slices, (n_in,).
-    :param after: of the result's slices, (n_out,).
+    Attributes:
+        before: Of the acquired slices, (n_in,).
+        after: Of the result's slices, (n_out,).
     """
 
     before: np.ndarray
@@ -125,7 +131,7 @@ class Noise:
 
 
 def noise(volume: Volume, result: Volume, axis: str) -> Noise:
-    """Measure both volumes along ``axis``; see `cycleinr.noise.slice_sigmas` for what is measured."""
+    """Measure both volumes along ``axis``; see ``cycleinr.noise.slice_sigmas`` for what is measured."""
     levels = [
         slice_sigmas(
             to_axis_first(each.array, axis), None if each.valid is None else to_axis_first(each.valid, axis)

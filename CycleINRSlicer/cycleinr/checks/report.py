@@ -45,10 +45,11 @@ def _is_our_report(folder: Path) -> bool:
 class Reported:
     """One run to report on.
 
-    :param volume, result: its input and output.
-    :param input_name, output_name: names of their files, without folders.
-    :param provenance: how the result was made.
-    :param check: what was found out.
+    Attributes:
+        volume, result: Its input and output.
+        input_name, output_name: Names of their files, without folders.
+        provenance: How the result was made.
+        check: What was found out.
     """
 
     volume: Volume
@@ -64,7 +65,8 @@ def write_report(run: Reported, folder: Path) -> None:
 
     The page refers to nothing outside itself.
 
-    :raises OutputError: a file cannot be written.
+    Raises:
+        OutputError: A file cannot be written.
     """
     check, found = run.check, numbers(run.check)
     about = {"input": run.input_name, "output": run.output_name, "made": dict(run.provenance)}

@@ -24,11 +24,12 @@ from .trust import Trust, expected_error, trust
 class Check:
     """What was found out about a result.
 
-    :param work: what the run's options came to.
-    :param window: the display window that errors are held against.
-    :param self_check: None where there is none; ``left_out`` says why.
-    :param expected_error: the absolute error to expect, on the self-check's grid; None without one.
-    :param trust: the same in words; None without a self-check.
+    Attributes:
+        work: What the run's options came to.
+        window: The display window that errors are held against.
+        self_check: None where there is none; ``left_out`` says why.
+        expected_error: The absolute error to expect, on the self-check's grid; None without one.
+        trust: The same in words; None without a self-check.
     """
 
     work: Plan
@@ -47,7 +48,7 @@ class Check:
 
 
 def check_whole(options: UpsampleOptions) -> None:
-    """:raises RequestError: the result holds a region only, which cannot be checked."""
+    """Refuse a result that holds a region only, with a RequestError."""
     if options.region is not None:
         raise RequestError(
             f"The result holds the region {options.region} only, and a check needs all of the scan. Make the whole "
@@ -64,12 +65,15 @@ def check_result(
 ) -> Check:
     """Check a result without ground truth; neither volume is modified.
 
-    :param volume: the acquired scan.
-    :param result: what `upsample` made of it with ``options``.
-    :param window: what errors are held against; see `cycleinr.windows.window_for`.
-    :raises RequestError: ``result`` is no result of ``volume`` with ``options``.
-    :raises Cancelled: ``monitor`` said so.
-    :raises CycleinrError: as `upsample`.
+    Args:
+        volume: The acquired scan.
+        result: What ``upsample`` made of it with ``options``.
+        window: What errors are held against; see ``cycleinr.windows.window_for``.
+
+    Raises:
+        RequestError: ``result`` is no result of ``volume`` with ``options``.
+        Cancelled: ``monitor`` said so.
+        CycleinrError: As ``upsample``.
     """
     check_whole(options)
     volume, result = (in_hounsfield_units(each, options) for each in (volume, result))
@@ -106,9 +110,10 @@ def check_result(
 class _EvenPart:
     """What the self-check can compare: the scan, or of slices that are not even the longest even part.
 
-    :param work, options: of this part, with the result's spacing.
-    :param first: the scan's slice that it begins with.
-    :param left_out: why no self-check is possible, in one sentence; else empty.
+    Attributes:
+        work, options: Of this part, with the result's spacing.
+        first: The scan's slice that it begins with.
+        left_out: Why no self-check is possible, in one sentence; else empty.
     """
 
     scan: Volume

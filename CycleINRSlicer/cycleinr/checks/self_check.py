@@ -1,6 +1,6 @@
 """The self-check: drop what was acquired, predict it from the new slices in between, and compare.
 
-It is the cycle of the network's loss (research's `training.losses`) at run time, for any slice thickness:
+It is the cycle of the network's loss (research's ``training.losses``) at run time, for any slice thickness:
 
 1. Y: one slice between each two acquired ones, re-sliced from the result with the scan's own slice profile, so that Y
    looks like a second scan of the same thickness and spacing, half a spacing on.
@@ -36,11 +36,12 @@ _THICK_WINDOW = 2.0
 class SelfCheck:
     """How well the new slices alone lead back to the acquired ones.
 
-    :param slices: indices of the compared acquired slices along the through-plane axis, 0 is the first, (n,).
-    :param mean_absolute, rms: mean and root mean square of |X^ - X| over each slice, in the scan's units, (n,).
-    :param error_map: |X^ - X| as float32, on the grid of the compared acquired slices.
-    :param offset: how far Y lay behind each acquired slice, as a share of the slice spacing.
-    :param from_result: whether Y was taken from the result; False: from the same network, at half the spacing.
+    Attributes:
+        slices: Indices of the compared acquired slices along the through-plane axis, 0 is the first, (n,).
+        mean_absolute, rms: Mean and root mean square of |X^ - X| over each slice, in the scan's units, (n,).
+        error_map: |X^ - X| as float32, on the grid of the compared acquired slices.
+        offset: How far Y lay behind each acquired slice, as a share of the slice spacing.
+        from_result: Whether Y was taken from the result; False: from the same network, at half the spacing.
     """
 
     slices: np.ndarray
@@ -75,10 +76,13 @@ def self_check(
 ) -> SelfCheck:
     """Run the self-check; takes about as long as the result took, and twice its memory.
 
-    :param volume, result: input and output of one run, for which ``why_not`` is empty; without the output it is made.
-    :param work, options: what `plan` made of that run's options, and these options.
-    :raises Cancelled: ``monitor`` said so.
-    :raises CycleinrError: as `upsample`.
+    Args:
+        volume, result: Input and output of one run, for which ``why_not`` is empty; without the output it is made.
+        work, options: What ``plan`` made of that run's options, and these options.
+
+    Raises:
+        Cancelled: ``monitor`` said so.
+        CycleinrError: As ``upsample``.
     """
     from ..inference.upsample import upsample
 

@@ -54,7 +54,8 @@ def _end(number: int, frame) -> None:
 def state_of_result(command: str) -> str:
     """What an interrupt left, for the last line that the user reads.
 
-    :param command: what was interrupted, such as "upsample".
+    Args:
+        command: What was interrupted, such as "upsample".
     """
     if named := names_given():
         return f"Ended, but the result was complete already: {', '.join(str(path) for path in named)}."

@@ -39,28 +39,32 @@ __all__ = [
 def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
     """Read a scan from an image file, a DICOM folder, or any one file of a DICOM series.
 
-    :param path: .nii, .nii.gz, .hdr and .img, .mgz, .nrrd, .nhdr, .mha or .mhd, whatever its name; a folder with DICOM
-        series, searched with its subfolders, or its DICOMDIR; or one DICOM file, which stands for its series in its
-        folder.
-    :param series: the number of the DICOM series that is meant, as the message that asks for it lists them; "" where
-        only one can be meant.
-    :param frame: which volume of a series or an image that holds several, counted from 1.
-    :returns: the volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only; `notes` say what was left
-        out.
-    :raises InputError: missing, damaged, of another format, or no single 3-D volume.
-    :raises GeometryError: sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
-    :raises OutOfMemoryError: it does not fit into the memory.
+    Args:
+        path: .nii, .nii.gz, .hdr and .img, .mgz, .nrrd, .nhdr, .mha or .mhd, whatever its name; a folder with DICOM
+            series, searched with its subfolders, or its DICOMDIR; or one DICOM file, which stands for its series in its
+            folder.
+        series: The number of the DICOM series that is meant, as the message that asks for it lists them; "" where only
+            one can be meant.
+        frame: Which volume of a series or an image that holds several, counted from 1.
+
+    Returns:
+        The volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only; `notes` say what was left out.
+
+    Raises:
+        InputError: Missing, damaged, of another format, or no single 3-D volume.
+        GeometryError: Sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
+        OutOfMemoryError: It does not fit into the memory.
     """
     return _read(path, False, series, frame)
 
 
 def read_header(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
-    """What the headers say of a scan: as `read_volume`, but with zeros that take no memory for voxels."""
+    """What the headers say of a scan: as ``read_volume``, but with zeros that take no memory for voxels."""
     return _read(path, True, series, frame)
 
 
 def count_frames(path: str | os.PathLike[str], series: str = "") -> int:
-    """How many volumes the image, or the series that is meant, holds; arguments and errors as in `read_volume`."""
+    """How many volumes the image, or the series that is meant, holds; arguments and errors as in ``read_volume``."""
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
             from .dicom_series import phases_of, series_at
@@ -70,10 +74,13 @@ def count_frames(path: str | os.PathLike[str], series: str = "") -> int:
 
 
 def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Volume], float]:
-    """All volumes of the image, or of the series that is meant; arguments and errors as in `read_volume`.
+    """All volumes of the image, or of the series that is meant; arguments and errors as in ``read_volume``.
 
-    :returns: the volumes, and the time between them in seconds; 1 where it is not known.
-    :raises GeometryError: they do not all lie in the same place.
+    Returns:
+        The volumes, and the time between them in seconds; 1 where it is not known.
+
+    Raises:
+        GeometryError: They do not all lie in the same place.
     """
     with opened_scan(path) as found, _opening(path):
         if not is_dicom(found):
@@ -106,7 +113,8 @@ def list_series(path: str | os.PathLike[str]) -> Listing | None:
 def opened_scan(name: str | os.PathLike[str]) -> Iterator[Path]:
     """The scan's path; while the block runs, a folder or an image file in place of a zip archive.
 
-    :raises InputError: there is no such file or folder, or the archive cannot be unpacked.
+    Raises:
+        InputError: There is no such file or folder, or the archive cannot be unpacked.
     """
     path = Path(name)
     check_scan_name(path)
@@ -151,7 +159,7 @@ def _only_scan(folder: Path, archive: str) -> Path:
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Whether `read_volume` would read this path as a DICOM series; of an archive, whether it may."""
+    """Whether ``read_volume`` would read this path as a DICOM series; of an archive, whether it may."""
     path = Path(path)
     if not path.is_file() or image_kind(path):
         return path.is_dir()

@@ -2,10 +2,10 @@
 
 Everything is written into a hidden staging folder beside the target, so on the same disk, and moved into place with
 one rename. A failure, a cancel or a kill leaves no output; only a kill can leave the staging folder behind, and
-`remove_leftovers` clears that away for whoever did the killing.
+``remove_leftovers`` clears that away for whoever did the killing.
 
 A result and what belongs to it get their names one after the other, and no request to end comes between them. The
-command line's signal handler asks `hold`; where nothing handles signals this way, as in Slicer, nothing is held.
+command line's signal handler asks ``hold``; where nothing handles signals this way, as in Slicer, nothing is held.
 
 Some names a file system takes but the libraries that read and write files do not, and the other way round.
 """
@@ -66,7 +66,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def hold(end: Callable[[], None]) -> bool:
-    """Whether a request to end has to wait; `end` is then called, in the same thread, once all names are given.
+    """Whether a request to end has to wait; ``end`` is then called, in the same thread, once all names are given.
 
     It is not called where giving them failed, which ends the work anyway.
     """
@@ -84,8 +84,9 @@ def names_given() -> tuple[Path, ...]:
 def check_target(path: Path, overwrite: bool) -> None:
     """Check that a file may be written, before any work is spent on it.
 
-    :raises OutputError: the name is impossible, the folder is missing, the path is a folder, or the file exists and
-        `overwrite` is False.
+    Raises:
+        OutputError: The name is impossible, the folder is missing, the path is a folder, or the file exists and
+            ``overwrite`` is False.
     """
     check_result_name(path)
     if not path.parent.is_dir():
@@ -99,7 +100,8 @@ def check_target(path: Path, overwrite: bool) -> None:
 def check_parent(path: Path, what: str) -> None:
     """Check that the folder that a result or a report goes into is there and open.
 
-    :raises OutputError: it is not; ``what`` says for what it is.
+    Raises:
+        OutputError: It is not; ``what`` says for what it is.
     """
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} for the {what} does not exist. Create it first.")
@@ -111,10 +113,11 @@ def check_parent(path: Path, what: str) -> None:
 class OwnFolder:
     """A folder that is written as a whole, and replaced only where it holds what was written before.
 
-    :param what: what it is for, ``result`` or ``report``.
-    :param kind: what it holds, with its article.
-    :param ours: what tells that we wrote a folder's files, in words.
-    :param is_ours: whether we wrote all that is in a folder.
+    Attributes:
+        what: What it is for, ``result`` or ``report``.
+        kind: What it holds, with its article.
+        ours: What tells that we wrote a folder's files, in words.
+        is_ours: Whether we wrote all that is in a folder.
     """
 
     what: str
@@ -125,8 +128,11 @@ class OwnFolder:
     def check(self, folder: Path, overwrite: bool) -> None:
         """Check that it may be written as ``folder``, before any work is spent on it.
 
-        :param overwrite: replace what was written here before; a folder with anything else in it is never touched.
-        :raises OutputError: the folder above is missing or closed, or ``folder`` holds something.
+        Args:
+            overwrite: Replace what was written here before; a folder with anything else in it is never touched.
+
+        Raises:
+            OutputError: The folder above is missing or closed, or ``folder`` holds something.
         """
         folder = Path(folder).resolve()
         check_parent(folder, self.what)
@@ -149,9 +155,10 @@ class OwnFolder:
 
 @contextmanager
 def staging_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder on the disk of `path`, gone when the block ends, however it ends.
+    """A fresh folder on the disk of ``path``, gone when the block ends, however it ends.
 
-    :raises OutputError: the folder of `path` cannot be written to, or writing into the staging folder failed.
+    Raises:
+        OutputError: The folder of ``path`` cannot be written to, or writing into the staging folder failed.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=path.parent))
@@ -172,7 +179,8 @@ def staging_folder(path: Path) -> Iterator[Path]:
 def publish(staged: Path, path: Path, overwrite: bool) -> None:
     """Move a finished file into place.
 
-    :raises OutputError: a file of that name has appeared meanwhile and `overwrite` is False.
+    Raises:
+        OutputError: A file of that name has appeared meanwhile and ``overwrite`` is False.
     """
     check_target(path, overwrite)
     # Without this, a power cut after the rename could leave a complete name on an empty file.
@@ -186,8 +194,11 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
 def _link(staged: Path, path: Path) -> bool:
     """Give a file its second name, which fails where the name is taken, even since a moment ago.
 
-    :returns: False where the disk or the system knows no second names.
-    :raises OutputError: the name is taken.
+    Returns:
+        False where the disk or the system knows no second names.
+
+    Raises:
+        OutputError: The name is taken.
     """
     try:
         os.link(staged, path)
@@ -201,10 +212,13 @@ def _link(staged: Path, path: Path) -> bool:
 
 @contextmanager
 def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
-    """A hidden folder to write into, which becomes `folder` with one rename when the block ends without an error.
+    """A hidden folder to write into, which becomes ``folder`` with one rename when the block ends without an error.
 
-    :param check: raises an OutputError where `folder` holds something that may not be replaced; asked again at the end.
-    :raises OutputError: as `check`; or writing failed.
+    Args:
+        check: Raises an OutputError where ``folder`` holds something that may not be replaced; asked again at the end.
+
+    Raises:
+        OutputError: As ``check``; or writing failed.
     """
     folder = Path(folder).resolve()
     check()
@@ -228,14 +242,17 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
 
 @contextmanager
 def sidecar(path: str | Path, content: Mapping[str, object], overwrite: bool = False) -> Iterator[None]:
-    """What is known about a result, as `<path>.json` beside it; the block writes the result itself.
+    """What is known about a result, as ``<path>.json`` beside it; the block writes the result itself.
 
     The file is complete on the disk before the block begins, and gets its name after it, so that a disk which is full
     leaves neither of the two.
 
-    :param path: the image file that is described, for example result.nii.gz; gives result.nii.gz.json.
-    :param content: anything that JSON can hold.
-    :raises OutputError: the folder is missing or cannot be written, or the file exists and `overwrite` is False.
+    Args:
+        path: The image file that is described, for example result.nii.gz; gives result.nii.gz.json.
+        content: Anything that JSON can hold.
+
+    Raises:
+        OutputError: The folder is missing or cannot be written, or the file exists and ``overwrite`` is False.
     """
     target = Path(f"{path}.json")
     check_target(target, overwrite)
@@ -256,7 +273,8 @@ def sidecar(path: str | Path, content: Mapping[str, object], overwrite: bool = F
 def remove_leftovers(folder: str | Path, pid: int) -> None:
     """Remove what a killed process left half-written in a folder.
 
-    :param pid: id of the process; it must have ended.
+    Args:
+        pid: Id of the process; it must have ended.
     """
     for leftover in Path(folder).glob(f"{STAGING_PREFIX}{pid}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -265,7 +283,8 @@ def remove_leftovers(folder: str | Path, pid: int) -> None:
 def check_scan_name(path: Path) -> None:
     """Check that the libraries can open a file or folder of this name: SimpleITK ends the process on some.
 
-    :raises InputError: its name, or that of a folder above it, is not UTF-8.
+    Raises:
+        InputError: Its name, or that of a folder above it, is not UTF-8.
     """
     if not _is_utf8(path):
         raise InputError(f"The name {str(path)!r} is not UTF-8. Rename the file or folder, or give a link to it.")
@@ -274,7 +293,8 @@ def check_scan_name(path: Path) -> None:
 def check_result_name(path: Path) -> None:
     """Check that a result can have this name.
 
-    :raises OutputError: it is not UTF-8, or longer than the file system allows.
+    Raises:
+        OutputError: It is not UTF-8, or longer than the file system allows.
     """
     if not _is_utf8(path):
         raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.")

@@ -27,23 +27,28 @@ _DECODER = "GDCMImageIO"
 def read_dicom(path: Path, header_only: bool = False, series: str = "", frame: int | None = None) -> Volume:
     """Read one DICOM series, or its headers, with zeros that take no memory for voxels.
 
-    :param path: a folder, searched with its subfolders; a DICOMDIR, which stands for its folder; or one file, which
-        stands for its series in its folder. A file holds one slice or, as an enhanced image, several. Scout images and
-        objects that are no images are left out.
-    :param series, frame: which one is meant where several can be; see `dicom_series.choose`.
-    :returns: (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are
-        whole numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where
-        no slice lies. `notes` say what was left out or corrected.
-    :raises InputError: no series, several that can be meant, a damaged file, or images that are no CT or MR slices.
-    :raises GeometryError: the slices are not parallel, lie in the same place, or are stacked as no gantry does it.
-    :raises OutOfMemoryError: the series does not fit into the memory.
+    Args:
+        path: A folder, searched with its subfolders; a DICOMDIR, which stands for its folder; or one file, which stands
+            for its series in its folder. A file holds one slice or, as an enhanced image, several. Scout images and
+            objects that are no images are left out.
+        series, frame: Which one is meant where several can be; see ``dicom_series.choose``.
+
+    Returns:
+        (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are whole
+        numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where no
+        slice lies. ``notes`` say what was left out or corrected.
+
+    Raises:
+        InputError: No series, several that can be meant, a damaged file, or images that are no CT or MR slices.
+        GeometryError: The slices are not parallel, lie in the same place, or are stacked as no gantry does it.
+        OutOfMemoryError: The series does not fit into the memory.
     """
     listing = series_at(Path(path))
     return volume_of_series(choose(listing, series, frame), listing, header_only)
 
 
 def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False) -> Volume:
-    """Read a series that was found; as `read_dicom`."""
+    """Read a series that was found; as ``read_dicom``."""
     _check_sound(chosen)
     found = stack(list(chosen.slices))
     first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)
@@ -54,7 +59,7 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
 
 
 def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Series:
-    """The series that is meant, which can be read; arguments and errors as in `read_dicom`."""
+    """The series that is meant, which can be read; arguments and errors as in ``read_dicom``."""
     chosen = choose(series_at(Path(path)), series, frame)
     _check_sound(chosen)
     return chosen
@@ -63,8 +68,9 @@ def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Ser
 def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
     """Headers of the slices or frames in some files; scouts and objects that are no images are left out.
 
-    :raises InputError: a file is missing, damaged or no DICOM file; no slice is left; or they are of several series, or
-        no grey CT or MR images.
+    Raises:
+        InputError: A file is missing, damaged or no DICOM file; no slice is left; or they are of several series, or no
+            grey CT or MR images.
     """
     for file in files:
         if not Path(file).is_file() or not has_mark(Path(file)):
@@ -84,14 +90,14 @@ def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
 
 
 def _check_sound(chosen: Series) -> None:
-    """:raises InputError: the images are no grey CT or MR images, or frames without a place."""
+    """Refuse what are no grey CT or MR images, and frames without a place, with an InputError."""
     _check_kind(chosen.slices)
     if chosen.is_multi_frame and chosen.slices[0].frame is None:
         raise InputError(chosen.problem)
 
 
 def _check_kind(slices: Sequence[SliceHeader]) -> None:
-    """:raises InputError: the images are no grey CT or MR images."""
+    """Refuse what are no grey CT or MR images, with an InputError."""
     for s in slices:
         if s.modality not in MODALITIES:
             raise InputError(f"The series is of modality {s.modality}. Only CT and MR can be processed.")

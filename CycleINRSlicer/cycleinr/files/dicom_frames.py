@@ -41,8 +41,11 @@ _TELLING = (
 def frames_of(header: SliceHeader) -> list[SliceHeader]:
     """A header for each frame of one enhanced image, scouts left out.
 
-    :param header: what the file says of all of its frames.
-    :raises InputError: the functional groups are damaged, or do not place the frames in the patient.
+    Args:
+        header: What the file says of all of its frames.
+
+    Raises:
+        InputError: The functional groups are damaged, or do not place the frames in the patient.
     """
     import pydicom
 
@@ -116,7 +119,8 @@ class _Frame:
 def read_frames(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
     """Rescaled pixels (K, J, I) of frames in order.
 
-    :raises ValueError, RuntimeError: the pixels cannot be decoded; whatever pydicom raises, too.
+    Raises:
+        ValueError, RuntimeError: The pixels cannot be decoded; whatever pydicom raises, too.
     """
     alike = len({(s.slope, s.intercept) for s in ordered}) == 1
     result = np.empty((len(ordered), *ordered[0].rows_columns), dtype)

@@ -2,7 +2,7 @@
 
 pydicom warns of values that break the standard and prints them, patients' data included, and it takes the memory that
 an element claims before it finds that the file ends earlier. GDCM takes memory for what a file's elements say, and then
-reads. What one file says about its slice is a `SliceHeader`.
+reads. What one file says about its slice is a ``SliceHeader``.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def quiet() -> Iterator[None]:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file of which nothing is read beyond its end, however much is asked for.
 
-    :raises OSError: it cannot be opened.
+    Raises:
+        OSError: It cannot be opened.
     """
     with _WithinFile(open(path, "rb", buffering=0)) as file:
         yield file
@@ -128,7 +129,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def read_header(path: Path, attributes: Sequence[str | int]) -> pydicom.Dataset:
     """Some attributes of a file, without its pixels; to be called, and its result to be used, in ``quiet``.
 
-    :raises Exception: nearly any, where the file is damaged.
+    Raises:
+        Exception: Nearly any, where the file is damaged.
     """
     import pydicom
 
@@ -150,7 +152,8 @@ def has_mark(path: Path) -> bool:
 def slice_header(path: Path) -> SliceHeader | None:
     """Header of one image, None if the object has no image with a place in the patient.
 
-    :raises InputError: the file is damaged, or of a name that GDCM cannot open.
+    Raises:
+        InputError: The file is damaged, or of a name that GDCM cannot open.
     """
     check_scan_name(path)
     try:
@@ -248,7 +251,7 @@ def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
 
 
 def telling_value(value: object) -> float | str | tuple[str, ...] | None:
-    """The value of one of `TELLING` as something to compare, sort and show; None where there is none.
+    """The value of one of ``TELLING`` as something to compare, sort and show; None where there is none.
 
     Times of day become seconds since midnight. Of texts only words as the standard's are let through.
     """
@@ -326,9 +329,10 @@ class _WithinFile(io.BufferedReader):
 def _is_truncated(file: BinaryIO, little_endian: bool, compressed: bool) -> bool:
     """Whether the pixels, or what stands before them, end after the end of the file.
 
-    :param file: at the element that holds the pixels (7FE0,0010), or behind the last element if there is none.
-    :param little_endian, compressed: what the transfer syntax says. Compressed files whose elements come without
-        their types, which the standard rules out (PS3.5, A.4), count as truncated: GDCM finds wrong lengths there.
+    Args:
+        file: At the element that holds the pixels (7FE0,0010), or behind the last element if there is none.
+        little_endian, compressed: What the transfer syntax says. Compressed files whose elements come without their
+            types, which the standard rules out (PS3.5, A.4), count as truncated: GDCM finds wrong lengths there.
     """
     start, size = file.tell(), os.fstat(file.fileno()).st_size
     if start > size:

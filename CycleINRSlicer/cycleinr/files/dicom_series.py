@@ -34,12 +34,13 @@ _FEW = 8
 class Series:
     """Images that form one volume, or would if they were sound.
 
-    :param name: what a user calls it by: its Series Number (0020,0011); followed by a dot and a count where several
-        have that number, or where it is one of several phases.
-    :param slices: without scouts and copies; the frames of an enhanced image are slices.
-    :param part: what tells it from the other phases of its series, in words; "" if there are none.
-    :param parts: how many phases there are.
-    :param problem: why it cannot be made finer; "" if it perhaps can.
+    Attributes:
+        name: What a user calls it by: its Series Number (0020,0011); followed by a dot and a count where several have
+            that number, or where it is one of several phases.
+        slices: Without scouts and copies; the frames of an enhanced image are slices.
+        part: What tells it from the other phases of its series, in words; "" if there are none.
+        parts: How many phases there are.
+        problem: Why it cannot be made finer; "" if it perhaps can.
     """
 
     name: str
@@ -113,10 +114,11 @@ class Series:
 class Listing:
     """All series that were found.
 
-    :param series: by number.
-    :param notes: what was left out or dropped, a sentence each.
-    :param damaged: files that cannot be read, and why.
-    :param file: the one file that the series stand for; it means the phase that it belongs to.
+    Attributes:
+        series: By number.
+        notes: What was left out or dropped, a sentence each.
+        damaged: Files that cannot be read, and why.
+        file: The one file that the series stand for; it means the phase that it belongs to.
     """
 
     series: tuple[Series, ...]
@@ -129,7 +131,7 @@ class Listing:
         return [one for one in self.series if not one.problem]
 
     def check_damage(self, chosen: Series) -> None:
-        """:raises InputError: a damaged file lies beside the files of the series, so it may be one of them."""
+        """Refuse a series beside which a damaged file lies that may belong to it, with an InputError."""
         folders = {file.parent for file in chosen.files}
         for path, error in self.damaged:
             if path.parent in folders:
@@ -139,7 +141,8 @@ class Listing:
 def series_at(path: Path) -> Listing:
     """The series that a folder, a DICOMDIR or one file of a series stands for.
 
-    :raises InputError: there is none; or the file is none of a series.
+    Raises:
+        InputError: There is none; or the file is none of a series.
     """
     if path.is_dir() or _is_catalogue(path):
         folder = path if path.is_dir() else path.parent
@@ -165,7 +168,8 @@ def series_at(path: Path) -> Listing:
 def files_below(folder: Path) -> list[Path]:
     """Files of a folder and its subfolders in order; hidden ones are left out, links to folders not followed.
 
-    :raises InputError: there are so many that the folder cannot be meant.
+    Raises:
+        InputError: There are so many that the folder cannot be meant.
     """
     found: list[Path] = []
     for here, below, names in os.walk(folder):
@@ -179,7 +183,8 @@ def files_below(folder: Path) -> list[Path]:
 def series_of_files(files: Sequence[Path], of_series: str | None = None) -> Listing:
     """The series among some files.
 
-    :param of_series: Series Instance UID of the only one that is wanted.
+    Args:
+        of_series: Series Instance UID of the only one that is wanted.
     """
     headers: list[SliceHeader] = []
     damaged = [(file, _no_dicom(file)) for file in _should_be_dicom(files)]
@@ -208,9 +213,12 @@ def series_of_files(files: Sequence[Path], of_series: str | None = None) -> List
 def choose(listing: Listing, name: str = "", frame: int | None = None, where: str = "The folder") -> Series:
     """The series that is meant.
 
-    :param name: as `Series.name`; "" for the only one that can be made finer, or the only one with thick slices.
-    :param frame: which of its phases, counted from 1; None where it has one.
-    :raises InputError: there is no such series, none or several can be meant; or a file beside it is damaged.
+    Args:
+        name: As ``Series.name``; "" for the only one that can be made finer, or the only one with thick slices.
+        frame: Which of its phases, counted from 1; None where it has one.
+
+    Raises:
+        InputError: There is no such series, none or several can be meant; or a file beside it is damaged.
     """
     found = phases_of(listing, name, where)
     if frame is None and listing.file is not None:
@@ -228,7 +236,7 @@ def choose(listing: Listing, name: str = "", frame: int | None = None, where: st
 
 
 def phases_of(listing: Listing, name: str, where: str = "The folder") -> list[Series]:
-    """All phases of the series that is meant, in order; one where it is a single volume. As `choose`."""
+    """All phases of the series that is meant, in order; one where it is a single volume. As ``choose``."""
     found = _phases_named(listing, name) if name else _only_phases(listing, where)
     listing.check_damage(found[0])
     return found

@@ -31,22 +31,23 @@ _SCANNED = {"CT": (-1024, 3071), "MR": (0, 0)}
 class SliceHeader:
     """What one file says about its slice; None where it says nothing.
 
-    :param position_lps_mm: centre of the first pixel, (3,) - Image Position (Patient) (0020,0032).
-    :param along_row_lps: unit vector of rising column index, (3,) - Image Orientation (Patient) (0020,0037).
-    :param along_column_lps: unit vector of rising row index, (3,) - the same tag's last three values.
-    :param pixel_mm: distance between rows, distance between columns - Pixel Spacing (0028,0030).
-    :param rows_columns: Rows (0028,0010), Columns (0028,0011).
-    :param thickness_mm: Slice Thickness (0018,0050).
-    :param slope: Rescale Slope (0028,1053).
-    :param intercept: Rescale Intercept (0028,1052).
-    :param allocated_bits: Bits Allocated (0028,0100).
-    :param frames: Number of Frames (0028,0008) of an enhanced image; None for a file that is one slice.
-    :param frame: which of them this is.
-    :param is_scout: an overview image to plan a scan on; it may lack all that places it.
-    :param uid: SOP Instance UID (0008,0018).
-    :param padding: ends of the range of stored values outside the field, Pixel Padding Value (0028,0120) and Range
-        Limit (0028,0121); empty for none.
-    :param tells: what may tell it from another image at the same place, by DICOM keyword; see `dicom_header.TELLING`.
+    Attributes:
+        position_lps_mm: Centre of the first pixel, (3,) - Image Position (Patient) (0020,0032).
+        along_row_lps: Unit vector of rising column index, (3,) - Image Orientation (Patient) (0020,0037).
+        along_column_lps: Unit vector of rising row index, (3,) - the same tag's last three values.
+        pixel_mm: Distance between rows, distance between columns - Pixel Spacing (0028,0030).
+        rows_columns: Rows (0028,0010), Columns (0028,0011).
+        thickness_mm: Slice Thickness (0018,0050).
+        slope: Rescale Slope (0028,1053).
+        intercept: Rescale Intercept (0028,1052).
+        allocated_bits: Bits Allocated (0028,0100).
+        frames: Number of Frames (0028,0008) of an enhanced image; None for a file that is one slice.
+        frame: Which of them this is.
+        is_scout: An overview image to plan a scan on; it may lack all that places it.
+        uid: SOP Instance UID (0008,0018).
+        padding: Ends of the range of stored values outside the field, Pixel Padding Value (0028,0120) and Range Limit
+            (0028,0121); empty for none.
+        tells: What may tell it from another image at the same place, by DICOM keyword; see ``dicom_header.TELLING``.
     """
 
     path: Path
@@ -88,12 +89,13 @@ class SliceHeader:
 class Stack:
     """The slices of one series in order, and the rectangular volume that they fill.
 
-    :param slices: in order of rising k.
-    :param ijk_to_ras: 4x4, mm, of the volume.
-    :param shape_kji: the volume's samples, more than the slices' own where they lie sideways of each other.
-    :param acquisition: where the slices lie, if not evenly, or by how much each was moved within its plane; else None.
-    :param sideways: how far each lies beside the middle one.
-    :param notes: what was taken to be otherwise than the headers say, a sentence each.
+    Attributes:
+        slices: In order of rising k.
+        ijk_to_ras: 4x4, mm, of the volume.
+        shape_kji: The volume's samples, more than the slices' own where they lie sideways of each other.
+        acquisition: Where the slices lie, if not evenly, or by how much each was moved within its plane; else None.
+        sideways: How far each lies beside the middle one.
+        notes: What was taken to be otherwise than the headers say, a sentence each.
     """
 
     slices: list[SliceHeader]
@@ -106,9 +108,10 @@ class Stack:
     def volume(self, pixels: np.ndarray, name: str, notes: tuple[str, ...] = ()) -> Volume:
         """The volume that the slices fill.
 
-        :param pixels: (slices, rows, columns), in order.
-        :param name: its name.
-        :param notes: what else there is to say.
+        Args:
+            pixels: (slices, rows, columns), in order.
+            name: Its name.
+            notes: What else there is to say.
         """
         modality = self.slices[0].modality
         array, valid = straightened(pixels, self.sideways, modality, _measured(self.slices, pixels))
@@ -147,9 +150,12 @@ def stack(slices: list[SliceHeader]) -> Stack:
     The distance between slices comes from the positions, because Slice Thickness and Spacing Between Slices are often
     wrong or missing. A stack that leans less than headers round stays as it is.
 
-    :param slices: all slices of one series, in any order, with position, orientation and pixel spacing.
-    :raises InputError: the slices differ in size or pixel spacing.
-    :raises GeometryError: one slice, differing orientation, doubled positions, or a stack that no gantry makes.
+    Args:
+        slices: All slices of one series, in any order, with position, orientation and pixel spacing.
+
+    Raises:
+        InputError: The slices differ in size or pixel spacing.
+        GeometryError: One slice, differing orientation, doubled positions, or a stack that no gantry makes.
     """
     _check_alike(slices)
     first = slices[0]
@@ -232,7 +238,7 @@ def _check_alike(slices: list[SliceHeader]) -> None:
 
 
 def _check_positions(along_mm: np.ndarray) -> None:
-    """:param along_mm: (slices,) positions along the normal, sorted."""
+    """``along_mm`` are (slices,) sorted positions along the normal."""
     doubled = np.diff(along_mm) < SAME_POSITION_MM
     if doubled.any():
         raise GeometryError(

@@ -70,7 +70,8 @@ def find_damage(path: Path) -> str | None:
 
     The header is read and the data file's size looked up; compressed data of a MetaImage are unpacked once.
 
-    :raises OSError: the file cannot be opened.
+    Raises:
+        OSError: The file cannot be opened.
     """
     with open(path, "rb") as file:
         start = file.read(_MAX_HEADER_BYTES)

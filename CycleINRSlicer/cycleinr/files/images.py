@@ -56,7 +56,8 @@ def image_kind(path: Path) -> str:
 
     By its content; the name decides where that is damaged, or is the data file of a pair.
 
-    :raises OSError: it cannot be opened.
+    Raises:
+        OSError: It cannot be opened.
     """
     start = nifti.unpacked_start(path)
     if start[128:132] == b"DICM":
@@ -77,12 +78,13 @@ def image_kind(path: Path) -> str:
 class ImageHeader:
     """What an image file says of itself.
 
-    :param sizes: samples along i, j, k and further axes.
-    :param type: of the values.
-    :param ijk_to_ras: 4x4, mm.
-    :param voxels: reads (count, K, J, I) values of the frames from a first one, counted from 0.
-    :param frame_s: time between frames in seconds.
-    :param known: what else is known of a volume in it.
+    Attributes:
+        sizes: Samples along i, j, k and further axes.
+        type: Of the values.
+        ijk_to_ras: 4x4, mm.
+        voxels: Reads (count, K, J, I) values of the frames from a first one, counted from 0.
+        frame_s: Time between frames in seconds.
+        known: What else is known of a volume in it.
     """
 
     sizes: tuple[int, ...]
@@ -100,7 +102,8 @@ class ImageHeader:
 def image_header(path: Path) -> ImageHeader:
     """The header of an image file.
 
-    :raises InputError: the file is damaged, or is no image of three dimensions or more with one value per voxel.
+    Raises:
+        InputError: The file is damaged, or is no image of three dimensions or more with one value per voxel.
     """
     kind = image_kind(path)
     if not kind:
@@ -124,11 +127,14 @@ def read_image(path: Path, header_only: bool = False, frame: int | None = None) 
 
     A NIfTI file without qform and sform is placed as ITK and 3D Slicer place it.
 
-    :param frame: which one of several, counted from 1.
-    :raises InputError: the file is damaged, or is no image with one value per voxel; or frames are several and none is
-        named, or one that there is not.
-    :raises GeometryError: the image is sheared otherwise than by a tilted gantry, or its axes are degenerate.
-    :raises OutOfMemoryError: it does not fit into the memory.
+    Args:
+        frame: Which one of several, counted from 1.
+
+    Raises:
+        InputError: The file is damaged, or is no image with one value per voxel; or frames are several and none is
+            named, or one that there is not.
+        GeometryError: The image is sheared otherwise than by a tilted gantry, or its axes are degenerate.
+        OutOfMemoryError: It does not fit into the memory.
     """
     path = Path(path)
     found = image_header(path)
@@ -144,7 +150,7 @@ def read_image(path: Path, header_only: bool = False, frame: int | None = None) 
 
 
 def image_frames(path: Path, found: ImageHeader, first: int, count: int, header_only: bool = False) -> list[Volume]:
-    """Several frames of an image at once, from ``first``, counted from 1; as `read_image`."""
+    """Several frames of an image at once, from ``first``, counted from 1; as ``read_image``."""
     shape = (count, *found.sizes[2::-1])
     _check_axes(path, found.ijk_to_ras)
     check_room(path.name, shape, f"{found.type.itemsize * 8}-bit")
@@ -242,12 +248,15 @@ def write_volume(
 ) -> None:
     """Write a volume so that the file appears complete or not at all.
 
-    :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. The last two of each pair put their data beside the header.
-    :param metadata: short texts about the result. NRRD and MetaImage carry each as a header field with the prefix
-        "CycleINR_"; NIfTI carries the first 79 characters of them in `descrip`. `sidecar` keeps all of it.
-    :param overwrite: replace an existing file.
-    :raises OutputError: the format is not supported, the folder is missing or full, or the file exists already.
-    :raises GeometryError: its slices are not evenly spaced.
+    Args:
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. The last two of each pair put their data beside the header.
+        metadata: Short texts about the result. NRRD and MetaImage carry each as a header field with the prefix
+            "CycleINR_"; NIfTI carries the first 79 characters of them in ``descrip``. ``sidecar`` keeps all of it.
+        overwrite: Replace an existing file.
+
+    Raises:
+        OutputError: The format is not supported, the folder is missing or full, or the file exists already.
+        GeometryError: Its slices are not evenly spaced.
     """
     path = Path(path)
     check_even(volume.acquisition, "An image file")
@@ -279,7 +288,7 @@ def write_frames(
     overwrite: bool = False,
     frame_s: float = 1.0,
 ) -> None:
-    """Write volumes of one geometry as the frames of one .nii or .nii.gz file; as `write_volume`."""
+    """Write volumes of one geometry as the frames of one .nii or .nii.gz file; as ``write_volume``."""
     path = Path(path)
     check_target(path, overwrite)
     first = volumes[0]
@@ -311,7 +320,7 @@ def _header_fields(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _write(image: SimpleITK.Image, staged: Path, path: Path) -> None:
-    """Write one staged image; `path` is its final name, for the messages."""
+    """Write one staged image; ``path`` is its final name, for the messages."""
     import SimpleITK as sitk
 
     try:

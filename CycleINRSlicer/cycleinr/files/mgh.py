@@ -22,9 +22,10 @@ _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 class Header:
     """What the header says.
 
-    :param sizes: samples along i, j, k and frames.
-    :param stored_type: of the samples.
-    :param ijk_to_ras: 4x4, mm.
+    Attributes:
+        sizes: Samples along i, j, k and frames.
+        stored_type: Of the samples.
+        ijk_to_ras: 4x4, mm.
     """
 
     sizes: tuple[int, int, int, int]
@@ -41,7 +42,7 @@ def looks_like_mgh(start: bytes) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """:raises InputError: there is none, or it says nothing of the place."""
+    """The header; an InputError says that there is none, or that it says nothing of the place."""
     start = unpacked_start(path)
     if not looks_like_mgh(start):
         raise damaged(path, "it has no MGH header")
@@ -62,7 +63,8 @@ def read_header(path: Path) -> Header:
 def read_voxels(path: Path, header: Header, first: int = 0, count: int = 1) -> np.ndarray:
     """Values (count, K, J, I) of the frames from ``first``, counted from 0.
 
-    :raises InputError: the file ends too early, or its packed data are damaged.
+    Raises:
+        InputError: The file ends too early, or its packed data are damaged.
     """
     shape = count, *header.sizes[2::-1]
     check_length(path, math.prod(shape) * header.stored_type.itemsize)

@@ -52,18 +52,19 @@ ANALYZE_NOTE = (
 class Header:
     """What the header of a file says.
 
-    :param order: "<" or ">".
-    :param sizes: samples along i, j, k and further axes.
-    :param datatype: NIfTI's code of the samples' type.
-    :param voxels_at: byte of the first sample in the file that holds the samples.
-    :param slope, intercept: value = slope * stored + intercept.
-    :param spacing: pixdim, 8 numbers.
-    :param codes: qform and sform code; 0 where there is none.
-    :param quaternion: b, c, d and the offset of the qform.
-    :param rows: 3 x 4 numbers of the sform.
-    :param unit: of lengths, NIfTI's code.
-    :param is_pair: the samples are in a file of their own.
-    :param is_analyze: of the time before NIfTI.
+    Attributes:
+        order: "<" or ">".
+        sizes: Samples along i, j, k and further axes.
+        datatype: NIfTI's code of the samples' type.
+        voxels_at: Byte of the first sample in the file that holds the samples.
+        slope, intercept: Value = slope * stored + intercept.
+        spacing: Pixdim, 8 numbers.
+        codes: Qform and sform code; 0 where there is none.
+        quaternion: B, c, d and the offset of the qform.
+        rows: 3 x 4 numbers of the sform.
+        unit: Of lengths, NIfTI's code.
+        is_pair: The samples are in a file of their own.
+        is_analyze: Of the time before NIfTI.
     """
 
     order: str
@@ -117,7 +118,8 @@ def looks_like_nifti(start: bytes) -> bool:
 def unpacked_start(path: Path) -> bytes:
     """The first bytes of a file, of what is packed in it where it is gzip; fewer where it is shorter or damaged.
 
-    :raises OSError: it cannot be opened.
+    Raises:
+        OSError: It cannot be opened.
     """
     try:
         with opened(path) as file:
@@ -142,7 +144,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def check_length(path: Path, needed: int) -> None:
     """Refuse a file that cannot hold as many bytes, packed or not, before memory is taken for them.
 
-    :raises InputError: it cannot.
+    Raises:
+        InputError: It cannot.
     """
     if needed > _MOST_PACKED * path.stat().st_size:
         raise damaged(path, f"it is too short for {needed} bytes")
@@ -151,8 +154,9 @@ def check_length(path: Path, needed: int) -> None:
 def read_header(path: Path) -> Header:
     """The header of a .nii file, or of either file of a pair.
 
-    :raises InputError: it is none, or makes no sense.
-    :raises OSError: a file cannot be opened.
+    Raises:
+        InputError: It is none, or makes no sense.
+        OSError: A file cannot be opened.
     """
     own = _pair_of(path, ".hdr") if path.name.lower().endswith((".img", ".img.gz")) else path
     start = unpacked_start(own)
@@ -231,7 +235,7 @@ def _is_placed(header: Header) -> bool:
 
 
 def check_samples(path: Path, header: Header) -> None:
-    """:raises InputError: the samples are no single real numbers."""
+    """Refuse samples that are no single real numbers, with an InputError."""
     if header.datatype in _COMPLEX:
         raise InputError(f"{path.name} holds complex numbers. Take their magnitude as a scalar volume first.")
     # Beyond space and time there are components, of vectors for instance
@@ -248,8 +252,9 @@ def check_samples(path: Path, header: Header) -> None:
 def read_voxels(path: Path, header: Header, first: int = 0, count: int = 1) -> np.ndarray:
     """Values (count, K, J, I) of the frames from ``first``, counted from 0.
 
-    :raises InputError: the file ends too early, or its packed data are damaged.
-    :raises MemoryError: there is too little.
+    Raises:
+        InputError: The file ends too early, or its packed data are damaged.
+        MemoryError: There is too little.
     """
     own = _pair_of(path, ".img") if header.is_pair else path
     shape = count, *header.sizes[2::-1]
@@ -267,7 +272,7 @@ def read_voxels(path: Path, header: Header, first: int = 0, count: int = 1) -> n
 
 @contextmanager
 def unpacking(path: Path) -> Iterator[None]:
-    """:raises InputError: what is unpacked in the block is damaged."""
+    """What is damaged and unpacked in the block becomes an InputError."""
     try:
         yield
     except EOFError as error:
@@ -302,7 +307,8 @@ def skip(file: BinaryIO, count: int) -> int:
 def _pair_of(path: Path, ending: str) -> Path:
     """The header or the data file of a pair, whichever file of it is named, in the same spelling.
 
-    :raises InputError: it is not there.
+    Raises:
+        InputError: It is not there.
     """
     packed = ".gz" if path.name.lower().endswith(".gz") else ""
     stem = path.name[: len(path.name) - len(packed)]
@@ -325,8 +331,9 @@ def placement(header: Header) -> tuple[np.ndarray, tuple[int, int], str]:
     As ITK and 3D Slicer, the sform is taken where it is of the scanner or alone, else the qform, and the axes of LPS
     where there is neither. Its own spacing is taken with it, and a qform without spacing (1 x 1 x 1) is not believed.
 
-    :returns: 4x4 from (i, j, k) to RAS mm; the qform and sform code that hold for it; a sentence where both are there
-        and differ, else "".
+    Returns:
+        4x4 from (i, j, k) to RAS mm; the qform and sform code that hold for it; a sentence where both are there and
+        differ, else "".
     """
     q_code, s_code = header.codes
     scale = np.diag([*([_MM_OF_UNIT.get(header.unit, 1.0)] * 3), 1.0])

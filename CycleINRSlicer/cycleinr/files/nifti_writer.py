@@ -34,13 +34,16 @@ def write_nifti(
 ) -> None:
     """Write a .nii or .nii.gz file.
 
-    :param frames: (K, J, I) each; one gives a 3-D image.
-    :param codes: qform and sform code; 0 for one that is left away. Without either, a place that the file cannot hold
-        then is called the scanner's.
-    :param note: goes into `descrip`, where it fits.
-    :param frame_s: time between frames in seconds.
-    :raises OutputError: an axis is longer than the format allows.
-    :raises OSError: it cannot be written.
+    Args:
+        frames: (K, J, I) each; one gives a 3-D image.
+        codes: Qform and sform code; 0 for one that is left away. Without either, a place that the file cannot hold then
+            is called the scanner's.
+        note: Goes into ``descrip``, where it fits.
+        frame_s: Time between frames in seconds.
+
+    Raises:
+        OutputError: An axis is longer than the format allows.
+        OSError: It cannot be written.
     """
     longest = max(len(frames), *frames[0].shape)
     if longest > _LONGEST:

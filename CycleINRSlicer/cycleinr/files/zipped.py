@@ -31,9 +31,10 @@ _FAILURES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runt
 class Limits:
     """What an archive may come to.
 
-    :param files: how many there may be.
-    :param total_bytes: of all of them, unpacked.
-    :param ratio: unpacked to packed, of archives beyond `small_bytes`; images of air alone pack to a hundredth.
+    Attributes:
+        files: How many there may be.
+        total_bytes: Of all of them, unpacked.
+        ratio: Unpacked to packed, of archives beyond ``small_bytes``; images of air alone pack to a hundredth.
     """
 
     files: int = 100_000
@@ -48,7 +49,8 @@ LIMITS = Limits()
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip archive, by its content.
 
-    :raises OSError: it cannot be opened.
+    Raises:
+        OSError: It cannot be opened.
     """
     with open(path, "rb") as file:
         start = file.read(132)
@@ -59,8 +61,9 @@ def is_zip(path: Path) -> bool:
 def unpacked(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
     """A folder with the files of an archive while the block runs.
 
-    :raises InputError: the archive is damaged, has a password, or holds what no archive of a scan does.
-    :raises OutOfMemoryError: the disk of temporary files has no room for it.
+    Raises:
+        InputError: The archive is damaged, has a password, or holds what no archive of a scan does.
+        OutOfMemoryError: The disk of temporary files has no room for it.
     """
     try:
         private = tempfile.TemporaryDirectory(prefix="cycleinr-zip-", ignore_cleanup_errors=True)
