@@ -36,7 +36,7 @@ panel: $(VENV)/host.done
 	$(BIN)/python Testing/scripts/panel.py output
 
 screenshots: panel
-	cp output/panel.png output/review.png output/error_map.png Resources/Screenshots
+	cp output/panel.png output/review.png output/error_map.png output/preview.png Resources/Screenshots
 
 benchmark: $(VENV)/engine.done
 	$(BIN)/python Testing/Benchmarks/benchmark.py $(if $(QUICK),--quick,--output research/docs/benchmarks.md)
