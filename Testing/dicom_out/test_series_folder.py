@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from cycleinr.batch.find import find_scans
 from cycleinr.dicom_out import check_series_folder, series, write_dicom_series
 from cycleinr.errors import OutputError
+from cycleinr.files import read_volume
+from cycleinr.files.dicom_series import series_at
 
 
 def content(path) -> dict[str, bytes]:
@@ -108,3 +111,16 @@ def test_impossible_places_are_refused_before_the_work(tmp_path, make, says):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=says):
         check_series_folder(tmp_path / make, True)
+
+
+def test_beside_its_source_a_result_is_told_and_not_made_finer_again(ct, tmp_path):
+    for file in ct.files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    written(ct, tmp_path / "out")
+    source, result = series_at(tmp_path).series
+    assert "made by CycleINR" in str(result) and "made by" not in str(source)
+    volume = read_volume(tmp_path)
+    assert len(volume.array) == len(ct.files) and "made by CycleINR" in " ".join(volume.notes)
+    notes: list[str] = []
+    assert len(find_scans(tmp_path, notes)) == 1 and "made by CycleINR" in " ".join(notes)
+    assert len(read_volume(tmp_path / "out").array) == 25

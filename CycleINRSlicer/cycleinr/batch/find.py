@@ -155,11 +155,12 @@ def _in_folder(folder: Path, files: list[Path], notes: list[str], readable: bool
 def _worth_reading(place: Path, listing: Listing, notes: list[str]) -> Iterator[Series]:
     for number, one in enumerate(listing.series, 1):
         # One whose frames are damaged fails when it is read, with the reason
-        if not one.problem or (one.is_multi_frame and one.slices[0].frame is None):
+        why = "made by CycleINR" if one.is_result else one.problem
+        if not why or (one.is_multi_frame and one.slices[0].frame is None):
             yield one
         else:
             how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
-            notes.append(f"Left out in {place}: {how_many}, {one.problem}.")
+            notes.append(f"Left out in {place}: {how_many}, {why}.")
     notes += [f"In {place}: {note}" for note in listing.notes]
 
 

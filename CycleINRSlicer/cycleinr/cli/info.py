@@ -205,6 +205,7 @@ def describe_plan(work: Plan) -> list[str]:
 def _series_line(one: dict[str, Any]) -> str:
     spacing = "" if one["spacing_mm"] is None else f"{one['spacing_mm']:.3g} mm apart"
     texts = [f"{one['images']} {one['modality']} images", one["orientation"], spacing, one["part"]]
+    texts += ["made by CycleINR"] if one["made_by_cycleinr"] else []
     reason = f" - not possible: {one['reason']}" if one["reason"] else ""
     return f"{one['series']}: {', '.join(text for text in texts if text)}{reason}"
 

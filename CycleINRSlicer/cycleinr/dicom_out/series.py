@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import OutputError, RequestError
 from ..files.atomic import OwnFolder, new_folder
-from ..files.dicom_header import quiet, read_header
+from ..files.dicom_header import MANUFACTURER, quiet, read_header
 from ..result import ranges_of_gaps
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
@@ -27,9 +27,6 @@ from .stored import Storage
 
 if TYPE_CHECKING:
     import pydicom
-
-MANUFACTURER = "CycleINR"
-"""Manufacturer (0008,0070) of all that is written here; also tells our own files from a scanner's."""
 
 _OUR_NAME = re.compile(r"IM\d{4,}\.dcm")
 

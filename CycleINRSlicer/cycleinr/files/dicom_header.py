@@ -47,8 +47,11 @@ TELLING = (
 
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
+MANUFACTURER = "CycleINR"
+"""Manufacturer (0008,0070) of all that is written here; also tells our own files from a scanner's."""
+
 _TAGS = [
-    *("SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber"),
+    *("SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "Manufacturer"),
     *("SliceThickness", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
     *("RescaleIntercept", "RescaleSlope", "PixelRepresentation", *PADDING, *TELLING),
@@ -234,6 +237,7 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> Sli
         samples_per_pixel=int(data.get("SamplesPerPixel") or 1),
         photometric=photometric_of(data),
         frames=frames,
+        is_result=data.get("Manufacturer") == MANUFACTURER,
         uid=str(data.get("SOPInstanceUID") or ""),
         padding=_padding(data),
         tells={keyword: found for keyword in TELLING if (found := telling_value(data.get(keyword))) is not None},

@@ -63,6 +63,11 @@ class Series:
         return list(dict.fromkeys(s.path for s in self.slices))
 
     @property
+    def is_result(self) -> bool:
+        """Whether CycleINR made it, so that it is not what a folder is given for."""
+        return self.slices[0].is_result
+
+    @property
     def is_multi_frame(self) -> bool:
         return self.slices[0].frames is not None
 
@@ -91,6 +96,7 @@ class Series:
             "orientation": self.orientation,
             "spacing_mm": self.spacing_mm,
             "part": self.part,
+            "made_by_cycleinr": self.is_result,
             "possible": not self.problem,
             "reason": self.problem or None,
         }
@@ -104,6 +110,7 @@ class Series:
                 self.orientation,
                 "" if spacing is None else f"{spacing:.3g} mm apart",
                 self.part,
+                "made by CycleINR" if self.is_result else "",
                 f"for example {self.slices[0].path.name}",
             )
             if text
@@ -128,7 +135,9 @@ class Listing:
 
     @property
     def possible(self) -> list[Series]:
-        return [one for one in self.series if not one.problem]
+        """Those that can be made finer: results of CycleINR only where there is nothing else."""
+        sound = [one for one in self.series if not one.problem]
+        return [one for one in sound if not one.is_result] or sound
 
     def check_damage(self, chosen: Series) -> None:
         """Refuse a series beside which a damaged file lies that may belong to it, with an InputError."""
@@ -247,7 +256,11 @@ def notes_on(listing: Listing, chosen: Series) -> tuple[str, ...]:
     others = [one for one in listing.series if one.uid != chosen.uid]
     if not others:
         return listing.notes
-    text = _listed(others, lambda one: f"{one.name}{f' ({one.problem})' if one.problem else ''}")
+    def as_other(one: Series) -> str:
+        why = one.problem or ("made by CycleINR" if one.is_result else "")
+        return f"{one.name} ({why})" if why else one.name
+
+    text = _listed(others, as_other)
     return (*listing.notes, f"Series {chosen.name} was taken; left out: {text}.")
 
 

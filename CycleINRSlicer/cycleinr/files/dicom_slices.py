@@ -44,6 +44,7 @@ class SliceHeader:
         frames: Number of Frames (0028,0008) of an enhanced image; None for a file that is one slice.
         frame: Which of them this is.
         is_scout: An overview image to plan a scan on; it may lack all that places it.
+        is_result: It was made by CycleINR, as its Manufacturer (0008,0070) says.
         uid: SOP Instance UID (0008,0018).
         padding: Ends of the range of stored values outside the field, Pixel Padding Value (0028,0120) and Range Limit
             (0028,0121); empty for none.
@@ -68,6 +69,7 @@ class SliceHeader:
     frames: int | None = None
     frame: int | None = None
     is_scout: bool = False
+    is_result: bool = False
     uid: str = ""
     padding: tuple[int, ...] = ()
     tells: Mapping[str, float | str | tuple[str, ...]] = field(default_factory=dict)
