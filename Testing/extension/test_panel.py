@@ -125,7 +125,7 @@ def test_apply_and_review_are_in_sight_in_a_small_window(host, ui, parameters, s
     import slicer
 
     parameters.resultInput, parameters.resultVolume = scan, thickNode(every=2)
-    parameters.inputVolume, parameters.spacingMm = scan, 0.5
+    parameters.inputVolume, parameters.spacingMm = scan, 0.25
     window = slicer.util.mainWindow()
     window.resize(1000, 600)
     host.process_events(until=lambda: ui.warningLabel.visible and ui.reviewButton.visible, timeout_s=LIMIT_S)
@@ -141,8 +141,8 @@ def test_a_request_outside_the_training_is_told_in_a_line_of_its_own(host, ui, p
     parameters.inputVolume = scan
     ready(host, ui)
     assert not ui.warningLabel.visible
-    ui.spacingSpinBox.value = 0.5
-    host.process_events(until=lambda: "1.5 to 6" in ui.warningLabel.text, timeout_s=LIMIT_S)
+    ui.spacingSpinBox.value = 0.25
+    host.process_events(until=lambda: "1.5 to 8" in ui.warningLabel.text, timeout_s=LIMIT_S)
     assert ui.warningLabel.visible and ui.applyButton.enabled and ui.problemLabel.text == ""
 
 
@@ -153,6 +153,7 @@ def test_label_maps_and_colour_images_are_not_offered(ui, scene):
 
 
 def test_cancel_button(host, ui, parameters, scan):
+    parameters.spacingMm = 0.1  # enough work for the fastest computer
     apply(host, ui, parameters, scan)
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=5)
     ui.applyButton.click()

@@ -80,6 +80,8 @@ def test_cancel_kill_and_close_leave_nothing_and_the_panel_works(host, panel, en
     import slicer
 
     ui, (scan,) = panel.ui, volumeNodes()
+    ui.spacingSpinBox.value = 0.1  # enough work for the fastest computer
+    ready(host, ui)
     computing(host, ui)
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
     ui.applyButton.click()

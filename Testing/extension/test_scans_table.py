@@ -42,8 +42,8 @@ def texts(ui):
     return [[table.item(row, column).text() for column in range(2)] for row in range(table.rowCount)]
 
 
-def opened(host, ui, parameters, rows):
-    parameters.spacingMm = 1.6
+def opened(host, ui, parameters, rows, spacing_mm=1.6):
+    parameters.spacingMm = spacing_mm
     ui.scansSection.collapsed = False
     host.process_events(until=lambda: ui.scansTable.rowCount == rows and ui.scansButton.enabled, timeout_s=LIMIT_S)
 
@@ -82,14 +82,14 @@ def test_all_ticked_scans_are_computed_and_one_that_fails_does_not_stop_the_rest
 
 
 def test_cancel_ends_them_all_and_keeps_what_was_done(host, engine, ui, parameters, scans):
-    opened(host, ui, parameters, 4)
+    opened(host, ui, parameters, 4, spacing_mm=0.1)  # enough work for the fastest computer
     ui.scansButton.click()
     host.process_events(until=lambda: ui.statusLabel.text.startswith("2 of 3"), timeout_s=LIMIT_S)
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=5)
     ui.applyButton.click()
     finished(host, ui)
     assert ui.statusLabel.text == "Cancelled. Results that were done stay." and ui.applyButton.text == "Apply"
-    assert [name for name in names() if "CycleINR" in name] == ["one 1.6 mm (CycleINR)"] and filesIn(
+    assert [name for name in names() if "CycleINR" in name] == ["one 0.1 mm (CycleINR)"] and filesIn(
         engine.folder
     ) == []
 

@@ -14,4 +14,4 @@ def test_a_blob_stays_where_and_what_it_is(tmp_path, kind):
     off_mm, off_hu = compared(upsample(scan, UpsampleOptions(Target(spacing_mm=1.0), device="cpu")).volume)
     assert off_mm < 0.05
     # Thin slices of the blob reach 1000 HU; what lies in a gap is a guess, and the message says so
-    assert off_hu < (80 if kind == "one slice missing" else 25)
+    assert off_hu < (80 if kind == "one slice missing" else 30)
