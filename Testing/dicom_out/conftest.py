@@ -6,7 +6,15 @@ import pytest
 from cycleinr.dicom_out import write_dicom_series
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
-from dicom_out.series_sources import Scan, scan_of, write_padded, write_source, write_tilted, write_uneven
+from dicom_out.series_sources import (
+    Scan,
+    enhanced_scan,
+    scan_of,
+    write_padded,
+    write_source,
+    write_tilted,
+    write_uneven,
+)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +34,12 @@ def odd(request, tmp_path_factory) -> Scan:
     """CT series as hospitals have them, too, 2.5 mm instead of 4 mm."""
     options = UpsampleOptions(Target(spacing_mm=2.5), device="cpu")
     return scan_of(request.param(tmp_path_factory.mktemp("odd") / "series"), options)
+
+
+@pytest.fixture(scope="session", params=["CT", "MR"])
+def enhanced(request, tmp_path_factory) -> Scan:
+    """A scan in one multi-frame object."""
+    return enhanced_scan(tmp_path_factory.mktemp("enhanced"), request.param)
 
 
 @pytest.fixture

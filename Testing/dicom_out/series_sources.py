@@ -11,10 +11,10 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import Result, upsample
 from cycleinr.volume import Volume
-from dicom_maker import write_series
+from dicom_maker import frame, write_enhanced, write_series
 from places import REPOSITORY
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
 FRAME_OF_REFERENCE = generate_uid()
 SPACING_MM = 4.0
@@ -122,3 +122,41 @@ def private_block(data: Dataset) -> Dataset:
     data.CodeValue, data.CodingSchemeDesignator, data.CodeMeaning = "T-D3000", "SRT", "Chest"
     data.private_block(0x0019, "SCANNER WORKS", create=True).add_new(1, "LO", "secret")
     return data
+
+
+ENHANCED_STUDY = {
+    "FrameOfReferenceUID": "1.2.3.4.5", "PositionReferenceIndicator": "", "PatientBirthDate": "19700101",
+    "PatientSex": "F", "StudyDate": "20200102", "StudyTime": "101112", "StudyID": "S1", "AccessionNumber": "ACC42",
+    "ReferringPhysicianName": "Roe^Richard", "Manufacturer": "Scanner Works", "SeriesDescription": "Routine 4.0",
+    "InstanceNumber": 1, "ContentDate": "20200102", "ContentTime": "101200", "PatientPosition": "HFS",
+}  # fmt: skip
+_GROUPS = {
+    "PlaneOrientationSequence": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+    "PixelMeasuresSequence": {"PixelSpacing": [0.8, 0.8], "SliceThickness": 3.5},
+}
+_GROUPS_CT = {
+    "CTXRayDetailsSequence": {"KVP": 120.0},
+    "CTExposureSequence": {"XRayTubeCurrentInmA": 200.4, "ExposureTimeInms": 500.2},
+    "CTReconstructionSequence": {"ConvolutionKernel": "B30"},
+    "FrameVOILUTSequence": {"WindowCenter": 40.0, "WindowWidth": 400.0},
+    "PixelValueTransformationSequence": {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"},
+}
+_GROUPS_MR = {
+    "MREchoSequence": {"EffectiveEchoTime": 15.5},
+    "MRTimingAndRelatedParametersSequence": {"RepetitionTime": 500.0, "FlipAngle": 90.0, "EchoTrainLength": 1},
+}
+
+
+def enhanced_scan(folder: Path, modality: str) -> Scan:
+    """All slices of a real crop in one object, 4 mm apart, and its result of 2 mm."""
+    own = {"FrameAcquisitionNumber": 5, "StackID": "1"}
+    frames = [
+        (pixels, frame(n, step=(0, 0, 4), FrameContentSequence={**own, "InStackPositionNumber": n + 1})[1])
+        for n, pixels in enumerate(acquired_pixels(modality))
+    ]
+    kind = {} if modality == "CT" else {"SOPClassUID": EnhancedMRImageStorage, "Modality": "MR"}
+    pulses = {} if modality == "CT" else {"EchoPulseSequence": "SPIN", "MRAcquisitionType": "2D"}
+    groups = {**_GROUPS, **(_GROUPS_CT if modality == "CT" else _GROUPS_MR)}
+    file = write_enhanced(folder / "enhanced.dcm", frames, groups, **ENHANCED_STUDY, **kind, **pulses)
+    scan = scan_of(folder, UpsampleOptions(Target(spacing_mm=2.0), device="cpu"))
+    return Scan(folder, [file], scan.volume, scan.result)

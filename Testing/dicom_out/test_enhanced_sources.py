@@ -4,55 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pydicom
-import pytest
 from cycleinr.dicom_out import write_dicom_series
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
 from dicom_maker import PATIENT, frame, pixels_of_slice, write_enhanced
-from dicom_out.series_sources import Scan, acquired_pixels, scan_of, write_source
+from dicom_out.series_sources import ENHANCED_STUDY, scan_of, write_source
 from dicom_out.test_standard import assert_one_study, errors
 from pydicom.uid import EnhancedMRImageStorage
-
-STUDY = {
-    "FrameOfReferenceUID": "1.2.3.4.5", "PositionReferenceIndicator": "", "PatientBirthDate": "19700101",
-    "PatientSex": "F", "StudyDate": "20200102", "StudyTime": "101112", "StudyID": "S1", "AccessionNumber": "ACC42",
-    "ReferringPhysicianName": "Roe^Richard", "Manufacturer": "Scanner Works", "SeriesDescription": "Routine 4.0",
-    "InstanceNumber": 1, "ContentDate": "20200102", "ContentTime": "101200", "PatientPosition": "HFS",
-}  # fmt: skip
-SHARED = {
-    "PlaneOrientationSequence": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
-    "PixelMeasuresSequence": {"PixelSpacing": [0.8, 0.8], "SliceThickness": 3.5},
-}
-CT = {
-    "CTXRayDetailsSequence": {"KVP": 120.0},
-    "CTExposureSequence": {"XRayTubeCurrentInmA": 200.4, "ExposureTimeInms": 500.2},
-    "CTReconstructionSequence": {"ConvolutionKernel": "B30"},
-    "FrameVOILUTSequence": {"WindowCenter": 40.0, "WindowWidth": 400.0},
-    "PixelValueTransformationSequence": {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"},
-}
-MR = {
-    "MREchoSequence": {"EffectiveEchoTime": 15.5},
-    "MRTimingAndRelatedParametersSequence": {"RepetitionTime": 500.0, "FlipAngle": 90.0, "EchoTrainLength": 1},
-}
-
-
-@pytest.fixture(scope="module", params=["CT", "MR"])
-def enhanced(request, tmp_path_factory) -> Scan:
-    """All slices of a real crop in one object, 4 mm apart, and its result of 2 mm."""
-    folder = tmp_path_factory.mktemp("enhanced")
-    own = {"FrameAcquisitionNumber": 5, "StackID": "1"}
-    frames = [
-        (pixels, frame(n, step=(0, 0, 4), FrameContentSequence={**own, "InStackPositionNumber": n + 1})[1])
-        for n, pixels in enumerate(acquired_pixels(request.param))
-    ]
-    kind = {} if request.param == "CT" else {"SOPClassUID": EnhancedMRImageStorage, "Modality": "MR"}
-    pulses = {} if request.param == "CT" else {"EchoPulseSequence": "SPIN", "MRAcquisitionType": "2D"}
-    groups = {**SHARED, **(CT if request.param == "CT" else MR)}
-    file = write_enhanced(folder / "enhanced.dcm", frames, groups, **STUDY, **kind, **pulses)
-    scan = scan_of(folder, UpsampleOptions(Target(spacing_mm=2.0), device="cpu"))
-    return Scan(folder, [file], scan.volume, scan.result)
 
 
 def test_the_series_has_the_voxels_the_place_and_no_errors(enhanced, write):
@@ -101,7 +61,8 @@ def test_one_echo_of_several_in_one_object_becomes_a_series(tmp_path):
         for n in range(5)
         for e in range(2)
     ]
-    file = write_enhanced(tmp_path / "e.dcm", frames, SOPClassUID=EnhancedMRImageStorage, Modality="MR", **STUDY)
+    kind = {"SOPClassUID": EnhancedMRImageStorage, "Modality": "MR"}
+    file = write_enhanced(tmp_path / "e.dcm", frames, **kind, **ENHANCED_STUDY)
     options = UpsampleOptions(Target(ratio=2), device="cpu")
 
     result = run_job(Job(file, tmp_path / "fine", options, format="dicom", series="3", frame=2))

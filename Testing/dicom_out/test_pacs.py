@@ -206,6 +206,15 @@ def test_tilted_uneven_and_padded_series_come_back_by_dicomweb(odd, write, ortha
     assert_is_the_result(orthanc.retrieved(study["0020000D"]["Value"][0], written.series_uid, tmp_path), odd)
 
 
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_results_of_enhanced_scans_come_back_by_dicomweb(enhanced, multi_frame, write, orthanc, tmp_path):
+    dicomweb_plugin()
+    written = write(enhanced, DicomSettings(multi_frame=multi_frame))
+    assert set(send(written.files, orthanc.dicom_port)) == {0}
+    (study,) = orthanc.list("/dicom-web/studies")
+    assert_is_the_result(orthanc.retrieved(study["0020000D"]["Value"][0], written.series_uid, tmp_path), enhanced)
+
+
 def test_dicomweb_finds_two_results_of_one_source_and_gives_them_back(ct, write, orthanc, tmp_path):
     """QIDO-RS and WADO-RS (PS3.18), which viewers in browsers use."""
     dicomweb_plugin()
