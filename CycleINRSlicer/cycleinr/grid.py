@@ -13,7 +13,7 @@ import numpy as np
 from .acquisition import Acquisition
 from .affine import subgrid_affine
 from .errors import GeometryError, NothingToDoError, RequestError
-from .profile import SliceProfile
+from .resampling import SliceProfile
 from .volume import Volume
 
 AXIS_OF_ARRAY = {"k": 0, "j": 1, "i": 2}

@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import InputError, ModalityError
 from .grid import through_plane_axis
-from .padding import filled
+from .intensity import filled
 from .slice_artifacts import SliceArtifacts
 from .volume import Volume
 

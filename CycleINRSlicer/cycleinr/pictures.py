@@ -9,7 +9,7 @@ import numpy as np
 
 from .files.atomic import publish, staging_folder
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, from_axis_first, to_axis_first
-from .interpolation import Reconstruction, bspline, linear, nearest
+from .resampling import Reconstruction, bspline, linear, nearest
 from .volume import Volume
 from .windows import DisplayWindow
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, to_axis_first
-from .intensity import robust_maximum
+from .intensity import filled, robust_maximum
 from .noise import smoothed
-from .padding import filled
 from .volume import Volume
 
 _TISSUE_SHARE = 0.15

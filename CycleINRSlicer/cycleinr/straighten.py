@@ -18,7 +18,7 @@ from .affine import SHEAR_TOLERANCE
 from .errors import GeometryError
 from .grid import AXIS_OF_ARRAY, from_axis_first, to_axis_first
 from .inspection import inspect
-from .padding import filled
+from .intensity import filled
 from .volume import Volume
 
 MAX_DEGREES = 35.0

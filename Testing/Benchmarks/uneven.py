@@ -21,7 +21,7 @@ from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
 from cycleinr.inference.options import UpsampleOptions  # noqa: E402
 from cycleinr.inference.upsample import upsample  # noqa: E402
-from cycleinr.profile import SliceProfile, acquire  # noqa: E402
+from cycleinr.resampling import SliceProfile, acquire  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
 
 PIXELS, SLICES = 128, 96

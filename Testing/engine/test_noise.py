@@ -13,10 +13,9 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.upsample import upsample
 from cycleinr.intensity import ValueRange
-from cycleinr.interpolation import bspline
 from cycleinr.monitor import Monitor
 from cycleinr.noise import matched, slice_sigmas
-from cycleinr.profile import SliceProfile, acquire
+from cycleinr.resampling import SliceProfile, acquire, bspline
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import sigma_deviation
 from cycleinr_research.evaluation.protocol import make_case

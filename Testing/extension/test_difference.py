@@ -9,7 +9,7 @@ import pytest
 from cycleinr.errors import InputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
-from cycleinr.interpolation import bspline
+from cycleinr.resampling import bspline
 from cycleinr.volume import Volume
 from slicer_scans import differenceNode
 
@@ -165,7 +165,7 @@ def test_a_volume_removed_between_steps(scene, chest):
 
 
 def test_the_method_needs_no_torch():
-    code = "import cycleinr.interpolation as m, sys; m.bspline_weights(__import__('numpy').arange(3.0), 4); "
+    code = "import cycleinr.resampling as m, sys; m.bspline_weights(__import__('numpy').arange(3.0), 4); "
     engine = Path(__file__).resolve().parents[2] / "CycleINRSlicer"
     run = subprocess.run(
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=engine, capture_output=True, text=True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
-from cycleinr.interpolation import bspline
+from cycleinr.resampling import bspline
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAD_CT = REPOSITORY / "CycleINRSlicer" / "Resources" / "SampleData" / "ct_head_5mm.nii.gz"

@@ -11,7 +11,7 @@ from cycleinr.inference.bounded import REACH_PIXELS, BoundedConsistency, consist
 from cycleinr.inference.consistency import Arrays, Consistency
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
-from cycleinr.profile import SliceProfile, acquire, profile_matrix, triangle_matrix
+from cycleinr.resampling import SliceProfile, acquire, profile_matrix, triangle_matrix
 from cycleinr.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
-from cycleinr.padding import filled, valid_in_result
+from cycleinr.intensity import filled, valid_in_result
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -17,7 +17,7 @@ from cycleinr.inference.options import Region, UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
-from cycleinr.profile import SliceProfile, acquire
+from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.result import Result
 from cycleinr.volume import Volume
 from places import REPOSITORY

@@ -32,11 +32,10 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
-from cycleinr.interpolation import bspline, linear
 from cycleinr.monitor import Monitor
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.model import CycleINR
-from cycleinr.profile import SliceProfile, acquire
+from cycleinr.resampling import SliceProfile, acquire, bspline, linear
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import psnr
 from cycleinr_research.evaluation.protocol import make_case

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from cycleinr.files import read_volume
-from cycleinr.interpolation import bspline
+from cycleinr.resampling import bspline
 from cycleinr_research.evaluation.figures import save_figure, window_of
 from cycleinr_research.evaluation.network_method import network_method
 from cycleinr_research.evaluation.protocol import Case, make_case

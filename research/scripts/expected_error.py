@@ -22,7 +22,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
-from cycleinr.interpolation import linear_weights
+from cycleinr.resampling import linear_weights
 from cycleinr.volume import Volume
 from cycleinr.windows import CT_WINDOWS
 from cycleinr_research.evaluation.pairs import make_pair_case

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cycleinr import interpolation
+from cycleinr import resampling
 from cycleinr.grid import SliceGrid
 from cycleinr.noise import slice_sigmas
 from cycleinr.volume import Volume
@@ -55,19 +55,19 @@ def test_bspline_is_exact_on_cubics_away_from_the_mirrored_ends():
 
     positions = THIRDS.positions()
     inside = (positions >= 10) & (positions <= 13)
-    result = interpolation.bspline_weights(positions, 24) @ cubic(np.arange(24.0))
+    result = resampling.bspline_weights(positions, 24) @ cubic(np.arange(24.0))
     np.testing.assert_allclose(result[inside], cubic(positions[inside]), atol=0.02)
     # Flat ends are what the mirror assumes, so there the spline is the one with zero end slopes, everywhere.
     values = RNG.normal(size=24)
     clamped = CubicSpline(np.arange(24.0), values, bc_type="clamped")(positions)
-    np.testing.assert_allclose(interpolation.bspline_weights(positions, 24) @ values, clamped, atol=1e-9)
+    np.testing.assert_allclose(resampling.bspline_weights(positions, 24) @ values, clamped, atol=1e-9)
 
 
 def test_bspline_equals_scipys_spline_at_any_position():
     values = RNG.normal(size=24)
     positions = OUTWARDS.positions()
     expected = map_coordinates(values, positions[None], order=3, mode="mirror")
-    np.testing.assert_allclose(interpolation.bspline_weights(positions, 24) @ values, expected, atol=1e-9)
+    np.testing.assert_allclose(resampling.bspline_weights(positions, 24) @ values, expected, atol=1e-9)
 
 
 def test_lanczos_halfway_weights_are_the_windowed_sinc():
@@ -86,7 +86,7 @@ def test_lanczos_repeats_the_outermost_slice_beyond_the_end():
 
 
 def test_nearest_takes_the_later_slice_halfway():
-    weights = interpolation.nearest_weights(np.array([3.4, 3.5, -1.0, 99.0]), 24)
+    weights = resampling.nearest_weights(np.array([3.4, 3.5, -1.0, 99.0]), 24)
     assert np.argmax(weights, axis=1).tolist() == [3, 4, 0, 23]
 
 
@@ -97,4 +97,4 @@ def test_noise_matching_gives_new_slices_the_noise_of_their_neighbours():
     expected = np.interp(grid.positions(), np.arange(12), slice_sigmas(volume.array))
     matched = slice_sigmas(methods.noise_matched(volume, grid))
     np.testing.assert_allclose(matched, expected, rtol=2e-3)
-    assert np.all(slice_sigmas(interpolation.bspline(volume, grid))[1::2] < 0.97 * expected[1::2])
+    assert np.all(slice_sigmas(resampling.bspline(volume, grid))[1::2] < 0.97 * expected[1::2])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cycleinr.files import read_volume
-from cycleinr.profile import SliceProfile, acquire
+from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.pairs import make_pair_case
 from cycleinr_research.evaluation.protocol import make_case

@@ -11,7 +11,7 @@ from ..grid import SliceGrid, to_axis_first
 from ..intensity import robust_maximum
 from ..monitor import Monitor
 from ..noise import slice_sigmas
-from ..profile import SliceProfile, profile_matrix
+from ..resampling import SliceProfile, profile_matrix
 from ..volume import Volume
 
 _ROUNDING = 1e-6
@@ -26,7 +26,7 @@ def whole_windows(profile: SliceProfile) -> np.ndarray:
 
 
 def resliced(fine: np.ndarray, profile: SliceProfile, wanted: np.ndarray) -> Iterator[np.ndarray]:
-    """Re-acquire some slices: rows ``wanted`` of A x, as ``cycleinr.profile.acquire`` computes all of them.
+    """Re-acquire some slices: rows ``wanted`` of A x, as ``cycleinr.resampling.acquire`` computes all of them.
 
     Only the few fine slices under one window are held as floating point at a time.
 

@@ -11,8 +11,8 @@ from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target, from_axis_first, to_axis_f
 from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
 from ..inspection import inspect
+from ..intensity import filled, valid_in_result
 from ..monitor import Monitor
-from ..padding import filled, valid_in_result
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
 from .measures import Noise, Residual, noise, residual

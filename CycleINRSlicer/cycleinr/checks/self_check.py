@@ -23,7 +23,7 @@ from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan
 from ..intensity import ValueRange
 from ..monitor import Monitor
-from ..profile import SliceProfile
+from ..resampling import SliceProfile
 from ..volume import Volume
 from .measures import resliced, whole_windows
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..profile import SliceProfile, consistency_matrix, profile_matrix, triangle_matrix
+from ..resampling import SliceProfile, consistency_matrix, profile_matrix, triangle_matrix
 from .consistency import Array, Arrays, Consistency
 
 REACH_PIXELS = 2

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 
 from ..grid import SliceGrid
-from ..profile import SliceProfile, consistency_matrix, profile_matrix
+from ..resampling import SliceProfile, consistency_matrix, profile_matrix
 
 if TYPE_CHECKING:
     import torch

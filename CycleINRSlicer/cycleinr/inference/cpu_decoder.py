@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..interpolation import NEIGHBOURS, neighbour_indices
 from ..network.config import LINEAR_FLOOR, RESIDUAL_SCALE
 from ..network.weights import Parameters, offset_features
+from ..resampling import NEIGHBOURS, neighbour_indices
 from .cpu_encoder import activate
 
 _BLOCK = 4096

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..interpolation import bspline_weights, cubic_weights, neighbour_indices
 from ..network.config import NetworkConfig, Slicing, low_pass
 from ..network.weights import Parameters
+from ..resampling import bspline_weights, cubic_weights, neighbour_indices
 from ..threads import computing_threads
 from .consistency import Arrays
 from .cpu_decoder import IntervalDecoder, Queries, Window

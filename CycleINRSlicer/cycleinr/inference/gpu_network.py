@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..interpolation import NEIGHBOURS
 from ..network.config import NetworkConfig, Slicing
 from ..network.model import CycleINR
 from ..network.weights import load_network
+from ..resampling import NEIGHBOURS
 from .consistency import Arrays
 from .devices import Device, DeviceMemoryError
 from .tiling import Tiling

@@ -20,11 +20,10 @@ from itertools import pairwise
 import numpy as np
 
 from ..grid import SliceGrid
-from ..intensity import ValueRange
+from ..intensity import ValueRange, valid_in_result
 from ..monitor import Monitor
 from ..noise import matched, slice_sigmas
-from ..padding import valid_in_result
-from ..profile import SliceProfile, profile_matrix
+from ..resampling import SliceProfile, profile_matrix
 from .bounded import within_plane
 from .consistency import Arrays, Consistency, rows_at_once
 from .plan import Plan

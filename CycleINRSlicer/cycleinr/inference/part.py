@@ -16,8 +16,8 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 
 from ..grid import AXIS_OF_ARRAY, SliceGrid
-from ..interpolation import NEIGHBOURS
 from ..network.config import NetworkConfig, Slicing
+from ..resampling import NEIGHBOURS
 from .consistency import CoveringGrid
 from .options import Region
 

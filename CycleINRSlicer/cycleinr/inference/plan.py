@@ -25,10 +25,9 @@ from ..grid import (
     to_axis_first,
 )
 from ..inspection import Inspection, inspect
-from ..interpolation import NEIGHBOURS
 from ..memory import limit_bytes
 from ..network.config import NetworkConfig
-from ..profile import MAX_TAU, TRAINED_TAU_MAX
+from ..resampling import MAX_TAU, NEIGHBOURS, TRAINED_TAU_MAX
 from ..result import text_of_gaps
 from ..slice_artifacts import SliceArtifacts
 from ..threads import computing_threads

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..errors import OutOfMemoryError
 from ..grid import SliceGrid
-from ..interpolation import NEIGHBOURS
 from ..network.config import NetworkConfig
+from ..resampling import NEIGHBOURS
 from ..threads import CrewSize
 
 _FLOAT = 4

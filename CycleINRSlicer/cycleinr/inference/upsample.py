@@ -18,14 +18,12 @@ from .. import __version__
 from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
-from ..intensity import IntensityScale, ValueRange, intensity_scale
+from ..intensity import IntensityScale, ValueRange, filled, intensity_scale, put_padding_back, valid_in_result
 from ..memory import empty_result
 from ..monitor import Monitor
 from ..network.config import NetworkConfig
 from ..network.weights import Parameters, load_parameters
 from ..noise import slice_sigmas
-from ..padding import filled, valid_in_result
-from ..padding import put_back as put_padding_back
 from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume

@@ -7,7 +7,7 @@ ratio (acquired / requested spacing) and the position as well.
 
 The smooth starts are cubic convolution and the cubic B-spline along the through-plane axis. Which is better depends on
 the scan: band-limited MR is up to 1 dB better with the B-spline, most other scans with the short kernel. The decoder
-therefore mixes the two pixel by pixel. ``cycleinr.interpolation`` has the formulas.
+therefore mixes the two pixel by pixel. ``cycleinr.resampling`` has the formulas.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import interpolation
-from ..interpolation import NEIGHBOURS
+from .. import resampling
+from ..resampling import NEIGHBOURS
 from .config import HARMONICS, NEGATIVE_SLOPE, low_pass
 
 
@@ -109,8 +109,8 @@ def neighbour_indices(positions: torch.Tensor, slices: int) -> tuple[torch.Tenso
 
 
 def cubic_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """``interpolation.cubic_weights`` for tensors."""
-    return _on_tensors(interpolation.cubic_weights, positions, slices)
+    """``resampling.cubic_weights`` for tensors."""
+    return _on_tensors(resampling.cubic_weights, positions, slices)
 
 
 def cubic_convolution(stack: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -123,8 +123,8 @@ def cubic_convolution(stack: torch.Tensor, positions: torch.Tensor) -> torch.Ten
 
 
 def bspline_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """``interpolation.bspline_weights`` for tensors; positions outside the stack take the outermost slice's value."""
-    return _on_tensors(interpolation.bspline_weights, positions.clamp(0, slices - 1), slices)
+    """``resampling.bspline_weights`` for tensors; positions outside the stack take the outermost slice's value."""
+    return _on_tensors(resampling.bspline_weights, positions.clamp(0, slices - 1), slices)
 
 
 def _on_tensors(weights: Callable, positions: torch.Tensor, slices: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from cycleinr.profile import acquire
+from cycleinr.resampling import acquire
 
 from . import metrics
 from .protocol import Case, ratio_text

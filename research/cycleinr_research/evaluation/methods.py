@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from cycleinr.grid import SliceGrid
-from cycleinr.interpolation import Reconstruction, bspline, linear, nearest, resampled
 from cycleinr.noise import matched, slice_sigmas
+from cycleinr.resampling import Reconstruction, bspline, linear, nearest, resampled
 from cycleinr.volume import Volume
 
 LANCZOS_LOBES = 3

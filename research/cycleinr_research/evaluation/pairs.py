@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from cycleinr.errors import GeometryError, RequestError
 from cycleinr.grid import Target, plan_grid
-from cycleinr.interpolation import linear_weights
-from cycleinr.profile import MAX_TAU
+from cycleinr.resampling import MAX_TAU, linear_weights
 from cycleinr.volume import Volume
 
 from .metrics import metric_range

@@ -20,7 +20,7 @@ import numpy as np
 from cycleinr.affine import subgrid_affine
 from cycleinr.errors import GeometryError, RequestError
 from cycleinr.grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
-from cycleinr.profile import SliceProfile, acquire
+from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.volume import Volume
 
 from .metrics import MetricRange, metric_range

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from cycleinr.profile import profile_matrix
+from cycleinr.resampling import profile_matrix
 from scipy import ndimage
 
 from . import metrics

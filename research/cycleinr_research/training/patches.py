@@ -11,7 +11,7 @@ from cycleinr.errors import InputError
 from cycleinr.inspection import without_padding
 from cycleinr.intensity import IntensityScale, intensity_scale
 from cycleinr.network.layers import slicing_features
-from cycleinr.profile import TRAINED_TAU_MAX, SliceProfile, acquire
+from cycleinr.resampling import TRAINED_TAU_MAX, SliceProfile, acquire
 
 from .config import PatchConfig, Source
 

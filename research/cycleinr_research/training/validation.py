@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from cycleinr.network.layers import slicing_features
-from cycleinr.profile import SliceProfile, acquire
+from cycleinr.resampling import SliceProfile, acquire
 from torch import nn
 
 from cycleinr_research.torch_linear import linear

@@ -5,7 +5,7 @@ import pytest
 from cycleinr.errors import RequestError
 from cycleinr.grid import SliceGrid
 from cycleinr.inference.consistency import Arrays, Consistency, covering_grid
-from cycleinr.profile import SliceProfile, acquire, consistency_matrix, profile_matrix
+from cycleinr.resampling import SliceProfile, acquire, consistency_matrix, profile_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
