@@ -197,12 +197,11 @@ def summaryText(numbers: dict) -> str:
                 top=FULL_SHARE * window["width"], low=SHOWN_SHARE * window["width"], unit=unit, name=window["name"]
             )
         )
-    if left["largest"] is not None:
-        parts.append(
-            _("Re-sliced, half of the voxels differ by {median:.2g} {unit} at most, 99 % by {high:.3g}.").format(
-                median=left["median"], high=left["percentile_99"], unit=unit
-            )
+    parts.append(
+        _("Re-sliced, half of the voxels differ by {median:.2g} {unit} at most, 99 % by {high:.3g}.").format(
+            median=left["median"], high=left["percentile_99"], unit=unit
         )
+    )
     parts.append(
         _("Noise of the slices: {before:.3g} {unit} before, {after:.3g} {unit} after.").format(
             before=levels["mean_sigma_before"], after=levels["mean_sigma_after"], unit=unit

@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cycleinr.agreement import unit_of
 from cycleinr.checks.run import Check, check_result
-from cycleinr.checks.trust import MARKED_SHARE, local_rms, unit_of
+from cycleinr.checks.trust import MARKED_SHARE, local_rms
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions

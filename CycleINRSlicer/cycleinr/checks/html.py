@@ -80,7 +80,7 @@ _MADE = {
     "region": "Part of the scan",
     "reading": "Done while reading",
     "equalized_slices": "Brightness of the slices evened out",
-    "agreement": "Agreement, first and last slice included",
+    "agreement": "Agreement",
     "warnings": "Warnings",
     "derived": "Note",
 }
@@ -152,8 +152,6 @@ def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str
 def _residual_rows(content: Mapping) -> list[tuple[str, str]]:
     left, unit = content["residual"], content["unit"]
     left_out = ("Left out, since they reach beyond the result", _slices(left["slices_left_out"]))
-    if left["largest"] is None:
-        return [left_out]
     limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
     return [
         ("Largest difference", f"{left['largest']:.4g} {unit}"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .measures import Noise, Residual
-from .run import Check
+from ..agreement import Agreement
+from .run import Check, Noise
 from .self_check import SelfCheck
 from .trust import MARKED_SHARE, Trust
 
@@ -66,7 +66,7 @@ def _self_check(found: SelfCheck, check: Check) -> dict:
     }
 
 
-def _residual(left: Residual, slices: int) -> dict:
+def _residual(left: Agreement, slices: int) -> dict:
     return {
         "slices_left_out": _others(left.slices, slices),
         "largest": left.largest,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..agreement import Agreement, agreement, unit_of
 from ..errors import RequestError
 from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target, from_axis_first, to_axis_first
 from ..inference.options import UpsampleOptions
@@ -13,11 +14,45 @@ from ..inference.plan import Plan, plan
 from ..inspection import inspect
 from ..intensity import filled, valid_in_result
 from ..monitor import Monitor
+from ..noise import slice_sigmas
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
-from .measures import Noise, Residual, noise, residual
 from .self_check import SelfCheck, self_check, why_not
 from .trust import Trust, expected_error, trust
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Immerkaer's sigma of every slice across the through-plane axis, in the scan's units.
+
+    Attributes:
+        before: Of the acquired slices, (n_in,).
+        after: Of the result's slices, (n_out,).
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def snli_before(self) -> float:
+        """Slice-wise noise level inconsistency of the scan: standard deviation of its slices' sigma."""
+        return float(np.std(self.before))
+
+    @property
+    def snli_after(self) -> float:
+        """The same of the result."""
+        return float(np.std(self.after))
+
+
+def noise(volume: Volume, result: Volume, axis: str) -> Noise:
+    """Measure both volumes along ``axis``; see ``cycleinr.noise.slice_sigmas`` for what is measured."""
+    levels = [
+        slice_sigmas(
+            to_axis_first(each.array, axis), None if each.valid is None else to_axis_first(each.valid, axis)
+        )
+        for each in (volume, result)
+    ]
+    return Noise(*levels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +68,7 @@ class Check:
     """
 
     work: Plan
-    residual: Residual
+    residual: Agreement
     noise: Noise
     window: DisplayWindow
     self_check: SelfCheck | None
@@ -86,7 +121,7 @@ def check_result(
     monitor = monitor or Monitor()
     comparing, measuring, checking = monitor.stages([0.05, 0.05, 0.9])
     comparing.tell("Comparing with the acquired slices", 0.0)
-    left = residual(volume, result, work.grid, work.slice_tau, work.modality, monitor)
+    left = _residual(volume, result, work, monitor)
     measuring.tell("Measuring noise", 0.0)
     levels = noise(volume, result, work.grid.axis)
     part = _EvenPart.of(volume, work, options)
@@ -104,6 +139,13 @@ def check_result(
     told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
     monitor.tell("Checked", 1.0, 0.0)
     return Check(work, left, levels, shown, passes, "", expected, told)
+
+
+def _residual(volume: Volume, result: Volume, work: Plan, monitor: Monitor) -> Agreement:
+    fine, acquired = (to_axis_first(each.array, work.grid.axis) for each in (result, volume))
+    valid = None if volume.valid is None else to_axis_first(volume.valid, work.grid.axis)
+    limit = unit_of(volume, work.modality)
+    return agreement(fine, acquired, work.grid.profile(work.slice_tau), limit, valid, monitor=monitor)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..affine import subgrid_affine
+from ..agreement import resliced, whole_windows
 from ..errors import warnings_told_elsewhere
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
 from ..inference.options import UpsampleOptions
@@ -25,7 +26,6 @@ from ..intensity import ValueRange
 from ..monitor import Monitor
 from ..resampling import SliceProfile
 from ..volume import Volume
-from .measures import resliced, whole_windows
 
 _FRESH_RATIO = 2.0
 _THICK_WINDOW = 2.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..agreement import unit_of
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
-from ..intensity import robust_maximum
 from ..noise import smoothed
 from ..volume import Volume
 from ..windows import DisplayWindow
@@ -27,7 +27,6 @@ _CT = (1.86, 0.92)
 _MR = (1.46, 0.94)
 """Expected error = a (root mean square)^b, in HU, and in MR in thousandths of the scan's range."""
 
-_MR_RANGE = 1000.0
 _BONE_HU, _AIR_HU = 300.0, -500.0
 _REACH_MM = 3.0
 _WORST_SHARE = 0.75
@@ -82,11 +81,6 @@ def local_rms(error_map: Volume, scan: Volume, axis: str) -> Volume:
     for n, error in enumerate(to_axis_first(error_map.array, axis)):
         stack[n] = np.sqrt(smoothed(np.square(error), sigma, reach_sigmas=3))
     return error_map.with_array(rms)
-
-
-def unit_of(scan: Volume, modality: str) -> float:
-    """What errors are counted in: 1 HU, or a thousandth of an MR scan's range."""
-    return 1.0 if modality == "CT" else robust_maximum(scan.array) / _MR_RANGE
 
 
 def trust(

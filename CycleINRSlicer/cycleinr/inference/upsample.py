@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
+from ..agreement import agreement, unit_of
 from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
@@ -28,7 +29,7 @@ from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
-from .consistency import Array, agreement, rows_at_once
+from .consistency import Array, rows_at_once
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
 from .noise_matching import WholeLevels, match_noise
@@ -43,6 +44,7 @@ DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
 _LOG = logging.getLogger(__name__)
 _NETWORK_SHARE = 0.97
+_AGREEMENT_PIXELS = 2_000_000
 
 
 def upsample(
@@ -86,7 +88,7 @@ def upsample(
     if gains is not None:
         array = _with_brightness(array, scan, work, gains)
     source, kept = work.part.source, work.part.kept
-    said = provenance(work, device, options, _agreement(array, scan[source], work, run), volume.notes)
+    said = provenance(work, device, options, _agreement(array, scan, work), volume.notes)
     monitor.tell("Done", 1.0, 0.0)
     valid = _put_padding_back(array, acquired[source], work)
     result = replace(volume.with_array(array[kept], work.ijk_to_ras), valid=None if valid is None else valid[kept])
@@ -103,15 +105,18 @@ def _put_padding_back(array: np.ndarray, acquired: Volume, work: Plan) -> np.nda
     return from_axis_first(valid_in_result(mask, positions), work.grid.axis)
 
 
-def _agreement(array: np.ndarray, scan: Volume, work: Plan, run: _Run) -> str:
+def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
+    """What is left between the part of the result that was asked for and the scan's slices, in words."""
     along = AXIS_OF_ARRAY[work.grid.axis]
     kept, first = work.part.kept[along], work.part.source[along].start or 0
     inside = tuple(slice(None) if n == along else place for n, place in enumerate(work.part.kept))
-    stacks = (to_axis_first(each[inside], work.grid.axis) for each in (array, scan.array))
-    valid = None if scan.valid is None else to_axis_first(scan.valid[inside], work.grid.axis)
-    measured = agreement(*stacks, run.covering, run.scale.hu, valid, kept)
-    measured = replace(measured, slices=measured.slices + first)
-    return measured.text("HU" if work.modality == "CT" else "MR units")
+    part = scan[work.part.source][inside]
+    fine, acquired = (to_axis_first(each, work.grid.axis) for each in (array[work.part.kept], part.array))
+    valid = None if part.valid is None else to_axis_first(part.valid, work.grid.axis)
+    profile = work.grid.profile(work.slice_tau).of(slice(None), kept)
+    limit = unit_of(scan, work.modality)
+    measured = agreement(fine, acquired, profile, limit, valid, _AGREEMENT_PIXELS)
+    return measured.text("HU" if work.modality == "CT" else "MR units", first)
 
 
 def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
