@@ -295,11 +295,11 @@ def _addColours(added: list):
 
 
 def _addCurve(resultNode, numbers: dict, added: list):
-    """A table with a row for each compared slice, and a chart of it."""
+    """A table with a row for each compared slice, counted from 1, and a chart of it."""
     found, unit = numbers["self_check"], numbers["unit"]
     labels = {"rms": _("Root mean square"), "mean_absolute": _("Mean absolute")}
     table = _addNode("vtkMRMLTableNode", f"{resultNode.GetName()} self-check curve", added)
-    columns = {_("Slice"): found["slices"], **{labels[key]: found[key] for key in CURVES}}
+    columns = {_("Slice"): [n + 1 for n in found["slices"]], **{labels[key]: found[key] for key in CURVES}}
     for name, values in columns.items():
         column = numpy_support.numpy_to_vtk(np.array(values, dtype=np.float64), deep=True)
         column.SetName(name)

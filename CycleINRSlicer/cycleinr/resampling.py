@@ -114,7 +114,7 @@ def profile_matrix(profile: SliceProfile) -> np.ndarray:
     if np.any(covered < 1e-9):
         lost = int(np.argmax(covered[:, 0] < 1e-9))
         raise RequestError(
-            f"Acquired slice {lost} at position {profile.centres[lost]:.2f} lies outside the fine stack of "
+            f"Acquired slice {lost + 1} at position {profile.centres[lost]:.2f} lies outside the fine stack of "
             f"{profile.n_fine} slices. Use a grid that covers every acquired slice."
         )
     return overlap / covered

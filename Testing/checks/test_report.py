@@ -137,6 +137,7 @@ def test_the_page_says_the_numbers_and_what_they_do_not_prove(folder):
     assert NAME in page.text and not any(tag == "b" for tag, _ in page.tags)
     for number in (told["self_check"]["rms_of_all"], told["noise"]["snli_after"], told["residual"]["largest"]):
         assert f"{number:.4g} MR units" in page.text
+    assert f"{told['self_check']['worst_slice'] + 1} (counted from 1 along k)" in page.text
     assert "Not for primary diagnosis" in page.text and "no proof" in page.text
     assert "Left out, too near to an end0, 7" in page.text
 

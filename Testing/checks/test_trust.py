@@ -78,7 +78,7 @@ def test_damage_is_named_in_words(scan, options):
     first, last = told.slices
     assert first <= 6 <= last and last - first <= 3
     words = told.words("HU")
-    assert f"slice{'s' if first < last else ''} {first}" in words and "Soft tissue: typically" in words
+    assert f"slice{'s' if first < last else ''} {first + 1}" in words and "Soft tissue: typically" in words
 
 
 def test_the_verdict_and_the_numbers_say_the_same(check, scan):

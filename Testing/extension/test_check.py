@@ -164,7 +164,7 @@ def test_the_curve_comes_only_when_asked_for(host, ui, parameters, result):
     (table,), (chart,) = nodesOf("vtkMRMLTableNode"), nodesOf("vtkMRMLPlotChartNode")
     rows = slicer.util.arrayFromTableColumn(table, "Slice")
     count = parameters.checkVolume.GetImageData().GetDimensions()[2]
-    assert count > 10 and rows.tolist() == list(range(1, 1 + count)) and chart.GetNumberOfPlotSeriesNodes() == 2
+    assert count > 10 and rows.tolist() == list(range(2, 2 + count)) and chart.GetNumberOfPlotSeriesNodes() == 2
     series = [chart.GetNthPlotSeriesNode(n) for n in range(2)]
     assert [each.GetYColumnName() for each in series] == ["Root mean square", "Mean absolute"]
     scan = parameters.resultInput

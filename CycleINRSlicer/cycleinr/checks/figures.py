@@ -36,10 +36,11 @@ def curve_png(found: dict) -> bytes:
     """The self-check's error of each acquired slice, from `numbers`."""
     figure, axis = _figure()
     curve, unit = found["self_check"], found["unit"]
-    axis.plot(curve["slices"], curve["rms"], "o-", ms=3, lw=1, label="root mean square")
-    axis.plot(curve["slices"], curve["mean_absolute"], "o-", ms=3, lw=1, label="mean absolute")
+    places = [n + 1 for n in curve["slices"]]
+    axis.plot(places, curve["rms"], "o-", ms=3, lw=1, label="root mean square")
+    axis.plot(places, curve["mean_absolute"], "o-", ms=3, lw=1, label="mean absolute")
     axis.set(xlabel="acquired slice", ylabel=f"error, {unit}", ylim=(0, None))
-    axis.set_xlim(0, found["acquired"]["slices"] - 1)
+    axis.set_xlim(1, found["acquired"]["slices"])
     axis.legend(fontsize=8)
     return _png(figure)
 
@@ -69,7 +70,7 @@ def trust_png(volume: Volume, check: Check) -> bytes:
         axis.imshow(acquired, **grey)
         axis.set(xticks=[], yticks=[])
         axis.axis("off")
-    axes[0].set_title(f"Acquired slice {found.slices[shown]}, {window.name} window", fontsize=9)
+    axes[0].set_title(f"Acquired slice {found.slices[shown] + 1}, {window.name} window", fontsize=9)
     coloured = np.ma.masked_less(percent, 100 * SHOWN_SHARE)
     colours = axes[1].imshow(coloured, cmap="hot", vmin=0, vmax=100 * FULL_SHARE, alpha=0.7, aspect=grey["aspect"])
     axes[1].contour(percent, [100 * MARKED_SHARE], colors="cyan", linewidths=0.6)

@@ -134,12 +134,12 @@ def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str
     rows = [
         ("Mean absolute error of all compared slices", f"{found['mean_absolute_of_all']:.4g} {unit}"),
         ("Root mean square", f"{found['rms_of_all']:.4g} {unit}"),
-        ("Slice with the largest error", f"{found['worst_slice']} (counted from 0 along {content['axis']})"),
+        ("Slice with the largest error", f"{found['worst_slice'] + 1} (counted from 1 along {content['axis']})"),
         ("Left out, too near to an end", _slices(found["slices_left_out"])),
     ]
     each = zip(found["slices"], found["mean_absolute"], found["rms"], strict=True)
     head = ("Slice", f"Mean absolute error, {unit}", f"Root mean square, {unit}")
-    listed = _table([(str(n), f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
+    listed = _table([(str(n + 1), f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
     return [
         _text(_SELF_CHECK),
         _table(rows),
@@ -181,7 +181,7 @@ def _made_rows(content: Mapping) -> list[tuple[str, str]]:
 
 
 def _slices(slices: list[int]) -> str:
-    return ", ".join(map(str, slices)) or "none"
+    return ", ".join(str(n + 1) for n in slices) or "none"
 
 
 def _section(title: str, *parts: str) -> str:

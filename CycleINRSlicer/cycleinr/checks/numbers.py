@@ -13,7 +13,7 @@ from .trust import MARKED_SHARE, Trust
 def numbers(check: Check) -> dict:
     """A check as nested dicts and lists of plain numbers; docs/check.md has the meaning of each.
 
-    Slices are counted from 0 along the through-plane axis. Intensities are in ``unit``.
+    Slices are counted from 0 along the through-plane axis, in sentences from 1. Intensities are in ``unit``.
     """
     grid = check.work.grid
     return {

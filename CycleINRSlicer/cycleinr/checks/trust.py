@@ -36,7 +36,7 @@ _FEW = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """The expected error of a result in words and numbers; slices are counted from 0 along the through-plane axis.
+    """The expected error of a result in words, which count slices from 1, and numbers, which count them from 0.
 
     Attributes:
         window: What the errors are held against.
@@ -57,7 +57,7 @@ class Trust:
         typical = f"{self.window.tissue}: typically within {self.typical:.2g} {unit}."
         if self.slices is None:
             return f"No place stands out. {typical}"
-        first, last = self.slices
+        first, last = (n + 1 for n in self.slices)
         where = f"slice {first}" if first == last else f"slices {first} to {last}"
         return f"Least certain: {where}{', ' if self.place else ''}{self.place}. {typical}"
 
