@@ -59,6 +59,7 @@ class PatchConfig:
         pixels: Rows and columns of a patch.
         queries: Fine slices that a patch is compared at.
         ratio_min, ratio_max: Range of acquired over fine slice spacing.
+        ratio_even_in_log: Draw ratios evenly in their logarithm, so that the small ones that most scans need are half.
         whole_ratio_share: Share of patches whose ratio is a whole number.
         thin_share: Share of batches with thin slices and gaps (tau = 0); the cycle loss acts on these.
         native_axis_share: Chance to keep the scan's own slice direction where the spacing allows others.
@@ -67,6 +68,8 @@ class PatchConfig:
         box_share: Share of the thick examples whose profile is an exact box all the same.
         thickness_error: Largest relative error of the thickness that the network is told.
         uneven_share: Share of the thick examples in which one slice is left out or the spacing changes on the way.
+        consistent_share: Share of the thick batches that are also compared after bounded consistency with the acquired
+            slices, at twice the queries side by side.
         sharpness_jitter: Largest share of a pixel's value that its in-plane neighbours give or, at half of it, take.
         noise_max: Largest standard deviation of noise added to the fine slices, in network values (0.01: 15 HU).
     """
@@ -76,6 +79,7 @@ class PatchConfig:
     queries: int = 8
     ratio_min: float = 1.5
     ratio_max: float = 6.0
+    ratio_even_in_log: bool = False
     whole_ratio_share: float = 0.5
     thin_share: float = 0.5
     native_axis_share: float = 0.5
@@ -84,11 +88,19 @@ class PatchConfig:
     box_share: float = 0.3
     thickness_error: float = 0.0
     uneven_share: float = 0.0
+    consistent_share: float = 0.0
     sharpness_jitter: float = 0.0
     noise_max: float = 0.0
 
     def __post_init__(self):
-        shares = ("whole_ratio_share", "thin_share", "native_axis_share", "box_share", "uneven_share")
+        shares = (
+            "whole_ratio_share",
+            "thin_share",
+            "native_axis_share",
+            "box_share",
+            "uneven_share",
+            "consistent_share",
+        )
         sizes = {"slices": (2, 1024), "pixels": (1, 4096), "queries": (1, 4096)}
         ranges = {"ratio_min": (1, 100), "ratio_max": (1, 100), "intensity_jitter": (0, 1), "softness_max": (0, 1)}
         jitters = {"thickness_error": (0, 0.99), "sharpness_jitter": (0, 0.5), "noise_max": (0, 1)}
@@ -111,6 +123,11 @@ class TrainingConfig:
         cycle_weight: Weight of the cycle-consistent loss beside L1; 0 trains without it.
         window_weight: Weight of L1 inside the soft-tissue window (CT) beside L1 over the whole range.
         extreme_weight: Weight of the loss on voxels beyond the truth's own neighbourhood (``losses.false_extremes``).
+        bfloat16_share: Share of the run, from its start, in which the encoder computes in bfloat16; where the processor
+            has such products a step takes two thirds of the time. The rest of the run is in full precision.
+        teacher_weights, teacher_weight: Weights files whose mean over in-plane flips is a second truth, and the weight
+            of L1 against it. A mean over flips and networks errs less than each, and has none of the truth's noise
+            (distillation: Hinton et al., 2015).
         initial_weights: Weights file to start from, for fine-tuning.
         initial_share: Share of the initial weights in the finished ones, which are their weighted mean; 0 to 1.
         seed: Fixes initialisation and every patch.
@@ -133,6 +150,9 @@ class TrainingConfig:
     cycle_weight: float = 0.0
     window_weight: float = 0.0
     extreme_weight: float = 0.0
+    teacher_weights: tuple[str, ...] = ()
+    teacher_weight: float = 0.0
+    bfloat16_share: float = 0.0
     initial_weights: str = ""
     initial_share: float = 0.0
     validate_every: int = 500
@@ -140,21 +160,24 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self):
-        shares = dict.fromkeys(("ema", "initial_share"), (0, 1))
+        shares = dict.fromkeys(("ema", "initial_share", "bfloat16_share"), (0, 1))
         counts = dict.fromkeys(("steps", "validate_every", "checkpoint_every"), (1, _MANY))
-        weights = dict.fromkeys(("cycle_weight", "window_weight", "extreme_weight"), (0, 1e6))
+        weights = dict.fromkeys(("cycle_weight", "window_weight", "extreme_weight", "teacher_weight"), (0, 1e6))
         others = {"batch": (1, 4096), "warmup_steps": (0, _MANY), "max_minutes": (0, _MANY), "seed": (0, _MAX_SEED)}
         rates = {
             "learning_rate": (1e-12, 10),
             "clip_norm": (1e-9, 1e9),
             "ema": (0, 1),
-            "initial_share": (0, 1),
             "weight_decay": (0, 10),
         }
         _check_numbers(self, {**counts, **shares, **weights, **others, **rates})
         if self.initial_share and not self.initial_weights:
             raise RequestError(
                 f"initial_share is {self.initial_share:g} without initial_weights. Name them, or leave it out."
+            )
+        if bool(self.teacher_weight) != bool(self.teacher_weights):
+            raise RequestError(
+                "A teacher needs both teacher_weights and a teacher_weight above 0. Give both or neither."
             )
         if not isinstance(self.name, str) or not _RUN_NAME.fullmatch(self.name):
             raise RequestError(
@@ -211,6 +234,7 @@ def config_from_dict(values: dict, base: Path) -> TrainingConfig:
             values[key] = tuple(_source(entry, base) for entry in values.get(key, ()))
         values["network"] = sizes_of(values.get("architecture", CYCLEINR), values.get("network", {}))
         values["patch"] = PatchConfig(**values.get("patch", {}))
+        values["teacher_weights"] = tuple(str((base / name).resolve()) for name in values.get("teacher_weights", ()))
         if values.get("initial_weights"):
             values["initial_weights"] = str((base / values["initial_weights"]).resolve())
         return TrainingConfig(**values)

@@ -100,7 +100,11 @@ class Trainer:
         self.state = TrainingState(network, average, optimizer)
         if (folder / CHECKPOINT).exists():
             self.state.restore(folder / CHECKPOINT)
+        self.teachers = [_loaded(path, config).to(fabric.device) for path in config.teacher_weights]
         self.parallel, self.optimizer = fabric.setup(network, optimizer)
+        if config.bfloat16_share:
+            for each in (network, *self.teachers):
+                self._compute_in_bfloat16(each.encoder)
 
     def run(self) -> torch.nn.Module:
         """Train until the budget is used up; returns the weights' moving average, or its mean with the initial ones.
@@ -111,6 +115,8 @@ class Trainer:
         config, state = self.config, self.state
         sampler = PatchSampler(load_sources(config.sources), config.patch, config.batch, config.seed)
         cases = validation_cases(load_sources(config.validation), state.model.ratio) if config.validation else []
+        if state.step == 0 and config.initial_weights:
+            self._validate(state.average, cases)
         while not self._finished():
             started = time.monotonic()
             losses = self._step(sampler.draw(state.step, self.fabric.global_rank))
@@ -128,6 +134,17 @@ class Trainer:
         self._validate(mixed, cases)
         return mixed
 
+    def _compute_in_bfloat16(self, encoder: torch.nn.Module) -> None:
+        """Run the encoder's products in bfloat16 until ``bfloat16_share`` of the run is done; its codes are float32."""
+        full_precision = encoder.forward
+
+        def forward(stack: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
+            half = done_share(self.config, self.state.step, self.state.seconds) < self.config.bfloat16_share
+            with torch.autocast(stack.device.type, torch.bfloat16, enabled=half):
+                return full_precision(stack, slicing).float()
+
+        encoder.forward = forward
+
     def _finished(self) -> bool:
         """Whether the budget is used up; the first device's clock decides for all."""
         share = done_share(self.config, self.state.step, self.state.seconds)
@@ -138,10 +155,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step, state.seconds)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        tensors = [batch.stack, batch.positions, batch.slicing, batch.truth, batch.window]
-        stack, positions, slicing, truth, window = self.fabric.to_device(tensors)
-        there = Batch(stack, positions, slicing, truth, window, batch.thin)
-        losses = training_losses(self.parallel, there, config.cycle_weight > 0, generator)
+        there = batch.to(self.fabric.device)
+        losses = training_losses(self.parallel, there, config.cycle_weight > 0, generator, self.teachers)
         total = losses.total(config)
         if not torch.isfinite(total):
             raise DivergedError(
@@ -170,6 +185,7 @@ class Trainer:
                 "window": losses.window.item(),
                 "extremes": losses.extremes.item(),
                 "cycle": None if losses.cycle is None else losses.cycle.item(),
+                "teacher": None if losses.teacher is None else losses.teacher.item(),
                 "residual": losses.residual.item(),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds_per_step": round(self.state.seconds / self.state.step, 4),
@@ -218,11 +234,15 @@ def _first_network(config: TrainingConfig) -> torch.nn.Module:
     """
     if not config.initial_weights:
         return build_network(config.architecture, config.network)
-    network = load_network(Path(config.initial_weights))
+    return _loaded(config.initial_weights, config)
+
+
+def _loaded(weights: str, config: TrainingConfig) -> torch.nn.Module:
+    network = load_network(Path(weights))
     if network.architecture != config.architecture:
         raise RequestError(
-            f"The initial weights {Path(config.initial_weights).name} are of {network.architecture}, and the "
-            f"configuration asks for {config.architecture}. Give weights of the same architecture."
+            f"The weights {Path(weights).name} are of {network.architecture}, and the configuration asks for "
+            f"{config.architecture}. Give weights of the same architecture."
         )
     taps = getattr(config.network, "smoothing_taps", 1)
     if taps > 1:

@@ -2,7 +2,8 @@
 
 Two terms are this project's own. L1 inside the soft-tissue window: over the whole range of CT, bone and air hold most
 of the error, and a reader looks at a fifth of the range. And the loss on false extremes: values beyond all that the
-truth has nearby read as calcification, or as air beside bone, so that they cost more than their L1.
+truth has nearby read as calcification, or as air beside bone, so that they cost more than their L1. Where a batch has
+what makes up its slices, all three count before and after bounded consistency, half each.
 
 The cycle: acquired slices X give an implicit representation; slices Y are sampled from it half-way between X's; Y
 alone gives a second representation; X^ is sampled from that at X's positions and compared with X. X^ can only carry
@@ -27,16 +28,19 @@ _MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Losses:
-    """The terms of one step; ``cycle`` is None where the batch has no cycle term."""
+    """The terms of one step; ``cycle`` is None where the batch has no cycle term, ``teacher`` where there is none."""
 
     l1: torch.Tensor
     window: torch.Tensor
     extremes: torch.Tensor
     cycle: torch.Tensor | None
     residual: torch.Tensor
+    teacher: torch.Tensor | None = None
 
     def total(self, config: TrainingConfig) -> torch.Tensor:
         total = self.l1 + config.window_weight * self.window + config.extreme_weight * self.extremes
+        if self.teacher is not None:
+            total = total + config.teacher_weight * self.teacher
         return total if self.cycle is None else total + config.cycle_weight * self.cycle
 
 
@@ -64,8 +68,19 @@ def false_extremes(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
     return (F.relu(predicted - highest - _MARGIN) + F.relu(lowest - _MARGIN - predicted)).mean()
 
 
-def training_losses(model: nn.Module, batch: Batch, with_cycle: bool, generator: torch.Generator) -> Losses:
-    """Both losses of a batch; the first pass serves both.
+@torch.no_grad()
+def taught(teachers: list[nn.Module], batch: Batch, generator: torch.Generator) -> torch.Tensor:
+    """What one of the teachers, drawn at random, answers on the mean over one of the two pairs of opposite flips."""
+    drawn = torch.randint(2 * len(teachers), (1,), generator=generator).item()
+    teacher, pair = teachers[drawn // 2], ([], [2, 3]) if drawn % 2 else ([2], [3])
+    answers = (teacher(batch.stack.flip(flip), batch.positions, batch.slicing).flip(flip) for flip in pair)
+    return sum(answers) / 2
+
+
+def training_losses(
+    model: nn.Module, batch: Batch, with_cycle: bool, generator: torch.Generator, teachers: list[nn.Module] = ()
+) -> Losses:
+    """All losses of a batch; the first pass serves all.
 
     The cycle term is formed on thin slices (tau = 0) only: Y are predicted thin slices, and thick X would be
     compared with them slab against point.
@@ -83,11 +98,16 @@ def training_losses(model: nn.Module, batch: Batch, with_cycle: bool, generator:
     with torch.no_grad():
         plain = cubic_convolution(batch.stack, batch.positions)
         residual = (predicted[:, :asked] - plain).abs().mean()
-    l1 = (predicted[:, :asked] - batch.truth).abs().mean()
-    window = window_l1(predicted[:, :asked], batch.truth, batch.window)
-    extremes = false_extremes(predicted[:, :asked], batch.truth)
+    answers, truth, ends = predicted[:, :asked], batch.truth, batch.window
+    if batch.reacquisition is not None:
+        answers = torch.cat([answers, batch.reacquisition.corrected(answers, batch.stack)])
+        truth, ends = torch.cat([truth, truth]), torch.cat([ends, ends])
+    l1 = (answers - truth).abs().mean()
+    window = window_l1(answers, truth, ends)
+    extremes = false_extremes(answers, truth)
+    teacher = (predicted[:, :asked] - taught(teachers, batch, generator)).abs().mean() if teachers else None
     if not cycle:
-        return Losses(l1, window, extremes, None, residual)
+        return Losses(l1, window, extremes, None, residual, teacher)
     inner = torch.arange(1, slices - 1, device=step.device) - step
     back = model(predicted[:, asked:], inner, batch.slicing)
-    return Losses(l1, window, extremes, (back - batch.stack[:, 1:-1]).abs().mean(), residual)
+    return Losses(l1, window, extremes, (back - batch.stack[:, 1:-1]).abs().mean(), residual, teacher)

@@ -14,6 +14,7 @@ from cycleinr.network.layers import slicing_features
 from cycleinr.resampling import TRAINED_TAU_MAX, SliceProfile, acquire
 
 from .config import PatchConfig, Source
+from .consistency import Reacquisition
 
 _MAX_SPACING_RATIO = 1.5
 _FLAT_DEVIATION = 0.02
@@ -54,6 +55,7 @@ class Batch:
         stack, positions, slicing, truth: What the network is given, and what it should answer.
         window: Lower and upper end of the display window in network values, (N, 2); infinite where there is none.
         thin: Whether all examples have tau = 0.
+        reacquisition: How ``truth`` makes up the stack, for a loss after consistency; None for none.
     """
 
     stack: torch.Tensor
@@ -62,6 +64,12 @@ class Batch:
     truth: torch.Tensor
     window: torch.Tensor
     thin: bool
+    reacquisition: Reacquisition | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        tensors = (self.stack, self.positions, self.slicing, self.truth, self.window)
+        there = self.reacquisition.to(device) if self.reacquisition else None
+        return Batch(*(t.to(device) for t in tensors), self.thin, there)
 
 
 def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
@@ -105,20 +113,23 @@ class PatchSampler:
     def draw(self, step: int, rank: int = 0) -> Batch:
         rng = np.random.default_rng([self.seed, step, rank])
         thin = bool(rng.random() < self.config.thin_share)
-        examples = [self._example(rng, thin) for _ in range(self.batch)]
+        share = self.config.consistent_share
+        consistent = not thin and share > 0 and bool(rng.random() < share)
+        examples = [self._example(rng, thin, consistent) for _ in range(self.batch)]
         parts = list(zip(*examples, strict=True))
         stack, positions, truth, window = (torch.from_numpy(np.stack(part)) for part in (*parts[:3], parts[4]))
+        reacquisition = Reacquisition.stacked(parts[5]) if consistent else None
         tau, anisotropy, ratio = (torch.tensor(part, dtype=torch.float32) for part in zip(*parts[3], strict=True))
-        return Batch(stack, positions, slicing_features(tau, anisotropy, ratio), truth, window, thin)
+        return Batch(stack, positions, slicing_features(tau, anisotropy, ratio), truth, window, thin, reacquisition)
 
-    def _example(self, rng: np.random.Generator, thin: bool):
+    def _example(self, rng: np.random.Generator, thin: bool, consistent: bool):
         for _ in range(_FLAT_ATTEMPTS):
-            example = self._draw_example(rng, thin)
+            example = self._draw_example(rng, thin, consistent)
             if example[2].std() > _FLAT_DEVIATION:
                 break
         return example
 
-    def _draw_example(self, rng: np.random.Generator, thin: bool):
+    def _draw_example(self, rng: np.random.Generator, thin: bool, consistent: bool):
         config = self.config
         volume = self.volumes[rng.choice(len(self.volumes), p=self.chances)]
         axis = self._slicing_axis(rng, volume)
@@ -128,7 +139,7 @@ class PatchSampler:
         block = self._as_another_scanner(rng, volume.scale.to_network(self._cut(rng, fine, first, profile.n_fine)))
         stack = acquire(block, profile)
         low, high = math.ceil(profile.centres[0] - 1e-6), math.floor(profile.centres[-1] + 1e-6)
-        asked = np.sort(rng.choice(np.arange(low, high + 1), config.queries, replace=high - low < config.queries))
+        asked = self._asked(rng, low, high, consistent)
         positions = np.interp(asked, profile.centres, np.arange(config.slices)).astype(np.float32)
         gain, offset = 1 + config.intensity_jitter * rng.uniform(-1, 1, 2) * [1, 0.5]
         stack, truth, window = (
@@ -136,7 +147,16 @@ class PatchSampler:
         )
         anisotropy = profile.spacing * volume.spacing_kji_mm[axis] / (sum(across_mm) / 2)
         told_tau = profile.tau * (1 + config.thickness_error * rng.uniform(-1, 1))
-        return stack, positions, truth, (told_tau, anisotropy, profile.spacing), window
+        reacquisition = Reacquisition.of(profile, told_tau, asked) if consistent else None
+        return stack, positions, truth, (told_tau, anisotropy, profile.spacing), window, reacquisition
+
+    def _asked(self, rng: np.random.Generator, low: int, high: int, consistent: bool) -> np.ndarray:
+        """Fine slices to compare at: some of all, or twice as many side by side."""
+        queries = self.config.queries
+        if not consistent:
+            return np.sort(rng.choice(np.arange(low, high + 1), queries, replace=high - low < queries))
+        first = int(rng.integers(low, max(low, high - 2 * queries + 1) + 1))
+        return np.minimum(np.arange(first, first + 2 * queries), high)
 
     def _slicing_axis(self, rng: np.random.Generator, volume: FineVolume) -> int:
         axes = volume.slicing_axes()
@@ -150,7 +170,7 @@ class PatchSampler:
         tau = 0.0 if thin else float(rng.choice([1.0, rng.uniform(0.1, TRAINED_TAU_MAX)]))
         gaps = self._gaps(rng, thin)
         spans = gaps.sum() + tau
-        ratio = rng.uniform(config.ratio_min, min(config.ratio_max, (depth - 2) / spans))
+        ratio = self._ratio(rng, min(config.ratio_max, (depth - 2) / spans))
         if rng.random() < config.whole_ratio_share:
             ratio = max(2.0, float(round(ratio))) if round(ratio) * spans <= depth - 2 else max(1.0, math.floor(ratio))
         softness = self._softness(rng, tau)
@@ -160,6 +180,11 @@ class PatchSampler:
         centres = margin + phase + ratio * np.concatenate([[0.0], np.cumsum(gaps)])
         n_fine = min(depth, math.ceil(centres[-1] + margin + phase) + 1)
         return SliceProfile(n_fine, centres, ratio, tau, softness), int(rng.integers(0, depth - n_fine + 1))
+
+    def _ratio(self, rng: np.random.Generator, highest: float) -> float:
+        if self.config.ratio_even_in_log:
+            return float(np.exp(rng.uniform(math.log(self.config.ratio_min), math.log(highest))))
+        return rng.uniform(self.config.ratio_min, highest)
 
     def _gaps(self, rng: np.random.Generator, thin: bool) -> np.ndarray:
         """The slices' distances in units of the spacing: a slice is left out, or they grow from some slice on.

@@ -78,4 +78,3 @@ def validate(model: nn.Module, cases: list[ValidationCase]) -> dict[str, float]:
         gains[case.name] = float(10 * torch.log10(plain / error))
     gains["mean"] = sum(gains.values()) / len(gains)
     return gains
-
