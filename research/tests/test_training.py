@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import InputError, ModelError, RequestError
+from cycleinr.inference.bounded import BoundedConsistency
+from cycleinr.inference.consistency import Arrays
 from cycleinr.inference.models import choose_model
+from cycleinr.intensity import IntensityScale
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.weights import load_network
+from cycleinr.resampling import SliceProfile, acquire
 from cycleinr_research.torch_linear import linear
 from cycleinr_research.training.card import check_subjects, model_card
 from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config
+from cycleinr_research.training.consistency import Reacquisition
 from cycleinr_research.training.loop import LOG, DivergedError, Trainer
-from cycleinr_research.training.losses import false_extremes, training_losses, window_l1
+from cycleinr_research.training.losses import false_extremes, taught, training_losses, window_l1
 from cycleinr_research.training.patches import PatchSampler, load_sources
 from cycleinr_research.weights import save_network
 from lightning_fabric import Fabric
@@ -101,7 +106,94 @@ def test_the_initial_weights_can_have_a_share_in_the_finished_ones(tmp_path):
     assert all(torch.allclose(mixed[n], 0.75 * alone[n] + 0.25 * t) for n, t in first.state_dict().items())
     assert any(not torch.equal(mixed[n], alone[n]) for n in alone)
     validated = [line for line in (tmp_path / "tuned" / LOG).read_text().splitlines() if "gain_over_linear_db" in line]
-    assert len(validated) == 2
+    assert len(validated) == 3  # as it starts, trained, mixed
+
+
+def test_an_encoder_in_bfloat16_learns_what_one_in_full_precision_learns(tmp_path):
+    whole, half, both = (train(replace(SMALL, bfloat16_share=s), tmp_path / str(s)) for s in (0.0, 1.0, 0.5))
+
+    first = dict(
+        Trainer(SMALL, tmp_path / "first", Fabric(accelerator="cpu", devices=1)).state.model.named_parameters()
+    )
+    learnt, in_half = (
+        torch.cat([(p - first[n]).flatten() for n, p in network.named_parameters()]) for network in (whole, half)
+    )
+    assert torch.nn.functional.cosine_similarity(learnt, in_half, dim=0) > 0.9
+    assert not torch.equal(learnt, in_half)
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+    assert mean_loss(both, SMALL) == pytest.approx(mean_loss(whole, SMALL), rel=0.01)
+
+
+def test_a_teacher_answers_the_mean_over_flips_and_draws_the_network_towards_it(tmp_path):
+    trained = train(replace(SMALL, steps=30), tmp_path / "teacher")
+    batch = PatchSampler(load_sources(SMALL.sources), SMALL.patch, 2, seed=5).draw(0)
+    answers = torch.stack([taught([trained], batch, torch.Generator().manual_seed(n)) for n in range(8)])
+    with torch.no_grad():
+        flips = [trained(batch.stack.flip(f), batch.positions, batch.slicing).flip(f) for f in ([], [2, 3], [2], [3])]
+    pairs = [(flips[0] + flips[1]) / 2, (flips[2] + flips[3]) / 2]
+
+    assert all(any(torch.allclose(answer, pair, atol=1e-6) for pair in pairs) for answer in answers)
+    assert len({answer.sum().item() for answer in answers}) == 2
+    alone, with_teacher = (training_losses(trained, batch, False, torch.Generator(), t) for t in ([], [trained]))
+    strict = replace(SMALL, teacher_weights=("any",), teacher_weight=2.0)
+    assert with_teacher.total(strict) == pytest.approx(alone.total(strict) + 2 * with_teacher.teacher)
+
+
+def test_consistency_in_the_loop_is_what_the_engine_does():
+    rng = np.random.default_rng(3)
+    profile = SliceProfile(25, 2.0 + 5.0 * np.arange(5), 5.0, 1.0)
+    truth = np.cumsum(rng.normal(0, 0.05, (25, 12, 10)), axis=0).astype(np.float32)
+    acquired, guess = acquire(truth, profile), truth + rng.normal(0, 0.05, truth.shape).astype(np.float32)
+    hu = IntensityScale(0.0, 1.0).hu
+
+    engine = guess.copy()
+    BoundedConsistency(profile, -100.0, 100.0, hu, False, Arrays.numpy()).apply(engine, acquired)
+    rule = Reacquisition.stacked([Reacquisition.of(profile, 1.0, np.arange(25))])
+    fine = torch.from_numpy(guess)[None].requires_grad_()
+    ours = rule.corrected(fine, torch.from_numpy(acquired)[None])
+
+    assert abs(engine - guess).mean() > 0.01
+    assert np.allclose(ours.detach().numpy()[0], engine, atol=1e-5)
+    ours.sum().backward()
+    assert torch.isfinite(fine.grad).all() and fine.grad.abs().sum() > 0
+
+
+def test_only_slices_that_are_wholly_asked_for_are_made_consistent():
+    profile = SliceProfile(25, 2.0 + 5.0 * np.arange(5), 5.0, 1.0)
+    asked = np.minimum(np.arange(8, 24), 20)
+
+    rule = Reacquisition.of(profile, 1.0, asked)
+
+    assert rule.forward.sum(dim=1).tolist() == pytest.approx([0, 0, 1, 1, 0])
+    assert not rule.back[:, [0, 1, 4]].any() and not rule.forward[:, 13:].any()
+
+
+def test_batches_after_consistency_hold_the_fine_slices_that_make_up_acquired_ones():
+    patch = PatchConfig(slices=5, pixels=24, queries=8, thin_share=0.0, consistent_share=1.0)
+    sampler = PatchSampler(load_sources(SMALL.sources), patch, 4, seed=1)
+
+    batches = [sampler.draw(step) for step in range(4)]
+
+    for batch in batches:
+        again = batch.reacquisition.forward @ batch.truth.flatten(2)
+        whole = batch.reacquisition.forward.sum(dim=2) > 0.5
+        assert whole.any()
+        assert (again - batch.stack.flatten(2)).abs()[whole].mean() < 0.01
+    losses = training_losses(lambda *given: batches[0].truth, batches[0], False, torch.Generator())
+    assert (
+        losses.l1 > 0
+    )  # the truth itself, after consistency with slices whose thickness is told wrongly, or not a box
+
+
+def test_ratios_even_in_their_logarithm_are_more_often_small():
+    patch = PatchConfig(slices=5, pixels=24, queries=4, ratio_max=8.0)
+    volume = load_sources(SMALL.sources)[0]
+    small = replace(volume, array=np.zeros((150, 24, 24), np.int16), spacing_kji_mm=(1.0, 9.0, 9.0))
+    even, in_log = (PatchSampler([small], replace(patch, ratio_even_in_log=log), 8, seed=3) for log in (False, True))
+
+    ratios = [torch.cat([sampler.draw(n).slicing[:, 2] for n in range(20)]) for sampler in (even, in_log)]
+
+    assert ratios[1].median() < ratios[0].median() - 0.15
 
 
 def test_a_run_that_diverges_is_stopped(tmp_path):
@@ -297,7 +389,9 @@ SOURCES = "sources = [{folder = 'scans', modality = 'CT'}]"
         "validation = [{folder = 'a', modality = 'PET'}]",
         "validation = [{folder = 'a', modality = 'CT', weight = nan}]",
         "validation = [{folder = 'a', modality = 'CT', exclude = [3]}]", "validation = [{folder = 3, modality = 'CT'}]",
-        "initial_weights = 3", "initial_share = 0.5", "validation = 3", "patch = 3", "network = 3", "architecture = 3",
+        "initial_weights = 3", "initial_share = 0.5", "teacher_weight = 1", "teacher_weights = ['a']",
+        "teacher_weights = 3", "bfloat16_share = 2", "patch = {consistent_share = -1}", "validation = 3", "patch = 3",
+        "network = 3", "architecture = 3",
     ],
 )  # fmt: skip
 def test_a_value_that_a_setting_cannot_have_is_refused(tmp_path, line):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from cycleinr.profile import SliceProfile, consistency_matrix, profile_matrix, triangle_matrix
+from cycleinr.resampling import SliceProfile, consistency_matrix, profile_matrix, triangle_matrix
 
 _EXPLAINED = 0.25
 _HU = 1 / 1512
