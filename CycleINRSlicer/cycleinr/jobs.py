@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .dicom_out.settings import DicomSettings
 from .errors import OutputError, RequestError, warnings_told_elsewhere
 from .inference.options import UpsampleOptions
 from .monitor import Monitor
 from .volume import Volume
-from .windows import check_window
 
 if TYPE_CHECKING:
+    from .checks.report import Reported
+    from .dicom_out.settings import DicomSettings
     from .result import Provenance, Result
 
 FORMATS = ("auto", "image", "dicom", "dicom-enhanced")
@@ -55,7 +55,7 @@ class Job:
     options: UpsampleOptions
     format: str = "auto"
     overwrite: bool = False
-    dicom: DicomSettings = DicomSettings()
+    dicom: DicomSettings | None = None
     report: Path | None = None
     window: str = "auto"
     series: str = ""
@@ -115,7 +115,6 @@ def check_job(job: Job) -> None:
     check_target(Path(f"{job.output}.json"), job.overwrite)
     if job.report is not None:
         _check_report(job)
-    check_window(job.window)
 
 
 def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
@@ -245,8 +244,10 @@ def _check_frames(job: Job) -> None:
 def _check_report(job: Job) -> None:
     from .checks.report import check_report_folder
     from .checks.run import check_whole
+    from .windows import check_window
 
     check_whole(job.options)
+    check_window(job.window)
     folder, output = job.report.resolve(), job.output.resolve()
     if folder == output or output in folder.parents:
         raise OutputError(f"The report {job.report} would be where the result goes. Choose another folder for it.")
@@ -261,13 +262,10 @@ def _report(
     if job.report is None:
         yield
         return
-    from .checks.report import Reported, write_report
-    from .checks.run import check_result, in_hounsfield_units
+    from .checks.report import write_report
     from .files.atomic import new_folder
 
-    scan, fine = (in_hounsfield_units(each, job.options) for each in (volume, result.volume))
-    check = check_result(scan, fine, replace(job.options, intensity_offset=0.0), monitor, job.window)
-    run = Reported(scan, fine, name, job.output.name, result.provenance, check)
+    run = reported(volume, result, job.options, (name, job.output.name), job.window, monitor)
     written = False
     try:
         with new_folder(job.report, lambda: _check_report(job)) as folder:
@@ -278,6 +276,27 @@ def _report(
         if written:
             raise OutputError(f"{job.output} is written and complete, but its report is not: {error}") from error
         raise
+
+
+def reported(
+    scan: Volume, result: Result, options: UpsampleOptions, names: tuple[str, str], window: str, monitor: Monitor
+) -> Reported:
+    """Check a result without ground truth, as the report tells of it.
+
+    Args:
+        options: That the result was made with.
+        names: What scan and result are called.
+        window: See ``cycleinr.windows.window_for``.
+
+    Raises:
+        CycleinrError: Of the kind that ``check_result`` raises.
+    """
+    from .checks.report import Reported
+    from .checks.run import check_result, in_hounsfield_units
+
+    before, after = (in_hounsfield_units(each, options) for each in (scan, result.volume))
+    check = check_result(before, after, replace(options, intensity_offset=0.0), monitor, window)
+    return Reported(before, after, *names, result.provenance, check)
 
 
 def _check_dicom(job: Job) -> None:
@@ -303,11 +322,11 @@ def _check_dicom(job: Job) -> None:
 
 
 def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str, ...]:
-    from .dicom_out import write_dicom_series
+    from .dicom_out import DicomSettings, write_dicom_series
     from .files.dicom import chosen_series
 
     source = chosen_series(job.input, job.series, job.frame)
-    settings = replace(job.dicom, multi_frame=job.format == "dicom-enhanced")
+    settings = replace(job.dicom or DicomSettings(), multi_frame=job.format == "dicom-enhanced")
     written = write_dicom_series(volume, source, job.output, provenance, settings, job.overwrite)
     if not written.max_error:
         return ()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_info_tells_geometry_size_memory_and_time_without_running(scan):
     assert "Peak memory" in done.stdout and "Time" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["upsample", "info", "batch", "demo"])
+@pytest.mark.parametrize("command", ["upsample", "check", "info", "batch", "demo"])
 def test_every_command_explains_itself(command):
     done = cycleinr(command, "--help")
 
@@ -89,6 +90,7 @@ def test_every_command_explains_itself(command):
         (["SCAN", "out.nii.gz", "--spacing", "9"], 4, "coarser"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--series", "3"], 3, "has no series 3"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--compress"], 4, "are for DICOM series"),
+        (["SCAN", "out.nii.gz", "--ratio", "2", "--window", "bone"], 4, "--report FOLDER"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--region", "0:9,0:9,0:9", "--report", "r"], 4, "needs all"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--thickness", "thin"], 4, "thin"),
         (["SCAN", "out.jpg", "--ratio", "2"], 5, "out.jpg"),
@@ -153,6 +155,38 @@ def test_the_demo_writes_the_finer_volume_and_a_picture(scan, tmp_path):
     assert leftovers(tmp_path / "out") == ["scan_2mm.nii.gz", "scan_2mm.nii.gz.json", "scan_2mm.png"]
     assert (tmp_path / "out" / "scan_2mm.png").read_bytes().startswith(b"\x89PNG")
     assert "12 slices became 28" in done.stdout
+
+
+def test_a_saved_result_is_checked_with_the_numbers_of_the_report(scan, tmp_path):
+    cpu = ("--device", "cpu")
+    made = cycleinr("upsample", scan, tmp_path / "fine.mha", "--ratio", "4", "--report", tmp_path / "at-once", *cpu)
+    before = read_volume(tmp_path / "fine.mha").array
+
+    told = cycleinr("check", scan, tmp_path / "fine.mha", "--report", tmp_path / "later", *cpu)
+    numbers = cycleinr("check", scan, tmp_path / "fine.mha", "--json", *cpu)
+
+    assert made.returncode == told.returncode == numbers.returncode == 0, made.stderr + told.stderr + numbers.stderr
+    at_once, later = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("at-once", "later"))
+    assert later == at_once and json.loads(numbers.stdout).items() <= at_once.items()
+    assert at_once["verdict"] in told.stdout and "Re-slicing error" in told.stdout
+    assert np.array_equal(read_volume(tmp_path / "fine.mha").array, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["SCAN", "SCAN"], 3, "scan.nii.gz.json"),
+        (["SCAN", "missing.nii.gz"], 3, "missing.nii.gz.json"),
+        (["SCAN", "SCAN", "--report", "."], 5, "holds other files"),
+    ],
+)
+def test_what_cannot_be_checked_is_said(scan, tmp_path, arguments, code, says):
+    shutil.copy(scan, tmp_path)
+
+    done = cycleinr("check", *(scan.name if a == "SCAN" else a for a in arguments), cwd=tmp_path)
+
+    assert done.returncode == code and says in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert leftovers(tmp_path, scan.name) == []
 
 
 def test_a_dicom_folder_goes_in_like_any_other_scan(tmp_path):

@@ -107,7 +107,7 @@ def test_a_hangup_that_is_to_be_ignored_is_ignored(scan, out):
     """As `nohup` starts programs."""
     code = (
         "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
-        "from cycleinr.cli.surroundings import end_on_signals; end_on_signals();"
+        "from cycleinr.cli.app import end_on_signals; end_on_signals();"
         "os.kill(os.getpid(), signal.SIGHUP); print('alive')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

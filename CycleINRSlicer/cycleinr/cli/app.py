@@ -1,9 +1,12 @@
-"""The ``cycleinr`` command: its sub-commands, and errors turned into one line and an exit code."""
+"""The ``cycleinr`` command: its sub-commands, errors turned into one line and an exit code, signals that end it, and
+standard streams that were closed, have lost their reader, or lie on a full disk."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -11,19 +14,22 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import CycleinrError, OutOfMemoryError, RequestError
+from ..errors import CycleinrError, OutOfMemoryError, OutputError, RequestError
+from ..files.atomic import hold, names_given
 from ..memory import keep_freed_memory
 from ..threads import wait_politely
-from .surroundings import (
-    COMMANDS,
-    EXIT_READER_GONE,
-    end_on_signals,
-    exit_code_of,
-    forget_reader,
-    open_missing_streams,
-    state_of_result,
-    survive_full_disks,
-)
+
+_MODULES = {"upsample": "upsample", "check": "upsample", "demo": "upsample", "batch": "batch", "info": "info"}
+"""Our own commands, by the module that each is in; what they write, they write at the end."""
+
+INCOMPLETE = 10
+"""Exit code of a command for several scans of which some failed."""
+
+_READER_GONE = 141
+"""128 + SIGPIPE, which is what a shell shows for programs that the signal ends."""
+
+_ENDING = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+"""Signals that end the work, and what they do as long as nobody wants something else."""
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
@@ -59,9 +65,9 @@ def _program(
 
 def _add_commands() -> None:
     """Our own and those that installed packages bring; only the one that is asked for where it is one of our own."""
-    asked = set(sys.argv[1:2]) & set(COMMANDS)
-    for name in asked or COMMANDS:
-        app.command(name)(getattr(import_module(f".{name}", __package__), f"{name}_command"))
+    asked = set(sys.argv[1:2]) & set(_MODULES)
+    for name in asked or _MODULES:
+        app.command(name)(getattr(import_module(f".{_MODULES[name]}", __package__), f"{name}_command"))
     if asked:
         return
     from importlib.metadata import entry_points
@@ -88,8 +94,8 @@ _NO_ROOM_TO_START = (
 
 def run() -> int:
     """Run the command line and return its exit code; every intended error is one line on standard error."""
-    open_missing_streams()
-    survive_full_disks()
+    _open_missing_streams()
+    _survive_full_disks()
     end_on_signals()
     keep_freed_memory()
     wait_politely()
@@ -106,12 +112,12 @@ def run() -> int:
         print(f"cycleinr: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        command_name = next(iter(sys.argv[1:]), "")
-        print(f"cycleinr: {state_of_result(command_name)}", file=sys.stderr)
+        print(f"cycleinr: {_state_of_result()}", file=sys.stderr)
         return exit_code_of(interrupt)
     except BrokenPipeError:
-        forget_reader()
-        return EXIT_READER_GONE
+        # What is still to be printed goes nowhere; else Python complains about it when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
@@ -131,3 +137,111 @@ def _is_memory_shortage(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, (ImportError, OSError)) and any(text in str(error) for text in texts)
     )
+
+
+class _Ended(KeyboardInterrupt):
+    """SIGINT, SIGTERM or SIGHUP; ends the work as Ctrl-C does, so that nothing half-written stays."""
+
+    def __init__(self, number: int):
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+def end_on_signals() -> None:
+    """Have Ctrl-C and SIGTERM raise ``_Ended``, and SIGHUP unless it is ignored, as ``nohup`` wants it."""
+    for name, usual in _ENDING.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is usual:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame) -> None:
+    # A second one must not interrupt the clearing up
+    signal.signal(number, signal.SIG_IGN)
+
+    def end() -> None:
+        raise _Ended(number)
+
+    if not hold(end):
+        end()
+
+
+def _state_of_result() -> str:
+    """What an interrupt left, for the last line that the user reads."""
+    if named := names_given():
+        return f"Ended, but the result was complete already: {', '.join(str(path) for path in named)}."
+    return "Cancelled; nothing was written." if set(sys.argv[1:2]) & set(_MODULES) else "Cancelled."
+
+
+def exit_code_of(interrupt: KeyboardInterrupt) -> int:
+    """128 + the signal's number, as shells count."""
+    return 128 + getattr(interrupt, "number", signal.SIGINT)
+
+
+def _open_missing_streams() -> None:
+    """Put the null device where standard input, output or error was closed (``>&-``).
+
+    Otherwise the next file that is opened takes the stream's number, and what a library prints goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+class _Tolerant(io.RawIOBase):
+    """Drops what cannot be written, as on a full disk: a log must not end the work that it tells about.
+
+    ``owner`` is the stream that ``raw`` belongs to, which closes it when nobody has the stream any more.
+    """
+
+    def __init__(self, raw: io.RawIOBase, owner: io.TextIOBase):
+        self._raw, self._owner = raw, owner
+        self.lost = False
+
+    def write(self, content) -> int | None:
+        try:
+            return self._raw.write(content)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            self.lost = True
+            return len(content)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def isatty(self) -> bool:
+        return self._raw.isatty()
+
+
+def _survive_full_disks() -> None:
+    """Have standard output and error drop what their disk has no room for."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        buffer = getattr(stream, "buffer", None)
+        # With PYTHONUNBUFFERED there is no buffer between.
+        raw = getattr(buffer, "raw", buffer)
+        if isinstance(raw, io.FileIO):
+            stream.flush()
+            tolerant = io.BufferedWriter(_Tolerant(raw, stream))
+            at_once = stream.line_buffering or raw is buffer or name == "stderr"
+            setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, stream.errors, line_buffering=at_once))
+
+
+def check_all_was_printed() -> None:
+    """For commands whose only result is what they print.
+
+    Raises:
+        OutputError: Standard output lies on a full disk.
+    """
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _Tolerant) and raw.lost:
+        raise OutputError("What was to be printed could not be written. Check the free space where it goes.")

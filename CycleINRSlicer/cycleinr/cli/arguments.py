@@ -1,14 +1,13 @@
-"""Arguments that several commands share, and their translation into the engine's options."""
+"""Arguments that several commands share, and what they come to as the engine's options."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -61,33 +60,6 @@ Spacing = Annotated[
         "--spacing", parser=_number, metavar="MM", help="Distance between the centres of the new slices, in mm."
     ),
 ]
-
-
-Ratio = Annotated[
-    float | None,
-    typer.Option(
-        "--ratio", parser=_ratio, metavar="NUMBER", help="How many times finer; need not be whole, for example 5/3."
-    ),
-]
-Isotropic = Annotated[bool, typer.Option("--isotropic", help="As fine as the pixels within a slice.")]
-Axis = Annotated[
-    str, typer.Option("--axis", help="Slice direction: i, j, k, or auto for the one with the largest spacing.")
-]
-Thickness = Annotated[
-    str,
-    typer.Option(
-        "--thickness",
-        help="Slice thickness in mm; 0 means thin slices with gaps. auto: what DICOM says, else contiguous slabs.",
-    ),
-]
-Model = Annotated[str, typer.Option("--model", help="auto (CT or MR by the scan), ct, mr, or a weights file.")]
-Extent = Annotated[
-    str,
-    typer.Option(
-        "--extent",
-        help="centres: new slices from the first old slice's centre to the last one's. edges: the outer halves too.",
-    ),
-]
 DeviceName = Annotated[
     str, typer.Option("--device", help="auto (a GPU that works, else the CPU), cpu, cuda, cuda:N, mps.")
 ]
@@ -100,101 +72,26 @@ MemoryLimit = Annotated[
         help=f"Most memory in GB beside the volumes; by default {DEFAULT_LIMIT_BYTES / 1e9:g} (more on a GPU).",
     ),
 ]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        help="image: a file, by its name's ending. dicom: a folder with a series in the source's study; "
-        "dicom-enhanced: with one multi-frame object instead. auto: dicom if the scan is DICOM and the result's name "
-        "has no ending.",
-    ),
-]
 DeterministicUids = Annotated[
     bool,
     typer.Option("--deterministic-uids", help="DICOM: the same run gives the same UIDs and the same files."),
 ]
 Compress = Annotated[bool, typer.Option("--compress", help="DICOM: RLE Lossless, about half the size.")]
-
-Report = Annotated[
-    Path | None,
-    typer.Option(
-        "--report",
-        help="Also check the result without ground truth, into this new folder: report.html, report.json, and "
-        "self_check.nii.gz with the error of each voxel. Takes about as long again.",
-    ),
-]
-
-
-EqualizeSlices = Annotated[
-    bool,
-    typer.Option(
-        "--equalize-slices",
-        help="For 2D MR whose brightness jumps from slice to slice: even it out before the network. Acquired slices "
-        "keep their brightness in the result; between them it changes smoothly.",
-    ),
-]
-RegionText = Annotated[
-    str,
-    typer.Option(
-        "--region",
-        metavar="I0:I1,J0:J1,K0:K1",
-        help="Compute this part of the scan only: first voxel and the one behind the last along i, j and k.",
-    ),
-]
-FillGaps = Annotated[
-    bool,
-    typer.Option(
-        "--fill-gaps",
-        help="Compute also where several slices are missing; the result's .json says which of its slices lie there.",
-    ),
-]
-IntensityOffset = Annotated[
-    float,
-    typer.Option(
-        "--intensity-offset",
-        parser=_number,
-        metavar="HU",
-        help="What makes HU of a CT's values when it is added, -1024 for CT stored without negative values. The result "
-        "keeps the scan's own values.",
-    ),
-]
 Window = Annotated[
     str,
     typer.Option(
-        "--window", help="Display window: auto (by the scan), brain, soft-tissue, abdomen, lung, bone, WIDTH/LEVEL."
+        "--window",
+        help="Display window of report and verdict: auto (by the scan), brain, soft-tissue, abdomen, lung, bone, "
+        "WIDTH/LEVEL.",
     ),
 ]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a command's options ask for.
-
-    Attributes:
-        options: The same for the engine.
-        named: Whether a target was given.
-    """
+class Request(NamedTuple):
+    """What a command's options ask for, and whether a target is among them."""
 
     options: UpsampleOptions
     named: bool
-
-
-_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "spacing": (Spacing, None),
-    "ratio": (Ratio, None),
-    "isotropic": (Isotropic, False),
-    "axis": (Axis, "auto"),
-    "thickness": (Thickness, "auto"),
-    "model": (Model, "auto"),
-    "extent": (Extent, "centres"),
-    "device": (DeviceName, "auto"),
-    "memory_limit": (MemoryLimit, None),
-    "equalize_slices": (EqualizeSlices, False),
-    "intensity_offset": (IntensityOffset, 0.0),
-    "fill_gaps": (FillGaps, False),
-    "region": (RegionText, ""),
-}
-"""Options of the commands that make scans finer, with their defaults."""
 
 
 def with_request(*left_out: str, ratio: float | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -204,19 +101,17 @@ def with_request(*left_out: str, ratio: float | None = None) -> Callable[[Callab
         left_out: Options that it does not have.
         ratio: What stands for a target where none is given; None refuses that.
     """
-    shared = {name: option for name, option in _OPTIONS.items() if name not in left_out}
+    shared = {n: each for n, each in signature(_request, eval_str=True).parameters.items() if n not in left_out}
+    del shared["default_ratio"]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters: list[Parameter] = []
         for each in signature(command, eval_str=True).parameters.values():
-            if each.name == "request":
-                parameters += [each.replace(name=name, annotation=a, default=d) for name, (a, d) in shared.items()]
-            else:
-                parameters.append(each)
+            parameters += shared.values() if each.name == "request" else [each]
 
         @wraps(command)
         def run(**given: Any) -> None:
-            command(request=_request({name: given.pop(name) for name in shared}, ratio), **given)
+            command(request=_request(ratio, **{name: given.pop(name) for name in shared}), **given)
 
         run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -225,26 +120,92 @@ def with_request(*left_out: str, ratio: float | None = None) -> Callable[[Callab
     return decorate
 
 
-def _request(asked: dict[str, Any], ratio: float | None) -> Request:
-    target = asked.pop("spacing"), asked.pop("ratio"), asked.pop("isotropic")
-    named = target != (None, None, False)
-    region, memory_limit_gb = asked.pop("region", ""), asked.pop("memory_limit")
+def _request(
+    default_ratio: float | None,
+    spacing: Spacing = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--ratio", parser=_ratio, metavar="NUMBER", help="How many times finer; need not be whole, for example 5/3."
+        ),
+    ] = None,
+    isotropic: Annotated[bool, typer.Option("--isotropic", help="As fine as the pixels within a slice.")] = False,
+    axis: Annotated[
+        str, typer.Option("--axis", help="Slice direction: i, j, k, or auto for the one with the largest spacing.")
+    ] = "auto",
+    thickness: Annotated[
+        str,
+        typer.Option(
+            "--thickness",
+            help="Slice thickness in mm; 0 means thin slices with gaps. auto: what DICOM says, else contiguous slabs.",
+        ),
+    ] = "auto",
+    model: Annotated[
+        str, typer.Option("--model", help="auto (CT or MR by the scan), ct, mr, or a weights file.")
+    ] = "auto",
+    extent: Annotated[
+        str,
+        typer.Option(
+            "--extent",
+            help="centres: new slices from the first old slice's centre to the last one's. edges: the outer halves "
+            "too.",
+        ),
+    ] = "centres",
+    device: DeviceName = "auto",
+    memory_limit: MemoryLimit = None,
+    equalize_slices: Annotated[
+        bool,
+        typer.Option(
+            "--equalize-slices",
+            help="For 2D MR whose brightness jumps from slice to slice: even it out before the network. Acquired "
+            "slices keep their brightness in the result; between them it changes smoothly.",
+        ),
+    ] = False,
+    intensity_offset: Annotated[
+        float,
+        typer.Option(
+            "--intensity-offset",
+            parser=_number,
+            metavar="HU",
+            help="What makes HU of a CT's values when it is added, -1024 for CT stored without negative values. The "
+            "result keeps the scan's own values.",
+        ),
+    ] = 0.0,
+    fill_gaps: Annotated[
+        bool,
+        typer.Option(
+            "--fill-gaps",
+            help="Compute also where several slices are missing; the result's .json says which of its slices lie "
+            "there.",
+        ),
+    ] = False,
+    region: Annotated[
+        str,
+        typer.Option(
+            "--region",
+            metavar="I0:I1,J0:J1,K0:K1",
+            help="Compute this part of the scan only: first voxel and the one behind the last along i, j and k.",
+        ),
+    ] = "",
+) -> Request:
+    named = spacing is not None or ratio is not None or isotropic
     options = UpsampleOptions(
-        Target(*target) if named or ratio is None else Target(ratio=ratio),
-        thickness_mm=_thickness_mm(asked.pop("thickness")),
-        memory_limit_gb=memory_limit_gb,
+        Target(spacing, ratio if named else default_ratio, isotropic),
+        axis=axis,
+        extent=extent,
+        thickness_mm=_thickness_mm(thickness),
+        model=model,
+        device=device,
+        memory_limit_gb=memory_limit,
+        equalize_slices=equalize_slices,
+        intensity_offset=intensity_offset,
+        fill_gaps=fill_gaps,
         region=Region.of(region) if region else None,
-        **asked,
     )
     return Request(options, named)
 
 
 def _thickness_mm(text: str) -> float | None:
-    """Millimetres, or None for ``auto``.
-
-    Raises:
-        RequestError: Neither a number nor ``auto``.
-    """
     if text == "auto":
         return None
     try:

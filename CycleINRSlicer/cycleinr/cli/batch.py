@@ -20,7 +20,7 @@ from ..batch.settings import FORMATS, Settings
 from ..dicom_out.settings import DicomSettings
 from ..inference.models import BUNDLED
 from . import arguments
-from .surroundings import INCOMPLETE, exit_code_of
+from .app import INCOMPLETE, exit_code_of
 
 _NOTES_SHOWN = 20
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -1,11 +1,11 @@
-"""``cycleinr upsample``: one scan in, one finer volume out."""
+"""The commands for one scan: ``cycleinr upsample``, ``check`` and ``demo``."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Annotated
 
 import typer
 
-from ..dicom_out.settings import DicomSettings
-from ..errors import CycleinrError, InputError, RequestError, kind_of
-from ..files import list_series, opened_scan
-from ..jobs import Job, check_job, make_folder, run_job
+from ..errors import CycleinrError, InputError, RequestError, kind_of, warnings_told_elsewhere
+from ..files import image_suffix, list_series, opened_scan, read_volume, sidecar, write_volume
+from ..grid import Target
+from ..inference.options import UpsampleOptions, options_of_result
+from ..jobs import Job, check_job, check_output, make_folder, reported, run_job
 from ..monitor import Monitor, Progress
+from ..result import Result
 from . import arguments
-from .surroundings import INCOMPLETE
+from .app import INCOMPLETE, check_all_was_printed
 
 
 @arguments.with_request()
@@ -27,10 +29,25 @@ def upsample_command(
     input: arguments.Input,
     output: Annotated[Path, typer.Argument(help="Result: .nii.gz, .nii, .nrrd, .mha, .mhd, or a new folder.")],
     request: arguments.Request,
-    format: arguments.Format = "auto",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="image: a file, by its name's ending. dicom: a folder with a series in the source's study; "
+            "dicom-enhanced: with one multi-frame object instead. auto: dicom if the scan is DICOM and the result's "
+            "name has no ending.",
+        ),
+    ] = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,
-    report: arguments.Report = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Also check the result without ground truth, into this new folder: report.html, report.json, and "
+            "self_check.nii.gz with the error of each voxel. Takes about as long again.",
+        ),
+    ] = None,
     window: arguments.Window = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result or report.")] = False,
     series: arguments.Series = "",
@@ -58,24 +75,129 @@ def upsample_command(
 
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
-    dicom = DicomSettings(deterministic_uids, compress)
-    job = Job(input, output, request.options, format, overwrite, dicom, report, window, series, frame, all_frames)
+    job = Job(input, output, request.options, format, overwrite, None, report, window, series, frame, all_frames)
     with _errors_as_events(json_progress):
+        if window != "auto" and report is None:
+            raise RequestError(f"--window {window} is for the report, which is not asked for. Add --report FOLDER.")
+        if deterministic_uids or compress:
+            if not job.writes_dicom:
+                raise RequestError(
+                    f"--deterministic-uids and --compress are for DICOM series, and the result {output.name} is an "
+                    "image file. Leave them away, or ask for --format dicom."
+                )
+            from ..dicom_out.settings import DicomSettings
+
+            job = replace(job, dicom=DicomSettings(deterministic_uids, compress))
         if all_series:
             _run_all(job, json_progress)
             return
         # Before the progress bar, so that a refusal stands alone.
         check_job(job)
-        if dicom != DicomSettings() and not job.writes_dicom:
-            raise RequestError(
-                f"--deterministic-uids and --compress are for DICOM series, and the result {output.name} is an image "
-                "file. Leave them away, or ask for --format dicom."
-            )
         _run_one(job, json_progress)
 
 
+def check_command(
+    input: arguments.Input,
+    result: Annotated[Path, typer.Argument(help="What upsample made of it, with its .json file beside it.")],
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write the report of upsample --report into this new folder.")
+    ] = None,
+    window: arguments.Window = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
+    model: Annotated[
+        str, typer.Option("--model", help="The weights file that the result was made with; auto: bundled ones.")
+    ] = "auto",
+    device: arguments.DeviceName = "auto",
+    memory_limit: arguments.MemoryLimit = None,
+    series: arguments.Series = "",
+    frame: arguments.Frame = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON object instead.")] = False,
+) -> None:
+    """Check a result without ground truth: where is it least certain? Takes about as long as the result took.
+
+    The exit code is 0 whatever was found; it is another where the check cannot be made.
+    """
+    from ..checks.numbers import numbers
+    from ..checks.report import check_report_folder, write_report
+    from ..files.atomic import new_folder
+
+    if report is not None:
+        check_report_folder(report, overwrite)
+    made = Result.read(result)
+    scan = read_volume(input, series, frame)
+    options = replace(options_of_result(scan, made, model), device=device, memory_limit_gb=memory_limit)
+    with _progress_report(as_json=False) as progress:
+        run = reported(scan, made, options, (input.name, result.name), window, progress)
+    if report is not None:
+        with new_folder(report, lambda: check_report_folder(report, overwrite)) as folder:
+            write_report(run, folder)
+    found = numbers(run.check)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(_describe_check(found)))
+    check_all_was_printed()
+
+
+def _describe_check(found: dict) -> list[str]:
+    unit, own, left, noise = found["unit"], found["self_check"], found["residual"], found["noise"]
+    lines = [f"Verdict          {found['verdict']}"]
+    if "rms" in own:
+        lines.append(f"Self-check       rms {own['rms_of_all']:.3g} {unit}, largest in slice {own['worst_slice']}")
+    return [
+        *lines,
+        f"Re-slicing error median {left['median']:.3g}, 99 % {left['percentile_99']:.3g} {unit}; "
+        f"{left['share_within_limit']:.1%} within {left['limit']:g} {unit}",
+        f"Noise            {noise['mean_sigma_before']:.3g} {unit} before, {noise['mean_sigma_after']:.3g} after",
+        *(f"Warning          {text}" for text in found["warnings"]),
+    ]
+
+
+def demo_command(
+    input: arguments.Input,
+    output_folder: Annotated[
+        Path, typer.Argument(help="Folder for the finer volume and the picture; made if missing.")
+    ],
+    spacing: arguments.Spacing = 1.0,
+    window: Annotated[
+        list[str] | None,
+        typer.Option("--window", help="Display window of a picture, as for upsample; several give several pictures."),
+    ] = None,
+    device: arguments.DeviceName = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
+) -> None:
+    """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
+    from ..inference.plan import plan
+    from ..inference.upsample import upsample
+    from ..inspection import inspect
+    from ..pictures import three_planes
+    from ..windows import check_window, window_for
+    from .info import describe_plan, describe_volume
+
+    make_folder(output_folder)
+    windows = window or ["auto"]
+    for each in windows:
+        check_window(each)
+    name = f"{input.name.removesuffix(image_suffix(input) or '')}_{spacing:g}mm"
+    output = output_folder / f"{name}.nii.gz"
+    check_output(output, overwrite)
+    wanted = UpsampleOptions(Target(spacing), device=device)
+    volume = read_volume(input)
+    work = plan(volume, wanted)
+    print("\n".join([*describe_volume(volume, inspect(volume)), *describe_plan(work)]))
+    started = time.monotonic()
+    with _progress_report(as_json=False) as progress, warnings_told_elsewhere():
+        result = upsample(volume, wanted, progress)
+    print(f"\n{volume.shape_kji[0]} slices became {result.volume.shape_kji[0]} in {time.monotonic() - started:.0f} s.")
+    with sidecar(output, result.provenance, overwrite):
+        write_volume(result.volume, output, result.provenance, overwrite)
+    print(f"Volume   {output}")
+    for each in windows:
+        picture = output.with_name(f"{name}{'' if each == 'auto' else '_' + each.replace('/', '_')}.png")
+        three_planes(volume, result.volume, work.grid, window_for(volume, work.modality, each), picture)
+        print(f"Picture  {picture}")
+    print(result.provenance["derived"])
+
+
 def _run_one(job: Job, json_progress: bool) -> None:
-    with progress_report(json_progress) as progress:
+    with _progress_report(json_progress) as progress:
         result = run_job(job, progress)
     if json_progress:
         for note in result.notes:
@@ -140,7 +262,7 @@ def _event(name: str, **content: object) -> None:
 
 
 @contextmanager
-def progress_report(as_json: bool) -> Iterator[Monitor]:
+def _progress_report(as_json: bool) -> Iterator[Monitor]:
     """A progress bar on standard error, or JSON lines on standard output."""
     if as_json:
         yield Monitor(_json_line)
@@ -155,17 +277,13 @@ def progress_report(as_json: bool) -> Iterator[Monitor]:
         TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"),
     )
     with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        yield Monitor(_bar_updater(bar))
+        task = bar.add_task("Starting", total=1.0, left="")
 
+        def update(progress: Progress) -> None:
+            left = "" if progress.remaining_s is None else f"{_duration(progress.remaining_s)} left"
+            bar.update(task, description=progress.phase, completed=progress.fraction, left=left)
 
-def _bar_updater(bar) -> Callable[[Progress], None]:
-    task = bar.add_task("Starting", total=1.0, left="")
-
-    def update(progress: Progress) -> None:
-        left = "" if progress.remaining_s is None else f"{_duration(progress.remaining_s)} left"
-        bar.update(task, description=progress.phase, completed=progress.fraction, left=left)
-
-    return update
+        yield Monitor(update)
 
 
 def _duration(seconds: float) -> str:
