@@ -139,7 +139,7 @@ def test_the_page_says_the_numbers_and_what_they_do_not_prove(folder):
         assert f"{number:.4g} MR units" in page.text
     assert f"{told['self_check']['worst_slice'] + 1} (counted from 1 along k)" in page.text
     assert "Not for primary diagnosis" in page.text and "no proof" in page.text
-    assert "Left out, too near to an end0, 7" in page.text
+    assert "Left out, too near to an end1, 8" in page.text
 
 
 def test_the_page_begins_with_a_verdict_in_words_and_shows_no_raw_keys(folder):
