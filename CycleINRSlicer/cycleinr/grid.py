@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .acquisition import Acquisition
-from .affine import subgrid_affine
 from .errors import GeometryError, NothingToDoError, RequestError
+from .geometry import Acquisition, subgrid_affine
 from .resampling import SliceProfile
 from .volume import Volume
 

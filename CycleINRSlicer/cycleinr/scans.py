@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Union
 import numpy as np
 
 from .errors import GeometryError, InputError, RequestError
-from .straighten import rectangular
+from .geometry import is_sheared
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -101,7 +101,13 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
         check_size("The array", array.shape)
         raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
     matrix = _matrix_of(affine)
-    volume = rectangular(array if axes == "kji" else array.T, matrix)
+    array_kji = array if axes == "kji" else array.T
+    if is_sheared(matrix):
+        from .straighten import rectangular
+
+        volume = rectangular(array_kji, matrix)
+    else:
+        volume = Volume(array_kji, matrix)
     _check_not_transposed(volume, array.shape, axes)
     return volume
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .acquisition import Acquisition
-from .affine import SHEAR_TOLERANCE
 from .errors import GeometryError
+from .geometry import SHEAR_TOLERANCE, Acquisition, cosines_of, spacing_of
 from .grid import AXIS_OF_ARRAY, from_axis_first, to_axis_first
 from .inspection import inspect
 from .intensity import filled
@@ -280,10 +279,7 @@ def _leaning_axis(affine: np.ndarray) -> str | None:
     """The axis that rectangular slices are stacked along; None if nothing leans, or not as a tilted gantry makes it."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return None
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all():
-        return None
-    cosines = np.abs(affine[:3, :3].T @ affine[:3, :3]) / np.outer(lengths, lengths)
+    lengths, cosines = spacing_of(affine), cosines_of(affine)
     # For each of i, j, k the angle between the other two
     opposite = np.array([cosines[1, 2], cosines[0, 2], cosines[0, 1]])
     if (opposite <= SHEAR_TOLERANCE).all() or (opposite > SHEAR_TOLERANCE).all():
@@ -291,4 +287,4 @@ def _leaning_axis(affine: np.ndarray) -> str | None:
     upright = [n for n in (2, 1, 0) if opposite[n] <= SHEAR_TOLERANCE]
     stacked = max(upright, key=lambda n: lengths[n] * (_LIKE_K if n == 2 else 1))
     # Thick slices are not stacked along another axis: what is sheared then are the slices themselves
-    return "ijk"[stacked] if lengths[stacked] * _LIKE_K >= lengths.max() else None
+    return "ijk"[stacked] if lengths[stacked] * _LIKE_K >= max(lengths) else None

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from .acquisition import Acquisition, same_places
-from .affine import TOWARDS, check_affine, nearest_ras, row_and_sign, spacing_of, subgrid_affine
 from .errors import GeometryError, InputError, RequestError
+from .geometry import Acquisition, check_affine, nearest_ras, same_places, spacing_of, subgrid_affine
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -26,6 +25,8 @@ PLACE_TOLERANCE_VOXELS = 1e-3
 """How far apart two grids that are called the same may lie; headers are rounded."""
 
 MODALITIES = ("CT", "MR")
+
+_OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 
 
 class Grid(Protocol):
@@ -171,8 +172,9 @@ class Volume:
     @property
     def orientation(self) -> str:
         """Where i, j and k point to, each to the nearest of Right, Left, Anterior, Posterior, Superior, Inferior."""
-        directions, rows = self.directions, nearest_ras(self.directions)
-        return "".join(TOWARDS[row][int(directions[row, column] < 0)] for column, row in enumerate(rows))
+        directions = self.directions
+        towards = (("RAS" if directions[row, n] >= 0 else "LPI")[row] for n, row in enumerate(nearest_ras(directions)))
+        return "".join(towards)
 
     @property
     def is_left_handed(self) -> bool:
@@ -232,24 +234,25 @@ class Volume:
         Raises:
             RequestError: The letters do not name one direction along each of the patient's three axes.
         """
-        wanted = [row_and_sign(letter) for letter in orientation.upper()]
-        if sorted(row for row, _ in wanted) != [0, 1, 2]:
+        wanted, own = orientation.upper(), self.orientation
+        columns = [next((n for n, letter in enumerate(own) if letter in (to, _OPPOSITE.get(to))), -1) for to in wanted]
+        if sorted(columns) != [0, 1, 2]:
             raise RequestError(
                 f"The orientation is {orientation!r}. Give three letters for i, j and k, one each of R or L, A or P, "
                 "S or I, for example 'RAS' or 'LPS'."
             )
-        rows, directions = nearest_ras(self.directions), self.directions
-        columns = [rows.index(row) for row, _ in wanted]
-        turned = [sign * directions[row, column] < 0 for (row, sign), column in zip(wanted, columns, strict=True)]
         affine = self.ijk_to_ras.copy()
         affine[:, :3] = self.ijk_to_ras[:, columns]
         # Columns are i, j, k and array dimensions k, j, i
         order = [2 - column for column in reversed(columns)]
-        array, valid, acquisition = self.array.transpose(order), self.valid, self.acquisition
-        valid = valid if valid is None else valid.transpose(order)
+        acquisition = self.acquisition
         if acquisition is not None:
             acquisition = replace(acquisition, axis="ijk"[columns.index("ijk".index(acquisition.axis))])
-        moved = replace(self, array=array, ijk_to_ras=affine, acquisition=acquisition, valid=valid)
+        valid = None if self.valid is None else self.valid.transpose(order)
+        moved = replace(
+            self, array=self.array.transpose(order), ijk_to_ras=affine, acquisition=acquisition, valid=valid
+        )
+        turned = [own[column] != to for column, to in zip(columns, wanted, strict=True)]
         return moved[tuple(slice(None, None, -1 if turn else 1) for turn in reversed(turned))]
 
     def geometry_equal(self, other: Grid, tolerance_voxels: float = PLACE_TOLERANCE_VOXELS) -> bool:
@@ -367,23 +370,19 @@ def _check_extras(acquisition: Acquisition | None, valid: np.ndarray | None, sha
 def _slices_of(key: Any) -> list[slice]:
     """A slice for each of k, j and i."""
     parts = list(key) if isinstance(key, tuple) else [key]
-    dots = [n for n, part in enumerate(parts) if part is Ellipsis]
-    if dots:
-        at = dots[0]
-        parts[at : at + 1] = [slice(None)] * (4 - len(parts))
-    parts += [slice(None)] * (3 - len(parts))
+    at = next((n for n, part in enumerate(parts) if part is ...), len(parts))
+    parts[at : at + 1] = [slice(None)] * (3 - len(parts) + (at < len(parts)))
     if len(parts) != 3 or not all(isinstance(part, slice) for part in parts):
-        example = "for example scan[10:40, :, 100:200], or scan[7:8] for slice 7. Samples are in scan.array."
-        text = f"A volume cannot be indexed with {_text_of(key)}: a part needs a range along each of k, j and i, "
-        raise RequestError(text + example)
+        raise RequestError(
+            f"A volume cannot be indexed with {key!r}: a part needs a range along each of k, j and i, for example "
+            "scan[10:40, :, 100:200], or scan[7:8] for slice 7. Samples are in scan.array."
+        )
     return parts
 
 
-def _text_of(key: Any) -> str:
-    if isinstance(key, slice):
-        parts = [key.start, key.stop, *([] if key.step is None else [key.step])]
-        return ":".join("" if part is None else str(part) for part in parts)
-    return repr(key)
+def _text_of(part: slice) -> str:
+    ends = (part.start, part.stop) if part.step is None else (part.start, part.stop, part.step)
+    return ":".join("" if end is None else str(end) for end in ends)
 
 
 def _check_array(array: np.ndarray) -> None:

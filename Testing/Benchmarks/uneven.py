@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 
-from cycleinr.acquisition import Acquisition  # noqa: E402
 from cycleinr.errors import RequestWarning  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
+from cycleinr.geometry import Acquisition  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
 from cycleinr.inference.options import UpsampleOptions  # noqa: E402
 from cycleinr.inference.upsample import upsample  # noqa: E402

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.acquisition import Acquisition
 from cycleinr.checks.run import check_result
 from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
+from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.bounded import consistency_for

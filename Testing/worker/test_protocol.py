@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from cycleinr.acquisition import Acquisition
 from cycleinr.errors import KINDS, CycleinrError, InputError, ProtocolError, error_of, kind_of
+from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.worker.events import (

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..affine import subgrid_affine
 from ..agreement import resliced, whole_windows
 from ..errors import warnings_told_elsewhere
+from ..geometry import subgrid_affine
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
 from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..affine import spacing_of
 from ..errors import CycleinrError
 from ..files import is_dicom, list_series, opened_scan, read_volume
 from ..files.images import ImageHeader, image_header
+from ..geometry import spacing_of
 from ..grid import through_plane_axis, uneven_slices
 from ..inference.plan import Plan, plan
 from ..inspection import Inspection, inspect

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..acquisition import check_even
 from ..errors import InputError, RequestError
+from ..geometry import check_even
 from ..straighten import rectangular
 from ..volume import Volume
 from .lps import lps_from_ras, ras_from_lps

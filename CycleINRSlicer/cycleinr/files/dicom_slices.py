@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from ..acquisition import Acquisition, FittedPositions, fit_positions
 from ..errors import GeometryError, InputError
+from ..geometry import Acquisition, FittedPositions, fit_positions
 from ..straighten import STRAIGHT_DEGREES, Sideways, sideways_of, straightened
 from ..volume import Volume
 from .lps import ras_from_lps

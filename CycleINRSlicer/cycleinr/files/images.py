@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..acquisition import check_even
 from ..errors import CycleinrError, GeometryError, InputError, OutputError
+from ..geometry import check_even
 from ..memory import check_room, out_of_memory
 from ..straighten import rectangular
 from ..volume import Volume

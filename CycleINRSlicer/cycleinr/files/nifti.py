@@ -20,8 +20,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..affine import is_sheared
 from ..errors import InputError
+from ..geometry import is_sheared
 
 SUFFIXES = (".nii.gz", ".nii")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..affine import spacing_of
 from ..errors import OutputError
+from ..geometry import spacing_of
 from .nifti import TYPE_CODES
 
 _VOXELS_AT = 352

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..acquisition import Acquisition, Gap
-from ..affine import spacing_of, subgrid_affine
 from ..errors import GeometryError, InputError, RequestError
+from ..geometry import Acquisition, Gap, spacing_of, subgrid_affine
 from ..grid import (
     AXIS_OF_ARRAY,
     COLUMN_OF_AXIS,

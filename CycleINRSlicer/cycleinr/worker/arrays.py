@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..acquisition import Acquisition
 from ..errors import InputError, OutputError
+from ..geometry import Acquisition
 from ..memory import check_room
 from ..volume import Volume
 from .protocol import VolumeMessage, file_in
@@ -32,7 +32,7 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
         message.modality,
         message.slice_thickness_mm,
         notes=tuple(message.notes),
-        acquisition=message.acquisition and Acquisition.from_dict(message.acquisition),
+        acquisition=message.acquisition and Acquisition(**message.acquisition),
         valid=None if message.valid is None else _load_array(folder, message.valid),
     )
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-from cycleinr.affine import subgrid_affine
 from cycleinr.errors import GeometryError, RequestError
+from cycleinr.geometry import subgrid_affine
 from cycleinr.grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
 from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.volume import Volume

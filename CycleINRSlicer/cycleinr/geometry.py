@@ -1,4 +1,4 @@
-"""Where acquired slices lie along the through-plane axis and how thick they are, in scans that are not even.
+"""Where acquired samples lie: the affine from index (i, j, k) to RAS millimetres, and slices that no affine can place.
 
 Most scans are even: one spacing, one thickness, and ``Volume`` says both. ``Acquisition`` is for the others: a change
 of spacing, missing slices, slices that a tilted gantry shifted.
@@ -7,20 +7,24 @@ of spacing, missing slices, slices that a tilted gantry shifted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise, permutations
 from typing import Any
 
 import numpy as np
 
 from .errors import GeometryError
 
+SHEAR_TOLERANCE = 1e-3
+"""Largest cosine between two axes that still counts as perpendicular (about 0.06 degrees)."""
+
 _ROUNDING = 1e-6
 _SAME_PLACE = 1e-3
 """Of the spacing; headers are rounded."""
 
-JITTER_SHARE = 0.1
+_JITTER_SHARE = 0.1
 """How far slices may lie beside a regular grid, in spacings, and still be taken as lying on it."""
 
 _FEWEST_STEPS = 3
@@ -28,6 +32,76 @@ _FEWEST_STEPS = 3
 
 _GAP_STEPS = 1.5
 """Slices that are so many spacings apart have a missing one between them."""
+
+
+def subgrid_affine(
+    ijk_to_ras: np.ndarray, first_ijk: Sequence[float] | np.ndarray, step_ijk: Sequence[float] | np.ndarray = (1, 1, 1)
+) -> np.ndarray:
+    """The affine of a grid within a grid: a crop, every n-th sample, or slices in between.
+
+    Args:
+        ijk_to_ras: 4x4, of the grid that positions are counted in.
+        first_ijk: Where the first sample lies, in that grid's (i, j, k); fractions and places outside are allowed.
+        step_ijk: Distance between its samples along i, j and k in that grid's spacings; negative turns the axis around.
+
+    Returns:
+        4x4 float64.
+    """
+    affine = np.array(ijk_to_ras, dtype=np.float64)
+    affine[:3, 3] += affine[:3, :3] @ np.asarray(first_ijk, dtype=np.float64)
+    affine[:3, :3] *= np.asarray(step_ijk, dtype=np.float64)
+    return affine
+
+
+def spacing_of(ijk_to_ras: np.ndarray) -> tuple[float, float, float]:
+    """Distance between neighbouring samples along i, j and k, in mm."""
+    i, j, k = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    return float(i), float(j), float(k)
+
+
+def nearest_ras(directions: np.ndarray) -> list[int]:
+    """Which of the RAS axes 0, 1, 2 each of i, j and k lies along most nearly, each taken once."""
+    cosines = np.abs(directions)
+    return list(max(permutations(range(3)), key=lambda rows: sum(cosines[row, n] for n, row in enumerate(rows))))
+
+
+def cosines_of(ijk_to_ras: np.ndarray) -> np.ndarray:
+    """(3, 3) absolute cosines of the angles between i, j and k, with 0 on the diagonal."""
+    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0).clip(1e-300)
+    return np.asarray(np.abs(directions.T @ directions - np.eye(3)))
+
+
+def is_sheared(ijk_to_ras: np.ndarray) -> bool:
+    """Whether two axes of a 4x4 affine are not perpendicular; never of what is no affine."""
+    return ijk_to_ras.shape == (4, 4) and bool(cosines_of(ijk_to_ras).max() > SHEAR_TOLERANCE)
+
+
+def check_affine(affine: np.ndarray) -> None:
+    """Check that a 4x4 matrix can be the ijk_to_ras of a volume.
+
+    Raises:
+        GeometryError: Wrong shape, non-finite, singular, or axes that are not perpendicular.
+    """
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
+        raise GeometryError(
+            f"The ijk-to-RAS matrix is\n{affine}\nbut it must be 4 x 4, finite, with last row 0 0 0 1. "
+            "The file's geometry is damaged; export the volume again."
+        )
+    spacing = spacing_of(affine)
+    if min(spacing) == 0 or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-6:
+        raise GeometryError(
+            f"The axes i, j, k are the columns of\n{affine[:3, :3]}\nand span no volume: they lie in one plane, or one "
+            "has no length. The file's geometry is damaged; export the volume again."
+        )
+    cosines = cosines_of(affine)
+    if cosines.max() > SHEAR_TOLERANCE:
+        a, b = np.unravel_index(int(cosines.argmax()), (3, 3))
+        degrees = math.degrees(math.acos(min(1.0, cosines.max())))
+        raise GeometryError(
+            f"Axes {'ijk'[a]} and {'ijk'[b]} meet at {degrees:.2f} degrees instead of 90: the volume is sheared, "
+            "as an affine registration leaves it. "
+            "Resample it to a rectangular grid first (in 3D Slicer: Resample Scalar/Vector/DWI Volume)."
+        )
 
 
 @dataclass(frozen=True)
@@ -87,34 +161,27 @@ class Acquisition:
     shift_ras_mm: np.ndarray | None = None
     axis: str = "k"
 
-    def __post_init__(self):
-        positions = _frozen(self.positions_mm)
-        count = len(positions)
-        rising = positions.ndim == 1 and np.isfinite(positions).all() and (np.diff(positions) > 0).all()
-        if not (rising and count and positions[0] == 0):
+    def __post_init__(self) -> None:
+        count = len(self.positions_mm)
+        for name, shape in (("positions_mm", (count,)), ("thickness_mm", (count,)), ("shift_ras_mm", (count, 3))):
+            if getattr(self, name) is None:
+                continue
+            value = np.array(getattr(self, name), dtype=np.float64)
+            value.flags.writeable = False
+            if value.shape != shape or not np.isfinite(value).all() or (name == "thickness_mm" and (value < 0).any()):
+                raise GeometryError(
+                    f"{name} has shape {value.shape} and values {value}; {count} slices need finite ones of shape "
+                    f"{shape}, and no negative thickness. Read the series again."
+                )
+            object.__setattr__(self, name, value)
+        positions = self.positions_mm
+        if not count or positions[0] != 0 or (np.diff(positions) <= 0).any():
             raise GeometryError(
                 f"The slice positions {positions} mm do not begin with 0 and rise. Sort the slices by position, count "
                 "positions from the first one on, and leave out slices that lie at the same place."
             )
-        object.__setattr__(self, "positions_mm", positions)
-        for name, shape in (("thickness_mm", (count,)), ("shift_ras_mm", (count, 3))):
-            value = getattr(self, name)
-            if value is not None:
-                value = _frozen(value)
-                if value.shape != shape or not np.isfinite(value).all() or (name == "thickness_mm" and value.min() < 0):
-                    raise GeometryError(
-                        f"{name} has shape {value.shape} and values {value}; {count} slices need finite ones of shape "
-                        f"{shape}, and no negative thickness. Read the series again."
-                    )
-                object.__setattr__(self, name, value)
         if self.axis not in ("i", "j", "k"):
             raise GeometryError(f"The slices' axis is {self.axis!r}; give 'i', 'j' or 'k'.")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Acquisition) and self.to_dict() == other.to_dict()
-
-    def __hash__(self) -> int:
-        return hash(self.positions_mm.tobytes())
 
     def __len__(self) -> int:
         return len(self.positions_mm)
@@ -133,8 +200,12 @@ class Acquisition:
     @property
     def is_even(self) -> bool:
         """Whether all slices have one spacing and one thickness."""
-        same = self.thickness_mm is None or np.ptp(self.thickness_mm) <= _ROUNDING * self.spacing_mm
-        return bool(same) and self.is_evenly_spaced
+        return not self._changes_of_thickness.any() and self.is_evenly_spaced
+
+    @property
+    def _changes_of_thickness(self) -> np.ndarray:
+        thickness = np.zeros(len(self)) if self.thickness_mm is None else self.thickness_mm
+        return np.abs(np.diff(thickness)) > _ROUNDING * self.spacing_mm
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -184,19 +255,12 @@ class Acquisition:
     @property
     def longest_even(self) -> range:
         """The most slices in a row with one spacing and one thickness and none missing."""
-        breaks = {part.first for part in self.parts} | {gap.after for gap in self.gaps}
-        thickness = np.zeros(len(self)) if self.thickness_mm is None else self.thickness_mm
-        changes = np.flatnonzero(np.abs(np.diff(thickness)) > _ROUNDING * self.spacing_mm).tolist()
-        found, first = range(0), 0
-        for last in range(len(self)):
-            ends = last == len(self) - 1 or last in breaks or last in changes
-            if ends and last + 1 - first > len(found):
-                found = range(first, last + 1)
-            if last in changes or any(gap.after == last for gap in self.gaps):
-                first = last + 1
-            elif last in breaks:
-                first = last
-        return found
+        part_of = np.repeat(np.arange(len(self.parts)), [part.last - part.first for part in self.parts])
+        part_of[self._changes_of_thickness] = -1
+        part_of[[gap.after for gap in self.gaps]] = -1
+        ends = [0, *(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(part_of)]
+        runs = (range(first, last + 1) for first, last in pairwise(ends) if last > first and part_of[first] >= 0)
+        return max(runs, key=len, default=range(1))
 
     @property
     def words(self) -> str:
@@ -212,14 +276,9 @@ class Acquisition:
         return replace(self, positions_mm=positions, thickness_mm=thickness, shift_ras_mm=shift)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The arguments that make it again, as JSON holds them."""
         arrays = {name: getattr(self, name) for name in ("positions_mm", "thickness_mm", "shift_ras_mm")}
         return {name: value.tolist() for name, value in arrays.items() if value is not None} | {"axis": self.axis}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Acquisition:
-        """From what ``to_dict`` gave; errors as of the class."""
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -229,14 +288,12 @@ class FittedPositions:
     Attributes:
         first_mm, spacing_mm: First slice and spacing of the regular grid, along the axis that was measured.
         acquisition: Where the slices lie, if not on this grid.
-        deviation_mm: How far the measured positions lie beside those that are taken, at most.
-        note: What was done about that, for people; empty where nothing was.
+        note: What was done about positions beside it, for people; empty where nothing was.
     """
 
     first_mm: float
     spacing_mm: float
     acquisition: Acquisition | None
-    deviation_mm: float
     note: str
 
 
@@ -250,38 +307,33 @@ def fit_positions(measured_mm: np.ndarray, thickness_mm: np.ndarray | None = Non
         thickness_mm: (n,) slice thicknesses, where they differ.
     """
     measured = np.asarray(measured_mm, dtype=np.float64)
-    numbers = np.cumsum([0, *np.round(np.diff(measured) / np.median(np.diff(measured)))])
-    first, positions, spacing = measured[0], measured, float(np.median(np.diff(measured)))
-    if (np.diff(numbers) >= 1).all():
+    first, positions, spacing = float(measured[0]), measured, float(np.median(np.diff(measured)))
+    steps = np.round(np.diff(measured) / spacing)
+    if (steps >= 1).all():
+        numbers = np.cumsum([0, *steps])
         step, start = np.polyfit(numbers, measured, 1)
-        if np.abs(start + step * numbers - measured).max() <= JITTER_SHARE * step:
+        if np.abs(start + step * numbers - measured).max() <= _JITTER_SHARE * step:
             # Exact positions stay exact
-            exact = np.abs(measured[0] + spacing * numbers - measured).max() <= _ROUNDING * spacing
-            first, spacing = (measured[0], spacing) if exact else (float(start), float(step))
+            if np.abs(first + spacing * numbers - measured).max() > _ROUNDING * spacing:
+                first, spacing = float(start), float(step)
             positions = first + spacing * numbers
-    deviation = float(np.abs(positions - measured).max())
+    deviation_mm = float(np.abs(positions - measured).max())
     note = ""
-    if deviation > _SAME_PLACE * spacing:
+    if deviation_mm > _SAME_PLACE * spacing:
         note = (
-            f"The slice positions deviate by up to {deviation:.3g} mm from even ones; they were taken as lying "
+            f"The slice positions deviate by up to {deviation_mm:.3g} mm from even ones; they were taken as lying "
             f"{spacing:.4g} mm apart, on the line that fits best."
         )
     found = Acquisition(positions - positions[0], thickness_mm)
-    return FittedPositions(float(first), spacing, None if found.is_even else found, deviation, note)
-
-
-def _frozen(values) -> np.ndarray:
-    array = np.array(values, dtype=np.float64)
-    array.flags.writeable = False
-    return array
+    return FittedPositions(first, spacing, None if found.is_even else found, note)
 
 
 def _straight(x: np.ndarray, at: np.ndarray, values: np.ndarray, slope: float) -> np.ndarray:
     """Linear interpolation that goes on beyond the ends; with one value, by ``slope``."""
     if len(at) == 1:
-        return values[0] + slope * (x - at[0])
+        return np.asarray(values[0] + slope * (x - at[0]))
     n = np.clip(np.searchsorted(at, x, side="right") - 1, 0, len(at) - 2)
-    return values[n] + (values[n + 1] - values[n]) * ((x - at[n]) / (at[n + 1] - at[n]))
+    return np.asarray(values[n] + (values[n + 1] - values[n]) * ((x - at[n]) / (at[n + 1] - at[n])))
 
 
 def _parts(positions: np.ndarray) -> tuple[Part, ...]:
@@ -295,7 +347,7 @@ def _parts(positions: np.ndarray) -> tuple[Part, ...]:
     for n, (run, spacing) in enumerate(zip(runs, spacings, strict=True)):
         last = len(steps)
         if n + 1 < len(runs):
-            if abs(spacings[n + 1] - spacing) <= JITTER_SHARE * spacing:
+            if abs(spacings[n + 1] - spacing) <= _JITTER_SHARE * spacing:
                 continue
             between = np.log(steps[run.stop : runs[n + 1].start])
             here, there = (np.abs(between - math.log(mm)) for mm in (spacing, spacings[n + 1]))
@@ -310,7 +362,7 @@ def _runs(steps: np.ndarray) -> list[slice]:
     """Stretches of steps that differ by no more than twice the jitter of a slice."""
     found, start = [], 0
     for n in range(1, len(steps) + 1):
-        if n == len(steps) or abs(steps[n] - np.median(steps[start:n])) > 2 * JITTER_SHARE * steps[start]:
+        if n == len(steps) or abs(steps[n] - np.median(steps[start:n])) > 2 * _JITTER_SHARE * steps[start]:
             found.append(slice(start, n))
             start = n
     return found
@@ -326,11 +378,7 @@ def same_places(one: Acquisition | None, other: Acquisition | None, tolerance: f
 
 
 def check_even(acquisition: Acquisition | None, wanted: str) -> None:
-    """Refuse a scan whose slices an affine cannot place.
-
-    Args:
-        acquisition: The scan's.
-        wanted: What was asked for, for example "A NIfTI image"; begins the message.
+    """Refuse a scan whose slices an affine cannot place; ``wanted`` begins the message, for example "A NIfTI image".
 
     Raises:
         GeometryError: The slices are not evenly spaced.
