@@ -17,8 +17,8 @@ import numpy as np
 import slicer
 from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
-from cycleinr.worker.arrays import save_in_steps
 from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, ProgressEvent
+from cycleinr.worker.folder import save_in_steps
 from cycleinr.worker.protocol import Request, VolumeMessage
 from slicer.i18n import tr as _
 

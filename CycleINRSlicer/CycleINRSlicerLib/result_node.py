@@ -11,7 +11,7 @@ import slicer
 import vtk
 from cycleinr.errors import InputError
 from cycleinr.result import Provenance, Result
-from cycleinr.worker.arrays import chunks
+from cycleinr.worker.folder import chunks
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 

@@ -38,9 +38,9 @@ def finished(host, run):
 
 def reached(host, process, scan, moment, monkeypatch, **options):
     """A run that has come to that state, in the middle of its copies where it copies."""
-    from cycleinr.worker import arrays
+    from cycleinr.worker import folder
 
-    monkeypatch.setattr(arrays, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(folder, "CHUNK_BYTES", 50_000)
     process.answersAtOnce = moment == "importing"
     run = startRun(process.engine, scan, **options)
     host.process_events(until=lambda: run.state.value == moment, timeout_s=LIMIT_S)

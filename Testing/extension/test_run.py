@@ -258,12 +258,12 @@ def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     import errno
 
     from cycleinr.errors import OutputError
-    from cycleinr.worker import arrays
+    from cycleinr.worker import folder
 
     def fail(_array):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(arrays, "chunks", fail)
+    monkeypatch.setattr(folder, "chunks", fail)
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert isinstance(run.error, OutputError) and "No space left" in str(run.error) and filesIn(engine.folder) == []

@@ -21,6 +21,7 @@ from cycleinr.worker.events import (
 )
 from cycleinr.worker.protocol import (
     MAX_LINE_BYTES,
+    AcquisitionMessage,
     CheckRequest,
     ExportRequest,
     UpsampleRequest,
@@ -45,7 +46,7 @@ UNEVEN = replace(
     UPSAMPLE,
     input=replace(
         SCAN,
-        acquisition=Acquisition([0, 2.5, 7.5], [2.5, 2.5, 5], np.eye(3)).to_dict(),
+        acquisition=AcquisitionMessage(**Acquisition([0, 2.5, 7.5], [2.5, 2.5, 5], np.eye(3)).to_dict()),
         valid="mask.npy",
         notes=["Gantry tilt of 12.0 degrees removed."],
     ),

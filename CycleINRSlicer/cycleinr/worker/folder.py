@@ -1,20 +1,108 @@
-"""The private folder through which application and worker pass files, as the application keeps it."""
+"""The private folder through which application and worker pass files: volumes as ``.npy``, plain files only, and none
+larger than the memory."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
-from .protocol import FOLDER_PREFIX
+import numpy as np
+
+from ..errors import InputError, OutputError
+from ..geometry import Acquisition
+from ..memory import check_room
+from ..volume import Volume
+from .protocol import FOLDER_PREFIX, VolumeMessage, file_in
+
+CHUNK_BYTES = 4_000_000
+"""Copied between two turns of the event loop; takes a few milliseconds."""
+
+
+def load_volume(folder: Path, message: VolumeMessage) -> Volume:
+    """The volume of a message; its array is mapped from the file, not copied.
+
+    Raises:
+        InputError: The file is missing, a link or a pipe, or is no plain array.
+        OutOfMemoryError: The array is larger than the memory.
+    """
+    return Volume(
+        _load_array(folder, message.file),
+        np.array(message.ijk_to_ras),
+        message.modality,
+        message.slice_thickness_mm,
+        notes=tuple(message.notes),
+        acquisition=None if message.acquisition is None else Acquisition.from_dict(asdict(message.acquisition)),
+        valid=None if message.valid is None else _load_array(folder, message.valid),
+    )
+
+
+def _load_array(folder: Path, name: str) -> np.ndarray:
+    path = file_in(folder, name)
+    check_plain_file(path)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"The volume's file {name} cannot be read: {error}.") from error
+    # Before anybody looks at the voxels: a file with holes promises terabytes that take no room on the disk
+    check_room("The scan", array.shape, f"{8 * array.dtype.itemsize}-bit")
+    return array
+
+
+def save_array(folder: Path, name: str, array: np.ndarray) -> None:
+    """Write an array into the private folder, never through a link that leads out of it.
+
+    Raises:
+        OutputError: There is no room for it, the folder is gone, or a link has the file's name.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(file_in(folder, name), flags, 0o600), "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        raise OutputError(
+            f"The result could not be handed over ({error.strerror or error}). Free space in {folder.parent}."
+        ) from error
+
+
+def check_plain_file(path: Path) -> None:
+    """Check that a name in the private folder is that of a file: opening a pipe would wait for ever.
+
+    Raises:
+        InputError: It is missing, a link, a folder, a pipe or a device.
+    """
+    try:
+        kind = os.lstat(path).st_mode
+    except OSError as error:
+        raise InputError(f"The file {path.name} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(kind):
+        raise InputError(f"The file {path.name} cannot be read: it is no plain file.")
+
+
+def save_in_steps(array: np.ndarray, path: Path) -> Iterator[float]:
+    """Write an array as an ``.npy`` file; yields the fraction that is written."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for start, stop in chunks(array):
+            file.write(np.ascontiguousarray(array[start:stop]).data)
+            yield stop / len(array)
+
+
+def chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of slices that hold about ``CHUNK_BYTES`` each."""
+    step = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
+    for start in range(0, len(array), step):
+        yield start, min(start + step, len(array))
 
 
 class PrivateFolder:
-    """One folder at a time; what cannot be deleted yet is tried again.
+    """The folder as the application keeps it: one at a time; what cannot be deleted yet is tried again.
 
     Windows deletes no file that a process still has mapped, which an engine that was killed may have for a moment.
 
@@ -24,7 +112,7 @@ class PrivateFolder:
 
     def __init__(self):
         self.path: Path | None = None
-        self._left: list[Path] = []
+        self._left = []
 
     def make(self, root: Path) -> Path:
         """Make a new folder in ``root``, and remove what this or a crashed application had to leave there."""

@@ -26,14 +26,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from types import UnionType
+from typing import Any, BinaryIO, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import InputError, ProtocolError
-from ..grid import Target
-from ..inference.options import Region, UpsampleOptions
+from ..inference.options import UpsampleOptions
 from ..volume import Volume
 from .events import CheckAnswer, ExportAnswer, PrepareAnswer, UpsampleAnswer
 
@@ -46,6 +47,16 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
+class AcquisitionMessage:
+    """``Acquisition.to_dict`` as it travels; whether its numbers fit together, ``Acquisition`` finds out."""
+
+    positions_mm: list[float]
+    thickness_mm: list[float] | None = None
+    shift_ras_mm: list[list[float]] | None = None
+    axis: str = "k"
+
+
+@dataclass(frozen=True)
 class VolumeMessage:
     """A volume as it travels: the name of its array's file, and what places it in the patient.
 
@@ -54,23 +65,31 @@ class VolumeMessage:
         ijk_to_ras: Four rows of four numbers, mm.
         modality: ``"CT"``, ``"MR"`` or None.
         slice_thickness_mm: None where it is unknown.
-        acquisition: ``Acquisition.to_dict`` of slices that are not even; None where they are.
+        acquisition: Of slices that are not even; None where they are.
         valid: Name of the ``.npy`` file of ``Volume.valid``; None where all voxels are measured.
-        notes: ``Volume.notes``. The last three may be left away.
+        notes: ``Volume.notes``.
     """
 
     file: str
     ijk_to_ras: list[list[float]]
     modality: str | None = None
     slice_thickness_mm: float | None = None
-    acquisition: dict[str, Any] | None = None
+    acquisition: AcquisitionMessage | None = None
     valid: str | None = None
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in (self.file, *([] if self.valid is None else [self.valid])):
+            file_name(name)
+        if [len(row) for row in self.ijk_to_ras] != [4] * 4:
+            raise ProtocolError("ijk_to_ras must be four rows of four numbers.")
+        if self.modality not in (None, "CT", "MR"):
+            raise ProtocolError(f"The modality is {self.modality!r:.80}; CT, MR or null is needed.")
 
     @classmethod
     def of(cls, volume: Volume, file: str, valid: str | None = None) -> VolumeMessage:
         """The message of a volume whose arrays are in these files."""
-        acquired = None if volume.acquisition is None else volume.acquisition.to_dict()
+        acquired = None if volume.acquisition is None else AcquisitionMessage(**volume.acquisition.to_dict())
         affine, thickness_mm = volume.ijk_to_ras.tolist(), volume.slice_thickness_mm
         return cls(file, affine, volume.modality, thickness_mm, acquired, valid, list(volume.notes))
 
@@ -103,6 +122,9 @@ class UpsampleRequest(_Request):
     options: UpsampleOptions
     output: str
 
+    def __post_init__(self) -> None:
+        file_name(self.output)
+
 
 @dataclass(frozen=True)
 class CheckRequest(_Request):
@@ -114,6 +136,9 @@ class CheckRequest(_Request):
     result: VolumeMessage
     options: UpsampleOptions
     output: str
+
+    def __post_init__(self) -> None:
+        file_name(self.output)
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,9 @@ class ExportRequest(_Request):
     sources: str
     folder: str
     provenance: dict[str, str]
+
+    def __post_init__(self) -> None:
+        file_name(self.sources, ".json")
 
 
 Request = PrepareRequest | UpsampleRequest | CheckRequest | ExportRequest
@@ -188,11 +216,10 @@ def parse_folder(line: str | bytes) -> Path:
     Raises:
         ProtocolError: The line names none that exists.
     """
-    message = parse_line(line)
-    _expect_keys(message, {"folder"})
-    if not (_is_text(message["folder"]) and Path(message["folder"]).is_dir()):
-        raise ProtocolError(f"The folder {message['folder']!r:.200} does not exist.")
-    return Path(message["folder"])
+    folder = _read(str, parse_line(line).get("folder"), "folder")
+    if not Path(folder).is_dir():
+        raise ProtocolError(f"The folder {folder!r:.200} does not exist.")
+    return Path(folder)
 
 
 def request_id(message: dict) -> int | None:
@@ -202,21 +229,17 @@ def request_id(message: dict) -> int | None:
 
 
 def parse_request(message: dict) -> tuple[int, Request]:
-    """A request and its number.
+    """A request and its number. Fields that have a default may be left away, as older callers do.
 
     Raises:
         ProtocolError: There is no such request, or a field is missing, unknown, or of the wrong type.
         RequestError: The target contradicts itself.
     """
-    do = message.get("do")
-    kind = _KINDS.get(do) if isinstance(do, str) else None
+    kind = next((each for each in get_args(Request) if each.do == message.get("do")), None)
     if kind is None:
-        raise ProtocolError(f"There is no request {do!r:.80}.")
-    _expect_keys(message, {"id", "do"} | {each.name for each in fields(kind)})
-    number = request_id(message)
-    if number is None:
-        raise ProtocolError(f"The id is {message.get('id')!r}; a whole number is needed.")
-    return number, kind(**{field.name: _FIELDS[field.name](message[field.name]) for field in fields(kind)})
+        raise ProtocolError(f"There is no request {message.get('do')!r:.80}.")
+    number = _read(int, message.get("id"), "id")
+    return number, _read_fields(kind, {name: value for name, value in message.items() if name not in ("id", "do")})
 
 
 def write_sources(path: Path, sources: list[str]) -> None:
@@ -256,137 +279,44 @@ def file_in(folder: Path, name: str, suffix: str = ".npy") -> Path:
     return folder / file_name(name, suffix)
 
 
-def _volume(message: Any) -> VolumeMessage:
-    _expect_keys(message, {each.name for each in fields(VolumeMessage)}, {"acquisition", "valid", "notes"})
-    rows = message["ijk_to_ras"]
-    if not (isinstance(rows, list) and len(rows) == 4 and all(_is_row(row) for row in rows)):
-        raise ProtocolError("ijk_to_ras must be four rows of four numbers.")
-    modality = message["modality"]
-    if modality not in (None, "CT", "MR"):
-        raise ProtocolError(f"The modality is {modality!r}; CT, MR or null is needed.")
-    thickness = _number_or_none(message["slice_thickness_mm"], "slice_thickness_mm")
-    acquisition = message.get("acquisition")
-    if acquisition is not None and not _is_acquisition(acquisition):
-        raise ProtocolError(f"acquisition is {acquisition!r:.80}; positions_mm and what else is known is needed.")
-    valid, notes = message.get("valid"), message.get("notes", [])
-    if not (isinstance(notes, list) and all(map(_is_text, notes))):
-        raise ProtocolError(f"notes is {notes!r:.80}; a list of texts is needed.")
-    mask = None if valid is None else file_name(valid)
-    return VolumeMessage(file_name(message["file"]), rows, modality, thickness, acquisition, mask, notes)
+_Kind = TypeVar("_Kind")
+_types_of = cache(get_type_hints)
 
 
-def _options(message: Any) -> UpsampleOptions:
-    _expect_keys(message, {each.name for each in fields(UpsampleOptions)}, {"fill_gaps", "intensity_offset", "region"})
-    target = message["target"]
-    _expect_keys(target, {each.name for each in fields(Target)})
-    if type(target["isotropic"]) is not bool:
-        raise ProtocolError(f"isotropic is {target['isotropic']!r}; true or false is needed.")
-    switches = {"equalize_slices": message["equalize_slices"], "fill_gaps": message.get("fill_gaps", False)}
-    for name, value in switches.items():
-        if type(value) is not bool:
-            raise ProtocolError(f"{name} is {value!r}; true or false is needed.")
-    texts = {name: message[name] for name in ("axis", "extent", "model", "device")}
-    for name, value in texts.items():
-        if not _is_text(value):
-            raise ProtocolError(f"{name} is {value!r}; a text is needed.")
-    return UpsampleOptions(
-        target=Target(
-            spacing_mm=_number_or_none(target["spacing_mm"], "spacing_mm"),
-            ratio=_number_or_none(target["ratio"], "ratio"),
-            isotropic=target["isotropic"],
-        ),
-        thickness_mm=_number_or_none(message["thickness_mm"], "thickness_mm"),
-        memory_limit_gb=_number_or_none(message["memory_limit_gb"], "memory_limit_gb"),
-        intensity_offset=_number_or_none(message.get("intensity_offset"), "intensity_offset") or 0.0,
-        region=_region(message.get("region")),
-        **switches,
-        **texts,
-    )
-
-
-def _region(value: Any) -> Region | None:
-    if value is None:
-        return None
-    _expect_keys(value, {each.name for each in fields(Region)})
-    for ends in value.values():
-        if not (isinstance(ends, list) and len(ends) == 2 and all(type(end) is int for end in ends)):
-            raise ProtocolError(f"region has {ends!r:.80}; the first voxel and the one behind the last are needed.")
-    return Region(**{letter: tuple(ends) for letter, ends in value.items()})
-
-
-def _path_text(value: object) -> str:
-    if not _is_text(value):
-        raise ProtocolError(f"folder is {value!r:.80}; a path is needed.")
-    return value
-
-
-def _provenance(value: object) -> dict[str, str]:
-    if not (isinstance(value, dict) and all(map(_is_text, value.values()))):
-        raise ProtocolError("provenance must be an object of texts.")
-    return value
-
-
-def _sources_file(value: object) -> str:
-    return file_name(value, ".json")
-
-
-_KINDS: dict[str, type[_Request]] = {
-    kind.do: kind for kind in (PrepareRequest, UpsampleRequest, CheckRequest, ExportRequest)
-}
-_FIELDS: dict[str, Callable[[object], object]] = {
-    "input": _volume,
-    "result": _volume,
-    "options": _options,
-    "output": file_name,
-    "sources": _sources_file,
-    "folder": _path_text,
-    "provenance": _provenance,
-}
-"""How each field of a request is read; a name means the same in all of them."""
-
-
-def _expect_keys(message: object, names: set[str], newer: set[str] = frozenset()) -> None:
-    """Check a message's fields; those that older callers do not know may be missing."""
+def _read_fields(kind: type[_Kind], message: object) -> _Kind:
+    """A JSON object as the dataclass whose fields it holds."""
     if not isinstance(message, dict):
         raise ProtocolError(f"{message!r:.80} stands where an object is needed.")
-    if set(message) | newer != names:
-        wrong = sorted(map(str, (set(message) | newer) ^ names))
-        raise ProtocolError(f"Missing or unknown in a message: {', '.join(wrong):.200}.")
+    needed = {each.name for each in fields(kind) if each.default is each.default_factory is MISSING}
+    if wrong := (needed - set(message)) | (set(message) - {each.name for each in fields(kind)}):
+        raise ProtocolError(f"Missing or unknown in a message: {', '.join(sorted(map(str, wrong))):.200}.")
+    types = _types_of(kind)
+    return kind(**{name: _read(types[name], value, name) for name, value in message.items()})
+
+
+def _read(kind: Any, value: Any, name: str) -> Any:
+    """A JSON value as the type with which a dataclass's field is annotated."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return _read_fields(kind, value)
+    if origin is UnionType:
+        return None if value is None else _read(inner[0], value, name)
+    if origin is list and isinstance(value, list):
+        return [_read(inner[0], each, name) for each in value]
+    if origin is tuple and isinstance(value, list) and len(value) == len(inner):
+        return tuple(map(_read, inner, value, [name] * len(value)))
+    if origin is dict and isinstance(value, dict):
+        return {key: _read(inner[1], each, name) for key, each in value.items()}
+    # A JSON integer may be too large for a float
+    if kind is float and (type(value) is float or (type(value) is int and abs(value) < 1e300)):
+        return float(value)
+    if (kind is str and _is_text(value)) or (kind in (bool, int) and type(value) is kind):
+        return value
+    raise ProtocolError(f"{name} is {value!r:.80}; {kind if inner else kind.__name__} is needed.")
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and "\0" not in value
-
-
-def _is_acquisition(value: object) -> bool:
-    """What ``Acquisition.to_dict`` gives; whether its numbers fit together, ``Acquisition`` finds out."""
-    return isinstance(value, dict) and "positions_mm" in value and all(map(_is_acquired, value.items()))
-
-
-def _is_acquired(item: tuple[str, Any]) -> bool:
-    name, value = item
-    if name == "axis":
-        return _is_text(value)
-    rows = value if name == "shift_ras_mm" else [value]
-    known = name in ("positions_mm", "thickness_mm", "shift_ras_mm") and isinstance(rows, list)
-    return known and all(isinstance(row, list) and all(map(_is_number, row)) for row in rows)
-
-
-def _is_row(row: object) -> bool:
-    return isinstance(row, list) and len(row) == 4 and all(_is_number(value) for value in row)
-
-
-def _is_number(value: object) -> bool:
-    # A JSON integer may be too large for a float
-    return type(value) is float or (type(value) is int and abs(value) < 1e300)
-
-
-def _number_or_none(value: object, name: str) -> float | None:
-    if value is None:
-        return None
-    if not _is_number(value):
-        raise ProtocolError(f"{name} is {value!r:.80}; a number or null is needed.")
-    return float(value)
 
 
 def _too_long(length: int) -> ProtocolError:

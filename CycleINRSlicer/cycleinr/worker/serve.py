@@ -21,7 +21,6 @@ from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
 from ..memory import keep_freed_memory
 from ..monitor import Monitor, Progress, throttled
 from ..threads import wait_politely
-from .arrays import check_plain_file, load_volume, save_array
 from .events import (
     CancelledEvent,
     CheckAnswer,
@@ -34,6 +33,7 @@ from .events import (
     UpsampleAnswer,
     event_message,
 )
+from .folder import check_plain_file, load_volume, save_array
 from .protocol import (
     FOLDER_PREFIX,
     MAX_LINE_BYTES,
@@ -83,7 +83,7 @@ class Worker:
         self._folder, self._lines, self._messages = folder, lines, messages
         self._requests: queue.Queue[dict] = queue.Queue()
         self._write_lock = threading.Lock()
-        self._cancelled_ids: set[int] = set()
+        self._cancelled_ids: set[int | None] = set()
         self._handlers = {
             PrepareRequest: self._prepare,
             UpsampleRequest: self._upsample,
@@ -96,7 +96,10 @@ class Worker:
         self._write({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
         threading.Thread(target=self._read, daemon=True).start()
         while True:
-            self._serve(self._requests.get())
+            message = self._requests.get()
+            number, event = request_id(message), self._outcome(message)
+            self._cancelled_ids.discard(number)
+            self._send(number, event)
 
     def _read(self) -> None:
         """Its own thread, so that cancelling and the application's end are heard during a computation."""
@@ -107,29 +110,13 @@ class Worker:
                 self._send(None, FailedEvent.of(error))
                 continue
             if message.get("do") == "cancel":
-                self._cancel(request_id(message))
+                self._cancelled_ids.add(request_id(message))
             else:
                 self._requests.put(message)
-        self._leave()
-
-    def _leave(self) -> None:
-        """The application is gone: nobody can want what is being computed, and nobody else removes the folder."""
+        # The application is gone: nobody can want what is being computed, and nobody else removes the folder
         if self._folder.name.startswith(FOLDER_PREFIX):
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
-
-    def _cancel(self, number: int | None) -> None:
-        if number is not None:
-            self._cancelled_ids.add(number)
-
-    def _is_cancelled(self, number: int) -> bool:
-        return number in self._cancelled_ids
-
-    def _serve(self, message: dict) -> None:
-        number = request_id(message)
-        event = self._outcome(message)
-        self._cancelled_ids.discard(number)
-        self._send(number, event)
 
     def _outcome(self, message: dict) -> Event:
         """Do what a request asks for.
@@ -139,8 +126,7 @@ class Worker:
         """
         try:
             number, request = parse_request(message)
-            answer = self._handlers[type(request)](number, request)
-            return DoneEvent(asdict(answer))
+            return DoneEvent(asdict(self._handlers[type(request)](request, self._monitor(number))))
         except Cancelled:
             return CancelledEvent()
         except CycleinrError as error:
@@ -157,7 +143,7 @@ class Worker:
         with self._write_lock:
             self._messages.write(format_line(message))
 
-    def _prepare(self, _number: int, _request: PrepareRequest) -> PrepareAnswer:
+    def _prepare(self, _request: PrepareRequest, _monitor: Monitor) -> PrepareAnswer:
         with _loading():
             from ..inference import upsample  # noqa: F401
             from ..inference.devices import choose_device, list_devices, torch_version
@@ -166,8 +152,7 @@ class Worker:
         best = choose_device("auto")
         return PrepareAnswer(devices, best.device.name, best.reason, torch_version() or "")
 
-    def _upsample(self, number: int, request: UpsampleRequest) -> UpsampleAnswer:
-        monitor = self._monitor(number)
+    def _upsample(self, request: UpsampleRequest, monitor: Monitor) -> UpsampleAnswer:
         monitor.tell("Starting the engine", 0.0)
         volume = load_volume(self._folder, request.input)
         monitor.check()
@@ -187,8 +172,7 @@ class Worker:
             seconds=time.monotonic() - started,
         )
 
-    def _check(self, number: int, request: CheckRequest) -> CheckAnswer:
-        monitor = self._monitor(number)
+    def _check(self, request: CheckRequest, monitor: Monitor) -> CheckAnswer:
         monitor.tell("Starting the engine", 0.0)
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
         monitor.check()
@@ -206,8 +190,7 @@ class Worker:
         monitor.check()
         return CheckAnswer(numbers(check), shape_kji, ijk_to_ras)
 
-    def _export(self, number: int, request: ExportRequest) -> ExportAnswer:
-        monitor = self._monitor(number)
+    def _export(self, request: ExportRequest, monitor: Monitor) -> ExportAnswer:
         monitor.tell("Writing the DICOM series", 0.0)
         result = load_volume(self._folder, request.result)
         listed = file_in(self._folder, request.sources, ".json")
@@ -227,7 +210,7 @@ class Worker:
             remaining_s = None if progress.remaining_s is None else round(progress.remaining_s, 2)
             self._send(number, ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
 
-        return Monitor(throttled(send, _PROGRESS_INTERVAL_S), lambda: self._is_cancelled(number))
+        return Monitor(throttled(send, _PROGRESS_INTERVAL_S), lambda: number in self._cancelled_ids)
 
 
 @contextmanager
