@@ -40,28 +40,6 @@ if TYPE_CHECKING:
     from .result import Forecast, Provenance, Result
     from .volume import Volume
 
-_ERRORS = (
-    "Cancelled",
-    "CycleinrError",
-    "DeviceError",
-    "GeometryError",
-    "InputError",
-    "ModalityError",
-    "ModelError",
-    "OutOfMemoryError",
-    "OutputError",
-    "RequestError",
-    "RequestWarning",
-)
-_HOMES = {
-    **dict.fromkeys(("upsample", "Upsampler", "plan", "check", "read", "write", "load_model"), "api"),
-    "Volume": "volume",
-    **dict.fromkeys(("Forecast", "Result", "Provenance"), "result"),
-    "Progress": "monitor",
-    **dict.fromkeys(_ERRORS, "errors"),
-}
-"""Which module each public name comes from, when it is first asked for."""
-
 __all__ = [
     "Cancelled",
     "CycleinrError",
@@ -89,12 +67,21 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    **dict.fromkeys(("upsample", "Upsampler", "plan", "check", "read", "write", "load_model"), "api"),
+    **dict.fromkeys(("Forecast", "Result", "Provenance"), "result"),
+    "Volume": "volume",
+    "Progress": "monitor",
+}
+"""Which module a public name comes from, when it is first asked for; all others from errors."""
+
+
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
     globals()[name] = value
     return value
 

@@ -108,33 +108,21 @@ def warnings_told_elsewhere() -> Iterator[None]:
         yield
 
 
-UNEXPECTED = "UnexpectedError"
-"""The kind of an error that nobody raised on purpose."""
-
 KINDS: dict[str, type[CycleinrError]] = {
-    "InputError": InputError,
-    "GeometryError": GeometryError,
-    "ModalityError": ModalityError,
-    "RequestError": RequestError,
-    "NothingToDoError": NothingToDoError,
-    "OutputError": OutputError,
-    "ModelError": ModelError,
-    "DeviceError": DeviceError,
-    "OutOfMemoryError": OutOfMemoryError,
-    "NonFiniteError": NonFiniteError,
-    "Cancelled": Cancelled,
-    "WorkerError": WorkerError,
-    "ProtocolError": ProtocolError,
-    "ClusterError": ClusterError,
-    "PackageError": PackageError,
+    each.__name__: each
+    for each in (
+        *(InputError, GeometryError, ModalityError, RequestError, NothingToDoError, OutputError, ModelError),
+        *(DeviceError, OutOfMemoryError, NonFiniteError, Cancelled),
+        *(WorkerError, ProtocolError, ClusterError, PackageError),
+    )
 }
-"""What each error is called in messages between processes, whatever its class is called."""
+"""What each error is called in messages between processes."""
 
 
 def kind_of(error: Exception) -> str:
     """What an error, or the nearest of its base classes that has a name there, is called in messages."""
-    names = {error_class: name for name, error_class in KINDS.items()}
-    return next((names[base] for base in type(error).__mro__ if base in names), UNEXPECTED)
+    names = (base.__name__ for base in type(error).__mro__ if base in KINDS.values())
+    return next(names, "UnexpectedError")
 
 
 def error_of(kind: str, message: str) -> CycleinrError:

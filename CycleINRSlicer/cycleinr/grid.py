@@ -21,15 +21,16 @@ AXIS_OF_ARRAY = {"k": 0, "j": 1, "i": 2}
 COLUMN_OF_AXIS = {"i": 0, "j": 1, "k": 2}
 """Column of each axis letter in ijk_to_ras."""
 
-MIN_SLICES = 4
-MOST_SLICES = 1_000_000
-"""Beyond these, a spacing is a mistake."""
 EXTENTS = ("centres", "edges")
+MIN_SLICES = 4
+_MOST_SLICES = 1_000_000
+"""Beyond these, a spacing is a mistake."""
 
-# Header spacings are often rounded to float32, so equality of spacings and positions is judged to this share.
 ROUNDING = 1e-6
-# Spacings that differ by less than this share count as the same when a volume is called isotropic.
+"""Spacings and positions that differ by less than this share are equal; headers are often rounded to float32."""
+
 ISOTROPY_TOLERANCE = 1e-3
+"""Spacings that differ by less than this share count as the same when a volume is called isotropic."""
 
 
 @dataclass(frozen=True)
@@ -50,39 +51,27 @@ class Target:
     isotropic: bool = False
 
     def __post_init__(self) -> None:
-        given = [
-            text
-            for text, there in (
-                (f"spacing {self.spacing_mm} mm", self.spacing_mm is not None),
-                (f"ratio {self.ratio}", self.ratio is not None),
-                ("isotropic", self.isotropic),
-            )
-            if there
-        ]
+        mm, ratio = self.spacing_mm, self.ratio
+        wishes = {f"spacing {mm} mm": mm is not None, f"ratio {ratio}": ratio is not None, "isotropic": self.isotropic}
+        given = [text for text, there in wishes.items() if there]
         if len(given) != 1:
             raise RequestError(
                 f"The target is given as {' and '.join(given) or 'nothing'}, but exactly one is needed. "
                 "Give a spacing in mm, or a ratio, or ask for isotropic."
             )
-        if self.spacing_mm is not None and not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
+        if mm is not None and not (math.isfinite(mm) and mm > 0):
             raise RequestError(
-                f"The requested spacing is {self.spacing_mm} mm, which is no distance between slices. "
+                f"The requested spacing is {mm} mm, which is no distance between slices. "
                 "Give a positive number of millimetres."
             )
-        if self.ratio is not None and not (math.isfinite(self.ratio) and self.ratio >= 1):
+        if ratio is not None and not (math.isfinite(ratio) and ratio >= 1):
             raise RequestError(
-                f"The requested ratio is {self.ratio}, but the result must not be coarser than the input. "
+                f"The requested ratio is {ratio}, but the result must not be coarser than the input. "
                 "Give a ratio of 1 or more, for example 3 for three times as many slices."
             )
 
     def spacing_for(self, volume: Volume, axis: str) -> float:
-        """Output spacing in mm that this target means for one axis of one volume.
-
-
-        Where the spacing changes, the finest counts as the input's.
-
-        Args:
-            axis: "i", "j" or "k".
+        """Output spacing in mm along an axis; where the input's changes, the finest counts.
 
         Raises:
             NothingToDoError: The result would be coarser than the input, or the volume is isotropic already.
@@ -92,7 +81,13 @@ class Target:
         if self.ratio is not None:
             return old / self.ratio
         if self.spacing_mm is None:
-            return min(old, self._isotropic_spacing(volume, axis, max(spacings)))
+            new = float(np.mean([_spacing_along(volume, other) for other in AXIS_OF_ARRAY if other != axis]))
+            if new >= max(spacings) * (1 - ISOTROPY_TOLERANCE):
+                raise NothingToDoError(
+                    f"The volume's slices are {max(spacings):g} mm apart and its pixels {new:g} mm: "
+                    "it is isotropic already, there is nothing to add. Ask for a spacing in mm to go finer."
+                )
+            return min(old, new)
         if self.spacing_mm > old * (1 + ROUNDING):
             raise NothingToDoError(
                 f"The requested spacing of {self.spacing_mm:g} mm is coarser than the input's {old:g} mm. Ask for less "
@@ -100,16 +95,6 @@ class Target:
             )
         # The header's rounding must not turn a request for the input's own spacing into a resampling.
         return old if self.spacing_mm >= old * (1 - ROUNDING) else float(self.spacing_mm)
-
-    @staticmethod
-    def _isotropic_spacing(volume: Volume, axis: str, old: float) -> float:
-        new = float(np.mean([_spacing_along(volume, other) for other in AXIS_OF_ARRAY if other != axis]))
-        if new >= old * (1 - ISOTROPY_TOLERANCE):
-            raise NothingToDoError(
-                f"The volume's slices are {old:g} mm apart and its pixels {new:g} mm: "
-                "it is isotropic already, there is nothing to add. Ask for a spacing in mm to go finer."
-            )
-        return new
 
 
 @dataclass(frozen=True)
@@ -146,21 +131,14 @@ class SliceGrid:
         return even and self.n_in == self.n_out and self.spacing_in_mm == self.spacing_out_mm and self.first_mm == 0
 
     def positions(self) -> np.ndarray:
-        """Output slice centres in units of input slices: 0 is the first input slice, n_in - 1 the last.
-
-        Returns:
-            (n_out,) float64, rising; centres on an input slice are exact whole numbers.
-        """
+        """Output slice centres in units of input slices, (n_out,) float64; exactly whole on an input slice."""
         return self.positions_of(np.arange(self.n_out, dtype=np.float64))
 
     def positions_of(self, outputs: np.ndarray) -> np.ndarray:
         """The same for output slices of any numbers, also ones before the first and behind the last."""
-        if self.acquisition is None:
-            step = self.spacing_out_mm / self.spacing_in_mm
-            positions = self.first_mm / self.spacing_in_mm + outputs * step
-        else:
-            positions = self.acquisition.indices_of(self.first_mm + outputs * self.spacing_out_mm)
-        return _snapped(positions)
+        if self.acquisition is not None:
+            return _snapped(self.acquisition.indices_of(self.first_mm + outputs * self.spacing_out_mm))
+        return _snapped(self.first_mm / self.spacing_in_mm + outputs * (self.spacing_out_mm / self.spacing_in_mm))
 
     def centres(self) -> np.ndarray:
         """Input slice centres in units of output slices, (n_in,); undoes ``positions``."""
@@ -171,10 +149,9 @@ class SliceGrid:
         return np.arange(self.n_in) * self.spacing_in_mm if self.acquisition is None else self.acquisition.positions_mm
 
     def profile(self, tau: float | np.ndarray) -> SliceProfile:
-        """Where the input slices lie among the output slices; some windows may reach beyond these.
+        """Where the input slices lie among the output slices; tau is slice thickness / spacing, each slice's or all's.
 
-        Args:
-            tau: Slice thickness / slice spacing, of each slice where they differ.
+        Some windows may reach beyond the output slices.
         """
         own = self.acquisition
         spacing = self.ratio if own is None else own.local_spacing_mm / self.spacing_out_mm
@@ -216,42 +193,31 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
     if extent not in EXTENTS:
         raise RequestError(f"The extent is {extent!r}; give 'centres' or 'edges'.")
     letter = through_plane_axis(volume) if axis == "auto" else axis
-    n_in = volume.shape_kji[AXIS_OF_ARRAY[letter]]
+    n_in, uneven = volume.shape_kji[AXIS_OF_ARRAY[letter]], uneven_slices(volume)
     if n_in < MIN_SLICES:
         raise GeometryError(
             f"This volume has {'one slice' if n_in == 1 else f'{n_in} slices'} along its through-plane axis; "
             f"super-resolution needs at least {MIN_SLICES}. Load the whole series, or choose another axis."
         )
-    uneven = uneven_slices(volume)
     if uneven is not None and letter != uneven.axis:
         raise RequestError(
             f"The slices along axis {uneven.axis} are not even, so only that axis can be resampled, not {letter}. "
             f"Leave the axis to be found, or upsample along {uneven.axis} first."
         )
-    old, new = min(acquired_spacings(volume, letter)), target.spacing_for(volume, letter)
-    if n_in * old > MOST_SLICES * new:
+    spacings, new = acquired_spacings(volume, letter), target.spacing_for(volume, letter)
+    old = min(spacings)
+    if n_in * old > _MOST_SLICES * new:
         raise RequestError(
-            f"Slices every {new:g} mm over {n_in} slices of {old:g} mm are more than {MOST_SLICES}. Check the scan's "
+            f"Slices every {new:g} mm over {n_in} slices of {old:g} mm are more than {_MOST_SLICES}. Check the scan's "
             "spacing, or ask for a coarser one."
         )
-    if uneven is not None:
-        return _grid_over(uneven, new, extent)
+    length_mm = (n_in - 1) * old if uneven is None else float(uneven.positions_mm[-1])
     if extent == "centres":
-        n_out, first_mm = math.floor((n_in - 1) * old / new + ROUNDING) + 1, 0.0
+        n_out, first_mm = math.floor(length_mm / new + ROUNDING) + 1, 0.0
     else:
-        n_out, first_mm = math.floor(n_in * old / new + ROUNDING), (new - old) / 2
-    return SliceGrid(n_in, old, n_out, new, first_mm, letter)
-
-
-def _grid_over(uneven: Acquisition, new: float, extent: str) -> SliceGrid:
-    """As ``plan_grid`` says, for slices that are not even."""
-    length_mm, first_mm, old = float(uneven.positions_mm[-1]), 0.0, min(part.spacing_mm for part in uneven.parts)
-    last = 1
-    if extent == "edges":
-        outer = uneven.parts[0].spacing_mm, uneven.parts[-1].spacing_mm
-        length_mm, first_mm, last = length_mm + sum(outer) / 2, (new - outer[0]) / 2, 0
-    n_out = math.floor(length_mm / new + ROUNDING) + last
-    return SliceGrid(len(uneven), old, n_out, new, first_mm, uneven.axis, uneven)
+        n_out = math.floor((length_mm + (spacings[0] + spacings[-1]) / 2) / new + ROUNDING)
+        first_mm = (new - spacings[0]) / 2
+    return SliceGrid(n_in, old, n_out, new, first_mm, letter, uneven)
 
 
 def uneven_slices(volume: Volume) -> Acquisition | None:
@@ -260,7 +226,7 @@ def uneven_slices(volume: Volume) -> Acquisition | None:
 
 
 def acquired_spacings(volume: Volume, axis: str) -> list[float]:
-    """Distance between samples along "i", "j" or "k" in mm; where it changes, that of each part."""
+    """Distance between samples along an axis in mm; where it changes, that of each part, in order."""
     uneven = uneven_slices(volume)
     if uneven is None or axis != uneven.axis:
         return [_spacing_along(volume, axis)]

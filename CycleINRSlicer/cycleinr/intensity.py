@@ -37,9 +37,6 @@ class IntensityScale:
         """Intensities of any type -> float32 network values."""
         return (np.asarray(values, dtype=np.float32) - np.float32(self.centre)) * np.float32(1 / self.scale)
 
-    def from_network(self, values: np.ndarray) -> np.ndarray:
-        return values * np.float32(self.scale) + np.float32(self.centre)
-
 
 @dataclass(frozen=True)
 class ValueRange:
@@ -62,24 +59,16 @@ class ValueRange:
             np.copyto(target, np.clip(values, np.float32(self.low), np.float32(self.high)), casting="unsafe")
             return
         if target.dtype.kind in "iu":
-            values = np.clip(values, *_float32_limits(target.dtype))
+            limits = np.iinfo(target.dtype)
+            top = np.float32(limits.max)
+            # The highest float32 that the type holds
+            top = np.nextafter(top, np.float32(0)) if int(top) > limits.max else top
+            values = np.clip(values, np.float32(limits.min), top)
         np.clip(values.astype(target.dtype), self.low, self.high, out=target)
 
 
-def _float32_limits(dtype: np.dtype) -> tuple[np.float32, np.float32]:
-    """The lowest and the highest float32 that an integer type holds."""
-    limits = np.iinfo(dtype)
-    high = np.float32(limits.max)
-    return np.float32(limits.min), np.nextafter(high, np.float32(0)) if int(high) > limits.max else high
-
-
 def robust_maximum(array: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """99.9th percentile above the minimum, from an even sample of at most 2 million voxels; never 0.
-
-    Args:
-        array: Any shape.
-        valid: Mask of that shape, of the voxels that count; None for all.
-    """
+    """99.9th percentile above the minimum, from an even sample of at most 2 million valid voxels; never 0."""
     some = slice(None, None, max(1, array.size // _PERCENTILE_SAMPLES))
     sample = array.reshape(-1)[some]
     if valid is not None and valid.any():
@@ -94,7 +83,7 @@ def intensity_scale(
     """The map for one volume: fixed for ``"CT"``, from the volume's own range for ``"MR"``.
 
     Args:
-        array: Without padding, or with values in its place that lie between those of the others.
+        array: Without padding, or with it filled.
         modality: ``"CT"`` or ``"MR"``.
         valid: Which voxels are no padding; None for all.
         offset: What makes HU of a CT's values when it is added.
@@ -122,11 +111,12 @@ def filled(volume: Volume, axis: str) -> Volume:
         if made_for is None or not np.array_equal(mask, made_for):
             recipes, made_for = _recipes(mask), mask
         flat = image.reshape(-1)
-        for recipe in recipes:
-            values = (recipe.weights * flat[recipe.sources]).sum(axis=0)
-            flat[recipe.targets] = np.rint(values) if out.dtype.kind in "iu" else values
-    whole = np.flatnonzero(valid.any(axis=(1, 2)))
-    for n in np.flatnonzero(~valid.any(axis=(1, 2))):
+        for targets, sources, weights in recipes:
+            values = (weights * flat[sources]).sum(axis=0)
+            flat[targets] = np.rint(values) if out.dtype.kind in "iu" else values
+    seen = valid.any(axis=(1, 2))
+    whole = np.flatnonzero(seen)
+    for n in np.flatnonzero(~seen):
         out[n] = out[whole[np.abs(whole - n).argmin()]]
     return replace(volume, array=from_axis_first(out, axis))
 
@@ -158,31 +148,18 @@ def _nearest(positions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return tuple(np.clip(each, 0, count - 1).astype(int) for each in (np.minimum(below, above), above))
 
 
-@dataclass(frozen=True, eq=False)
-class _Recipe:
-    """How a slice's padding is made of its measured pixels: flat indices of both, and weights (4, n) that sum to 1."""
+def _recipes(valid: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """How padding is made of measured pixels: flat indices of both, (n,) and (4, n), and weights (4, n) that sum to 1.
 
-    targets: np.ndarray
-    sources: np.ndarray
-    weights: np.ndarray
-
-
-def _recipes(valid: np.ndarray) -> list[_Recipe]:
-    """Each invalid pixel as the mean of the nearest valid ones along its row and column, weighted by 1 / distance^2.
-
-    Of ten ways that were tried this one changes the pixels inside least against a scan that goes on outside. Pixels
+    Each invalid pixel is the mean of the nearest valid ones along its row and column, weighted by 1 / distance^2. Of
+    ten ways that were tried this one changes the pixels inside least against a scan that goes on outside. Pixels
     without a valid one in row and column are made of those that are made first.
     """
-    if not valid.any():
-        return []
-    found, known = [], valid.copy()
-    while not known.all():
+    found, known, width = [], valid.copy(), valid.shape[1]
+    while known.any() and not known.all():
         rows, columns = np.nonzero(~known)
         sources, weights = [], []
-        for others, line, here, strides in (
-            (known, rows, columns, (valid.shape[1], 1)),
-            (known.T, columns, rows, (1, valid.shape[1])),
-        ):
+        for others, line, here, strides in ((known, rows, columns, (width, 1)), (known.T, columns, rows, (1, width))):
             index = np.arange(others.shape[1], dtype=np.int32)
             before = np.maximum.accumulate(np.where(others, index, -1), axis=1)[line, here]
             after = np.minimum.accumulate(np.where(others, index, len(index))[:, ::-1], axis=1)[:, ::-1][line, here]
@@ -192,8 +169,7 @@ def _recipes(valid: np.ndarray) -> list[_Recipe]:
                 sources.append(np.where(there, line * strides[0] + source * strides[1], known.argmax()))
         weight = np.stack(weights)
         reached = weight.any(axis=0)
-        targets = (rows * valid.shape[1] + columns)[reached]
-        weight = weight[:, reached] / weight[:, reached].sum(axis=0)
-        found.append(_Recipe(targets, np.stack(sources)[:, reached], weight))
+        targets = (rows * width + columns)[reached]
+        found.append((targets, np.stack(sources)[:, reached], weight[:, reached] / weight[:, reached].sum(axis=0)))
         known.reshape(-1)[targets] = True
     return found

@@ -55,10 +55,9 @@ class SliceProfile:
         n_fine: Number of fine slices, at positions 0, 1, ..., n_fine - 1.
         centres: Positions of the acquired slices' centres, increasing, (n_acquired,).
         spacing: Distance between neighbouring acquired slices; (n_acquired,) where it changes.
-        tau: Slice thickness / slice spacing of the acquired slices; 0 = thin slices with gaps, 1 = contiguous slabs.
-            (n_acquired,) where it changes.
+        tau: Slice thickness / slice spacing of the acquired slices; (n_acquired,) where it changes.
         softness: Standard deviation of the Gaussian that the averaging window is convolved with, as a share of its
-            width. 0 is an exact box; at 0.35 the profile is nearly a Gaussian. No scanner's slice is an exact box.
+            width: 0 for an exact box, which no scanner's slice is; at 0.35 the profile is nearly a Gaussian.
     """
 
     n_fine: int
@@ -67,7 +66,7 @@ class SliceProfile:
     tau: float | np.ndarray
     softness: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (np.min(self.tau) >= 0.0 and np.max(self.tau) <= MAX_TAU):
             raise RequestError(
                 f"The slice thickness is {np.max(self.tau):.2f} times the slice spacing; only 0 to {MAX_TAU:g} times "
@@ -105,14 +104,13 @@ def profile_matrix(profile: SliceProfile) -> np.ndarray:
     Raises:
         RequestError: An acquired slice lies wholly outside the fine stack.
     """
-    edges = np.arange(profile.n_fine + 1) - 0.5
+    edges, width = np.arange(profile.n_fine + 1) - 0.5, profile.width[:, None]
     # The window's share up to each edge; its differences are what each fine slice contributes.
-    width = profile.width[:, None]
     share = _share_below(edges - profile.centres[:, None], width, profile.softness * width)
     overlap = np.clip(np.diff(share, axis=1), 0.0, None)
     covered = overlap.sum(axis=1, keepdims=True)
-    if np.any(covered < 1e-9):
-        lost = int(np.argmax(covered[:, 0] < 1e-9))
+    if covered.min() < 1e-9:
+        lost = int(covered.argmin())
         raise RequestError(
             f"Acquired slice {lost + 1} at position {profile.centres[lost]:.2f} lies outside the fine stack of "
             f"{profile.n_fine} slices. Use a grid that covers every acquired slice."
@@ -147,18 +145,8 @@ def triangle_matrix(profile: SliceProfile) -> np.ndarray:
 
 
 def acquire(fine: np.ndarray, profile: SliceProfile) -> np.ndarray:
-    """Re-acquire a fine stack with the scanner's slice profile: A x along axis 0.
-
-    Args:
-        fine: (n_fine, rows, columns), any real type.
-        profile: Positions and thickness of the acquired slices.
-
-    Returns:
-        (n_acquired, rows, columns), float32.
-    """
-    matrix = profile_matrix(profile).astype(np.float32)
-    flat = np.ascontiguousarray(fine, dtype=np.float32).reshape(fine.shape[0], -1)
-    return (matrix @ flat).reshape(matrix.shape[0], *fine.shape[1:])
+    """Re-acquire a fine stack (n_fine, rows, columns) with the scanner's slice profile, float32."""
+    return resampled(profile_matrix(profile), fine)
 
 
 def consistency_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -170,26 +158,25 @@ def consistency_matrix(matrix: np.ndarray) -> np.ndarray:
     return matrix.T @ np.linalg.pinv(matrix @ matrix.T, rcond=1e-4, hermitian=True)
 
 
+def resampled(weights: np.ndarray, stack: np.ndarray) -> np.ndarray:
+    """Weights (n_out, n_in) applied to slices (n_in, rows, columns); float32 (n_out, rows, columns)."""
+    stack = np.ascontiguousarray(stack, dtype=np.float32)
+    return (weights.astype(np.float32) @ stack.reshape(len(stack), -1)).reshape(len(weights), *stack.shape[1:])
+
+
 def nearest(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
     """The nearest acquired slice; halfway between two, the later one."""
-    return resampled(nearest_weights(grid.positions(), grid.n_in), volume_lr)
+    return resampled(nearest_weights(grid.positions(), grid.n_in), volume_lr.array)
 
 
 def linear(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
     """Linear interpolation between the two neighbouring slices; the outermost slices are repeated outwards."""
-    return resampled(linear_weights(grid.positions(), grid.n_in), volume_lr)
+    return resampled(linear_weights(grid.positions(), grid.n_in), volume_lr.array)
 
 
 def bspline(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
     """Cubic B-spline interpolation through the acquired slices, mirrored at the ends."""
-    return resampled(bspline_weights(grid.positions(), grid.n_in), volume_lr)
-
-
-def resampled(weights: np.ndarray, volume_lr: Volume) -> np.ndarray:
-    """Weights (n_out, n_in) applied to a volume's slices, float32 (n_out, rows, columns)."""
-    stack = np.ascontiguousarray(volume_lr.array, dtype=np.float32)
-    flat = weights.astype(np.float32) @ stack.reshape(stack.shape[0], -1)
-    return flat.reshape(len(weights), *stack.shape[1:])
+    return resampled(bspline_weights(grid.positions(), grid.n_in), volume_lr.array)
 
 
 def nearest_weights(positions: np.ndarray, slices: int) -> np.ndarray:
@@ -206,15 +193,9 @@ def linear_weights(positions: np.ndarray, slices: int) -> np.ndarray:
 
 
 def neighbour_indices(positions: np.ndarray, slices: int) -> tuple[np.ndarray, np.ndarray]:
-    """The four nearest slices of each position and the offsets from them.
+    """The four nearest of two or more slices, (..., 4), and the offsets ``position - index`` from them.
 
-    Args:
-        positions: Of any shape.
-        slices: Number of acquired slices, at least 2.
-
-    Returns:
-        Indices (..., 4), which may be -1 or ``slices`` where a neighbour is missing, and offsets ``position - index``
-        (..., 4). Positions outside the stack take the outermost interval.
+    Indices are -1 or ``slices`` where a neighbour is missing. Positions outside the stack take the outermost interval.
     """
     first = np.clip(np.floor(positions), 0, slices - 2).astype(np.int64) - 1
     indices = first[..., None] + np.arange(NEIGHBOURS)
@@ -253,14 +234,9 @@ def _cubic_basis(positions: np.ndarray, slices: int) -> np.ndarray:
         knots = first + tap
         x = np.abs(positions - knots)
         value = np.where(x < 1, 2 / 3 - x * x + x**3 / 2, np.clip(2 - x, 0, None) ** 3 / 6)
-        mirrored = _mirrored(knots, slices)[..., None]
+        # Reflected about the centres of the first and last slice: -1 -> 1, n -> n - 2
+        turn = max(1, 2 * slices - 2)
+        folded = np.abs(knots) % turn
+        mirrored = np.minimum(folded, turn - folded)[..., None]
         np.put_along_axis(basis, mirrored, np.take_along_axis(basis, mirrored, -1) + value[..., None], -1)
     return basis
-
-
-def _mirrored(index: np.ndarray, n: int) -> np.ndarray:
-    """Indices reflected about the centres of the first and last slice: -1 -> 1, n -> n - 2."""
-    if n == 1:
-        return np.zeros_like(index)
-    folded = np.abs(index) % (2 * n - 2)
-    return np.where(folded < n, folded, 2 * n - 2 - folded)

@@ -20,13 +20,13 @@ from .inspection import inspect
 from .intensity import filled
 from .volume import Volume
 
-MAX_DEGREES = 35.0
+_MOST_DEGREES = 35.0
 """No gantry tilts further, so that anything beyond is another kind of distortion."""
 
-NOTEWORTHY_PX = 0.1
+_NOTEWORTHY_PX = 0.1
 """A stack whose slices are moved by less than this altogether is rectangular as it is."""
 
-STRAIGHT_DEGREES = math.degrees(math.asin(SHEAR_TOLERANCE))
+_STRAIGHT_DEGREES = math.degrees(math.asin(SHEAR_TOLERANCE))
 """Header's rounding, which an affine may keep."""
 
 _ROUNDED_MM = 0.09
@@ -70,7 +70,12 @@ class Sideways:
     @property
     def is_straight(self) -> bool:
         """Whether no slice needs to be moved."""
-        return float(np.ptp(self.shift_px, axis=0).max()) < NOTEWORTHY_PX
+        return float(np.ptp(self.shift_px, axis=0).max()) < _NOTEWORTHY_PX
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether the header's rounding alone explains the lean."""
+        return self.is_straight and self.degrees <= _STRAIGHT_DEGREES
 
     def grid(self, shape_ji: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
         """The smallest grid that all slices fit into, and on which the middle slice's samples stay where they are.
@@ -102,7 +107,7 @@ class Sideways:
         angle = f"{self.degrees:.1f}" if self.degrees >= 1 else f"{self.degrees:.2f}"
         if self.is_straight:
             leans = f"The stack of slices leans by {angle} degrees, less than a tenth of a pixel; nothing was moved."
-            return leans if self.degrees > STRAIGHT_DEGREES else ""
+            return "" if self.is_rounding else leans
         if self.is_tilt:
             what = "Slant of the stack" if modality == "MR" else "Gantry tilt"
             return f"{what} of {angle} degrees removed."
@@ -125,9 +130,9 @@ def sideways_of(
         shape_ji: Samples of one slice along them.
 
     Raises:
-        GeometryError: The stack leans by more than ``MAX_DEGREES``, or a slice lies half a field of view beside it.
+        GeometryError: The stack leans further than any gantry, or a slice lies half a field of view beside it.
     """
-    pixel = np.array(pixel_ji_mm, dtype=np.float64)
+    pixel = np.array(pixel_ji_mm)
     centred, mean = along_mm - along_mm.mean(), offsets_ji_mm.mean(axis=0)
     with np.errstate(all="ignore"):
         slope = centred @ (offsets_ji_mm - mean) / (centred @ centred)
@@ -138,14 +143,14 @@ def sideways_of(
         )
     line = mean + centred[:, None] * slope
     off_mm = np.abs(offsets_ji_mm - line)
-    is_tilt = bool((off_mm <= np.maximum(_ROUNDED_MM, NOTEWORTHY_PX * pixel)).all())
+    is_tilt = bool((off_mm <= np.maximum(_ROUNDED_MM, _NOTEWORTHY_PX * pixel)).all())
     places = line if is_tilt else offsets_ji_mm
     middle = places[len(places) // 2]
     found = Sideways(middle, places - middle, pixel, slope, is_tilt)
-    if round(found.degrees) > MAX_DEGREES:
+    if round(found.degrees) > _MOST_DEGREES:
         raise GeometryError(
             f"The slices are stacked at {found.degrees:.1f} degrees to their normal, and no CT gantry tilts by more "
-            f"than {MAX_DEGREES:g}. Check that the images belong to one scan, or resample it to a rectangular grid "
+            f"than {_MOST_DEGREES:g}. Check that the images belong to one scan, or resample it to a rectangular grid "
             "first."
         )
     if (off_mm > pixel * shape_ji / 2).any():
@@ -189,30 +194,26 @@ def straightened(
     starts = np.where(np.abs(starts - np.rint(starts)) <= _WHOLE_PX, np.rint(starts), starts)
     moved = np.full((len(array), *shape), fill, array.dtype)
     covered = np.zeros(moved.shape, bool)
+    size = np.array(array.shape[1:])
     for k, start in enumerate(starts):
-        within = tuple(_covered(*each) for each in zip(start, array.shape[1:], shape, strict=True))
-        nearest = (_nearest(*each) for each in zip(start, within, array.shape[1:], strict=True))
-        known = True if valid is None else valid[k][np.ix_(*nearest)]
-        moved[k][within] = np.where(known, _moved(slices[k], start, within), fill)
+        # A slice's outer samples are a pixel wide, too
+        low = np.maximum(0, np.ceil(-0.5 - start)).astype(int)
+        high = np.minimum(shape, np.floor(size - 0.5 - start) + 1).astype(int)
+        within, known = tuple(map(slice, low, high)), np.True_
+        if valid is not None:
+            at = (np.rint(np.arange(*ends) + place) for *ends, place in zip(low, high, start, strict=True))
+            known = valid[k][np.ix_(*(each.clip(0, n - 1).astype(int) for each, n in zip(at, size, strict=True)))]
+        moved[k][within] = np.where(known, _moved(slices[k], start + low, high - low), fill)
         covered[k][within] = known
     return moved, covered
 
 
-def _covered(start: float, size: int, wanted: int) -> slice:
-    """Which of the samples start, start + 1, ... lie on a slice; its outer samples are a pixel wide, too."""
-    return slice(max(0, math.ceil(-0.5 - start)), min(wanted, math.floor(size - 0.5 - start) + 1))
-
-
-def _nearest(start: float, within: slice, size: int) -> np.ndarray:
-    return np.clip(np.rint(start + np.arange(within.start, within.stop)).astype(int), 0, size - 1)
-
-
-def _moved(image: np.ndarray, start: np.ndarray, within: tuple[slice, slice]) -> np.ndarray:
-    """Values of one slice at start + n for the n within, in its own type."""
+def _moved(image: np.ndarray, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Values of one slice at place, place + 1, ... along both axes, in its own type."""
     exact = np.float64 if image.dtype.itemsize > 2 and image.dtype != np.float32 else np.float32
     values = image
     for axis in (0, 1):
-        values = _sampled(values, start[axis] + within[axis].start, within[axis].stop - within[axis].start, axis, exact)
+        values = _sampled(values, places[axis], counts[axis], axis, exact)
     if values.dtype == image.dtype:
         return values
     values = np.clip(values, image.min(), image.max())
@@ -244,7 +245,7 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
         known: What else ``Volume`` takes.
 
     Raises:
-        InputError, GeometryError: As ``Volume``; or it leans by more than ``MAX_DEGREES``.
+        InputError, GeometryError: As ``Volume``; or it leans further than any gantry.
     """
     affine = np.asarray(ijk_to_ras, dtype=np.float64)
     axis = _leaning_axis(affine)

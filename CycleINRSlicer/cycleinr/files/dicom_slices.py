@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import GeometryError, InputError
 from ..geometry import Acquisition, FittedPositions, fit_positions
-from ..straighten import STRAIGHT_DEGREES, Sideways, sideways_of, straightened
+from ..straighten import Sideways, sideways_of, straightened
 from ..volume import Volume
 from .lps import ras_from_lps
 
@@ -173,7 +173,7 @@ def stack(slices: list[SliceHeader]) -> Stack:
     lps = np.eye(4)
     lps[:3, :3] = axes * (first.pixel_mm[1], first.pixel_mm[0], fitted.spacing_mm)
     corner_ji = sideways.middle_ji_mm + start * first.pixel_mm
-    if sideways.is_straight and sideways.degrees <= STRAIGHT_DEGREES:
+    if sideways.is_rounding:
         lps[:3, 2] += axes[:, 1::-1] @ sideways.lean_ji * fitted.spacing_mm
         corner_ji = corner_ji + sideways.lean_ji * (fitted.first_mm - places[len(ordered) // 2, 2])
     lps[:3, 3] = np.linalg.solve(axes.T, [*corner_ji[::-1], fitted.first_mm])

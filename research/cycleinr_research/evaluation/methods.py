@@ -34,7 +34,7 @@ class Method:
 
 def lanczos(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
     """Lanczos-windowed sinc with 3 lobes; the outermost slices are repeated outwards, weights sum to 1."""
-    return resampled(lanczos_weights(grid.positions(), grid.n_in), volume_lr)
+    return resampled(lanczos_weights(grid.positions(), grid.n_in), volume_lr.array)
 
 
 def noise_matched(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:

@@ -65,7 +65,7 @@ def run_tiles(network, volume_lr: Volume, grid: SliceGrid, tile_pixels: int = TI
             for columns, kept_columns in tiles(stack.shape[2], tile_pixels):
                 fine = network(stack[None, :, rows, columns].to(device), positions, slicing)[0]
                 inner = fine[:, kept_rows, kept_columns].cpu().numpy()
-                result[:, _within(rows, kept_rows), _within(columns, kept_columns)] = scale.from_network(inner)
+                result[:, _within(rows, kept_rows), _within(columns, kept_columns)] = inner * scale.scale + scale.centre
     return result
 
 
