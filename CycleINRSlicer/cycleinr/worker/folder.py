@@ -38,7 +38,7 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
         message.modality,
         message.slice_thickness_mm,
         notes=tuple(message.notes),
-        acquisition=None if message.acquisition is None else Acquisition.from_dict(asdict(message.acquisition)),
+        acquisition=None if message.acquisition is None else Acquisition(**asdict(message.acquisition)),
         valid=None if message.valid is None else _load_array(folder, message.valid),
     )
 
