@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTING), str(TESTING.parent / "CycleINRSlicer")]
+sys.path[:0] = [str(TESTING), *(str(TESTING.parent / name) for name in ("CycleINRSlicer", "research"))]
 
 from fuzz.fuzzing import fuzz  # noqa: E402
 from fuzz.seeds import make_seeds  # noqa: E402
