@@ -158,8 +158,8 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
         Args:
             inputVolume: A ``vtkMRMLScalarVolumeNode``; never changed.
             outputVolume: Receives the result; None makes a new node.
-            **options: See ``CycleINRSlicerLib.parameters.upsampleOptions``: one of spacing (mm), ratio, isotropic;
-                axis, extent, thickness (mm), model, device, memoryLimit (GB), region.
+            **options: The settings of ``cycleinr.upsample``: one of spacing (mm), ratio, isotropic; axis, extent,
+                thickness (mm), model, device, memory_limit (GB), region and so on.
 
         Raises:
             CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and
@@ -179,11 +179,11 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _run(inputVolume, outputVolume, options, onChanged, blocking):
+        from cycleinr.api import Upsampler
         from CycleINRSlicerLib.engine import sharedEngine
-        from CycleINRSlicerLib.parameters import upsampleOptions
         from CycleINRSlicerLib.run import Run, RunRequest
 
-        request = RunRequest(inputVolume, outputVolume, upsampleOptions(**options))
+        request = RunRequest(inputVolume, outputVolume, Upsampler(**options).options)
         return Run(sharedEngine(), request, onChanged, blocking)
 
 

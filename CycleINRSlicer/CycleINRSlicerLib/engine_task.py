@@ -34,10 +34,9 @@ COPY_SHARE, COMPUTE_SHARE = 0.02, 0.95
 
 
 class RunState(enum.Enum):
-    """Where a task is. The first two are the panel's own, before there is a task."""
+    """Where a task is; IDLE is the panel's own, before there is one."""
 
     IDLE = "idle"
-    INSTALLING = "installing"
     PREPARING = "preparing"
     RUNNING = "running"
     IMPORTING = "importing"
@@ -47,7 +46,7 @@ class RunState(enum.Enum):
 
     @property
     def isBusy(self) -> bool:
-        return self in (RunState.INSTALLING, RunState.PREPARING, RunState.RUNNING, RunState.IMPORTING)
+        return self in (RunState.PREPARING, RunState.RUNNING, RunState.IMPORTING)
 
 
 class EngineTask:

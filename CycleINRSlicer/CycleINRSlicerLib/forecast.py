@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import vtk
 from cycleinr.errors import CycleinrError, ModalityError, NothingToDoError
-from cycleinr.grid import COLUMN_OF_AXIS
+from cycleinr.grid import COLUMN_OF_AXIS, plane_of
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import Plan, plan
 from cycleinr.inspection import Inspection, inspect
@@ -23,7 +23,6 @@ from .parameters import CycleINRSlicerParameterNode
 from .preview import markedBy, optionsFor
 from .volume_node import volumeFromNode
 
-OBLIQUE_DEGREES = 5
 _TELLING_S = 1.0
 _DIFFERENCE_S = 25e-9
 """Seconds a voxel of the difference takes, until one was made."""
@@ -118,7 +117,7 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
     names: tuple[tuple[str, str], ...] = ()
     try:
         volume = volumeFromNode(node)
-        names = tuple((axis, planeOf(volume, axis)) for axis in COLUMN_OF_AXIS)
+        names = tuple((axis, sentence(plane_of(volume, axis))) for axis in COLUMN_OF_AXIS)
         volume, work = planOf(node, optionsFor(node, parameters))
     except NothingToDoError as error:
         return Forecast(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
@@ -170,16 +169,6 @@ def _regionTexts(node, parameters: CycleINRSlicerParameterNode) -> list[str]:
 def _withoutOptions(text: str) -> str:
     """What the engine says, without the command line's options; the panel has the same settings under Advanced."""
     return re.sub(r" \(--[^)]*\)", "", text)
-
-
-def planeOf(volume: Volume, axis: str) -> str:
-    """What slices along an axis are called: axial, coronal or sagittal; oblique if more than 5 degrees off."""
-    direction = volume.directions[:, COLUMN_OF_AXIS[axis]]
-    main = int(np.abs(direction).argmax())
-    plane = (_("Sagittal"), _("Coronal"), _("Axial"))[main]
-    if abs(direction[main]) < np.cos(np.deg2rad(OBLIQUE_DEGREES)):
-        plane = _("Oblique {plane}").format(plane=plane.lower())
-    return plane
 
 
 def durationText(seconds: float) -> str:

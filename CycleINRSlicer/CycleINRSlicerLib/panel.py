@@ -11,18 +11,16 @@ import vtk
 from cycleinr.errors import CycleinrError
 from slicer.i18n import tr as _
 
-from . import installation
 from .callbacks import NodeObservers, OneShot
-from .check_run import CheckRun, CheckSettings, chartOf, summaryText
+from .check_run import CheckRun, CheckSettings, summaryText
+from .devices import PYTORCH_MODULE, DeviceBox, declineOffer, offerText
 from .engine import sharedEngine
 from .engine_task import EngineTask, RunState
-from .export_run import ExportRun, whyNoExport
+from .export_run import ExportRun
 from .forecast import Forecast, durationText, forecastOf
-from .installation import InstallationError
-from .panel_state import DeviceBox, View, show
-from .parameters import optionsOf, resetSettings
+from .parameters import TargetKind, optionsOf, resetSettings
 from .preview import optionsFor, previewOptions
-from .reading import FLICKER_KEY, Reading
+from .reading import FLICKER_KEY, Reading, showText
 from .run import Run, RunRequest
 from .scans_table import Batch, ScansTable, SequenceFrames, showAsResult
 from .views import ShownVolume, scanBehind, shownVolumeNode
@@ -35,15 +33,16 @@ CANCEL_DELAY_MS = 500
 """A double click on Apply must not cancel what its first half started."""
 
 STATUS_MS = 5000
+PROGRESS_STEPS = 1000
 
 
 class Panel:
-    """Behaviour of the widgets ``ui``; without parameters (a scene is closing) it shows nothing and does nothing."""
+    """Behaviour of the widgets ``ui``; without parameters (a scene is closing) it does nothing."""
 
     def __init__(self, ui, logic):
         self._ui, self._logic = ui, logic
         self._parameters = self._run = self._onDone = None
-        self._state, self._forecast, self._message, self._step = RunState.IDLE, Forecast(), "", ""
+        self._state, self._forecast, self._message = RunState.IDLE, Forecast(), ""
         self._offer, self._canCancel = "", True
         self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._reading = Reading(ui, self._onRead, self._onPreview)
@@ -73,7 +72,6 @@ class Panel:
             self._forecastTimer.stop()
             self._input.stop()
             self._shown.stop()
-            self._show()
         else:
             self._updateForecast()
 
@@ -92,7 +90,6 @@ class Panel:
         self.setParameters(None)
         self._reading.exit()
         self._cancelTimer.stop()
-        self._ui = None  # an installation may come back to this panel when its widgets are gone
         if self._run is not None:
             self._run.cancel()
         sharedEngine().stop()
@@ -224,7 +221,7 @@ class Panel:
         if run.isFinished:
             self._run, self._canCancel = None, True
             self._message = str(run.error) if run.error else ""
-            if self._state is RunState.DONE:
+            if self._state is RunState.DONE and self._parameters is not None:
                 self._onDone(run)
             self.update()
         else:
@@ -236,7 +233,7 @@ class Panel:
         inputNode = slicer.mrmlScene.GetNodeByID(self._inputID)
         self._message = _("Done in {time}.").format(time=durationText(run.seconds))
         showAsResult(self._parameters, inputNode, run.outputNode, run.differenceNode)
-        self._offer = installation.offerText()
+        self._offer = offerText()
         self._reading.showResult()
 
     def _onRead(self, problem: str) -> None:
@@ -285,100 +282,65 @@ class Panel:
         if run.maxError:
             self._message += " " + _("The largest rounding error is {error:.3g}.").format(error=run.maxError)
 
-    # -- PyTorch for a GPU
     def _onOffer(self, link: str) -> None:
-        if self._state.isBusy:
-            return
+        """PyTorch for a GPU is got in the module of the extension PyTorch."""
         self._offer = ""
-        with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed.")):
-            if link == installation.INSTALL:
-                self._install()
-            else:
-                installation.declineOffer()
+        if link == PYTORCH_MODULE:
+            slicer.util.selectModule(PYTORCH_MODULE)
+        else:
+            declineOffer()
         self._show()
-
-    def _install(self) -> None:
-        """That turns the event loop for minutes, so no button may start anything meanwhile."""
-        self._cancelTimer.stop()
-        former, self._message = self._message, ""
-        self._state, self._canCancel = RunState.INSTALLING, False
-        self._onInstalling("")
-        try:
-            isInstalled = installation.installTorch(self._onInstalling)
-            self._state = RunState.IDLE
-            self._message = _("PyTorch is installed; trying the GPU.") if isInstalled else former
-            if isInstalled and self._ui is not None:
-                sharedEngine().prepare(self._onTorchTried)
-        except InstallationError as error:
-            self._state, self._message = RunState.FAILED, str(error)
-        except Exception:
-            self._state = RunState.IDLE
-            raise
-        finally:
-            self._canCancel = True
-            self.update()
-
-    def _onInstalling(self, step: str) -> None:
-        self._step = step
-        self._show()
-
-    def _onTorchTried(self) -> None:
-        if not self._state.isBusy:
-            self._message = _("PyTorch is installed. Device: {reason}").format(reason=sharedEngine().devices.reason)
-        self._onDevicesKnown()
 
     # -- what is seen
     def _show(self) -> None:
-        if self._ui is None:
-            return
-        parameters, run = self._parameters, self._run
-        if parameters is None:
-            show(self._ui, View(RunState.IDLE, Forecast(hint=_("The scene is closing."))))
-            return
-        scan, result = self._reading.pair
-        shown = None if parameters.inputVolume else shownVolumeNode()
+        if self._parameters is not None:
+            self._showSettings()
+            self._showForecast()
+            self._showRun()
+            self._reading.show(self._state.isBusy, self._forecast.seconds)
+            self._scans.show(canStart=not self._state.isBusy)
+
+    def _showSettings(self) -> None:
+        """They stay open to the reader during a run, which has its own copy of them."""
+        ui, parameters = self._ui, self._parameters
+        ui.spacingSpinBox.visible = parameters.targetKind is TargetKind.SPACING
+        ui.ratioSpinBox.visible = parameters.targetKind is TargetKind.RATIO
+        ui.thicknessSpinBox.visible = not parameters.thicknessIsAutomatic
+        showText(ui.inputLabel, "" if parameters.inputVolume else _inputText(shownVolumeNode()))
         self._devices.choose(parameters.device)
-        view = View(
-            state=self._state,
-            forecast=self._forecast,
-            targetKind=parameters.targetKind,
-            thicknessIsAutomatic=parameters.thicknessIsAutomatic,
-            inputText=_inputText(shown),
-            deviceText=self._devices.reason,
-            phase=run.phase if run else self._step,
-            fraction=run.fraction if run else 0.0,
-            remaining_s=run.remaining_s if run else None,
-            message=self._message,
-            canCancel=self._canCancel,
-            isPreviewShown=self._reading.preview.isShown,
-            hasResult=self._reading.hasResult,
-            resultText=_resultText(result),
-            isReviewShown=self._reading.isReviewShown,
-            checkText=_checkText(parameters.checkVolume),
-            canShowMap=parameters.checkVolume is not None and result is not None,
-            isMapShown=self._reading.isMapShown,
-            canShowCurve=chartOf(parameters.checkVolume) is not None,
-            isCurveShown=self._reading.isCurveShown,
-            offer=self._offer,
-            exportProblem="" if run else whyNoExport(scan, result),
-        )
-        show(self._ui, view)
-        self._reading.show()
-        self._scans.show(canStart=not self._state.isBusy)
+        showText(ui.deviceLabel, self._devices.reason)
+
+    def _showForecast(self) -> None:
+        ui, forecast = self._ui, self._forecast
+        for index, (axis, plane) in enumerate(forecast.axisNames, start=1):
+            ui.axisBox.setItemText(index, f"{plane} ({axis.upper()})")
+        ui.forecastLabel.text = forecast.text or "–"
+        showText(ui.axisLabel, forecast.axisText)
+        showText(ui.thicknessLabel, forecast.thicknessText)
+        showText(ui.modelLabel, forecast.modelText)
+        showText(ui.hintLabel, forecast.hint)
+        showText(ui.warningLabel, forecast.warning)
+
+    def _showRun(self) -> None:
+        ui, run, isBusy = self._ui, self._run, self._state.isBusy
+        failure = self._message if self._state is RunState.FAILED else ""
+        why = self._forecast.problem or self._forecast.hint
+        showText(ui.problemLabel, "" if isBusy else failure or self._forecast.problem)
+        ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
+        ui.applyButton.enabled = self._canCancel if isBusy else not why
+        whatItDoes = why or _("Compute the result as a new volume.")
+        ui.applyButton.toolTip = _("End the run; the scene stays as it was.") if isBusy else whatItDoes
+        ui.previewButton.enabled = not (isBusy or why)
+        ui.progressBar.visible = isBusy
+        ui.progressBar.value = round(PROGRESS_STEPS * run.fraction) if run else 0
+        showText(ui.statusLabel, _progressText(run) if isBusy else "" if failure else self._message)
+        showText(ui.offerLabel, "" if isBusy else self._offer)
 
 
-def _resultText(node) -> str:
-    """Which one it is, and its size."""
-    if node is None:
-        return ""
-    spacing = " × ".join(f"{mm:.3g}" for mm in node.GetSpacing())
-    size = " × ".join(map(str, node.GetImageData().GetDimensions()))
-    return _("{name}\n{size} voxels, {spacing} mm").format(name=node.GetName(), size=size, spacing=spacing)
-
-
-def _checkText(mapNode) -> str:
-    """What the last check found out; the map keeps it, so that it comes back with a saved scene."""
-    return mapNode.GetDescription().partition("\n")[2] if mapNode is not None else ""
+def _progressText(run: EngineTask) -> str:
+    if run.remaining_s is None:
+        return run.phase
+    return _("{phase}, {time} left").format(phase=run.phase, time=durationText(run.remaining_s))
 
 
 def _inputText(shownNode) -> str:

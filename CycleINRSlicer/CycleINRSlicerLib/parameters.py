@@ -1,4 +1,4 @@
-"""What the panel keeps in the scene, and how settings become the engine's options: the panel's and the console's."""
+"""What the panel keeps in the scene, and the engine's options that it means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import slicer
 from cycleinr.grid import Target
-from cycleinr.inference.options import Region, UpsampleOptions
+from cycleinr.inference.options import UpsampleOptions
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -111,60 +111,19 @@ def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
         RequestError: The settings contradict themselves.
     """
     kind = parameters.targetKind
-    return upsampleOptions(
-        spacing=parameters.spacingMm if kind is TargetKind.SPACING else None,
-        ratio=parameters.ratio if kind is TargetKind.RATIO else None,
-        isotropic=kind is TargetKind.ISOTROPIC,
+    return UpsampleOptions(
+        target=Target(
+            spacing_mm=parameters.spacingMm if kind is TargetKind.SPACING else None,
+            ratio=parameters.ratio if kind is TargetKind.RATIO else None,
+            isotropic=kind is TargetKind.ISOTROPIC,
+        ),
         axis=parameters.axis.value,
         extent=parameters.extent.value,
-        thickness=None if parameters.thicknessIsAutomatic else parameters.thicknessMm,
+        thickness_mm=None if parameters.thicknessIsAutomatic else parameters.thicknessMm,
         model=parameters.model.value,
         device=parameters.device,
-        memoryLimit=parameters.memoryLimitGb or None,
-        equalizeSlices=parameters.equalizeSlices,
-        intensityOffset=parameters.intensityOffset,
-        fillGaps=parameters.fillGaps,
+        memory_limit_gb=parameters.memoryLimitGb or None,
+        intensity_offset=parameters.intensityOffset,
+        equalize_slices=parameters.equalizeSlices,
+        fill_gaps=parameters.fillGaps,
     )
-
-
-def upsampleOptions(
-    *,
-    spacing: float | None = None,
-    ratio: float | None = None,
-    isotropic: bool = False,
-    axis: str = "auto",
-    extent: str = "centres",
-    thickness: float | None = None,
-    model: str = "auto",
-    device: str = "auto",
-    memoryLimit: float | None = None,
-    equalizeSlices: bool = False,
-    intensityOffset: float = 0.0,
-    fillGaps: bool = False,
-    region: str | Region | None = None,
-) -> UpsampleOptions:
-    """What to compute; give exactly one of spacing, ratio and isotropic.
-
-    Args:
-        spacing: Distance between the result's slice centres in mm.
-        ratio: How many times finer; need not be whole.
-        isotropic: True for the mean of the in-plane spacings.
-        axis: Through-plane axis ``"i"``, ``"j"``, ``"k"`` or ``"auto"``.
-        extent: ``"centres"`` or ``"edges"``, which covers the outer slice halves too.
-        thickness: Slice thickness in mm; 0 for thin slices with gaps, None for DICOM's, else contiguous slabs.
-        model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-        memoryLimit: Memory beside the volumes in GB; None leaves it to the engine (0.65 GB).
-        equalizeSlices: True for 2D MR whose brightness jumps from slice to slice: even it out before the network.
-        intensityOffset: What makes HU of a CT's values when it is added, -1024 for CT without negative values; for the
-            network only, the result keeps the scan's own values.
-        fillGaps: True computes also where several slices are missing; the result says where that is.
-        region: Only this part of the scan, ``"i0:i1,j0:j1,k0:k1"``: first voxel and the one behind the last.
-
-    Raises:
-        RequestError: None or several of the three targets, or a number that makes no sense.
-    """
-    target = Target(spacing_mm=spacing, ratio=ratio, isotropic=isotropic)
-    part = None if region is None else Region.of(region)
-    more = memoryLimit, equalizeSlices, intensityOffset, fillGaps, part
-    return UpsampleOptions(target, axis, extent, thickness, str(model), device, *more)

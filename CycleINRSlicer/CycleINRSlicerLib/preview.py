@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,16 +10,16 @@ import slicer
 import vtk
 from cycleinr.grid import COLUMN_OF_AXIS, through_plane_axis
 from cycleinr.inference.options import Region, UpsampleOptions
-from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
 from .callbacks import WeakNode
 from .parameters import CycleINRSlicerParameterNode, optionsOf
 from .review import placeToShow
-from .views import ViewState, compositeOf, layerOf, setLayer, sliceNodes
-from .volume_node import NodeError, resultTransformID, volumeFromNode
+from .views import ViewState, compositeOf, layerOf, setLayer, viewsInLayout
+from .volume_node import NodeError, ijkToRasOf, voxelPlaces
 
 PREVIEW_PIXELS = 96
+FRAME_COLOUR = 1.0, 0.8, 0.2
 ROUNDING_VOXELS = 1e-4
 """How far an ROI's face may miss a voxel's centre, or its edge a voxel axis, by rounding."""
 
@@ -40,9 +39,8 @@ def markedBy(roiNode, scanNode) -> Marked:
         NodeError: It contains none.
         CycleinrError: The scan cannot be used.
     """
-    volume = volumeFromNode(scanNode)
-    matrix, toVoxels = roiNode.GetObjectToNodeMatrix(), _toVoxels(roiNode.GetParentTransformNode(), scanNode, volume)
-    half_mm = np.array(roiNode.GetSize()) / 2
+    volume, toVoxels, _toPlace = voxelPlaces(scanNode)
+    matrix, half_mm = roiNode.GetObjectToWorldMatrix(), np.array(roiNode.GetSize()) / 2
     corners = [matrix.MultiplyPoint((*(signs * half_mm), 1))[:3] for signs in itertools.product((-1, 1), repeat=3)]
     ijk = np.array([toVoxels(corner) for corner in corners])
     sizes = np.array(volume.shape_kji[::-1])
@@ -81,8 +79,8 @@ def previewOptions(scanNode, options: UpsampleOptions) -> UpsampleOptions:
     Raises:
         CycleinrError: The scan cannot be used.
     """
-    volume = volumeFromNode(scanNode)
-    sizes, toVoxels = np.array(volume.shape_kji[::-1]), _toVoxels(None, scanNode, volume)
+    volume, toVoxels, _toPlace = voxelPlaces(scanNode)
+    sizes = np.array(volume.shape_kji[::-1])
     ijk = np.round(toVoxels(_crosshair_ras()))
     if (ijk < 0).any() or (ijk >= sizes).any():
         ijk = np.round(toVoxels(placeToShow(scanNode)))
@@ -99,34 +97,38 @@ def _region(first: np.ndarray, stop: np.ndarray) -> Region:
     return Region(*(tuple(map(int, ends)) for ends in zip(first, stop, strict=True)))
 
 
-def _toVoxels(transformNode, scanNode, volume: Volume) -> Callable[[Sequence[float]], np.ndarray]:
-    """From below a transform (None: the world), RAS mm, to (i, j, k) of the volume of a scan with its own transforms.
-
-    The volume of a tilted or uneven scan is another grid than its node's (see ``volumeFromNode``).
-    """
-    toScan, rasToIjk, own = vtk.vtkGeneralTransform(), np.linalg.inv(volume.ijk_to_ras), volume.acquisition
-    above = slicer.mrmlScene.GetNodeByID(resultTransformID(scanNode) or "")
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(transformNode, above, toScan)
-
-    def voxels(place_ras: Sequence[float]) -> np.ndarray:
-        ijk = (rasToIjk @ (*toScan.TransformPoint(place_ras), 1.0))[:3]
-        if own is not None:
-            column = COLUMN_OF_AXIS[own.axis]
-            ijk[column] = own.indices_of(ijk[column] * volume.spacing_ijk_mm[column])
-        return ijk
-
-    return voxels
-
-
 def _crosshair_ras() -> tuple[float, float, float]:
     return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS()
+
+
+def _addFrame(node):
+    """Add the outline of a volume to the slice views, so that a reader sees where it is."""
+    box, toRas, ijkToRas = vtk.vtkCubeSource(), vtk.vtkTransformPolyDataFilter(), vtk.vtkTransform()
+    box.SetBounds(*(end for size in node.GetImageData().GetDimensions() for end in (-0.5, size - 0.5)))
+    ijkToRas.SetMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(node)))
+    toRas.SetTransform(ijkToRas)
+    toRas.SetInputConnection(box.GetOutputPort())
+    toRas.Update()
+    frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", _("{name}, frame").format(name=node.GetName()))
+    frame.SetAndObserveMesh(toRas.GetOutput())
+    frame.CreateDefaultDisplayNodes()
+    frame.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    display = frame.GetDisplayNode()
+    display.SetVisibility2D(True)
+    display.SetVisibility3D(False)
+    display.SetColor(*FRAME_COLOUR)
+    display.SetSliceIntersectionThickness(2)
+    for each in (frame, display):
+        each.SetSaveWithScene(False)
+        each.HideFromEditorsOn()
+    return frame
 
 
 class Preview:
     """A result of a part, in front of its scan in the slice views; it is not saved, and nothing of it stays."""
 
     def __init__(self):
-        self._node, self._scan, self._seen_mtime = WeakNode(), WeakNode(), 0
+        self._node, self._frame, self._scan, self._seen_mtime = WeakNode(), WeakNode(), WeakNode(), 0
         self._former: dict[str, tuple[ViewState, float]] = {}
 
     @property
@@ -138,7 +140,7 @@ class Preview:
         node.SetName(_("Preview of {scan}").format(scan=scanNode.GetName()))
         node.SetSaveWithScene(False)
         node.HideFromEditorsOn()
-        self._node, self._scan = WeakNode(node), WeakNode(scanNode)
+        self._node, self._frame, self._scan = WeakNode(node), WeakNode(_addFrame(node)), WeakNode(scanNode)
         self._seen_mtime = scanNode.GetImageData().GetMTime()
         self._former = {}
         bounds_mm, crosshair_mm = np.zeros(6), np.array(_crosshair_ras())
@@ -147,7 +149,7 @@ class Preview:
         isWithin = (low <= crosshair_mm).all() and (crosshair_mm <= high).all()
         place = crosshair_mm if isWithin else (low + high) / 2
         with slicer.util.RenderBlocker():
-            for view in filter(lambda each: each.IsMappedInLayout(), sliceNodes()):
+            for view in viewsInLayout():
                 composite = compositeOf(view)
                 self._former[view.GetID()] = ViewState.of(view), composite.GetForegroundOpacity()
                 setLayer(view, "Background", scanNode)
@@ -179,7 +181,9 @@ class Preview:
                 compositeOf(view).SetForegroundOpacity(opacity)
                 if layerOf(view, "Background") is self._scan.node:
                     state.restoreLayer(view, "Background")
-            slicer.mrmlScene.RemoveNode(node)
+            for each in (node, frame := self._frame.node, frame and frame.GetDisplayNode()):
+                if each is not None:
+                    slicer.mrmlScene.RemoveNode(each)
 
     def _views(self) -> list:
         """Those that have it in front, with what they were."""

@@ -15,21 +15,17 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from .check_run import CurveView, chartOf, hideOverlay, isOverlayShown, removeCheck, showOverlay
-from .forecast import sentence
+from .export_run import whyNoExport
+from .forecast import durationText, sentence
 from .preview import Preview
 from .review import BOTTOM_VIEWS, Review
-from .views import layerOf, setLayer, sliceNodes
+from .views import SINGLE, SLABS, fade, fadeShown, setSlab, slabShown
 from .volume_node import NodeError, volumeFromNode
 
 AUTOMATIC = "auto"
 WINDOWS = (AUTOMATIC, "brain", "bone", "lung", "soft-tissue", "abdomen")
 FLICKER_KEY, SLAB_KEY, PREVIEW_KEY = "O", "S", "P"
 """The module's help has them, and that the digits stand for ``WINDOWS``."""
-
-SINGLE = None
-SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
-"""Slicer's kinds of slab reconstruction; None for single slices."""
-
 
 class DisplayLink(VTKObservationMixin):
     """Between ``link`` and ``unlink``, a window/level that the reader sets on one volume goes to the other too."""
@@ -80,63 +76,6 @@ def setWindow(name: str, scanNode, *others) -> DisplayWindow:
     return window
 
 
-def fade(scanNode, resultNode, share: float, viewNames: tuple[str, ...] = ()) -> None:
-    """Blend scan and result in the slice views that show one of them and nothing else in front.
-
-    Args:
-        scanNode, resultNode: Shown alone where ``share`` is 0 or 1.
-        share: Of the result.
-        viewNames: Only these views; empty for all in the layout.
-    """
-    for view in _viewsOf(scanNode, resultNode, viewNames):
-        composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
-        with slicer.util.NodeModify(composite):
-            composite.SetForegroundOpacity(share)
-            setLayer(view, "Background", resultNode if share == 1 else scanNode)
-            setLayer(view, "Foreground", resultNode if 0 < share < 1 else None)
-
-
-def fadeShown(scanNode, resultNode, viewNames: tuple[str, ...]) -> float:
-    """The share of the result in the first view that ``fade`` acts on; 1 where there is none."""
-    for view in _viewsOf(scanNode, resultNode, viewNames):
-        if layerOf(view, "Background") is resultNode:
-            return 1.0
-        isBlended = layerOf(view, "Foreground") is resultNode
-        return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view).GetForegroundOpacity() if isBlended else 0.0
-    return 1.0
-
-
-def _viewsOf(scanNode, resultNode, viewNames: tuple[str, ...]) -> Iterator:
-    for view in _views():
-        behind, inFront = layerOf(view, "Background"), layerOf(view, "Foreground")
-        isOurs = behind in (scanNode, resultNode) and inFront in (None, resultNode)
-        if isOurs and (not viewNames or view.GetName() in viewNames):
-            yield view
-
-
-def _views() -> list:
-    return [view for view in sliceNodes() if view.IsMappedInLayout()]
-
-
-def setSlab(kind: int | None, thickness_mm: float) -> None:
-    """Show slabs of one of ``SLABS`` in all slice views of the layout."""
-    for view in _views():
-        with slicer.util.NodeModify(view):
-            if kind is not SINGLE:
-                view.SetSlabReconstructionType(kind)
-                view.SetSlabReconstructionThickness(thickness_mm)
-            view.SetSlabReconstructionEnabled(kind is not SINGLE)
-
-
-def slabShown() -> int | None:
-    """Which of ``SLABS`` the first slice view shows; single slices for a kind that is none of them."""
-    view = next(iter(_views()), None)
-    if view is None or not view.GetSlabReconstructionEnabled():
-        return SINGLE
-    kind = view.GetSlabReconstructionType()
-    return kind if kind in SLABS else SINGLE
-
-
 class Reading:
     """How the result is read: its widgets and keys, and what they do to the slice views.
 
@@ -174,20 +113,8 @@ class Reading:
         return found if None not in found else (None, None)
 
     @property
-    def hasResult(self) -> bool:
-        return self.pair[1] is not None
-
-    @property
-    def isReviewShown(self) -> bool:
-        return self._review.isShown
-
-    @property
     def isMapShown(self) -> bool:
         return isOverlayShown(self._map)
-
-    @property
-    def isCurveShown(self) -> bool:
-        return self._curve.isShown
 
     def setParameters(self, parameters) -> None:
         """Read the result of this scene; None while a scene closes."""
@@ -247,14 +174,33 @@ class Reading:
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)
 
-    def show(self) -> None:
-        """Make the widgets say what the views show."""
-        if self.hasResult:
-            _setSilently(self._ui.fadeSlider, "value", round(100 * fadeShown(*self.pair, self._fadingViews)))
-            _setSilently(self._ui.windowBox, "currentIndex", self._windowShown())
-        kind = slabShown()
-        _setSilently(self._ui.slabBox, "currentIndex", SLABS.index(kind))
-        self._ui.slabSpinBox.enabled = kind is not SINGLE
+    def show(self, isBusy: bool, checkSeconds: float) -> None:
+        """Make the widgets say what there is to read and what the views show.
+
+        Args:
+            isBusy: Whether a run is under way.
+            checkSeconds: About how long a check takes; 0 for unknown.
+        """
+        ui, (scan, result), mapNode, kind = self._ui, self.pair, self._map, slabShown()
+        ui.resultLabel.text = _sizeText(result) if result else _("None yet.")
+        for name in _TOOLS:
+            getattr(ui, name).visible = result is not None
+        if result is not None:
+            _setSilently(ui.fadeSlider, "value", round(100 * fadeShown(scan, result, self._fadingViews)))
+            _setSilently(ui.windowBox, "currentIndex", self._windowShown())
+        _setSilently(ui.slabBox, "currentIndex", SLABS.index(kind))
+        ui.slabSpinBox.enabled = kind is not SINGLE
+        _showSwitch(ui.reviewButton, result, self._review.isShown, _("Review"), _("Leave review"))
+        _showSwitch(ui.mapButton, mapNode and result, self.isMapShown, _("Show error map"), _("Hide error map"))
+        _showSwitch(ui.curveButton, chartOf(mapNode), self._curve.isShown, _("Show curve"), _("Hide curve"))
+        ui.mapOpacityCaption.visible = ui.mapOpacitySlider.visible = self.isMapShown
+        # The map keeps what was found out, so that it comes back with a saved scene
+        showText(ui.checkLabel, mapNode.GetDescription().partition("\n")[2] if mapNode else "")
+        isFree, problem = result is not None and not isBusy, "" if isBusy else whyNoExport(scan, result)
+        ui.checkButton.enabled, ui.checkButton.toolTip = isFree, _checkToolTip(checkSeconds)
+        ui.exportButton.enabled = isFree and not problem
+        ui.exportButton.toolTip = problem or _("Write the result as a new DICOM series of the scan's study.")
+        ui.removeButton.enabled = not isBusy and (result is not None or self.preview.isShown)
 
     # -- what they do
     @property
@@ -276,7 +222,7 @@ class Reading:
         with slicer.util.tryWithErrorDisplay(_("The review could not be shown.")):
             if self._review.isShown:
                 self._leaveReview()
-            elif self.hasResult:
+            elif self.pair[1]:
                 self._enterReview()
         self._onUsed("")
 
@@ -308,7 +254,7 @@ class Reading:
             self._setWindow(index - 1)
 
     def _setWindow(self, number: int) -> None:
-        if not self.hasResult:
+        if not self.pair[1]:
             return
         problem = ""
         try:
@@ -326,7 +272,7 @@ class Reading:
         return number + 1 if (display.GetWindow(), display.GetLevel()) == (window.width, window.level) else 0
 
     def _onFade(self, percent: int) -> None:
-        if self.hasResult:
+        if self.pair[1]:
             self.preview.remove()
             if self.isMapShown:
                 hideOverlay(self._map)
@@ -336,7 +282,7 @@ class Reading:
     def _flicker(self) -> None:
         if self.preview.isShown:
             self.preview.flicker()
-        elif self.hasResult:
+        elif self.pair[1]:
             self._onFade(0 if fadeShown(*self.pair, self._fadingViews) > 0.5 else 100)
 
     def _onSlab(self, index: int) -> None:
@@ -369,6 +315,36 @@ class Reading:
                 self._leaveReview()
                 self._curve.show(chart)
         self._onUsed("")
+
+
+_TOOLS = (
+    *("windowBoxCaption", "windowBox", "fadeSliderCaption", "fadeFromLabel", "fadeSlider", "fadeToLabel"),
+    *("slabBoxCaption", "slabBox", "slabSpinBox", "checkButton", "mapButton", "curveButton"),
+)
+"""Of no use without a result, and out of the way until there is one."""
+
+
+def _sizeText(node) -> str:
+    spacing = " × ".join(f"{mm:.3g}" for mm in node.GetSpacing())
+    size = " × ".join(map(str, node.GetImageData().GetDimensions()))
+    return _("{name}\n{size} voxels, {spacing} mm").format(name=node.GetName(), size=size, spacing=spacing)
+
+
+def _checkToolTip(seconds: float) -> str:
+    what = _(
+        "Drops the acquired slices, predicts them from the new ones in between, and shows the error to expect over the "
+        "result: where to trust it."
+    )
+    return what + " " + _("Takes about {time}.").format(time=durationText(seconds)) if seconds else what
+
+
+def _showSwitch(button, thing, isOn: bool, turnOn: str, turnOff: str) -> None:
+    button.enabled, button.checked, button.text = thing is not None, isOn, turnOff if isOn else turnOn
+
+
+def showText(label, text: str) -> None:
+    """A label without text takes no room."""
+    label.text, label.visible = text, bool(text)
 
 
 def _setSilently(widget, name: str, value) -> None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import numpy as np
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .callbacks import WeakNode
 from .result_node import copyDisplay
 from .views import LAYERS, ViewState, compositeOf, layerOf, setLayer
-from .volume_node import NodeError, checkNode
+from .volume_node import NodeError, checkNode, isLinear, voxelPlaces
 
 TOP_VIEWS = ("Red", "Green", "Yellow")
 BOTTOM_VIEWS = ("Red+", "Green+", "Yellow+")
@@ -184,42 +183,24 @@ def placeToShow(volumeNode) -> np.ndarray:
 
     Views that are about to turn show an acquired slice, not a mixture of two, only at a voxel's centre.
     """
-    worldToIjk, ijkToWorld = _transforms(volumeNode)
-    dimensions = np.array(volumeNode.GetImageData().GetDimensions())
+    volume, toVoxels, toPlace = voxelPlaces(volumeNode)
+    sizes = np.array(volume.shape_kji[::-1])
     used = [node for name in TOP_VIEWS if (node := _sliceNode(name)) and layerOf(node, "Background")]
     planes = [slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()) for node in used]
     normals = np.array([plane[:3, 2] for plane in planes])
     if len(planes) == len(TOP_VIEWS) and np.linalg.matrix_rank(normals, tol=0.1) == len(TOP_VIEWS):
         ras = np.linalg.solve(normals, [plane[:3, 2] @ plane[:3, 3] for plane in planes])
-        ijk = np.array(worldToIjk.TransformPoint(ras))
-        if (ijk >= -0.5).all() and (ijk <= dimensions - 0.5).all():
-            return np.array(ijkToWorld.TransformPoint(np.round(ijk))) if _isOblique(volumeNode) else ras
-    return np.array(ijkToWorld.TransformPoint(dimensions // 2))
-
-
-def _transforms(volumeNode):
-    """World RAS mm to the volume's (i, j, k) and back, its parent transforms included."""
-    ijkToRas = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(ijkToRas)
-    ijkToWorld = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(volumeNode.GetParentTransformNode(), None, ijkToWorld)
-    ijkToWorld.PreMultiply()
-    ijkToWorld.Concatenate(ijkToRas)
-    worldToIjk = vtk.vtkGeneralTransform()
-    worldToIjk.DeepCopy(ijkToWorld)
-    worldToIjk.Inverse()
-    return worldToIjk, ijkToWorld
+        ijk = toVoxels(ras)
+        if (ijk >= -0.5).all() and (ijk <= sizes - 0.5).all():
+            return toPlace(np.round(ijk)) if _isOblique(volumeNode) else ras
+    return toPlace(sizes // 2)
 
 
 def _isOblique(volumeNode) -> bool:
     """Whether slices lie at an angle to the patient's axes; false under a warp, where no plane follows them."""
-    parent = volumeNode.GetParentTransformNode()
-    if parent is not None and not parent.IsTransformToWorldLinear():
+    if not isLinear(volumeNode.GetParentTransformNode()):
         return False
-    matrix, toWorld = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, toWorld)
-    axes = (slicer.util.arrayFromVTKMatrix(toWorld) @ slicer.util.arrayFromVTKMatrix(matrix))[:3, :3]
-    directions = np.abs(axes / np.linalg.norm(axes, axis=0))
-    offAxis = np.sort(directions, axis=0)[:2]
-    return bool(offAxis.max() > OBLIQUE_COMPONENT)
+    _volume, _toVoxels, toPlace = voxelPlaces(volumeNode)
+    axes = np.array([toPlace(axis) for axis in np.eye(3)]) - toPlace((0, 0, 0))
+    directions = np.abs(axes) / np.linalg.norm(axes, axis=1, keepdims=True)
+    return bool(np.sort(directions, axis=1)[:, :2].max() > OBLIQUE_COMPONENT)

@@ -6,11 +6,12 @@ selector and the eye in the module Data change the views' composite nodes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import slicer
+import vtk
 from cycleinr.errors import CycleinrError
 
 from .callbacks import NodeObservers, WeakNode
@@ -18,6 +19,10 @@ from .result_node import INPUT_REFERENCE
 from .volume_node import checkNode
 
 LAYERS = ("Background", "Foreground", "Label")
+
+SINGLE = None
+SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
+"""Slicer's kinds of slab reconstruction; None for single slices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +117,11 @@ def shownVolumeNode():
     Views that are not in the layout count only where no slice view is in it (a 3D view alone, no main window), and
     the active volume only where there are no slice views at all.
     """
-    views = sliceNodes()
+    views = viewsInLayout() or sliceNodes()
     if not views:
         nodeID = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
         return _scanOrNone(slicer.mrmlScene.GetNodeByID(nodeID) if nodeID else None)
-    inLayout = [view for view in views if view.IsMappedInLayout()]
-    scans = (_scanOrNone(layerOf(view, "Background")) for view in inLayout or views)
+    scans = (_scanOrNone(layerOf(view, "Background")) for view in views)
     return next((scan for scan in scans if scan is not None), None)
 
 
@@ -170,3 +174,61 @@ def _scanOrNone(node):
     except CycleinrError:
         return None
     return node
+
+
+def fade(scanNode, resultNode, share: float, viewNames: tuple[str, ...] = ()) -> None:
+    """Blend scan and result in the slice views that show one of them and nothing else in front.
+
+    Args:
+        scanNode, resultNode: Shown alone where ``share`` is 0 or 1.
+        share: Of the result.
+        viewNames: Only these views; empty for all in the layout.
+    """
+    for view in _viewsOf(scanNode, resultNode, viewNames):
+        composite = compositeOf(view)
+        with slicer.util.NodeModify(composite):
+            composite.SetForegroundOpacity(share)
+            setLayer(view, "Background", resultNode if share == 1 else scanNode)
+            setLayer(view, "Foreground", resultNode if 0 < share < 1 else None)
+
+
+def fadeShown(scanNode, resultNode, viewNames: tuple[str, ...]) -> float:
+    """The share of the result in the first view that ``fade`` acts on; 1 where there is none."""
+    for view in _viewsOf(scanNode, resultNode, viewNames):
+        if layerOf(view, "Background") is resultNode:
+            return 1.0
+        isBlended = layerOf(view, "Foreground") is resultNode
+        return compositeOf(view).GetForegroundOpacity() if isBlended else 0.0
+    return 1.0
+
+
+def _viewsOf(scanNode, resultNode, viewNames: tuple[str, ...]) -> Iterator:
+    for view in viewsInLayout():
+        behind, inFront = layerOf(view, "Background"), layerOf(view, "Foreground")
+        isOurs = behind in (scanNode, resultNode) and inFront in (None, resultNode)
+        if isOurs and (not viewNames or view.GetName() in viewNames):
+            yield view
+
+
+def viewsInLayout() -> list:
+    """The slice views that are on screen."""
+    return [view for view in sliceNodes() if view.IsMappedInLayout()]
+
+
+def setSlab(kind: int | None, thickness_mm: float) -> None:
+    """Show slabs of one of ``SLABS`` in all slice views of the layout."""
+    for view in viewsInLayout():
+        with slicer.util.NodeModify(view):
+            if kind is not SINGLE:
+                view.SetSlabReconstructionType(kind)
+                view.SetSlabReconstructionThickness(thickness_mm)
+            view.SetSlabReconstructionEnabled(kind is not SINGLE)
+
+
+def slabShown() -> int | None:
+    """Which of ``SLABS`` the first slice view shows; single slices for a kind that is none of them."""
+    view = next(iter(viewsInLayout()), None)
+    if view is None or not view.GetSlabReconstructionEnabled():
+        return SINGLE
+    kind = view.GetSlabReconstructionType()
+    return kind if kind in SLABS else SINGLE

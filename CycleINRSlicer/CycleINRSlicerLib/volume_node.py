@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import slicer
 import vtk
 from cycleinr.errors import CycleinrError
+from cycleinr.grid import COLUMN_OF_AXIS
 from cycleinr.straighten import rectangular
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
@@ -46,10 +48,10 @@ def volumeFromNode(node) -> Volume:
         CycleinrError: The geometry or the values rule super-resolution out.
     """
     checkNode(node)
-    if not _isLinear(node.GetParentTransformNode()):
+    if not isLinear(node.GetParentTransformNode()):
         return _acquired.of(node)
     array = slicer.util.arrayFromVolume(node)
-    ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
+    ijkToRas = ijkToRasOf(node)
     known = {"modality": modalityOf(node), "slice_thickness_mm": sliceThicknessOf(node), "name": node.GetName() or ""}
     return rectangular(array, ijkToRas, **known)
 
@@ -77,10 +79,43 @@ def checkNode(node) -> None:
 def resultTransformID(node) -> str | None:
     """The transform that a result of a volume belongs under: the volume's own, if that is not used up in the result."""
     transform = node.GetParentTransformNode()
-    return node.GetTransformNodeID() if _isLinear(transform) else transform.GetTransformNodeID()
+    return node.GetTransformNodeID() if isLinear(transform) else transform.GetTransformNodeID()
 
 
-def _isLinear(transform) -> bool:
+def voxelPlaces(node) -> tuple[Volume, Callable, Callable]:
+    """The scan that a node shows, and how places become its voxels and back, the node's transforms included.
+
+    Returns:
+        The scan (see ``volumeFromNode``); a function from the world, RAS mm, to its (i, j, k); and one back.
+
+    Raises:
+        CycleinrError: The scan cannot be used.
+    """
+    volume, toWorld = volumeFromNode(node), vtk.vtkGeneralTransform()
+    above = slicer.mrmlScene.GetNodeByID(resultTransformID(node) or "")
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(above, None, toWorld)
+    toWorld.PreMultiply()
+    toWorld.Concatenate(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
+    uneven = volume.acquisition
+    column = COLUMN_OF_AXIS[uneven.axis] if uneven else 0
+
+    def toVoxels(place_ras: Sequence[float]) -> np.ndarray:
+        ijk = np.array(toWorld.GetInverse().TransformPoint(place_ras))
+        if uneven:
+            ijk[column] = uneven.indices_of(ijk[column] * volume.spacing_ijk_mm[column])
+        return ijk
+
+    def toPlace(voxel_ijk: Sequence[float]) -> np.ndarray:
+        ijk = np.array(voxel_ijk, dtype=np.float64)
+        if uneven:
+            ijk[column] = uneven.mm_of(ijk[column]) / volume.spacing_ijk_mm[column]
+        return np.array(toWorld.TransformPoint(ijk))
+
+    return volume, toVoxels, toPlace
+
+
+def isLinear(transform) -> bool:
+    """Whether a parent transform, or None, keeps planes flat."""
     return transform is None or bool(transform.IsTransformToWorldLinear())
 
 
@@ -98,7 +133,7 @@ class _Acquired:
         bends = transform.GetTransformToParent()
         above = transform.GetTransformNodeID() or ""
         facts = (image.GetMTime(), node.GetAttribute(INSTANCES), node.GetName(), bends.GetMTime(), above)
-        wanted = (*facts, slicer.util.arrayFromVTKMatrix(_ijkToRas(node)).tobytes())
+        wanted = (*facts, ijkToRasOf(node).tobytes())
         if self._image.Get() is not image or self._of != wanted:
             self.forget()
             self._volume = _volumeFromHeaders(node)
@@ -137,7 +172,7 @@ def _volumeFromHeaders(node) -> Volume:
     order = [files.index(str(each.path)) for each in found.slices]
     if array.shape != (len(order), *found.slices[0].rows_columns):
         raise _bent(node, _("The volume has another size than its DICOM files, as after cropping."))
-    if not _isLinear(transform.GetParentTransformNode()) or not _saysTheSame(node, order, found):
+    if not isLinear(transform.GetParentTransformNode()) or not _saysTheSame(node, order, found):
         raise _bent(node, _("The transform puts them elsewhere than the headers of its DICOM files do."))
     if order != list(range(len(order))):
         array = array[order]
@@ -147,7 +182,7 @@ def _volumeFromHeaders(node) -> Volume:
 
 def _saysTheSame(node, order: list[int], found: Stack) -> bool:
     """Whether the node's transform puts the corners of its slices where their headers do."""
-    ijkToRas = slicer.util.arrayFromVTKMatrix(_ijkToRas(node))
+    ijkToRas = ijkToRasOf(node)
     moved = node.GetParentTransformNode().GetTransformToParent()
     rows, columns = found.slices[0].rows_columns
     for k, header in zip(order, found.slices, strict=True):
@@ -230,10 +265,11 @@ def sliceThicknessOf(node) -> float | None:
     return thickness_mm if np.isfinite(thickness_mm) and thickness_mm > 0 else None
 
 
-def _ijkToRas(node) -> vtk.vtkMatrix4x4:
+def ijkToRasOf(node) -> np.ndarray:
+    """A volume node's own 4x4 matrix, mm; its parent transforms are no part of it."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return matrix
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def _hierarchyAttribute(node, name: str) -> str:

@@ -26,6 +26,9 @@ MIN_SLICES = 4
 _MOST_SLICES = 1_000_000
 """Beyond these, a spacing is a mistake."""
 
+OBLIQUE_DEGREES = 5
+"""Slices that are further than this from axial, coronal and sagittal are called oblique."""
+
 ROUNDING = 1e-6
 """Spacings and positions that differ by less than this share are equal; headers are often rounded to float32."""
 
@@ -168,6 +171,13 @@ def through_plane_axis(volume: Volume) -> str:
     spacings = {axis: _spacing_along(volume, axis) for axis in ("k", "j", "i")}
     largest = max(spacings.values())
     return next(axis for axis, mm in spacings.items() if mm >= largest * (1 - ISOTROPY_TOLERANCE))
+
+
+def plane_of(volume: Volume, axis: str) -> str:
+    """What slices that are stacked along an axis are called, for example "axial" or "oblique coronal"."""
+    direction = np.abs(volume.directions[:, COLUMN_OF_AXIS[axis]])
+    plane = ("sagittal", "coronal", "axial")[int(direction.argmax())]
+    return f"oblique {plane}" if direction.max() < math.cos(math.radians(OBLIQUE_DEGREES)) else plane
 
 
 def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = "centres") -> SliceGrid:

@@ -15,6 +15,7 @@ from cycleinr.grid import (
     output_ijk_to_ras,
     output_shape_kji,
     plan_grid,
+    plane_of,
     through_plane_axis,
     to_axis_first,
 )
@@ -99,6 +100,12 @@ class TestThroughPlaneAxis:
     )
     def test_it_is_the_axis_with_the_largest_spacing_and_ties_prefer_k(self, spacing_ijk, axis):
         assert through_plane_axis(volume_with(np.diag([*spacing_ijk, 1]))) == axis
+
+    @pytest.mark.parametrize(("degrees", "called"), [(0, "axial"), (4.9, "axial"), (5.1, "oblique axial")])
+    def test_slices_more_than_five_degrees_off_are_oblique(self, degrees, called):
+        turned, turn = np.diag([0.5, 0.5, 6, 1]), math.radians(degrees)
+        turned[:3:2, :3:2] = [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]] * np.array([0.5, 6])
+        assert [plane_of(volume_with(turned), axis) for axis in "jk"] == ["coronal", called]
 
     def test_moving_an_axis_to_the_front_and_back_changes_nothing_and_copies_nothing(self):
         array = np.arange(4 * 5 * 6).reshape(4, 5, 6)

@@ -91,11 +91,11 @@ def dicomNode(folder, monkeypatch, name="scan"):
 
 def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, **options):
     """Start a run, twice as fine unless ``options`` say otherwise; ``changes`` receives (state, phase, fraction)."""
-    from CycleINRSlicerLib.parameters import upsampleOptions
+    from cycleinr import Upsampler
     from CycleINRSlicerLib.run import Run, RunRequest
 
     record = changes.append if changes is not None else lambda _change: None
-    request = RunRequest(node, outputNode, upsampleOptions(**(options or {"ratio": 2})), makeDifference)
+    request = RunRequest(node, outputNode, Upsampler(**(options or {"ratio": 2})).options, makeDifference)
     return Run(engine, request, lambda run: record((run.state.value, run.phase, run.fraction)))
 
 

@@ -105,11 +105,11 @@ def test_a_process_that_does_not_give_up_is_stopped(host, process, scan, monkeyp
 
 @pytest.mark.parametrize("blocking", [False, True])
 def test_a_process_that_cannot_start_is_a_clear_failure(host, process, scan, blocking):
-    from CycleINRSlicerLib.parameters import upsampleOptions
+    from cycleinr import Upsampler
     from CycleINRSlicerLib.run import Run, RunRequest
 
     process.cannotStart = "The engine could not be started: blocked."
-    run = Run(process.engine, RunRequest(scan, None, upsampleOptions(ratio=2)), lambda _run: None, blocking)
+    run = Run(process.engine, RunRequest(scan, None, Upsampler(ratio=2).options), lambda _run: None, blocking)
     if blocking:
         with pytest.raises(Exception, match="blocked"):
             run.wait()
@@ -143,13 +143,13 @@ def test_files_that_cannot_be_deleted_do_not_keep_a_run_from_ending(host, proces
 
 
 def test_a_listener_that_fails_does_not_keep_a_run_from_ending(host, process, scan):
-    from CycleINRSlicerLib.parameters import upsampleOptions
+    from cycleinr import Upsampler
     from CycleINRSlicerLib.run import Run, RunRequest
 
     def fail(_run):
         raise ValueError("the panel has a mistake")
 
-    run = Run(process.engine, RunRequest(scan, None, upsampleOptions(ratio=2)), fail)
+    run = Run(process.engine, RunRequest(scan, None, Upsampler(ratio=2).options), fail)
     finished(host, run)
     assert run.state.value == "done" and {type(error) for error in host.errors.take()} == {ValueError}
 
@@ -332,24 +332,24 @@ def test_a_one_shot_calls_once_and_lets_go(host):
 def test_all_voxels_are_looked_at_once_for_the_same_scan(host, process, scan, monkeypatch):
     """A look takes long on the main thread; a change of voxels or geometry makes it anew, one of settings does not."""
     import slicer
+    from cycleinr import Upsampler
     from CycleINRSlicerLib import forecast
-    from CycleINRSlicerLib.parameters import upsampleOptions
 
     looks, inspect = [], forecast.inspect
     monkeypatch.setattr(forecast, "inspect", lambda *wanted: looks.append(1) or inspect(*wanted))
-    forecast.planOf(scan, upsampleOptions(ratio=2))
+    forecast.planOf(scan, Upsampler(ratio=2).options)
     finished(host, startRun(process.engine, scan, ratio=2))
-    forecast.planOf(scan, upsampleOptions(ratio=2))
+    forecast.planOf(scan, Upsampler(ratio=2).options)
     assert len(looks) == 1
     slicer.util.arrayFromVolume(scan)[3] += 7
     slicer.util.arrayFromVolumeModified(scan)
-    forecast.planOf(scan, upsampleOptions(ratio=2))
+    forecast.planOf(scan, Upsampler(ratio=2).options)
     assert len(looks) == 2
     scan.SetSpacing(0.5, 0.5, 4)
-    forecast.planOf(scan, upsampleOptions(ratio=2))
-    forecast.planOf(scan, upsampleOptions(ratio=3))
+    forecast.planOf(scan, Upsampler(ratio=2).options)
+    forecast.planOf(scan, Upsampler(ratio=3).options)
     assert len(looks) == 3
-    forecast.planOf(thickNode(every=4), upsampleOptions(ratio=3))
+    forecast.planOf(thickNode(every=4), Upsampler(ratio=3).options)
     assert len(looks) == 4
 
 

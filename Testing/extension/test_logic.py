@@ -20,7 +20,7 @@ def test_process_waits_and_returns_the_node(logic, scene):
     assert result.GetImageData().GetDimensions() == (96, 96, 26)
     assert volumeNodes() == [scan, result]
     chosen = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
-    assert logic.process(scan, chosen, ratio=5 / 3, model="ct", device="cpu", memoryLimit=0.2) is chosen
+    assert logic.process(scan, chosen, ratio=5 / 3, model="ct", device="cpu", memory_limit=0.2) is chosen
     assert np.array_equal(slicer.util.arrayFromVolume(chosen), slicer.util.arrayFromVolume(result))
 
 
@@ -52,7 +52,7 @@ def test_errors_are_typed_and_open_no_window(logic, scene, host):
             (RequestError, {"ratio": 2, "axis": "x"}),
             (DeviceError, {"ratio": 2, "device": "cuda:7"}),
             (ModelError, {"ratio": 2, "model": "nowhere.safetensors"}),
-            (OutOfMemoryError, {"ratio": 2, "memoryLimit": 1e-6}),
+            (OutOfMemoryError, {"ratio": 2, "memory_limit": 1e-6}),
         ]:
             with pytest.raises(error):
                 logic.process(scan, **options)

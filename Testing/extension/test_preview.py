@@ -85,6 +85,32 @@ def test_a_preview_is_a_part_of_the_result_in_front_of_the_scan(host, engine, ui
     assert results(wide) == [other] and layers() == [(other, None)] * 3
 
 
+def test_a_frame_shows_where_the_preview_is(host, ui, parameters, wide, tmp_path):
+    import slicer
+
+    def framed():
+        host.screenshot(tmp_path / "views.png", size=(1300, 800))
+        image = qt.QImage(str(tmp_path / "views.png")).convertToFormat(qt.QImage.Format_RGB888)
+        rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+        pixels = rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)
+        return (np.abs(pixels - np.multiply(FRAME_COLOUR, 255)) < 12).all(axis=2).sum()
+
+    import qt
+    from CycleINRSlicerLib.preview import FRAME_COLOUR
+
+    parameters.spacingMm = 6
+    slicer.util.setSliceViewerLayers(background=wide, fit=True)
+    assert framed() == 0
+    node = preview(host, ui, parameters, wide, (60, 150, 12))
+    (frame,) = (each for each in slicer.util.getNodesByClass("vtkMRMLModelNode") if "frame" in each.GetName())
+    bounds, expected = np.zeros(6), np.zeros(6)
+    frame.GetRASBounds(bounds)
+    node.GetRASBounds(expected)
+    assert bounds == pytest.approx(expected) and not frame.GetSaveWithScene() and framed() > 300
+    ui.removeButton.click()
+    assert framed() == 0 and frame.GetScene() is None
+
+
 def test_a_preview_is_gone_with_apply_and_when_the_scan_changes(host, ui, parameters, scan):
     import slicer
 

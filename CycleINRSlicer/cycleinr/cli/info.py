@@ -11,15 +11,12 @@ from ..errors import CycleinrError
 from ..files import is_dicom, list_series, opened_scan, read_volume
 from ..files.images import ImageHeader, image_header
 from ..geometry import spacing_of
-from ..grid import through_plane_axis, uneven_slices
+from ..grid import plane_of, through_plane_axis, uneven_slices
 from ..inference.plan import Plan, plan
 from ..inspection import Inspection, inspect
 from ..volume import Volume
 from . import arguments
 from .app import check_all_was_printed
-
-_PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
-_STRAIGHT = 0.99
 
 
 @arguments.with_request("device", "equalize_slices", ratio=2.0)
@@ -90,7 +87,7 @@ def _volume_content(volume: Volume, seen: Inspection) -> dict[str, Any]:
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "orientation": volume.orientation,
         "slice_axis": axis,
-        "slices": _plane_of(volume, axis),
+        "slices": plane_of(volume, axis),
         "slice_thickness_mm": volume.slice_thickness_mm,
         "uneven_slices": None if uneven is None else uneven.to_dict(),
         "modality": volume.modality,
@@ -113,13 +110,6 @@ def _plan_content(work: Plan) -> dict[str, Any]:
     }
 
 
-def _plane_of(volume: Volume, axis: str) -> str:
-    """What slices stacked along an axis are called, for example "axial" or "oblique coronal"."""
-    n = "ijk".index(axis)
-    plane = _PLANES[volume.orientation[n]]
-    return plane if abs(volume.directions[:, n]).max() > _STRAIGHT else f"oblique {plane}"
-
-
 def describe_volume(volume: Volume, seen: Inspection) -> list[str]:
     """Size, spacing, place, value range and slice direction of a scan, a line each."""
     array, axis, uneven = volume.array, through_plane_axis(volume), uneven_slices(volume)
@@ -128,7 +118,7 @@ def describe_volume(volume: Volume, seen: Inspection) -> list[str]:
         f"Size             {_times(volume.shape_kji[::-1])} voxels (I x J x K), {array.dtype}",
         f"Memory           {array.nbytes / 1e6:.0f} MB",
         f"Spacing          {_times(f'{s:.4g}' for s in volume.spacing_ijk_mm)} mm",
-        f"Orientation      {volume.orientation}, {_plane_of(volume, axis)} slices",
+        f"Orientation      {volume.orientation}, {plane_of(volume, axis)} slices",
         f"First voxel      {', '.join(f'{mm:.4g}' for mm in volume.ijk_to_ras[:3, 3])} mm (R, A, S)",
         f"Slice direction  {axis} ({'the largest spacing' if uneven is None else 'not even'})",
         *([] if uneven is None else [f"Slices lie       {uneven.words}"]),
