@@ -87,7 +87,7 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(root)
         root.setMRMLScene(slicer.mrmlScene)
         self.logic = CycleINRSlicerLogic()
-        self.panel = Panel(self.ui, self.logic)
+        self.panel = Panel(self.ui)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEnd)
@@ -122,17 +122,14 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _useParameters(self, parameters):
         if parameters is not self._parameters:
-            self._disconnectParameters()
+            if self._parameters is not None:
+                self._parameters.disconnectGui(self._guiTag)
+                self._parameters.RemoveObserver(self._observerTag)
             self._parameters = parameters
             if parameters is not None:
                 self._guiTag = parameters.connectGui(self.ui)
                 self._observerTag = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.panel.setParameters(parameters)
-
-    def _disconnectParameters(self):
-        if self._parameters is not None:
-            self._parameters.disconnectGui(self._guiTag)
-            self._parameters.RemoveObserver(self._observerTag)
 
     def _onParametersModified(self, _caller, _event):
         self.panel.update()
@@ -165,7 +162,7 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
             CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and
                 their subclasses in ``CycleINRSlicerLib``); the scene is as it was.
         """
-        run = self._run(inputVolume, outputVolume, options, lambda _run: None, blocking=True)
+        run = self._run(inputVolume, outputVolume, options, lambda _run: None)
         run.wait()
         return run.outputNode
 
@@ -175,16 +172,16 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
         Args:
             onChanged: Called with the run on every progress and change of state, on the main thread.
         """
-        return self._run(inputVolume, outputVolume, options, onChanged, blocking=False)
+        return self._run(inputVolume, outputVolume, options, onChanged)
 
     @staticmethod
-    def _run(inputVolume, outputVolume, options, onChanged, blocking):
+    def _run(inputVolume, outputVolume, options, onChanged):
         from cycleinr.api import Upsampler
         from CycleINRSlicerLib.engine import sharedEngine
         from CycleINRSlicerLib.run import Run, RunRequest
 
         request = RunRequest(inputVolume, outputVolume, Upsampler(**options).options)
-        return Run(sharedEngine(), request, onChanged, blocking)
+        return Run(sharedEngine(), request, onChanged)
 
 
 class CycleINRSlicerTest(ScriptedLoadableModuleTest):

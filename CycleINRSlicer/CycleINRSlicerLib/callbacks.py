@@ -122,3 +122,27 @@ class WeakNode:
         """The node; None where it was deleted, removed from the scene, or never there."""
         node = self._reference.Get()
         return node if node is not None and node.GetScene() is slicer.mrmlScene else None
+
+
+class Remembered:
+    """What was last found out of images' voxels. It goes with the voxels, whose memory it may keep.
+
+    Args:
+        most: Of how many images; the oldest is forgotten.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._known = most, {}
+
+    def of(self, image, facts: tuple, find: Callable[[], object]):
+        """``find()``, or what it gave for this image while neither its voxels nor these facts have changed."""
+        key, facts = image.__this__, (image.GetMTime(), *facts)
+        if key not in self._known:
+            image.AddObserver(vtk.vtkCommand.DeleteEvent, lambda *_event: self._known.pop(key, None))
+        elif self._known[key][0] == facts:
+            return self._known[key][1]
+        self._known.pop(key, None)
+        if len(self._known) == self._most:
+            del self._known[next(iter(self._known))]
+        self._known[key] = facts, find()
+        return self._known[key][1]

@@ -7,17 +7,15 @@ interpolates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import slicer
 import vtk
 from cycleinr.inference.options import options_of_result
-from cycleinr.volume import Volume
 from cycleinr.worker.events import CheckAnswer
 from cycleinr.worker.protocol import CheckRequest, VolumeMessage
 from slicer.i18n import tr as _
-from vtk.util import numpy_support
 
 from .callbacks import WeakNode
 from .engine import Engine
@@ -27,16 +25,11 @@ from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside, resultO
 from .volume_node import NodeError, volumeFromNode
 
 
-@dataclass(frozen=True)
-class CheckSettings:
-    """Where to compute; all else follows from how the result was made."""
-
-    device: str = "auto"
-    memoryLimitGb: float | None = None
-
-
 class CheckRun(EngineTask):
     """Starts at once; see ``EngineTask`` for progress and cancel.
+
+    Args:
+        device, memoryLimitGb: Where to compute; all else follows from how the result was made.
 
     Attributes:
         numbers: What ``cycleinr.checks.numbers`` gives, once the check is done.
@@ -52,25 +45,21 @@ class CheckRun(EngineTask):
         engine: Engine,
         inputNode,
         resultNode,
-        settings: CheckSettings,
         onChanged: Callable[[CheckRun], None],
-        blocking: bool = False,
+        device: str = "auto",
+        memoryLimitGb: float | None = None,
     ):
-        super().__init__(engine, onChanged, blocking)
+        super().__init__(engine, onChanged)
         scan, result = volumeFromNode(inputNode), resultOf(resultNode)
         options = options_of_result(scan, result)
-        self._options = replace(options, device=settings.device, memory_limit_gb=settings.memoryLimitGb)
+        self._options = replace(options, device=device, memory_limit_gb=memoryLimitGb)
         planOf(inputNode, self._options)
-        self._pair = scan, result.volume
         self._result, self._map, self._mapFile, self.numbers = WeakNode(resultNode), WeakNode(), None, None
-        self._begin({inputNode.GetID(): _("input volume"), resultNode.GetID(): _("result")})
+        self._begin([scan, result.volume], {inputNode.GetID(): _("input volume"), resultNode.GetID(): _("result")})
 
     @property
     def mapNode(self):
         return self._map.node
-
-    def _volumes(self) -> list[Volume]:
-        return list(self._pair)
 
     def _request(self, messages: list[VolumeMessage]) -> CheckRequest:
         self._mapFile = self._path("error")
@@ -84,9 +73,6 @@ class CheckRun(EngineTask):
         affine = np.array(answer.ijk_to_ras)
         self._map = WeakNode(addNodes(image, affine, self._result.node, self.numbers))
 
-    def _release(self) -> None:
-        self._pair = None
-
 
 CHART_ROLE = "CycleINR.chart"
 """Reference from the error map to its chart."""
@@ -96,15 +82,14 @@ LEGEND_SIZE = 0.09, 0.3
 
 COLOURS_NAME = "CycleINR expected error"
 DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
-CURVES = {"rms": (0.84, 0.19, 0.12), "mean_absolute": (0.12, 0.47, 0.71)}
-"""Columns of the curve's table and their colours."""
 
 _COLOURS = 256
+_PLOT_LAYOUT = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
 _UNIT = ATTRIBUTE_PREFIX + "unit"
 
 
 def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict):
-    """Add error map, table and chart to the scene and return the map; nothing stays where that fails.
+    """Add error map, table and chart to the scene and return the map.
 
     The map gets the result's parent transform and place in the subject hierarchy.
 
@@ -117,15 +102,8 @@ def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers:
     """
     if resultNode is None:
         raise NodeError(_("The result was removed meanwhile, so there is nothing to show its check with."))
-    added = []
-    try:
-        mapNode = _addMap(image, ijkToRas, resultNode, numbers, added)
-        chart = _addCurve(resultNode, numbers, added)
-        mapNode.AddNodeReferenceID(CHART_ROLE, chart.GetID())
-    except Exception:
-        for node in added:
-            slicer.mrmlScene.RemoveNode(node)
-        raise
+    mapNode = _addMap(image, ijkToRas, resultNode, numbers)
+    mapNode.AddNodeReferenceID(CHART_ROLE, _addCurve(resultNode, numbers).GetID())
     return mapNode
 
 
@@ -170,14 +148,11 @@ def _composites() -> list:
 
 
 def _showLegend(mapNode, isVisible: bool) -> None:
-    """Slicer's colour legend beside the map; without the module Colors, the panel's text alone says the scale."""
-    logic = slicer.modules.colors.logic() if hasattr(slicer.modules, "colors") else None
-    if hasattr(logic, "AddDefaultColorLegendDisplayNode"):
-        legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
-        legend.SetTitleText(_("Error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
-        legend.SetSize(*LEGEND_SIZE)
-        legend.SetLabelFormat("%.0f")
-        legend.SetVisibility(isVisible)
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(mapNode)
+    legend.SetTitleText(_("Error, {unit}").format(unit=mapNode.GetAttribute(_UNIT)))
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetLabelFormat("%.0f")
+    legend.SetVisibility(isVisible)
 
 
 def chartOf(mapNode):
@@ -219,20 +194,14 @@ class CurveView:
     @property
     def isShown(self) -> bool:
         manager = slicer.app.layoutManager()
-        return self._formerLayout is not None and manager is not None and manager.layout == _plotLayout()
+        return self._formerLayout is not None and manager is not None and manager.layout == _PLOT_LAYOUT
 
     def show(self, chart) -> None:
-        """Show a chart below the slice views.
-
-        Raises:
-            NodeError: This Slicer has no views.
-        """
-        manager = slicer.app.layoutManager()
-        if manager is None:
-            raise NodeError(_("The curve needs a view, and this Slicer has no main window. Start it with one."))
+        """Show a chart below the slice views."""
         if not self.isShown:
+            manager = slicer.app.layoutManager()
             self._formerLayout = manager.layout
-            manager.setLayout(_plotLayout())
+            manager.setLayout(_PLOT_LAYOUT)
         logic = slicer.app.applicationLogic()
         logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
         logic.PropagatePlotChartSelection()
@@ -244,21 +213,15 @@ class CurveView:
             slicer.app.layoutManager().setLayout(former)
 
 
-def _plotLayout() -> int:
-    return slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
+def _addNode(className: str, name: str):
+    return slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
 
 
-def _addNode(className: str, name: str, added: list):
-    node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
-    added.append(node)
-    return node
-
-
-def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict, added: list):
+def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict):
     from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
 
-    colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours(added)
-    node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error", added)
+    colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours()
+    node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error")
     with slicer.util.NodeModify(node):
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
@@ -281,9 +244,9 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: 
     return node
 
 
-def _addColours(added: list):
+def _addColours():
     """From black over red and yellow to white. Slice views know no half-transparent entries; a threshold hides some."""
-    node = _addNode("vtkMRMLColorTableNode", COLOURS_NAME, added)
+    node = _addNode("vtkMRMLColorTableNode", COLOURS_NAME)
     node.SetTypeToUser()
     node.SetNumberOfColors(_COLOURS)
     for index in range(_COLOURS):
@@ -294,29 +257,19 @@ def _addColours(added: list):
     return node
 
 
-def _addCurve(resultNode, numbers: dict, added: list):
+def _addCurve(resultNode, numbers: dict):
     """A table with a row for each compared slice, counted from 1, and a chart of it."""
-    found, unit = numbers["self_check"], numbers["unit"]
-    labels = {"rms": _("Root mean square"), "mean_absolute": _("Mean absolute")}
-    table = _addNode("vtkMRMLTableNode", f"{resultNode.GetName()} self-check curve", added)
-    columns = {_("Slice"): [n + 1 for n in found["slices"]], **{labels[key]: found[key] for key in CURVES}}
-    for name, values in columns.items():
-        column = numpy_support.numpy_to_vtk(np.array(values, dtype=np.float64), deep=True)
-        column.SetName(name)
-        table.AddColumn(column)
-    table.SetDescription(DERIVED)
-    chart = _addNode("vtkMRMLPlotChartNode", f"{resultNode.GetName()} self-check", added)
+    found, nodes = numbers["self_check"], {}
+    numbered = np.array(found["slices"], dtype=np.float64) + 1
+    columns = np.column_stack([numbered, found["rms"], found["mean_absolute"]])
+    names = [_("Slice"), _("Root mean square"), _("Mean absolute")]
+    chart = slicer.util.plot(columns, xColumnIndex=0, columnNames=names, show=False, nodes=nodes)
+    chart.SetName(slicer.mrmlScene.GenerateUniqueName(f"{resultNode.GetName()} self-check"))
     chart.SetTitle(_("Self-check error of each acquired slice"))
     chart.SetXAxisTitle(_("Acquired slice"))
-    chart.SetYAxisTitle(_("Error, {unit}").format(unit=unit))
-    for key, colour in CURVES.items():
-        series = _addNode("vtkMRMLPlotSeriesNode", labels[key], added)
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetXColumnName(_("Slice"))
-        series.SetYColumnName(labels[key])
-        series.SetPlotType(series.PlotTypeScatter)
-        series.SetColor(*colour)
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    placeBeside(resultNode, table)
-    placeBeside(resultNode, chart)
+    chart.SetYAxisTitle(_("Error, {unit}").format(unit=numbers["unit"]))
+    nodes["table"].SetName(slicer.mrmlScene.GenerateUniqueName(f"{resultNode.GetName()} self-check curve"))
+    nodes["table"].SetDescription(DERIVED)
+    for node in (nodes["table"], chart):
+        placeBeside(resultNode, node)
     return chart

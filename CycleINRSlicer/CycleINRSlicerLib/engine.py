@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import slicer
@@ -49,34 +48,22 @@ class Engine:
         connect: Makes the ``EngineProcess``, or a stand-in of a test.
 
     Attributes:
+        process: The ``EngineProcess``.
         devices: The devices of this computer; None before the process was asked.
         lastDeath: Why the process ended the last time.
     """
 
     def __init__(self, connect: Callable[[Callable[[bytes], None], Callable[[str], None]], EngineProcess]):
-        self._process = connect(self._onLine, self._onDied)
+        self.process = connect(self._onLine, self._onDied)
         self._listeners: dict[int, Listener] = {}
         self._lastId = 0
         self._idle = OneShot(IDLE_MS, self._endIfIdle)
         self.devices: PrepareAnswer | None = None
         self.lastDeath = ""
 
-    @property
-    def folder(self) -> Path | None:
-        """Where files for the process belong; exists while it runs."""
-        return self._process.folder
-
-    @property
-    def isRunning(self) -> bool:
-        return self._process.isRunning
-
-    @property
-    def workerPid(self) -> int | None:
-        return self._process.workerPid
-
     def start(self) -> None:
-        """Start the process; nothing if it runs. Whether it does then, ``isRunning`` tells."""
-        self._process.start()
+        """Start the process; nothing if it runs. Whether it does then, ``process.isRunning`` tells."""
+        self.process.start()
         self._restUntilUsed()
 
     def prepare(self, onPrepared: Callable[[], None]) -> None:
@@ -97,12 +84,12 @@ class Engine:
         """
         number = self._lastId = self._lastId + 1
         self.start()
-        if not self.isRunning:
+        if not self.process.isRunning:
             listener(DiedEvent(self.lastDeath))
             return number
         self._listeners[number] = listener
         try:
-            self._process.send(request.to_message(number))
+            self.process.send(request.to_message(number))
         except ProtocolError:
             del self._listeners[number]
             raise
@@ -110,21 +97,12 @@ class Engine:
 
     def cancel(self, number: int) -> None:
         """Ask the process to give a request up; its listener hears how it ended."""
-        if self.isRunning:
-            self._process.send({"do": "cancel", "id": number})
-
-    def waitForOutput(self, timeout_ms: int) -> None:
-        """See ``EngineProcess.waitForOutput``."""
-        if self.isRunning:
-            self._process.waitForOutput(timeout_ms)
-
-    def discard(self, files: Iterable[Path]) -> None:
-        """See ``EngineProcess.discard``."""
-        self._process.discard(files)
+        if self.process.isRunning:
+            self.process.send({"do": "cancel", "id": number})
 
     def stop(self) -> None:
         """End the process; listeners of unfinished requests hear that it died."""
-        self._process.stop()
+        self.process.stop()
         self._idle.stop()
         self._onDied(_("The engine was stopped."))
 
@@ -163,7 +141,7 @@ class Engine:
 
     def _restUntilUsed(self) -> None:
         """The process ends when nobody has used it for some time; the next request starts another."""
-        if self.isRunning:
+        if self.process.isRunning:
             self._idle.start()
         else:
             self._idle.stop()
@@ -172,7 +150,7 @@ class Engine:
         if self._listeners:
             self._idle.start()
         else:
-            self._process.stop()
+            self.process.stop()
 
 
 def sharedEngine() -> Engine:

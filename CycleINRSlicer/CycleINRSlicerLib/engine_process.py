@@ -77,7 +77,8 @@ class EngineProcess:
 
     def waitForOutput(self, timeout_ms: int) -> None:
         """Let lines arrive without the application's event loop, so that nothing else runs meanwhile."""
-        self._process.waitForReadyRead(timeout_ms)
+        if self.isRunning:
+            self._process.waitForReadyRead(timeout_ms)
 
     def discard(self, files: Iterable[Path]) -> None:
         """Delete files of its folder, now or as soon as nobody has them in use. Never raises."""

@@ -52,8 +52,8 @@ class RunState(enum.Enum):
 class EngineTask:
     """A request and what comes of it; ``onChanged(task)`` is called on every change, on the main thread.
 
-    A kind of task says in ``_volumes`` what the engine needs, in ``_request`` what it asks for, and in ``_import``
-    what becomes of the answer. However it ends, it ends in ``_end``.
+    A kind of task says in ``_request`` what it asks for, and in ``_import`` what becomes of the answer; every end is
+    ``_end``.
 
     Attributes:
         state: A ``RunState``.
@@ -62,8 +62,8 @@ class EngineTask:
         error: Why it failed or was cancelled, an exception whose text is for the reader.
     """
 
-    def __init__(self, engine: Engine, onChanged: Callable[[EngineTask], None], blocking: bool = False):
-        self._engine, self._onChanged, self._blocking = engine, onChanged, blocking
+    def __init__(self, engine: Engine, onChanged: Callable[[EngineTask], None]):
+        self._engine, self._onChanged = engine, onChanged
         self.state, self.phase, self.fraction, self.remaining_s = RunState.PREPARING, _("Copying the scan"), 0.0, None
         self.error: CycleinrError | None = None
         self._startedAt_s, self._endedAt_s = time.monotonic(), None
@@ -76,10 +76,6 @@ class EngineTask:
         self._nextTurn, self._patience = OneShot(0, self._turn), OneShot(CANCEL_GRACE_MS, self._killIfRunning)
 
     # -- what a kind of task is
-    def _volumes(self) -> list[Volume]:
-        """The volumes that the engine needs; asked once."""
-        raise NotImplementedError
-
     def _request(self, messages: list[VolumeMessage]) -> Request:
         """What to ask for, with the volumes as they travel."""
         raise NotImplementedError
@@ -88,15 +84,12 @@ class EngineTask:
         """Bring the request's answer into the scene, in steps between turns of the event loop."""
         raise NotImplementedError
 
-    def _release(self) -> None:
-        """Let go of what only a task that is under way needs."""
-
     # -- from start to end
-    def _begin(self, watched: dict[str, str]) -> None:
-        """Start; the removal of a node ends the task. ``watched`` has the node's ID and what it is called then."""
+    def _begin(self, volumes: list[Volume], watched: dict[str, str]) -> None:
+        """Start with the volumes that the engine needs; the removal of a node, by ID and what it is called, ends it."""
         self._watch = SceneWatch(watched, self._onSceneClose, self._onNodeRemoved)
         self._engine.start()
-        self._do(self._send())
+        self._do(self._send(volumes))
 
     @property
     def seconds(self) -> float:
@@ -120,7 +113,7 @@ class EngineTask:
             if self._steps is not None:
                 self._turn()
             else:
-                self._engine.waitForOutput(_POLL_MS)
+                self._engine.process.waitForOutput(_POLL_MS)
         if self.error is not None:
             raise self.error
 
@@ -151,7 +144,7 @@ class EngineTask:
         self.state, self.error, self._endedAt_s = state, error, time.monotonic()
         if state is RunState.DONE:
             self.fraction, self.remaining_s = 1.0, 0.0
-        for letGo in (self._stopCalls, self._closeSteps, self._release, self._discardFiles, self._tell):
+        for letGo in (self._stopCalls, self._closeSteps, self._discardFiles, self._tell):
             try:
                 letGo()
             except Exception:  # as with an exception in a slot
@@ -171,7 +164,7 @@ class EngineTask:
             steps.close()
 
     def _discardFiles(self) -> None:
-        self._engine.discard(self._files)
+        self._engine.process.discard(self._files)
         self._files = []
 
     def _tell(self) -> None:
@@ -183,8 +176,7 @@ class EngineTask:
     # -- steps between turns of the event loop
     def _do(self, steps: Iterator[None]) -> None:
         self._steps = steps
-        if not self._blocking:
-            self._nextTurn.start()
+        self._nextTurn.start()
 
     def _turn(self) -> None:
         if self._steps is None or self.isFinished:
@@ -206,10 +198,10 @@ class EngineTask:
             if self._steps is steps:
                 self._do(steps)
 
-    def _send(self) -> Iterator[None]:
+    def _send(self, volumes: list[Volume]) -> Iterator[None]:
         """Copy the volumes into the engine's folder, then hand the request over."""
         self._checkEngine()
-        volumes, messages, copied = self._volumes(), [], 0
+        messages, copied = [], 0
         total = sum(array.nbytes for volume in volumes for array in _arraysOf(volume))
         for volume in volumes:
             names = []
@@ -223,18 +215,17 @@ class EngineTask:
                 names.append(path.name)
             messages.append(VolumeMessage.of(volume, *names))
         self._sent = self._request(messages)
-        self._release()
         self.state = RunState.RUNNING
         self._number = self._engine.submit(self._sent, self._onEvent)
 
     def _checkEngine(self) -> None:
         """A process that cannot start dies before it is asked anything."""
-        if not self._engine.isRunning:
+        if not self._engine.process.isRunning:
             raise EngineProcessError(self._engine.lastDeath)
 
     def _path(self, name: str, suffix: str = ".npy") -> Path:
         """A file in the engine's folder; it goes when the task ends."""
-        path = self._engine.folder / f"{name}_{len(self._files)}_{id(self)}{suffix}"
+        path = self._engine.process.folder / f"{name}_{len(self._files)}_{id(self)}{suffix}"
         self._files.append(path)
         return path
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cycleinr.errors import CycleinrError
-from cycleinr.volume import Volume
 from cycleinr.worker.events import DoneEvent, ExportAnswer, ProgressEvent
 from cycleinr.worker.protocol import ExportRequest, VolumeMessage, write_sources
 from slicer.i18n import tr as _
@@ -30,30 +29,21 @@ class ExportRun(EngineTask):
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        inputNode,
-        resultNode,
-        parentFolder: Path,
-        onChanged: Callable[[ExportRun], None],
-        blocking: bool = False,
+        self, engine: Engine, inputNode, resultNode, parentFolder: Path, onChanged: Callable[[ExportRun], None]
     ):
-        super().__init__(engine, onChanged, blocking)
+        super().__init__(engine, onChanged)
         self._sources, self._writerPid = sourceFiles(inputNode), None
-        self._result, self._provenance = volumeFromNode(resultNode), provenanceOf(resultNode)
+        self._provenance = provenanceOf(resultNode)
         self.folder, self.fileCount, self.maxError = newFolder(Path(parentFolder), self._provenance), 0, 0.0
-        self._begin({resultNode.GetID(): _("result")})
+        self._begin([volumeFromNode(resultNode)], {resultNode.GetID(): _("result")})
 
     def cancel(self) -> None:
         """Give up; nothing stays but a series that is whole already."""
         if self.state is not RunState.IMPORTING:
             super().cancel()
 
-    def _volumes(self) -> list[Volume]:
-        return [self._result]
-
     def _request(self, messages: list[VolumeMessage]) -> ExportRequest:
-        self._writerPid = self._engine.workerPid
+        self._writerPid = self._engine.process.workerPid
         sourcesFile = self._path("sources", ".json")
         write_sources(sourcesFile, self._sources)
         return ExportRequest(*messages, sourcesFile.name, str(self.folder), self._provenance)
@@ -63,7 +53,7 @@ class ExportRun(EngineTask):
         yield
 
     def _onProgress(self, event: ProgressEvent) -> None:
-        self._writerPid = self._engine.workerPid  # unknown at first, where the process had only just started
+        self._writerPid = self._engine.process.workerPid  # unknown at first, where the process had only just started
         super()._onProgress(event)
 
     def _onDone(self, event: DoneEvent) -> None:
@@ -77,9 +67,6 @@ class ExportRun(EngineTask):
 
             remove_leftovers(self.folder.parent, self._writerPid)
         super()._onDied(event)
-
-    def _release(self) -> None:
-        self._result = None
 
 
 def whyNoExport(inputNode, resultNode) -> str:

@@ -10,15 +10,15 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import vtk
 from cycleinr.errors import CycleinrError, ModalityError, NothingToDoError
 from cycleinr.grid import COLUMN_OF_AXIS, plane_of
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import Plan, plan
-from cycleinr.inspection import Inspection, inspect
+from cycleinr.inspection import inspect
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
+from .callbacks import Remembered
 from .parameters import CycleINRSlicerParameterNode
 from .preview import markedBy, optionsFor
 from .volume_node import volumeFromNode
@@ -77,25 +77,7 @@ pace = Pace()
 """The application's, as the engine's process is."""
 
 
-class _Inspections:
-    """What was last said of each volume's voxels; keeps no voxels alive."""
-
-    def __init__(self):
-        self._seen: dict[str, tuple[vtk.vtkWeakReference, tuple, Inspection]] = {}
-
-    def of(self, node, volume: Volume, offset: float) -> Inspection:
-        image = node.GetImageData()
-        wanted = (image.GetMTime(), volume.ijk_to_ras.tobytes(), volume.modality, volume.acquisition, offset)
-        self._seen = {nodeID: seen for nodeID, seen in self._seen.items() if seen[0].Get() is not None}
-        reference, former, seen = self._seen.get(node.GetID(), (None, None, None))
-        if seen is None or reference.Get() is not image or former != wanted:
-            reference, seen = vtk.vtkWeakReference(), inspect(volume, offset)
-            reference.Set(image)
-            self._seen[node.GetID()] = reference, wanted, seen
-        return seen
-
-
-_inspections = _Inspections()
+_inspections = Remembered(1000)
 
 
 def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
@@ -105,7 +87,9 @@ def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
         CycleinrError: The node, its values or the options rule the run out.
     """
     volume = volumeFromNode(node)
-    return volume, plan(volume, options, _inspections.of(node, volume, options.intensity_offset))
+    facts = volume.ijk_to_ras.tobytes(), volume.modality, volume.acquisition, options.intensity_offset
+    seen = _inspections.of(node.GetImageData(), facts, lambda: inspect(volume, options.intensity_offset))
+    return volume, plan(volume, options, seen)
 
 
 def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:

@@ -12,7 +12,7 @@ from cycleinr.errors import CycleinrError
 from slicer.i18n import tr as _
 
 from .callbacks import NodeObservers, OneShot
-from .check_run import CheckRun, CheckSettings, summaryText
+from .check_run import CheckRun, summaryText
 from .devices import PYTORCH_MODULE, DeviceBox, declineOffer, offerText
 from .engine import sharedEngine
 from .engine_task import EngineTask, RunState
@@ -24,7 +24,6 @@ from .reading import FLICKER_KEY, Reading, showText
 from .run import Run, RunRequest
 from .scans_table import Batch, ScansTable, SequenceFrames, showAsResult
 from .views import ShownVolume, scanBehind, shownVolumeNode
-from .volume_node import checkNode
 
 FORECAST_DELAY_MS = 100
 """Settings change many times while somebody types; the forecast follows the last change."""
@@ -39,8 +38,8 @@ PROGRESS_STEPS = 1000
 class Panel:
     """Behaviour of the widgets ``ui``; without parameters (a scene is closing) it does nothing."""
 
-    def __init__(self, ui, logic):
-        self._ui, self._logic = ui, logic
+    def __init__(self, ui):
+        self._ui = ui
         self._parameters = self._run = self._onDone = None
         self._state, self._forecast, self._message = RunState.IDLE, Forecast(), ""
         self._offer, self._canCancel = "", True
@@ -130,33 +129,33 @@ class Panel:
 
     # -- the run
     def _onApplyOrCancel(self, _checked=False) -> None:
-        if self._state.isBusy:
-            if self._canCancel:
-                self._run.cancel()
-        elif self._parameters is not None:
-            with slicer.util.tryWithErrorDisplay(_("The run could not be started.")):
-                self._apply()
+        if not self._state.isBusy:
+            self._apply()
+        elif self._canCancel:
+            self._run.cancel()
 
     def _apply(self) -> None:
-        def run() -> Run:
-            parameters, node = self._parameters, self._inputNode()
-            options = optionsFor(node, parameters)
-            request = RunRequest(node, parameters.outputVolume, options, parameters.makeDifference)
-            self._inputID = node.GetID() if node else None
-            return Run(sharedEngine(), request, self._onRunChanged)
-
-        self._reading.preview.remove()
-        frames = SequenceFrames.of(self._inputNode())
-        if frames is None or not frames.areAllWanted(self._areAllWanted):
-            self._start(run, self._showResult)
+        if self._parameters is None:
             return
+        self._reading.preview.remove()
+        node, parameters = self._inputNode(), self._parameters
+        frames = SequenceFrames.of(node)
+        if frames is not None and frames.areAllWanted(self._areAllWanted):
 
-        def batch() -> Batch:
-            return Batch(
-                frames.jobs(optionsFor(self._inputNode(), self._parameters)), self._onRunChanged, frames.finish
-            )
+            def batch() -> Batch:
+                return Batch(frames.jobs(optionsFor(node, parameters)), self._onRunChanged, frames.finish)
 
-        self._start(batch, lambda run: self._showFrames(run, frames))
+            self._start(batch, lambda run: self._showFrames(run, frames))
+        else:
+
+            def run() -> Run:
+                options, output = optionsFor(node, parameters), parameters.outputVolume
+                return self._runOf(RunRequest(node, output, options, parameters.makeDifference))
+
+            self._start(run, self._showResult)
+
+    def _runOf(self, request: RunRequest) -> Run:
+        return Run(sharedEngine(), request, self._onRunChanged)
 
     def _showFrames(self, run: Batch, frames: SequenceFrames) -> None:
         showAsResult(self._parameters, *frames.pair)
@@ -164,10 +163,8 @@ class Panel:
         self._reading.showResult()
 
     def _onScans(self, _checked=False) -> None:
-        if self._parameters is not None and not self._state.isBusy:
-            with slicer.util.tryWithErrorDisplay(_("The runs could not be started.")):
-                self._reading.preview.remove()
-                self._start(lambda: Batch(self._scans.jobs(), self._onRunChanged), self._showBatch)
+        self._reading.preview.remove()
+        self._start(lambda: Batch(self._scans.jobs(), self._onRunChanged), self._showBatch)
 
     def _showBatch(self, run: Batch) -> None:
         self._message = run.summary + " " + _("Done in {time}.").format(time=durationText(run.seconds))
@@ -176,41 +173,33 @@ class Panel:
         if self._state.isBusy:
             slicer.util.showStatusMessage(_("No preview during a run: cancel it, or wait for its end."), STATUS_MS)
         elif self._parameters is not None:
-            with slicer.util.tryWithErrorDisplay(_("The preview could not be started.")):
-                self._preview()
-
-    def _preview(self) -> None:
-        def run() -> Run:
+            self._reading.leave()
             node = self._inputNode()
-            checkNode(node)
-            self._inputID = node.GetID()
-            options = previewOptions(node, optionsOf(self._parameters))
-            return Run(sharedEngine(), RunRequest(node, None, options), self._onRunChanged)
 
-        self._reading.leave()
-        self._start(run, self._showPreview)
+            def run() -> Run:
+                return self._runOf(RunRequest(node, None, previewOptions(node, optionsOf(self._parameters))))
+
+            self._start(run, self._showPreview)
 
     def _showPreview(self, run: Run) -> None:
-        self._reading.preview.show(slicer.mrmlScene.GetNodeByID(self._inputID), run.outputNode)
+        self._reading.preview.show(run.inputNode, run.outputNode)
         self._message = _("Preview after {time}; the key {key} flickers between it and the scan.").format(
             time=durationText(run.seconds), key=FLICKER_KEY
         )
 
     def _start(self, makeTask: Callable[[], EngineTask], onDone: Callable[[EngineTask], None]) -> None:
-        """Start what the engine is to do; Apply becomes Cancel meanwhile."""
-        self._message, self._onDone = "", onDone
-        try:
-            self._canCancel = False
-            self._cancelTimer.start()
-            self._run = makeTask()
-            self._state = RunState.PREPARING
-        except CycleinrError as error:
-            self._state, self._message = RunState.FAILED, str(error)
-        except Exception:
-            self._state = RunState.IDLE
-            raise
-        finally:
-            self._show()
+        """Start what the engine is to do, unless it is busy; Apply becomes Cancel meanwhile."""
+        if self._parameters is None or self._state.isBusy:
+            return
+        self._message, self._onDone, self._state, self._canCancel = "", onDone, RunState.IDLE, False
+        self._cancelTimer.start()
+        with slicer.util.tryWithErrorDisplay(_("This could not be started.")):
+            try:
+                self._run = makeTask()
+                self._state = RunState.PREPARING
+            except CycleinrError as error:
+                self._state, self._message = RunState.FAILED, str(error)
+        self._show()
 
     def _allowCancel(self) -> None:
         self._canCancel = True
@@ -230,9 +219,8 @@ class Panel:
 
     def _showResult(self, run: Run) -> None:
         """Into the slice views, which keep their place; the review layout shows it beside the original."""
-        inputNode = slicer.mrmlScene.GetNodeByID(self._inputID)
         self._message = _("Done in {time}.").format(time=durationText(run.seconds))
-        showAsResult(self._parameters, inputNode, run.outputNode, run.differenceNode)
+        showAsResult(self._parameters, run.inputNode, run.outputNode, run.differenceNode)
         self._offer = offerText()
         self._reading.showResult()
 
@@ -249,13 +237,11 @@ class Panel:
 
     # -- check and export
     def _onCheck(self, _checked=False) -> None:
-        parameters = self._parameters
-        if parameters is None or self._state.isBusy:
-            return
-        settings = CheckSettings(parameters.device, parameters.memoryLimitGb or None)
-        pair = self._reading.pair
-        with slicer.util.tryWithErrorDisplay(_("The check could not be started.")):
-            self._start(lambda: CheckRun(sharedEngine(), *pair, settings, self._onRunChanged), self._showCheck)
+        def check() -> CheckRun:
+            device, memory = self._parameters.device, self._parameters.memoryLimitGb or None
+            return CheckRun(sharedEngine(), *self._reading.pair, self._onRunChanged, device, memory)
+
+        self._start(check, self._showCheck)
 
     def _showCheck(self, run: CheckRun) -> None:
         """The error map over the slice views; the curve waits until it is asked for."""
@@ -264,15 +250,9 @@ class Panel:
         self._reading.showMap()
 
     def _onExport(self, _checked=False) -> None:
-        parameters = self._parameters
-        if parameters is None or self._state.isBusy:
-            return
-        pair = self._reading.pair
-        title = _("Folder that gets the new series, in a folder of its own")
+        pair, title = self._reading.pair, _("Folder that gets the new series, in a folder of its own")
         parent = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
-        if not parent:
-            return
-        with slicer.util.tryWithErrorDisplay(_("The series could not be written.")):
+        if parent:
             self._start(lambda: ExportRun(sharedEngine(), *pair, Path(parent), self._onRunChanged), self._showExport)
 
     def _showExport(self, run: ExportRun) -> None:

@@ -91,17 +91,14 @@ class CycleINRSlicerParameterNode:
     checkVolume: vtkMRMLScalarVolumeNode
 
 
+_KEPT = ("inputVolume", "resultInput", "resultVolume", "differenceVolume", "checkVolume")
+
+
 def resetSettings(parameters: CycleINRSlicerParameterNode) -> None:
     """Settings as a new scene has them; scan and results stay."""
     with slicer.util.NodeModify(parameters):
-        for name in _SETTINGS:
+        for name in set(parameters.allParameters) - set(_KEPT):
             parameters.setValue(name, parameters.default(name).value)
-
-
-_SETTINGS = (
-    *("outputVolume", "regionNode", "targetKind", "spacingMm", "ratio", "axis", "thicknessIsAutomatic", "thicknessMm"),
-    *("model", "device", "memoryLimitGb", "extent", "makeDifference", "equalizeSlices", "intensityOffset", "fillGaps"),
-)
 
 
 def optionsOf(parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:

@@ -151,7 +151,7 @@ class Preview:
         with slicer.util.RenderBlocker():
             for view in viewsInLayout():
                 composite = compositeOf(view)
-                self._former[view.GetID()] = ViewState.of(view), composite.GetForegroundOpacity()
+                self._former[view.GetID()] = ViewState(view), composite.GetForegroundOpacity()
                 setLayer(view, "Background", scanNode)
                 setLayer(view, "Foreground", node)
                 composite.SetForegroundOpacity(1.0)

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 
 import qt
 import slicer
-import vtk
 from cycleinr.errors import CycleinrError
 from cycleinr.inspection import without_padding
 from cycleinr.windows import CT_WINDOWS, DisplayWindow, window_for
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
+from .callbacks import NodeObservers
 from .check_run import CurveView, chartOf, hideOverlay, isOverlayShown, removeCheck, showOverlay
 from .export_run import whyNoExport
 from .forecast import durationText, sentence
@@ -26,31 +25,6 @@ AUTOMATIC = "auto"
 WINDOWS = (AUTOMATIC, "brain", "bone", "lung", "soft-tissue", "abdomen")
 FLICKER_KEY, SLAB_KEY, PREVIEW_KEY = "O", "S", "P"
 """The module's help has them, and that the digits stand for ``WINDOWS``."""
-
-class DisplayLink(VTKObservationMixin):
-    """Between ``link`` and ``unlink``, a window/level that the reader sets on one volume goes to the other too."""
-
-    def __init__(self):
-        super().__init__()
-        self._displays = ()
-
-    def link(self, *volumeNodes) -> None:
-        """Link the display nodes of these volumes, in place of those that were linked before."""
-        self.unlink()
-        self._displays = tuple(node.GetDisplayNode() for node in volumeNodes if node.GetDisplayNode() is not None)
-        for display in self._displays:
-            self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._onModified)
-
-    def unlink(self) -> None:
-        self.removeObservers()
-        self._displays = ()
-
-    def _onModified(self, changed, _event) -> None:
-        window, level = changed.GetWindow(), changed.GetLevel()
-        for display in self._displays:
-            if display is not changed and (display.GetWindow(), display.GetLevel()) != (window, level):
-                display.SetAutoWindowLevel(False)
-                display.SetWindowLevel(window, level)
 
 
 def setWindow(name: str, scanNode, *others) -> DisplayWindow:
@@ -88,7 +62,8 @@ class Reading:
     def __init__(self, ui, onUsed: Callable[[str], None], onPreview: Callable[[], None]):
         self._ui, self._onUsed, self._onPreview, self._parameters = ui, onUsed, onPreview, None
         self.preview = Preview()
-        self._review, self._displayLink, self._curve = Review(), DisplayLink(), CurveView()
+        self._review, self._curve = Review(), CurveView()
+        self._displays, self._sharedWindow = NodeObservers(self._shareWindow), None
         self._keys: list = []
         self._window: tuple[int, DisplayWindow] | None = None
         for name in (_("as it is"), _("automatic"), *(CT_WINDOWS[name].name for name in WINDOWS[1:])):
@@ -231,13 +206,26 @@ class Reading:
         self.preview.remove()
         with self._mapKept():
             self._review.show(*self.pair)
-        self._displayLink.link(*self.pair)
+        self._displays.follow(*(node.GetDisplayNode() for node in self.pair))
+        self._shareWindow()
         setSlab(slab, self._ui.slabSpinBox.value)
 
     def _leaveReview(self) -> None:
-        self._displayLink.unlink()
+        self._displays.stop()
         with self._mapKept():
             self._review.leave()
+
+    def _shareWindow(self) -> None:
+        """In the review, a window/level that the reader sets on one of the pair goes to the other too."""
+        displays = [each for node in self.pair if node and (each := node.GetDisplayNode()) is not None]
+        for display in displays:
+            window = display.GetWindow(), display.GetLevel()
+            if window != self._sharedWindow:
+                self._sharedWindow = window
+                for each in displays:
+                    each.SetAutoWindowLevel(False)
+                    each.SetWindowLevel(*window)
+                return
 
     @contextmanager
     def _mapKept(self) -> Iterator[None]:

@@ -99,12 +99,12 @@ class Review:
         if self._former:
             return
         self._formerLayout = manager.layout
-        former = {name: ViewState.of(node) for name in TOP_VIEWS + BOTTOM_VIEWS if (node := _sliceNode(name))}
+        former = {name: ViewState(node) for name in TOP_VIEWS + BOTTOM_VIEWS if (node := _sliceNode(name))}
         manager.setLayout(_layout())
         # The new views have their size only after this; what the user clicks meanwhile must wait.
         slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
         for name in TOP_VIEWS + BOTTOM_VIEWS:
-            former.setdefault(name, ViewState.of(_sliceNode(name)))
+            former.setdefault(name, ViewState(_sliceNode(name)))
         self._former, self._group = former, _sliceNode(TOP_VIEWS[0]).GetViewGroup()
 
     def _fillLayers(self, resultNode) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import vtk
 from cycleinr.inference.options import UpsampleOptions
-from cycleinr.volume import Volume
 from cycleinr.worker.events import UpsampleAnswer
 from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
 from slicer.i18n import tr as _
@@ -36,6 +35,7 @@ class Run(EngineTask):
     """Starts at once; see ``EngineTask`` for progress and cancel.
 
     Attributes:
+        inputNode: The scan; None when it has left the scene.
         outputNode, differenceNode: The result once the run is done, and its difference to B-spline if asked for; None
             before, and again when it has left the scene: a finished run keeps no volume alive.
 
@@ -43,15 +43,19 @@ class Run(EngineTask):
         CycleinrError: The input or the options cannot work; nothing was started.
     """
 
-    def __init__(self, engine: Engine, request: RunRequest, onChanged: Callable[[Run], None], blocking: bool = False):
-        super().__init__(engine, onChanged, blocking)
+    def __init__(self, engine: Engine, request: RunRequest, onChanged: Callable[[Run], None]):
+        super().__init__(engine, onChanged)
         if request.outputNode is not None and request.outputNode is request.inputNode:
             raise NodeError(_("The result may not replace the input. Choose another output volume."))
-        self._volume, self._plan = planOf(request.inputNode, request.options)
+        volume, self._plan = planOf(request.inputNode, request.options)
         self._options, self._makesDifference, self._resultFile = request.options, request.makeDifference, None
         self._input, self._chosenOutput = WeakNode(request.inputNode), WeakNode(request.outputNode)
         self._output, self._difference = WeakNode(), WeakNode()
-        self._begin({request.inputNode.GetID(): _("input volume")})
+        self._begin([volume], {request.inputNode.GetID(): _("input volume")})
+
+    @property
+    def inputNode(self):
+        return self._input.node
 
     @property
     def outputNode(self):
@@ -67,9 +71,6 @@ class Run(EngineTask):
             self._end(RunState.DONE)
         else:
             super().cancel()
-
-    def _volumes(self) -> list[Volume]:
-        return [self._volume]
 
     def _request(self, messages: list[VolumeMessage]) -> UpsampleRequest:
         self._resultFile = self._path("result")
@@ -89,6 +90,3 @@ class Run(EngineTask):
             resultAt_s = self.seconds
             self._difference = WeakNode((yield from differenceSteps(inputNode, node)))
             pace.learnDifference(node.GetImageData().GetNumberOfPoints(), self.seconds - resultAt_s)
-
-    def _release(self) -> None:
-        self._volume = None

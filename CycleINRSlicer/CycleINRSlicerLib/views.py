@@ -7,9 +7,7 @@ selector and the eye in the module Data change the views' composite nodes alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import slicer
 import vtk
 from cycleinr.errors import CycleinrError
@@ -25,54 +23,30 @@ SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
 """Slicer's kinds of slab reconstruction; None for single slices."""
 
 
-@dataclass(frozen=True, eq=False)
 class ViewState:
-    """One slice view.
+    """One slice view as it is now: its plane, what is seen of it, its links, and the volume of each of ``LAYERS``."""
 
-    Attributes:
-        sliceToRas: 4x4 matrix of the slice plane, mm.
-        fieldOfView_mm: Size of what is seen: width, height, depth.
-        origin_mm: Shift of the picture within the slice plane.
-        viewGroup: Linked views act on views of their own group.
-        isLinked: Whether changes go to the other views of the group.
-        isHotLinked: Whether they go there while the mouse is still down.
-        layers: The volume of each of ``LAYERS``.
-    """
-
-    sliceToRas: np.ndarray
-    fieldOfView_mm: tuple[float, float, float]
-    origin_mm: tuple[float, float, float]
-    viewGroup: int
-    isLinked: bool
-    isHotLinked: bool
-    layers: dict[str, WeakNode]
-
-    @classmethod
-    def of(cls, sliceNode) -> ViewState:
+    def __init__(self, sliceNode):
         composite = compositeOf(sliceNode)
-        return cls(
-            sliceToRas=slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS()),
-            fieldOfView_mm=tuple(sliceNode.GetFieldOfView()),
-            origin_mm=tuple(sliceNode.GetXYZOrigin()),
-            viewGroup=sliceNode.GetViewGroup(),
-            isLinked=bool(composite.GetLinkedControl()),
-            isHotLinked=bool(composite.GetHotLinkedControl()),
-            layers={layer: WeakNode(layerOf(sliceNode, layer)) for layer in LAYERS},
-        )
+        self._sliceToRas = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
+        self._fieldOfView_mm, self._origin_mm = tuple(sliceNode.GetFieldOfView()), tuple(sliceNode.GetXYZOrigin())
+        self._viewGroup = sliceNode.GetViewGroup()
+        self._isLinked, self._isHotLinked = composite.GetLinkedControl(), composite.GetHotLinkedControl()
+        self._layers = {layer: WeakNode(layerOf(sliceNode, layer)) for layer in LAYERS}
 
     def restorePlace(self, sliceNode) -> None:
         """Plane and field of view. In a view of another size Slicer keeps the height and corrects the width."""
         with slicer.util.NodeModify(sliceNode):
-            sliceNode.SetFieldOfView(*self.fieldOfView_mm)
-            sliceNode.SetXYZOrigin(*self.origin_mm)
-            slicer.util.updateVTKMatrixFromArray(sliceNode.GetSliceToRAS(), self.sliceToRas)
+            sliceNode.SetFieldOfView(*self._fieldOfView_mm)
+            sliceNode.SetXYZOrigin(*self._origin_mm)
+            slicer.util.updateVTKMatrixFromArray(sliceNode.GetSliceToRAS(), self._sliceToRas)
             sliceNode.UpdateMatrices()
 
     def restoreRotation(self, sliceNode) -> None:
         """The plane's orientation, through the point where the plane is now."""
         with slicer.util.NodeModify(sliceNode):
             matrix = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
-            matrix[:3, :3] = self.sliceToRas[:3, :3]
+            matrix[:3, :3] = self._sliceToRas[:3, :3]
             slicer.util.updateVTKMatrixFromArray(sliceNode.GetSliceToRAS(), matrix)
             sliceNode.UpdateMatrices()
 
@@ -80,15 +54,15 @@ class ViewState:
         """Group and link, each only where it still is as the review set it (linked, in ``reviewGroup``)."""
         composite = compositeOf(sliceNode)
         if sliceNode.GetViewGroup() == reviewGroup:
-            sliceNode.SetViewGroup(self.viewGroup)
+            sliceNode.SetViewGroup(self._viewGroup)
         if composite.GetLinkedControl():
-            composite.SetLinkedControl(self.isLinked)
+            composite.SetLinkedControl(self._isLinked)
         if composite.GetHotLinkedControl():
-            composite.SetHotLinkedControl(self.isHotLinked)
+            composite.SetHotLinkedControl(self._isHotLinked)
 
     def restoreLayer(self, sliceNode, layer: str) -> None:
         """The volume of one layer; nothing where that volume has been deleted meanwhile."""
-        former = self.layers[layer]
+        former = self._layers[layer]
         if former.wasNone:
             setLayer(sliceNode, layer, None)
         elif former.node is not None:

@@ -16,6 +16,8 @@ from cycleinr.straighten import rectangular
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
+from .callbacks import Remembered
+
 if TYPE_CHECKING:
     from cycleinr.files.dicom_slices import Stack
 
@@ -48,12 +50,13 @@ def volumeFromNode(node) -> Volume:
         CycleinrError: The geometry or the values rule super-resolution out.
     """
     checkNode(node)
-    if not isLinear(node.GetParentTransformNode()):
-        return _acquired.of(node)
-    array = slicer.util.arrayFromVolume(node)
-    ijkToRas = ijkToRasOf(node)
+    transform = node.GetParentTransformNode()
+    if not isLinear(transform):
+        bent = transform.GetTransformToParent().GetMTime(), transform.GetTransformNodeID()
+        facts = (node.GetAttribute(INSTANCES), node.GetName(), ijkToRasOf(node).tobytes(), *bent)
+        return _acquired.of(node.GetImageData(), facts, lambda: _volumeFromHeaders(node))
     known = {"modality": modalityOf(node), "slice_thickness_mm": sliceThicknessOf(node), "name": node.GetName() or ""}
-    return rectangular(array, ijkToRas, **known)
+    return rectangular(slicer.util.arrayFromVolume(node), ijkToRasOf(node), **known)
 
 
 def checkNode(node) -> None:
@@ -119,34 +122,8 @@ def isLinear(transform) -> bool:
     return transform is None or bool(transform.IsTransformToWorldLinear())
 
 
-class _Acquired:
-    """The last scan that was put together from its files' headers, which takes up to a second, and from what.
-
-    It goes with the voxels that it is of, whose memory it would keep.
-    """
-
-    def __init__(self):
-        self._image, self._of, self._volume = vtk.vtkWeakReference(), None, None
-
-    def of(self, node) -> Volume:
-        image, transform = node.GetImageData(), node.GetParentTransformNode()
-        bends = transform.GetTransformToParent()
-        above = transform.GetTransformNodeID() or ""
-        facts = (image.GetMTime(), node.GetAttribute(INSTANCES), node.GetName(), bends.GetMTime(), above)
-        wanted = (*facts, ijkToRasOf(node).tobytes())
-        if self._image.Get() is not image or self._of != wanted:
-            self.forget()
-            self._volume = _volumeFromHeaders(node)
-            self._image.Set(image)
-            self._of = wanted
-            image.AddObserver(vtk.vtkCommand.DeleteEvent, lambda *_: self.forget())
-        return self._volume
-
-    def forget(self) -> None:
-        self._volume = self._of = None
-
-
-_acquired = _Acquired()
+_acquired = Remembered(1)
+"""The last scan that was put together from its files' headers, which takes up to a second."""
 
 
 def _volumeFromHeaders(node) -> Volume:

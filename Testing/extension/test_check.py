@@ -101,7 +101,7 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
     assert composite.GetBackgroundVolumeID() == result.GetID()
     assert slicer.app.layoutManager().layout == layout
     assert expected.trust.words("HU") in ui.checkLabel.text and "Colours: black 0 to white" in ui.checkLabel.text
-    assert "not acquired" in node.GetDescription() and filesIn(engine.folder) == []
+    assert "not acquired" in node.GetDescription() and filesIn(engine.process.folder) == []
 
 
 def _optionsOf(scan, result):
@@ -193,20 +193,20 @@ def test_a_saved_scene_keeps_the_check(host, ui, widget, parameters, result, tmp
 
 @pytest.mark.parametrize("moment", ["PREPARING", "RUNNING", "IMPORTING"])
 def test_nothing_stays_after_a_cancel(host, ui, parameters, result, engine, moment):
-    from CycleINRSlicerLib.check_run import CheckRun, CheckSettings
+    from CycleINRSlicerLib.check_run import CheckRun
 
     before = nodesOf("vtkMRMLNode")
-    run = CheckRun(engine, parameters.resultInput, result, CheckSettings("cpu"), lambda _run: None)
+    run = CheckRun(engine, parameters.resultInput, result, lambda _run: None, device="cpu")
     host.process_events(until=lambda: run.state.name == moment, timeout_s=LIMIT_S)
     run.cancel()
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.name == "CANCELLED" and nodesOf("vtkMRMLNode") == before
-    assert engine.folder is None or filesIn(engine.folder) == []
+    assert engine.process.folder is None or filesIn(engine.process.folder) == []
 
 
 def test_cancel_button_ends_a_check(host, ui, parameters, result, engine):
     """The engine's process stands still, so that the check of a small scan is not done before the click."""
-    os.kill(engine.workerPid, signal.SIGSTOP)
+    os.kill(engine.process.workerPid, signal.SIGSTOP)
     ui.checkButton.click()
     host.process_events(until=lambda: ui.applyButton.text == "Cancel" and ui.applyButton.enabled, timeout_s=LIMIT_S)
     ui.applyButton.click()
@@ -278,7 +278,7 @@ def test_export_writes_a_series_of_the_same_study(host, ui, parameters, dicomSca
     finished(host, ui)
 
     assert ui.problemLabel.text == "" and "15 files are in" in ui.statusLabel.text
-    assert filesIn(target) == ["CycleINR 2.5 mm"] and filesIn(engine.folder) == []
+    assert filesIn(target) == ["CycleINR 2.5 mm"] and filesIn(engine.process.folder) == []
     written = read_volume(target / "CycleINR 2.5 mm")
     assert np.array_equal(written.array, slicer.util.arrayFromVolume(result))
     assert np.allclose(written.ijk_to_ras, _volume(result).ijk_to_ras, atol=1e-4)
@@ -320,7 +320,7 @@ def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine,
     result = madeResult(host, ui, parameters, dicomScan, spacingMm=2.5)
     target = tmp_path / "target"
     target.mkdir()
-    pid = engine.workerPid
+    pid = engine.process.workerPid
     os.kill(pid, signal.SIGSTOP)
     run = ExportRun(engine, dicomScan, result, target, lambda _run: None)
     host.process_events(until=lambda: run.state.name == "RUNNING", timeout_s=LIMIT_S)
@@ -332,10 +332,10 @@ def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine,
 
 def test_numbers_reach_the_panel_as_the_engine_gives_them(host, ui, parameters, result, engine):
     from cycleinr.checks.numbers import numbers
-    from CycleINRSlicerLib.check_run import CheckRun, CheckSettings
+    from CycleINRSlicerLib.check_run import CheckRun
 
     scan = parameters.resultInput
-    run = CheckRun(engine, scan, result, CheckSettings("cpu"), lambda _run: None)
+    run = CheckRun(engine, scan, result, lambda _run: None, device="cpu")
     run.wait()
     expected = numbers(check_result(_volume(scan), _volume(result), _optionsOf(scan, result)))
     assert json.loads(json.dumps(expected)).keys() == run.numbers.keys()

@@ -109,7 +109,7 @@ def test_a_process_that_cannot_start_is_a_clear_failure(host, process, scan, blo
     from CycleINRSlicerLib.run import Run, RunRequest
 
     process.cannotStart = "The engine could not be started: blocked."
-    run = Run(process.engine, RunRequest(scan, None, Upsampler(ratio=2).options), lambda _run: None, blocking)
+    run = Run(process.engine, RunRequest(scan, None, Upsampler(ratio=2).options), lambda _run: None)
     if blocking:
         with pytest.raises(Exception, match="blocked"):
             run.wait()
@@ -371,8 +371,8 @@ def test_an_idle_engine_ends_and_comes_back(host, process, scan, monkeypatch):
     prepared = []
     engine.prepare(lambda: prepared.append(engine.devices.auto))
     host.process_events(until=lambda: prepared, timeout_s=5)
-    assert prepared == ["cpu"] and engine.isRunning
-    host.process_events(until=lambda: not engine.isRunning, timeout_s=5)
+    assert prepared == ["cpu"] and engine.process.isRunning
+    host.process_events(until=lambda: not engine.process.isRunning, timeout_s=5)
     processes[0].answersAtOnce = False
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.state.value == "running", timeout_s=LIMIT_S)
@@ -381,8 +381,8 @@ def test_an_idle_engine_ends_and_comes_back(host, process, scan, monkeypatch):
 
     OneShot(100, lambda: waited.append(1)).start()
     host.process_events(until=lambda: waited, timeout_s=5)
-    assert engine.isRunning, "a run that takes longer than that is not idle"
+    assert engine.process.isRunning, "a run that takes longer than that is not idle"
     processes[0].finish()
     finished(host, run)
     assert run.state.value == "done" and processes[0].starts == 2
-    host.process_events(until=lambda: not engine.isRunning, timeout_s=5)
+    host.process_events(until=lambda: not engine.process.isRunning, timeout_s=5)

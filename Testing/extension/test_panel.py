@@ -191,7 +191,7 @@ def test_reset_to_defaults_keeps_scan_and_result(host, ui, parameters, scan):
 
 def test_a_killed_engine_is_a_message_and_the_next_run_works(host, ui, parameters, scan, engine):
     apply(host, ui, parameters, scan)
-    os.kill(engine.workerPid, signal.SIGKILL)
+    os.kill(engine.process.workerPid, signal.SIGKILL)
     finished(host, ui)
     assert "memory ran out" in ui.problemLabel.text and results(scan) == [] and ui.applyButton.enabled
     ui.applyButton.click()
@@ -216,7 +216,7 @@ def test_closing_the_scene_during_a_run(host, ui, widget, parameters, scan):
 
 def test_unloading_the_module_during_a_run_ends_the_process(host, ui, parameters, scan, engine):
     apply(host, ui, parameters, scan)
-    pid = engine.workerPid
+    pid = engine.process.workerPid
     host.unload_module("CycleINRSlicer")
     assert not isAlive(pid) and results(scan) == []
 

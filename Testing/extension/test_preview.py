@@ -74,7 +74,7 @@ def test_a_preview_is_a_part_of_the_result_in_front_of_the_scan(host, engine, ui
     node = preview(host, ui, parameters, wide, (60, 150, 12))
     assert node.GetAttribute("CycleINR.region") == "12:108,96:192,9:15" and layers() == [(wide, node)] * 3
     assert not node.GetSaveWithScene() and node.GetHideFromEditors() and parameters.resultVolume is None
-    assert "Preview after" in ui.statusLabel.text and filesIn(engine.folder) == []
+    assert "Preview after" in ui.statusLabel.text and filesIn(engine.process.folder) == []
     offsets = [slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceOffset() for name in VIEWS]
     assert offsets == pytest.approx(place(wide, (60, 150, 12))[[2, 1, 0]] * (1, 1, -1))
     other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, wide, "other")
@@ -159,7 +159,7 @@ def test_closing_the_scene_ends_a_preview_and_takes_it_along(host, engine, ui, p
     ui.previewButton.click()
     slicer.mrmlScene.Clear()
     finished(host, ui)
-    assert "scene was closed" in ui.statusLabel.text and results(None) == [] and filesIn(engine.folder) == []
+    assert "scene was closed" in ui.statusLabel.text and results(None) == [] and filesIn(engine.process.folder) == []
 
 
 @pytest.mark.parametrize("moved", [False, True])

@@ -30,7 +30,7 @@ def test_result_arrives_with_progress_and_nothing_else(host, engine, scan):
         "preparing", "running", "importing", "done",
     ]  # fmt: skip
     assert volumeNodes() == [scan, run.outputNode]
-    assert filesIn(engine.folder) == []
+    assert filesIn(engine.process.folder) == []
 
 
 def test_new_node_is_the_command_lines_result(host, engine, scan, tmp_path):
@@ -123,7 +123,7 @@ def test_the_input_cannot_be_the_output(coldEngine, scan):
 
     with pytest.raises(NodeError, match="may not replace the input"):
         startRun(coldEngine, scan, outputNode=scan)
-    assert not coldEngine.isRunning
+    assert not coldEngine.process.isRunning
 
 
 def test_difference_to_bspline_comes_with_the_result(engine, scan):
@@ -151,7 +151,7 @@ def test_cancel(host, engine, scan, moment):
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.value == "cancelled" and "Cancelled" in str(run.error)
     assert volumeNodes() == [scan]
-    assert engine.folder is None or filesIn(engine.folder) == []
+    assert engine.process.folder is None or filesIn(engine.process.folder) == []
     again = startRun(engine, scan)
     host.process_events(until=lambda: again.isFinished, timeout_s=LIMIT_S)
     assert again.state.value == "done"
@@ -160,7 +160,7 @@ def test_cancel(host, engine, scan, moment):
 def test_a_process_that_does_not_listen_is_killed(host, engine, scan):
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
-    pid, folder = engine.workerPid, engine.folder
+    pid, folder = engine.process.workerPid, engine.process.folder
     os.kill(pid, signal.SIGSTOP)
     run.cancel()
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
@@ -172,8 +172,8 @@ def test_a_killed_process_is_a_clear_failure(host, engine, scan):
 
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
-    folder = engine.folder
-    os.kill(engine.workerPid, signal.SIGKILL)
+    folder = engine.process.folder
+    os.kill(engine.process.workerPid, signal.SIGKILL)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.value == "failed" and isinstance(run.error, EngineProcessError)
     assert "memory ran out" in str(run.error) and "CycleINR-engine.log" in str(run.error)
@@ -216,7 +216,7 @@ def test_closing_the_scene_ends_the_run(host, engine, scan, moment):
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.value == "cancelled" and "scene was closed" in str(run.error)
     assert volumeNodes() == []
-    assert engine.folder is None or filesIn(engine.folder) == []
+    assert engine.process.folder is None or filesIn(engine.process.folder) == []
 
 
 def test_removing_the_input_ends_the_run(host, engine, scan):
@@ -249,7 +249,7 @@ def test_the_process_ends_with_the_application(host, engine, scan):
 
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
-    pid, folder = engine.workerPid, engine.folder
+    pid, folder = engine.process.workerPid, engine.process.folder
     slicer.app.aboutToQuit.emit()
     assert not isAlive(pid) and not folder.exists()
 
@@ -266,7 +266,11 @@ def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     monkeypatch.setattr(folder, "chunks", fail)
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
-    assert isinstance(run.error, OutputError) and "No space left" in str(run.error) and filesIn(engine.folder) == []
+    assert (
+        isinstance(run.error, OutputError)
+        and "No space left" in str(run.error)
+        and filesIn(engine.process.folder) == []
+    )
 
 
 def test_two_runs_take_turns(host, engine, scan):
