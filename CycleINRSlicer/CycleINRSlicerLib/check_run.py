@@ -22,7 +22,7 @@ from .engine import Engine
 from .engine_task import EngineTask
 from .forecast import planOf
 from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside, resultOf
-from .volume_node import NodeError, volumeFromNode
+from .volume_node import volumeFromNode
 
 
 class CheckRun(EngineTask):
@@ -70,8 +70,9 @@ class CheckRun(EngineTask):
         if answer.shape_kji is None:
             return
         yield from self._copyAnswer(image, self._mapFile, answer.shape_kji)
-        affine = np.array(answer.ijk_to_ras)
-        self._map = WeakNode(addNodes(image, affine, self._result.node, self.numbers))
+        mapNode = _addMap(image, np.array(answer.ijk_to_ras), self._result.node, self.numbers)
+        mapNode.AddNodeReferenceID(CHART_ROLE, _addCurve(self._result.node, self.numbers).GetID())
+        self._map = WeakNode(mapNode)
 
 
 CHART_ROLE = "CycleINR.chart"
@@ -86,25 +87,6 @@ DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for pr
 _COLOURS = 256
 _PLOT_LAYOUT = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
 _UNIT = ATTRIBUTE_PREFIX + "unit"
-
-
-def addNodes(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict):
-    """Add error map, table and chart to the scene and return the map.
-
-    The map gets the result's parent transform and place in the subject hierarchy.
-
-    Args:
-        image: The expected error on the compared slices.
-        numbers: As ``cycleinr.checks.numbers`` gives them.
-
-    Raises:
-        NodeError: The result was removed meanwhile.
-    """
-    if resultNode is None:
-        raise NodeError(_("The result was removed meanwhile, so there is nothing to show its check with."))
-    mapNode = _addMap(image, ijkToRas, resultNode, numbers)
-    mapNode.AddNodeReferenceID(CHART_ROLE, _addCurve(resultNode, numbers).GetID())
-    return mapNode
 
 
 def removeCheck(mapNode) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ import qt
 import slicer
 from cycleinr.errors import ProtocolError
 from cycleinr.worker.folder import PrivateFolder
-from cycleinr.worker.protocol import format_line
+from cycleinr.worker.protocol import format_line, parse_line
 from slicer.i18n import tr as _
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
@@ -108,11 +107,11 @@ class EngineProcess:
             self._receive(line)
 
     def _receive(self, line: bytes) -> None:
-        if self.workerPid is None and (pid := _pidOfReady(line)) is not None:
-            self.workerPid = pid
-            return
         try:
-            self._onLine(line)
+            if self.workerPid is None and (message := parse_line(line)).get("event") == "ready":
+                self.workerPid = message["pid"]
+            else:
+                self._onLine(line)
         except ProtocolError:
             self._log.append(line.decode("utf-8", "replace"))
 
@@ -160,15 +159,6 @@ def pythonExecutable() -> str:
     """Slicer's own Python interpreter, which Slicer puts on its PATH; a build has it elsewhere than an installation."""
     name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
     return shutil.which("PythonSlicer") or os.path.join(slicer.app.slicerHome, "bin", name)
-
-
-def _pidOfReady(line: bytes) -> int | None:
-    """The process id that the worker's first message has, None for any other line."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message["pid"] if isinstance(message, dict) and message.get("event") == "ready" else None
 
 
 def _killWorker(pid: int | None) -> bool:

@@ -10,32 +10,10 @@ from cycleinr.checks.run import check_result
 from cycleinr.files import read_volume
 from cycleinr.windows import CT_WINDOWS
 from dicom_maker import PATIENT, pixels_of_slice, write_slice
-from slicer_scans import LIMIT_S, MODULE_FILE, dicomNode, filesIn, isAlive, thickNode, volumeNodes
+from panel_steps import finished
+from slicer_scans import LIMIT_S, dicomNode, filesIn, isAlive, thickNode, volumeNodes
 
 CHECK_CLASSES = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")
-
-
-@pytest.fixture
-def widget(host, engine):
-    import slicer
-
-    loaded = host.load_module(MODULE_FILE)
-    slicer.util.mainWindow().show()
-    return loaded.widget
-
-
-@pytest.fixture
-def ui(widget):
-    return widget.ui
-
-
-@pytest.fixture
-def parameters(widget):
-    return widget.logic.getParameterNode()
-
-
-def finished(host, ui):
-    host.process_events(until=lambda: not ui.progressBar.visible, timeout_s=LIMIT_S)
 
 
 def madeResult(host, ui, parameters, scan, spacingMm=1.6):

@@ -85,18 +85,22 @@ def test_a_preview_is_a_part_of_the_result_in_front_of_the_scan(host, engine, ui
     assert results(wide) == [other] and layers() == [(other, None)] * 3
 
 
-def test_a_frame_shows_where_the_preview_is(host, ui, parameters, wide, tmp_path):
+def test_a_frame_shows_where_the_preview_is(host, ui, parameters, wide):
+    import qt
     import slicer
+    from CycleINRSlicerLib.preview import FRAME_COLOUR
 
     def framed():
-        host.screenshot(tmp_path / "views.png", size=(1300, 800))
-        image = qt.QImage(str(tmp_path / "views.png")).convertToFormat(qt.QImage.Format_RGB888)
-        rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
-        pixels = rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)
-        return (np.abs(pixels - np.multiply(FRAME_COLOUR, 255)) < 12).all(axis=2).sum()
-
-    import qt
-    from CycleINRSlicerLib.preview import FRAME_COLOUR
+        """Pixels of the slice views that have the frame's colour."""
+        count = 0
+        for name in VIEWS:
+            view = slicer.app.layoutManager().sliceWidget(name).sliceView()
+            view.forceRender()
+            image = view.pixmap.toImage().convertToFormat(qt.QImage.Format_RGB888)
+            rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+            pixels = rows[:, : 3 * image.width()].reshape(-1, 3).astype(int)
+            count += (np.abs(pixels - np.multiply(FRAME_COLOUR, 255)) < 12).all(axis=1).sum()
+        return count
 
     parameters.spacingMm = 6
     slicer.util.setSliceViewerLayers(background=wide, fit=True)
