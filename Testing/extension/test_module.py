@@ -75,7 +75,7 @@ def test_a_panel_that_could_not_be_built_can_be_reloaded(host, engine, monkeypat
     import slicer
     from CycleINRSlicerLib import panel
 
-    def mistake(ui, logic):
+    def mistake(_ui):
         raise NameError("a mistake of the developer")
 
     monkeypatch.setattr(panel, "Panel", mistake)
