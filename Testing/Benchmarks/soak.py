@@ -153,7 +153,7 @@ def soak(runs: int, tell=print) -> list[Sample]:
     with tempfile.TemporaryDirectory(prefix="cycleinr-soak-") as root:
         engine = Engine(Path(root))
         try:
-            for number, (expected, message) in enumerate(requests(write_scans(engine.process.folder), runs), 1):
+            for number, (expected, message) in enumerate(requests(write_scans(engine.folder), runs), 1):
                 engine.say(message)
                 outcome = engine.outcome(number if expected == "cancelled" else None)
                 # A small scan may be done before the cancel arrives.
@@ -163,7 +163,7 @@ def soak(runs: int, tell=print) -> list[Sample]:
                 if number in due:
                     samples.append(engine.sample(number))
                     tell(_line(samples[-1]))
-            if engine.end() != 0 or engine.process.folder.exists() or any(engine.temporary.iterdir()):
+            if engine.end() != 0 or engine.folder.exists() or any(engine.temporary.iterdir()):
                 raise RuntimeError("The process left something behind, or did not end well.")
         finally:
             engine.process.kill()
