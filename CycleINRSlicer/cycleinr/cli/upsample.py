@@ -140,7 +140,7 @@ def _describe_check(found: dict) -> list[str]:
     unit, own, left, noise = found["unit"], found["self_check"], found["residual"], found["noise"]
     lines = [f"Verdict          {found['verdict']}"]
     if "rms" in own:
-        lines.append(f"Self-check       rms {own['rms_of_all']:.3g} {unit}, largest in slice {own['worst_slice']}")
+        lines.append(f"Self-check       rms {own['rms_of_all']:.3g} {unit}, largest in slice {own['worst_slice'] + 1}")
     return [
         *lines,
         f"Re-slicing error median {left['median']:.3g}, 99 % {left['percentile_99']:.3g} {unit}; "
