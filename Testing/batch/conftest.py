@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from cycleinr.batch.run import BatchRequest, Summary, run_batch
+from cycleinr.batch.folder import BatchFolder
+from cycleinr.batch.run import BatchRequest, Summary, make_jobs, run_batch, scans_of
 from cycleinr.batch.settings import Settings
+from cycleinr.batch.table import Line
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
@@ -46,6 +48,12 @@ def small_scans() -> Scans:
 
 def settings(ratio: float = 2.0, **options) -> Settings:
     return Settings(UpsampleOptions(Target(ratio=ratio), device="cpu", **options))
+
+
+def jobs_of(source, folder: BatchFolder, wanted: Settings, owners=None) -> list:
+    """Jobs and records of all scans in one place."""
+    line = Line(str(source), wanted)
+    return make_jobs([(scan, line) for scan in scans_of(line, [])], folder, owners or {})
 
 
 def batch(inputs, out_dir: Path, tell=lambda event: None, wanted: Settings | None = None, **options) -> Summary:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batch.conftest import batch, settings
-from cycleinr.batch.cases import Wanted, make_cases, read_table, wanted_of_rows
 from cycleinr.batch.find import find_scans
+from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.names import candidates, safe_name
+from cycleinr.batch.run import make_jobs, scans_of
+from cycleinr.batch.table import Line, read_table
 from cycleinr.errors import InputError, RequestError
 from cycleinr.files import read_volume
 from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
@@ -32,6 +34,12 @@ def found(source, notes=None):
     return find_scans(source, [] if notes is None else notes)
 
 
+def records(scans, root, owners=None, wanted=None):
+    """What a batch would know of these scans."""
+    lines = [(scan, Line("", wanted or settings())) for scan in scans]
+    return [record for _, record in make_jobs(lines, BatchFolder(root, "batch"), owners or {})]
+
+
 def test_a_folder_tree_gives_each_image_and_each_series(tree):
     scans = found(tree)
 
@@ -43,11 +51,11 @@ def test_a_folder_tree_gives_each_image_and_each_series(tree):
 
 
 def test_names_of_results_say_nothing_about_the_patient(tree):
-    cases = make_cases([Wanted(scan, settings()) for scan in found(tree)], tree, {})
+    outputs = [record.output for record in records(found(tree), tree)]
 
-    for case in cases:
-        assert not any(secret in case.output for secret in ("Doe", "Jane", PATIENT_ID, SERIES, OTHER_SERIES))
-    assert sum(case.output.startswith("series-") for case in cases) == 3
+    for output in outputs:
+        assert not any(secret in output for secret in ("Doe", "Jane", PATIENT_ID, SERIES, OTHER_SERIES))
+    assert sum(output.startswith("series-") for output in outputs) == 3
 
 
 @pytest.mark.parametrize("pattern", ["**/*.n*", "*/scan.nii.gz"])
@@ -119,43 +127,42 @@ def scans_of_one_name(tmp_path, small_scans):
 def test_one_name_for_two_scans_is_completed_and_stays_in_every_run(tmp_path, small_scans):
     first, second = scans_of_one_name(tmp_path, small_scans)
 
-    together = make_cases([Wanted(first, settings()), Wanted(second, settings())], tmp_path, {})
-    owners = {case.output: case.identity for case in together}
-    alone = make_cases([Wanted(second, settings())], tmp_path, owners)
-    without_knowledge = make_cases([Wanted(second, settings())], tmp_path, {})
-    later = make_cases([Wanted(first, settings())], tmp_path, {"scan.nii.gz": second.identity})
+    together = records([first, second], tmp_path)
+    owners = {record.output: record.identity for record in together}
+    alone = records([second], tmp_path, owners)
+    without_knowledge = records([second], tmp_path)
+    later = records([first], tmp_path, {"scan.nii.gz": second.identity})
 
-    plain, completed = (case.output for case in together)
+    plain, completed = (record.output for record in together)
     assert plain == "scan.nii.gz"
     assert completed.startswith("scan-") and completed.endswith(".nii.gz")
-    assert [case.output for case in alone] == [completed]
-    assert [case.output for case in without_knowledge] == ["scan.nii.gz"]
+    assert [record.output for record in alone] == [completed]
+    assert [record.output for record in without_knowledge] == ["scan.nii.gz"]
     assert later[0].output not in (plain, completed) and later[0].output.startswith("scan-")
 
 
 def test_names_that_differ_in_case_only_are_kept_apart(tmp_path, small_scans):
     scans = [found(small_scans.write(tmp_path / name / f"{name}.nii.gz"))[0] for name in ("Scan", "scan")]
 
-    outputs = [case.output.lower() for case in make_cases([Wanted(s, settings()) for s in scans], tmp_path, {})]
-
-    assert len(set(outputs)) == 2
+    assert len({record.output.lower() for record in records(scans, tmp_path)}) == 2
 
 
-def test_the_same_scan_twice_is_one_case_and_with_other_settings_two(tmp_path, small_scans):
+def test_the_same_scan_twice_is_one_job_and_with_other_settings_two(tmp_path, small_scans):
     scan = found(small_scans.write(tmp_path / "scan.nii.gz"))[0]
 
-    once = make_cases([Wanted(scan, settings()), Wanted(scan, settings())], tmp_path, {})
-    twice = make_cases([Wanted(scan, settings(2)), Wanted(scan, settings(3))], tmp_path, {})
+    once = records([scan, scan], tmp_path)
+    lines = [(scan, Line("", settings(ratio))) for ratio in (2, 3)]
+    twice = [record for _, record in make_jobs(lines, BatchFolder(tmp_path, ""), {})]
 
     assert len(once) == 1
-    assert len({case.output for case in twice}) == 2 and len({case.key for case in twice}) == 2
+    assert len({record.output for record in twice}) == 2 and len({record.key for record in twice}) == 2
 
 
 def test_keys_change_with_settings_and_weights_but_not_with_the_device(tmp_path, small_scans):
     scan = found(small_scans.write(tmp_path / "scan.nii.gz"))[0]
 
     def key(**options):
-        return make_cases([Wanted(scan, settings(**options))], tmp_path, {})[0].key
+        return records([scan], tmp_path, wanted=settings(**options))[0].key
 
     assert key() == key(memory_limit_gb=2.0)
     assert len({key(), key(ratio=3.0), key(axis="k"), key(model="mr"), key(model="ct"), key(thickness_mm=0.0)}) == 6
@@ -165,7 +172,8 @@ def test_a_name_given_to_two_scans_is_refused(tmp_path, small_scans):
     first, second = scans_of_one_name(tmp_path, small_scans)
 
     with pytest.raises(RequestError, match="two scans"):
-        make_cases([Wanted(first, settings(), "x.nii.gz"), Wanted(second, settings(), "X.nii.gz")], tmp_path, {})
+        lines = [(first, Line("", settings(), "x.nii.gz")), (second, Line("", settings(), "X.nii.gz"))]
+        make_jobs(lines, BatchFolder(tmp_path, ""), {})
 
 
 def test_a_link_out_of_the_output_folder_is_refused(tmp_path, small_scans):
@@ -175,7 +183,7 @@ def test_a_link_out_of_the_output_folder_is_refused(tmp_path, small_scans):
     (out / "sub").symlink_to(tmp_path)
 
     with pytest.raises(RequestError, match="leads out"):
-        make_cases([Wanted(scan, settings(), "sub/x.nii.gz")], out, {})
+        make_jobs([(scan, Line("", settings(), "sub/x.nii.gz"))], BatchFolder(out, ""), {})
 
 
 IMPOSSIBLE = [
@@ -212,19 +220,14 @@ def test_no_name_stops_the_other_scans(tmp_path, small_scans):
     for number, name in enumerate(["ok", "2024-01-01T10:11:12", "a?b", "a*b", "y" * 205, "<script>", "line\nbreak"]):
         small_scans.write(tmp_path / "in" / f"{number}.nii.gz").rename(tmp_path / "in" / f"{name}.nii.gz")
 
-    cases = make_cases([Wanted(scan, settings()) for scan in found(tmp_path / "in")], tmp_path / "out", {})
+    owners = {record.output: record.identity for record in records(found(tmp_path / "in"), tmp_path / "out")}
 
-    names = {case.output for case in cases}
-    assert len(names) == 7 and "ok.nii.gz" in names
-    again = make_cases(
-        [Wanted(scan, settings()) for scan in found(tmp_path / "in")],
-        tmp_path / "out",
-        {case.output: case.identity for case in cases},
-    )
-    assert {case.output for case in again} == names
+    assert len(owners) == 7 and "ok.nii.gz" in owners
+    again = records(found(tmp_path / "in"), tmp_path / "out", owners)
+    assert {record.output for record in again} == set(owners)
 
 
-def test_a_link_that_leads_out_fails_its_own_case_alone(tmp_path, small_scans):
+def test_a_link_that_leads_out_fails_its_own_job_alone(tmp_path, small_scans):
     for name in ("a", "b"):
         small_scans.write(tmp_path / "in" / f"{name}.nii.gz")
     (tmp_path / "out").mkdir()
@@ -236,7 +239,7 @@ def test_a_link_that_leads_out_fails_its_own_case_alone(tmp_path, small_scans):
     assert (rows["a.nii.gz"].status, rows["a.nii.gz"].error_kind) == ("failed", "RequestError")
 
 
-def test_a_path_that_is_too_long_for_the_system_fails_its_own_case_alone(tmp_path):
+def test_a_path_that_is_too_long_for_the_system_fails_its_own_job_alone(tmp_path):
     assert [scan.input.name for scan in found(tmp_path / ("x" * 300 + ".nii.gz"))] == ["x" * 300 + ".nii.gz"]
 
 
@@ -248,13 +251,13 @@ def test_series_in_an_archive_are_found_by_their_numbers(tmp_path):
     shutil.rmtree(folder)
 
     scans = found(tmp_path / "out")
-    cases = make_cases([Wanted(scan, settings()) for scan in scans], tmp_path, {})
+    jobs = make_jobs([(scan, Line("", settings())) for scan in scans], BatchFolder(tmp_path, ""), {})
 
     assert {(scan.input.name, scan.number) for scan in scans} == {
         ("damaged.zip", ""), ("scans.zip", "3"), ("scans.zip", "4"),
     }  # fmt: skip
-    assert len({case.identity for case in cases}) == 3
-    assert {case.number for case in cases if case.input == Path(archive)} == {"3", "4"}
+    assert len({record.identity for _, record in jobs}) == 3
+    assert {job.series for job, _ in jobs if job.input == Path(archive)} == {"3", "4"}
     assert len([scan for scan in found(archive) if scan.is_packed]) == 2
 
 
@@ -269,12 +272,12 @@ def test_phases_and_frames_are_scans_of_their_own(tmp_path):
     arrays = [read_volume(scan.input, frame=scan.frame).array for scan in scans]
     np.testing.assert_array_equal(arrays[0] + 1, arrays[1])
     (tmp_path / "scans.csv").write_text("input,ratio,series,frame\nin,2,3.2,\nx.nii.gz,2,,3\n")
-    wanted = wanted_of_rows(read_table(tmp_path / "scans.csv", settings(), False), [])
-    assert [one.scan.number for one in wanted] == ["3.2", ""] and wanted[1].scan.frame == 3
-    assert wanted[1].scan.identity.endswith("x.nii.gz#frame-3")
+    meant = [one for line in read_table(tmp_path / "scans.csv", settings(), False) for one in scans_of(line, [])]
+    assert [one.number for one in meant] == ["3.2", ""] and meant[1].frame == 3
+    assert meant[1].identity.endswith("x.nii.gz#frame-3")
     (tmp_path / "scans.csv").write_text("input,ratio,series\nin,2,7\n")
     with pytest.raises(RequestError, match=r"line 2: there is no series 7 .* 3\.1, 3\.2"):
-        wanted_of_rows(read_table(tmp_path / "scans.csv", settings(), False), [])
+        scans_of(read_table(tmp_path / "scans.csv", settings(), False)[0], [])
 
 
 def test_readable_names_are_made_of_date_number_and_description_on_request(tmp_path):

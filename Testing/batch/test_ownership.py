@@ -6,10 +6,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from batch.conftest import settings, unfinished, visible
-from cycleinr.batch.cases import Wanted, make_cases
-from cycleinr.batch.execute import Order, run_case
-from cycleinr.batch.find import find_scans
+from batch.conftest import jobs_of, settings, unfinished, visible
+from cycleinr.batch.execute import run_recorded
 from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.record import DONE, FAILED
 from cycleinr.files import read_volume
@@ -34,12 +32,11 @@ def out(tmp_path):
 
 
 def run(source, out, wanted=None):
-    """Run one scan's case as a batch does, in this process."""
+    """Run one scan's job as a batch does, in this process."""
     with BatchFolder.opened(out) as folder:
-        (found,) = find_scans(source, [])
         owners = {name: record.identity for name, record in folder.records().items()}
-        (case,) = make_cases([Wanted(found, wanted or settings())], out, owners)
-        record = run_case(Order(str(out), folder.batch, case))
+        (task,) = jobs_of(source, folder, wanted or settings(), owners)
+        record = run_recorded(folder, *task)
     assert record.status == DONE, record.error
     return record
 
@@ -219,12 +216,12 @@ def test_a_result_of_before_there_were_hashes_is_made_again_where_it_may_hold_an
     assert (out / NAME).stat().st_mtime_ns > 0
 
 
-def test_a_case_that_fails_forgets_nothing_that_is_ours(scan, out, small_scans):
+def test_a_job_that_fails_forgets_nothing_that_is_ours(scan, out, small_scans):
     run(scan, out)
     small_scans.damaged(scan)
     with BatchFolder.opened(out) as folder:
-        (case,) = make_cases([Wanted(find_scans(scan, [])[0], settings())], out, {})
-        assert run_case(Order(str(out), folder.batch, case)).status == FAILED
+        (task,) = jobs_of(scan, folder, settings())
+        assert run_recorded(folder, *task).status == FAILED
     small_scans.write(scan, 5)
 
     assert run(scan, out).notes == ""

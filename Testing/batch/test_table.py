@@ -2,8 +2,8 @@
 
 import pytest
 from batch.conftest import settings
-from cycleinr.batch.cases import read_table
 from cycleinr.batch.names import safe_name
+from cycleinr.batch.table import read_table
 from cycleinr.errors import InputError, RequestError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +73,7 @@ def test_lines_end_as_on_any_system(tmp_path, end):
         ("input,ratio,spacing\na,2,1\n", "exactly one"),
         ("input,isotropic\na,perhaps\n", "'perhaps'"),
         ("input,thickness\na,-1\n", "-1 mm"),
+        ("input,frame\na,1.5\n", "whole number from 1"),
         ("input,axis\na,z\n", "'z'"),
         ("input,extent\na,all\n", "'all'"),
         ("input,format\na,png\n", "'png'"),

@@ -1,4 +1,4 @@
-"""Running one case, in whatever process on whatever computer: compute, publish, record."""
+"""Running one job of a batch, in whatever process on whatever computer: compute, publish, record."""
 
 from __future__ import annotations
 
@@ -6,75 +6,59 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Cancelled, CycleinrError, OutputError
-from ..files import image_suffix
-from ..jobs import Job, JobResult, run_job
+from ..jobs import Job, run_job
 from ..monitor import Monitor
-from .cases import Case
 from .folder import BatchFolder, sync_folder
-from .names import PARTS, REPORT
-from .ownership import is_ours, keep, marks_of, part, size_of
+from .names import PARTS, REPORT, part, path_inside
+from .ownership import is_ours, keep, marks_of, size_of
 from .record import DONE, STARTED, Record, timestamp
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Order:
-    """A case and who wants it; travels as JSON.
+def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor | None = None) -> Record:
+    """Run one job; whatever is wrong with it becomes part of the record.
 
-    Attributes:
-        out_dir: The batch's output folder, as absolute path that is the same on every computer of a cluster.
-        batch: Id of the batch.
-    """
+    A job that is recorded as done already is not run again, so that a job may be handed out twice.
 
-    out_dir: str
-    batch: str
-    case: Case
-
-    def to_json(self) -> dict:
-        return {**asdict(self), "case": self.case.to_json()}
-
-    @classmethod
-    def from_json(cls, content: Mapping) -> Order:
-        return cls(**{**content, "case": Case.from_json(content["case"])})
-
-
-def run_case(order: Order, monitor: Monitor | None = None) -> Record:
-    """Run one case; whatever is wrong with it becomes part of the record.
-
-    A case that is recorded as done already is not run again, so that a case may be handed out twice.
+    Args:
+        wanted: The job's record as it was made.
 
     Raises:
         Cancelled: The batch is over; nothing was written.
         OutputError: The record itself cannot be written.
     """
-    folder, case = BatchFolder(Path(order.out_dir), order.batch), order.case
-    before = folder.read_record(case.output)
-    if folder.is_done(case, before):
+    before = folder.read_record(wanted.output)
+    if before is not None and folder.is_done(wanted, before):
         return before
-    began = before is not None and before.batch == order.batch and before.status == STARTED
-    record = Record.of(case, STARTED, order.batch, attempts=1 + (before.attempts if began else 0)).after(before)
+    began = before is not None and before.batch == folder.batch and before.status == STARTED
+    attempts = 1 + (before.attempts if before is not None and began else 0)
+    record = replace(wanted, status=STARTED, attempts=attempts).after(before)
     started = time.monotonic()
     try:
-        _claim(folder, record)
-        record = _compute(folder, case, record, monitor)
+        record = _compute(folder, job, record, monitor)
     except Cancelled:
         raise
     except CycleinrError as error:
-        record = record.as_failed_by(error, time.monotonic() - started)
+        record = record.as_failed(type(error).__name__, str(error), time.monotonic() - started)
     except MemoryError:
         text = "The computer ran out of memory. Run fewer workers, or set a lower memory limit."
         record = record.as_failed("OutOfMemoryError", text, time.monotonic() - started)
     except Exception as error:
         # An unforeseen error's own text may quote a header, so only its kind and place are kept.
+        kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
         where = "".join(traceback.format_tb(error.__traceback__))
-        _LOG.debug("Unforeseen %s in the case of %s:\n%s", type(error).__name__, case.output, where)
-        record = record.as_failed(type(error).__name__, _unforeseen(error), time.monotonic() - started)
+        _LOG.debug("Unforeseen %s in the job of %s:\n%s", kind, wanted.output, where)
+        text = (
+            f"Unforeseen {kind} in {Path(place.filename).name}, line {place.lineno}. "
+            "Run cycleinr upsample on this scan alone to see all of it."
+        )
+        record = record.as_failed(kind, text, time.monotonic() - started)
     folder.check_current()
     if record.status != DONE:
         return folder.write_failure(record)
@@ -82,44 +66,34 @@ def run_case(order: Order, monitor: Monitor | None = None) -> Record:
     return record
 
 
-def _claim(folder: BatchFolder, record: Record) -> None:
-    """Remember that this result's name is ours before anything has it.
-
-    Raises:
-        OutputError: Something that no batch made has the name.
-    """
-    path = folder.result(record.output)
-    if not folder.knows(record.output) and any(os.path.lexists(part(path, end)) for end in PARTS):
+def _compute(folder: BatchFolder, job: Job, record: Record, monitor: Monitor | None) -> Record:
+    """Make the result in a folder of its own and move it into place; returns its record."""
+    target = path_inside(folder.root, record.output)
+    if not folder.knows(record.output) and any(os.path.lexists(part(target, end)) for end in PARTS):
         raise OutputError(
-            f"{path.name}, its .json or its report exists already in the output folder, and no batch made it. It was "
+            f"{target.name}, its .json or its report exists already in the output folder, and no batch made it. It was "
             "left as it was. Move it away, or choose another output folder."
         )
     folder.check_current()
+    # Before anything has the result's name it is known to be ours, and before its parts get theirs their hashes are
     folder.write_record(record)
-
-
-def _compute(folder: BatchFolder, case: Case, record: Record, monitor: Monitor | None) -> Record:
-    """Make the result in a folder of its own and move it into place; returns its record."""
-    target = folder.result(case.output)
     with folder.workplace() as place:
         staged = place / target.name
-        wanted = case.settings.format
-        format = "image" if image_suffix(target) else wanted if wanted.startswith("dicom") else "dicom"
-        check = part(staged, REPORT) if case.settings.report else None
-        job = Job(
-            case.input,
-            staged,
-            case.settings.options,
-            format,
-            dicom=case.settings.dicom,
-            report=check,
-            series=case.number,
-            frame=case.frame,
+        report = None if job.report is None else part(staged, REPORT)
+        result = run_job(replace(job, output=staged, report=report), monitor)
+        made = result.provenance
+        record = replace(
+            record,
+            seconds=round(result.seconds, 3),
+            version=made["version"],
+            torch=made.get("torch", ""),
+            model=made["model"],
+            weights_sha256=made["weights_sha256"],
+            device=made["device"],
+            bytes=size_of(staged),
+            marks=marks_of(staged),
         )
-        result = run_job(job, monitor)
-        record = replace(_made(record, result), marks=marks_of(staged))
         folder.check_current()
-        # Before anything has its name, so that after a kill in between it is known to be ours.
         folder.write_record(record)
         try:
             kept = _publish(staged, target, place, record.hashes)
@@ -134,13 +108,7 @@ def _compute(folder: BatchFolder, case: Case, record: Record, monitor: Monitor |
 def _publish(staged: Path, target: Path, place: Path, hashes: Collection[str]) -> list[Path]:
     """Move result, description and report from their place to where they belong.
 
-    What batches made before is replaced; anything else gets another name.
-
-    Args:
-        hashes: Of all that batches made under this name.
-
-    Returns:
-        The other names.
+    What batches made before, known by the hashes, is replaced; anything else gets another name, which is returned.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     kept = []
@@ -155,25 +123,3 @@ def _publish(staged: Path, target: Path, place: Path, hashes: Collection[str]) -
     # A record on the disk must never be older than its result.
     sync_folder(target.parent)
     return kept
-
-
-def _made(record: Record, result: JobResult) -> Record:
-    made = result.provenance
-    return replace(
-        record,
-        seconds=round(result.seconds, 3),
-        version=made["version"],
-        torch=made.get("torch", ""),
-        model=made["model"],
-        weights_sha256=made["weights_sha256"],
-        device=made["device"],
-        bytes=size_of(result.output),
-    )
-
-
-def _unforeseen(error: Exception) -> str:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"Unforeseen {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}. "
-        "Run cycleinr upsample on this scan alone to see all of it."
-    )

@@ -10,7 +10,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Found:
     Attributes:
         input: What ``read_volume`` reads: an image file, or one file of the DICOM series.
         place: The file, or the series' folder.
-        series: Neutral name of the DICOM series, "" for image files; see ``neutral_name``.
+        series: Neutral name of the DICOM series, a hash of its Series Instance UID (0020,000E); "" for image files.
         stem: The result's name without its ending; holds nothing of a DICOM header.
         files: Everything that the scan is read from.
         frame: Which of the volumes in ``input`` it is, counted from 1; None where ``input`` says it all.
@@ -72,10 +72,11 @@ class Found:
             return ""
         return described.hexdigest()
 
-
-def neutral_name(series_uid: str) -> str:
-    """A name for a DICOM series that says nothing about the patient: a hash of its Series Instance UID (0020,000E)."""
-    return f"series-{hashlib.sha256(series_uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]}"
+    def of_frame(self, frame: int) -> Found:
+        """One of the volumes in it, counted from 1."""
+        name = f"frame-{frame}"
+        series = f"{self.series}.{name}" if self.series else name
+        return replace(self, frame=frame, series=series, stem=f"{self.stem}-{name}")
 
 
 def find_scans(source: str | Path, notes: list[str], readable: bool = False) -> list[Found]:
@@ -88,98 +89,91 @@ def find_scans(source: str | Path, notes: list[str], readable: bool = False) -> 
         readable: Results of DICOM series are called by date, number and description, which may say who it is.
 
     Raises:
-        InputError: A glob matches nothing, or the folder holds no scan.
+        InputError: A glob matches nothing, or there is no scan.
     """
-    # A name that really exists may hold brackets or stars.
-    if not os.path.exists(source) and glob.has_magic(str(source)):
-        matches = sorted(glob.glob(str(source), recursive=True))
-        if not matches:
-            raise InputError(f"Nothing matches {source}. Check the pattern; ** stands for any number of folders.")
-        return list(_unique(_at_each(matches, notes, readable)))
-    path = Path(source)
-    scans = list(_unique(_at(path, notes, readable)))
+    # A name that really exists may hold brackets or stars
+    is_path = os.path.exists(source) or not glob.has_magic(str(source))
+    matches = [source] if is_path else sorted(glob.glob(str(source), recursive=True))
+    if not matches:
+        raise InputError(f"Nothing matches {source}. Check the pattern; ** stands for any number of folders.")
+    search, scans, covered = _Search(notes, readable), dict[str, Found](), set[Path]()
+    for path in (Path(os.path.abspath(match)) for match in matches):
+        # Each file of a DICOM series stands for the whole series; reading its folder once is enough
+        for scan in () if path in covered else search.at(path):
+            scans.setdefault(scan.identity, scan)
+            covered.update(scan.files)
     if not scans:
-        raise InputError(f"There is no CT or MR scan in {path}. Check the path, and the notes on what was left out.")
-    return scans
+        raise InputError(f"There is no CT or MR scan in {source}. Check the path, and the notes on what was left out.")
+    return list(scans.values())
 
 
-def _unique(scans: Iterable[Found]) -> Iterator[Found]:
-    seen = set()
-    for scan in scans:
-        if scan.identity not in seen:
-            seen.add(scan.identity)
-            yield scan
+class _Search:
+    def __init__(self, notes: list[str], readable: bool):
+        self.notes, self.readable = notes, readable
 
-
-def _at_each(matches: list[str], notes: list[str], readable: bool) -> Iterator[Found]:
-    covered: set[Path] = set()
-    for match in matches:
-        path = Path(os.path.abspath(match))
-        # Each file of a DICOM series stands for the whole series; reading its folder once is enough.
-        if path not in covered:
-            for scan in _at(path, notes, readable):
-                covered.update(scan.files)
-                yield scan
-
-
-def _at(path: Path, notes: list[str], readable: bool) -> Iterator[Found]:
-    path = Path(os.path.abspath(path))
-    # Unlike pathlib's, these say no to a path that is too long for the system.
-    if os.path.isdir(path):
-        for folder, subfolders, names in os.walk(path):
-            here = Path(folder)
-            subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and not (here / n / STATE).is_dir())
-            files = [here / name for name in sorted(names) if not name.startswith(".")]
-            yield from _in_folder(here, [file for file in files if file.is_file()], notes, readable)
-    elif os.path.isfile(path) and is_zip(path):
-        yield from _in_archive(path, notes, readable)
-    elif os.path.isfile(path) and not image_suffix(path) and looks_like_dicom(path):
-        yield _series_of_file(path, readable)
-    else:
-        # Missing files and unknown formats fail when they are read, with the reason.
-        yield _image(path)
-
-
-def _in_folder(folder: Path, files: list[Path], notes: list[str], readable: bool) -> Iterator[Found]:
-    yield from (_image(file) for file in files if _is_image(file))
-    for file in files:
-        if file.suffix.lower() == ".zip" and is_zip(file):
-            yield from _in_archive(file, notes, readable)
-    listing = series_of_files([file for file in files if not image_suffix(file)])
-    yield from (_series(folder, one, readable) for one in _worth_reading(folder, listing, notes))
-    if listing.damaged and not listing.series:
-        # Read as a folder, it fails with a message that names the damaged file.
-        yield Found(folder, folder, "damaged", "series-damaged", tuple(file for file, _ in listing.damaged))
-
-
-def _worth_reading(place: Path, listing: Listing, notes: list[str]) -> Iterator[Series]:
-    for number, one in enumerate(listing.series, 1):
-        # One whose frames are damaged fails when it is read, with the reason
-        why = "made by CycleINR" if one.is_result else one.problem
-        if not why or (one.is_multi_frame and one.slices[0].frame is None):
-            yield one
+    def at(self, path: Path) -> Iterator[Found]:
+        # Unlike pathlib's, these say no to a path that is too long for the system
+        if os.path.isdir(path):
+            for folder, subfolders, names in os.walk(path):
+                here = Path(folder)
+                subfolders[:] = sorted(n for n in subfolders if not (n.startswith(".") or (here / n / STATE).is_dir()))
+                yield from self._in_folder(here, [here / name for name in names if not name.startswith(".")])
+        elif os.path.isfile(path) and is_zip(path):
+            yield from self._in_archive(path)
+        elif os.path.isfile(path) and not image_suffix(path) and looks_like_dicom(path):
+            siblings = [file for file in path.parent.iterdir() if not file.name.startswith(".")]
+            listing = series_of_files(sorted(file for file in siblings if file.is_file()))
+            own = next((one for one in listing.series if path in one.files), None)
+            damaged = Found(path, path, "damaged", "series-damaged", (path,))
+            yield damaged if own is None else self._series(path.parent, own)
         else:
-            how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
-            notes.append(f"Left out in {place}: {how_many}, {why}.")
-    notes += [f"In {place}: {note}" for note in listing.notes]
+            # Missing files and unknown formats fail when they are read, with the reason
+            yield _image(path)
 
+    def _in_folder(self, folder: Path, entries: list[Path]) -> Iterator[Found]:
+        files = sorted(entry for entry in entries if entry.is_file())
+        for file in files:
+            if image_suffix(file) or (file.name.lower().endswith(_BY_CONTENT) and image_kind(file)):
+                yield _image(file)
+        for file in files:
+            if file.suffix.lower() == ".zip" and is_zip(file):
+                yield from self._in_archive(file)
+        listing = series_of_files([file for file in files if not image_suffix(file)])
+        yield from (self._series(folder, one) for one in self._worth_reading(folder, listing))
+        if listing.damaged and not listing.series:
+            # Read as a folder, it fails with a message that names the damaged file
+            yield Found(folder, folder, "damaged", "series-damaged", tuple(file for file, _ in listing.damaged))
 
-def _in_archive(path: Path, notes: list[str], readable: bool) -> Iterator[Found]:
-    """What an archive holds is known by its number there, since the files are gone when it is read."""
-    try:
-        with unpacked(path) as folder:
-            listing = series_of_files(files_below(folder))
-            found = [_series(folder, one, readable) for one in _worth_reading(path, listing, notes)]
-    except CycleinrError:
-        found = []
-    yield from (replace(one, input=path, place=path, files=(path,), frame=None) for one in found)
-    if not found:
-        # An image file, or it fails when it is read, with the reason
-        yield _image(path)
+    def _in_archive(self, path: Path) -> Iterator[Found]:
+        """What an archive holds is known by its number there, since the files are gone when it is read."""
+        try:
+            with unpacked(path) as folder:
+                listing = series_of_files(files_below(folder))
+                found = [self._series(folder, one) for one in self._worth_reading(path, listing)]
+        except CycleinrError:
+            found = []
+        yield from (replace(one, input=path, place=path, files=(path,), frame=None) for one in found)
+        if not found:
+            # An image file, or it fails when it is read, with the reason
+            yield _image(path)
 
+    def _worth_reading(self, place: Path, listing: Listing) -> Iterator[Series]:
+        for number, one in enumerate(listing.series, 1):
+            # One whose frames are damaged fails when it is read, with the reason
+            why = "made by CycleINR" if one.is_result else one.problem
+            if not why or (one.is_multi_frame and one.slices[0].frame is None):
+                yield one
+            else:
+                how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
+                self.notes.append(f"Left out in {place}: {how_many}, {why}.")
+        self.notes += [f"In {place}: {note}" for note in listing.notes]
 
-def _is_image(path: Path) -> bool:
-    return bool(image_suffix(path)) or (path.name.lower().endswith(_BY_CONTENT) and bool(image_kind(path)))
+    def _series(self, folder: Path, one: Series) -> Found:
+        phase = one.name.rpartition(".")[2] if one.parts > 1 else ""
+        name = f"series-{hashlib.sha256(one.uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]}{phase and f'.{phase}'}"
+        frame = int(phase) if phase and one.is_multi_frame else None
+        called = _described(one) if self.readable else name
+        return Found(one.files[0], folder, name, called, tuple(one.files), frame, one.name)
 
 
 def _image(path: Path) -> Found:
@@ -189,23 +183,7 @@ def _image(path: Path) -> Found:
     return Found(path, path, "", name, tuple(together or [path]))
 
 
-def _series_of_file(path: Path, readable: bool) -> Found:
-    siblings = sorted(file for file in path.parent.iterdir() if file.is_file() and not file.name.startswith("."))
-    own = next((one for one in series_of_files(siblings).series if path in one.files), None)
-    if own is None:
-        return Found(path, path, "damaged", "series-damaged", (path,))
-    return _series(path.parent, own, readable)
-
-
-def _series(folder: Path, one: Series, readable: bool) -> Found:
-    phase = one.name.rpartition(".")[2] if one.parts > 1 else ""
-    name = neutral_name(one.uid) + (f".{phase}" if phase else "")
-    frame = int(phase) if phase and one.is_multi_frame else None
-    called = described(one) if readable else name
-    return Found(one.files[0], folder, name, called, tuple(one.files), frame, one.name)
-
-
-def described(one: Series) -> str:
+def _described(one: Series) -> str:
     """Date, number and description of a series, as the name of a file: for people who may know whose it is."""
     try:
         with quiet():

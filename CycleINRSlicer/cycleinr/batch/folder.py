@@ -23,13 +23,12 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from .. import __version__
 from ..errors import Cancelled, OutputError, RequestError
 from ..files.atomic import publish
-from .cases import Case
 from .names import MANIFEST, STATE, path_inside
 from .ownership import current_marks
 from .record import DONE, FAILED, PENDING, STARTED, Record, timestamp
@@ -37,7 +36,8 @@ from .settings import digest
 
 _LOG = logging.getLogger(__name__)
 
-COLUMNS = tuple(field.name for field in fields(Record))[: [f.name for f in fields(Record)].index("identity")]
+_NAMES = [field.name for field in fields(Record)]
+COLUMNS = tuple(_NAMES[: _NAMES.index("identity")])
 _FORMAT = 1
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _DERIVED = "All results are derived by CycleINR, not acquired. Not for primary diagnosis."
@@ -107,11 +107,7 @@ class BatchFolder:
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
-        """A fresh folder on the output folder's disk, gone when the block ends.
-
-        Raises:
-            OutputError: It cannot be made.
-        """
+        """A fresh folder on the output folder's disk, gone when the block ends; OutputError where it cannot be made."""
         try:
             place = Path(tempfile.mkdtemp(dir=self._work))
         except OSError as error:
@@ -123,20 +119,8 @@ class BatchFolder:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def result(self, name: str) -> Path:
-        """Path of a result.
-
-        Raises:
-            RequestError: A link leads out of the folder.
-        """
-        return path_inside(self.root, name)
-
     def write(self, path: Path, text: str) -> None:
-        """Write a text file of the batch's own, whole.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
+        """Write a text file of the batch's own, whole; OutputError where it cannot be written."""
         with self.workplace() as place:
             staged = place / path.name
             try:
@@ -147,27 +131,19 @@ class BatchFolder:
                 raise OutputError(f"{path} could not be written ({error.strerror}). Check the free space.") from error
 
     def write_record(self, record: Record) -> None:
-        """Remember how a case stands.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
-        self.write(self._record_path(record.output), json.dumps(record.to_json(), indent=1) + "\n")
+        """Remember how a job stands; OutputError where that cannot be written."""
+        self.write(self._record_path(record.output), json.dumps(asdict(record), indent=1) + "\n")
 
     def write_failure(self, record: Record) -> Record:
-        """Remember that a case has failed, and what still lies under its result's name that batches made.
+        """Remember that a job has failed, and what still lies under its result's name that batches made.
 
         Returns:
             The record as it is kept.
-
-        Raises:
-            OutputError: It cannot be written.
         """
-        if not self.knows(record.output):
-            # The name is the user's: a record would make it ours.
-            return record
-        record = record.after(self.read_record(record.output))
-        self.write_record(record)
+        # Else the name is the user's, and a record would make it ours
+        if self.knows(record.output):
+            record = record.after(self.read_record(record.output))
+            self.write_record(record)
         return record
 
     def read_record(self, name: str) -> Record | None:
@@ -183,18 +159,18 @@ class BatchFolder:
         found = (self._read(path) for path in sorted(self._cases.glob("*.json")))
         return {record.output: record for record in found if record is not None}
 
-    def is_done(self, case: Case, record: Record | None) -> bool:
-        """Whether a case has its result already, whole and as it was recorded."""
-        if record is None or record.status != DONE or not record.is_about(case):
+    def is_done(self, wanted: Record, before: Record | None) -> bool:
+        """Whether what is wanted is there already, whole and as it was recorded."""
+        if before is None or before.status != DONE or not before.is_about(wanted):
             return False
         try:
-            marks = current_marks(record, self.result(record.output))
+            marks = current_marks(before, path_inside(self.root, before.output))
         except (RequestError, OSError):
             # A link that leads elsewhere, or a file that may not be read: not what was recorded.
             return False
-        if marks and marks != record.marks:
+        if marks and marks != before.marks:
             # Only times of change differ. Noted, so that not every run has to hash it all again.
-            self.write_record(replace(record, marks=marks))
+            self.write_record(replace(before, marks=marks))
         return marks is not None
 
     def _record_path(self, name: str) -> Path:
@@ -206,8 +182,8 @@ class BatchFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            # Only a failing disk can do this; the case is then done again.
-            _LOG.warning("The record %s cannot be read (%s); its case is done again.", path, type(error).__name__)
+            # Only a failing disk can do this
+            _LOG.warning("The record %s cannot be read (%s); its job is done again.", path, type(error).__name__)
             return None
 
 
@@ -223,14 +199,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequence[str]) -> None:
-    """Compose manifest.csv and manifest.json, each written whole.
-
-    Args:
-        notes: What was left out.
-
-    Raises:
-        OutputError: They cannot be written.
-    """
+    """Compose manifest.csv and manifest.json, each written whole; ``notes`` say what was left out."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -245,7 +214,7 @@ def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequen
         "derived": _DERIVED,
         "counts": {status: counts[status] for status in (DONE, FAILED, STARTED, PENDING)},
         "notes": list(notes),
-        "cases": [record.to_json() for record in records],
+        "cases": [asdict(record) for record in records],
     }
     folder.write(folder.root / f"{MANIFEST}.json", json.dumps(content, indent=1) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -65,6 +66,11 @@ def path_inside(folder: Path, name: str) -> Path:
     return path
 
 
+def part(result: Path, end: str) -> Path:
+    """Where a part of a result is; ``end`` is one of ``PARTS``."""
+    return result.with_name(f"{result.name}{end}")
+
+
 def with_ending(name: str, ending: str, given: str) -> str:
     """A name from a CSV with its ending.
 
@@ -99,10 +105,8 @@ def candidates(stem: str, ending: str, identity: str) -> Iterator[str]:
         possible = possible[:-1]
     own = f"{possible}-{digest(identity)[:_HASH_DIGITS]}"
     yield own + ending
-    number = 2
-    while True:
+    for number in itertools.count(2):
         yield f"{own}-{number}{ending}"
-        number += 1
 
 
 def occupied(name: str) -> set[str]:

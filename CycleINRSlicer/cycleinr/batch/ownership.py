@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..checks.report import is_report_file
 from ..dicom_out.series import is_slice_name
-from .names import PARTS, REPORT
+from .names import PARTS, REPORT, part
 from .record import Mark, Record
 
 _DESCRIBED = ("version", "model", "weights_sha256")
@@ -22,20 +22,14 @@ _KEPT = ".kept"
 _BLOCK_BYTES = 2**20
 
 
-def part(result: Path, end: str) -> Path:
-    """Where a part of a result is; ``end`` is one of ``PARTS``."""
-    return result.with_name(f"{result.name}{end}")
-
-
 def marks_of(result: Path) -> dict[str, Mark]:
     """Marks of the parts that are there, by what is appended to the result's name."""
-    return {end: _mark_of(part(result, end), _own_files(result, end)) for end in PARTS if _own_files(result, end)}
+    return {end: _mark_of(part(result, end), files) for end in PARTS if (files := _own_files(result, end))}
 
 
 def size_of(result: Path) -> int:
     """Bytes of the file, or of the slices of a DICOM series; -1 if there are none."""
-    sizes = [file.stat().st_size for file in _own_files(result, "")]
-    return sum(sizes) if sizes else -1
+    return sum(file.stat().st_size for file in _own_files(result, "")) or -1
 
 
 def is_ours(result: Path, end: str, hashes: Collection[str]) -> bool:
@@ -81,15 +75,12 @@ def current_marks(record: Record, result: Path) -> dict[str, Mark] | None:
 
 
 def _agrees(record: Record, result: Path) -> bool:
-    if size_of(result) != record.bytes:
-        return False
     try:
         described = json.loads(part(result, ".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    if not isinstance(described, Mapping):
-        return False
-    return all(described.get(name) == getattr(record, name) for name in _DESCRIBED)
+    same = isinstance(described, Mapping) and all(described.get(name) == getattr(record, name) for name in _DESCRIBED)
+    return same and size_of(result) == record.bytes
 
 
 def _has_twin(scan: str) -> bool:
@@ -124,7 +115,5 @@ def _sha256_of(file: Path) -> str:
 
 
 def _stamp(files: list[Path]) -> str:
-    described = hashlib.sha256()
-    for status in (file.stat() for file in files):
-        described.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    return described.hexdigest()
+    stamps = "".join(f"{status.st_size} {status.st_mtime_ns}\n" for status in (file.stat() for file in files))
+    return hashlib.sha256(stamps.encode()).hexdigest()

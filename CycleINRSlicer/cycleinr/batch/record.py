@@ -1,14 +1,10 @@
-"""What is known about one case, a line of the manifest; and what a batch tells while it runs."""
+"""What is known about one scan's job, a line of the manifest; and what a batch tells while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
-
-from .. import __version__
-from ..errors import CycleinrError
-from .cases import Case
 
 DONE, FAILED, STARTED, PENDING = "done", "failed", "started", "pending"
 
@@ -28,10 +24,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Record:
-    """How a case stands. The columns of manifest.csv, in order; docs/batch.md explains them.
+    """How a job stands. The columns of manifest.csv, in order; docs/batch.md explains them.
 
     Attributes:
         identity: What tells the scan from all others; see ``Found``. Not in the CSV, nor are the fields below it.
+        key: Hash of the scan's identity, the settings and the weights.
+        fingerprint: Of the scan's files; see ``Found``.
+        batch: Id of the batch that it is a job of.
+        settings: All that decides the result.
         marks: Of each part of the result that is published, or about to be.
         earlier: Hashes of what earlier runs published under this name and this one has not replaced yet.
     """
@@ -61,24 +61,6 @@ class Record:
     marks: dict[str, Mark] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, case: Case, status: str, batch: str = "", attempts: int = 0) -> Record:
-        """A record of a case that has no result yet."""
-        return cls(
-            output=case.output,
-            status=status,
-            input=str(case.place),
-            series=case.series,
-            attempts=attempts,
-            version=__version__,
-            settings_sha256=case.settings.sha256,
-            identity=case.identity,
-            key=case.key,
-            fingerprint=case.fingerprint,
-            batch=batch,
-            settings=case.settings.content,
-        )
-
     @property
     def hashes(self) -> tuple[str, ...]:
         """Of all that may lie under this result's name and was made by a batch."""
@@ -88,22 +70,15 @@ class Record:
         """The same, knowing what an earlier run left under this name."""
         return replace(self, earlier=before.hashes) if before else self
 
-    def is_about(self, case: Case) -> bool:
+    def is_about(self, wanted: Record) -> bool:
         """Whether neither the scan's files nor its settings nor the weights have changed since."""
-        return (self.key, self.fingerprint) == (case.key, case.fingerprint) and bool(self.fingerprint)
+        return (self.key, self.fingerprint) == (wanted.key, wanted.fingerprint) and bool(self.fingerprint)
 
     def as_failed(self, kind: str, text: str, seconds: float = 0.0) -> Record:
-        """The same case, failed."""
+        """The same job, failed."""
         return replace(
             self, status=FAILED, error_kind=kind, error=text, seconds=round(seconds, 3), finished=timestamp()
         )
-
-    def as_failed_by(self, error: CycleinrError, seconds: float = 0.0) -> Record:
-        """The same case, failed for a reason that its reader can act on."""
-        return self.as_failed(type(error).__name__, str(error), seconds)
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping) -> Record:
@@ -121,16 +96,15 @@ def timestamp() -> str:
 
 @dataclass(frozen=True)
 class Started:
-    """A process has begun with a case; ``host`` is "" on this computer."""
+    """A process has begun with a job."""
 
     output: str
     pid: int
-    host: str = ""
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """How far a running case is."""
+    """How far a running job is."""
 
     output: str
     phase: str
@@ -139,14 +113,14 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Finished:
-    """A case has ended, well or not."""
+    """A job has ended, well or not."""
 
     record: Record
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The process of a case has died; the case is tried once more."""
+    """The process of a job has died; the job is tried once more."""
 
     output: str
     reason: str
