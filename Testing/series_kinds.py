@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from cycleinr.files.lps import ras_from_lps
+from cycleinr.files.bridges import ras_from_lps
 from cycleinr.volume import Volume
 from dicom_maker import write_slice
 

@@ -175,7 +175,7 @@ class TestReading:
         def forbidden(*_):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("cycleinr.files.nifti.open", forbidden, raising=False)
+        monkeypatch.setattr("cycleinr.files.samples.open", forbidden, raising=False)
         with pytest.raises(InputError, match="a.nii cannot be opened .Permission denied"):
             read_volume(tmp_path / "a.nii")
 

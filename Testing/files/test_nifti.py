@@ -200,6 +200,6 @@ def test_data_that_end_too_early_are_noticed_in_every_frame(tmp_path, head):
     (tmp_path / "a.nii").write_bytes(content)
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content))
     for name in ("a.nii", "b.nii.gz"):
-        with pytest.raises(InputError, match="it ends after"):
+        with pytest.raises(InputError, match="it ends too early"):
             read_volume(tmp_path / name, frame=2)
     assert read_volume(tmp_path / "a.nii", frame=1).geometry_equal(head)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutputError
+from ..files.bridges import lps_from_ras
 from ..files.dicom_header import quiet
 from ..files.dicom_series import Series
-from ..files.lps import lps_from_ras
 from ..inspection import inspect
 from ..result import ranges_of_gaps
 from ..volume import Volume

@@ -1,11 +1,11 @@
 """Volumes from and to the image objects of SimpleITK and nibabel; neither is imported before it is asked for.
 
-ITK places images in LPS and takes (i, j, k) sizes; nibabel is RAS like the engine, with arrays in (I, J, K) order.
+ITK and DICOM place images in LPS, where both axes that differ from RAS change their sign. ITK takes (i, j, k) sizes;
+nibabel is RAS like the engine, with arrays in (I, J, K) order.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,11 +16,22 @@ from ..errors import InputError, RequestError
 from ..geometry import check_even
 from ..straighten import rectangular
 from ..volume import Volume
-from .lps import lps_from_ras, ras_from_lps
 
 if TYPE_CHECKING:
     import nibabel
     import SimpleITK
+
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def ras_from_lps(affine: np.ndarray) -> np.ndarray:
+    """4x4 matrix from index to RAS mm, of one from index to LPS mm."""
+    return np.asarray(_FLIP @ affine)
+
+
+def lps_from_ras(affine: np.ndarray) -> np.ndarray:
+    """4x4 matrix from index to LPS mm, of one from index to RAS mm."""
+    return np.asarray(_FLIP @ affine)
 
 
 def from_simpleitk(image: SimpleITK.Image) -> Volume:
@@ -32,11 +43,7 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
     """
     import SimpleITK as sitk
 
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"The image has {image.GetNumberOfComponentsPerPixel()} values per voxel (colour, vectors or a transform). "
-            "Extract one component as a scalar image first."
-        )
+    check_values("The image", image.GetNumberOfComponentsPerPixel())
     check_size("The image", image.GetSize())
     array = sitk.GetArrayFromImage(image)
     return rectangular(array.reshape(array.shape[-3:]), ras_from_lps(index_to_lps(image)))
@@ -145,10 +152,13 @@ def storable(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def type_of(kind: str) -> np.dtype:
-    """NumPy's type for SimpleITK's name of a sample's type; for complex and other ones one that no scan has."""
-    bits = re.match(r"(\d+)-bit (signed integer|unsigned integer|float)$", kind)
-    return np.dtype(f"{bits[2][0].replace('s', 'i')}{int(bits[1]) // 8}" if bits else np.complex64)
+def check_values(name: str, values: int) -> None:
+    """Check that an image has one value per voxel, with an InputError."""
+    if values != 1:
+        raise InputError(
+            f"{name} has {values} values per voxel (colour, vectors or a transform). "
+            "Extract one component as a scalar volume first."
+        )
 
 
 def unread(shape: Sequence[int], dtype: np.dtype | type) -> np.ndarray:

@@ -17,7 +17,7 @@ from ..errors import GeometryError, InputError
 from ..geometry import Acquisition, FittedPositions, fit_positions
 from ..straighten import Sideways, sideways_of, straightened
 from ..volume import Volume
-from .lps import ras_from_lps
+from .bridges import ras_from_lps
 
 SAME_POSITION_MM = 0.01
 ORIENTATION_TOLERANCE = 1e-3
