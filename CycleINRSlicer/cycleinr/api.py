@@ -161,9 +161,9 @@ class Upsampler:
     ) -> Forecast:
         """What these settings come to for a scan; arguments, result and errors are those of ``cycleinr.plan``."""
         if isinstance(scan, (str, PathLike)) and affine is None and axes is None:
-            from .files import read_header
+            from .files import read_volume
 
-            header = read_header(scan, "" if series is None else str(series), frame)
+            header = read_volume(scan, "" if series is None else str(series), frame, header_only=True)
             return _forecast(header, self.options, values_known=False)
         return _forecast(volume_of(scan, affine, axes, series, frame), self.options, values_known=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from cycleinr.errors import GeometryError, InputError
-from cycleinr.files import read_header, read_volume
+from cycleinr.files import read_volume
 from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, pixels_of_slice, write_series, write_slice
 from pydicom.uid import generate_uid
 
@@ -200,7 +200,7 @@ class TestTiltedAndUneven:
     def test_only_the_header_of_a_tilted_series_is_as_large_as_the_volume(self, tmp_path):
         positions = [(-10, -20 + n, 5 * n) for n in range(6)]
         folder = write_series(tmp_path, position=lambda n: positions[n])
-        header, volume = read_header(folder), read_volume(folder)
+        header, volume = read_volume(folder, header_only=True), read_volume(folder)
         assert header.geometry_equal(volume) and header.shape_kji == (6, 14, 5) and header.notes == volume.notes
 
     def test_whole_pixels_are_moved_without_a_change(self, tmp_path):

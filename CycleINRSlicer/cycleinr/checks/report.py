@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import write_volume
-from ..files.atomic import OwnFolder
+from ..files.atomic import check_own_folder
 from ..volume import Volume
 from .figures import curve_png, noise_png, planes_png, trust_png
 from .html import page
@@ -27,8 +27,8 @@ def is_report_file(name: str) -> bool:
 
 
 def check_report_folder(folder: Path, overwrite: bool) -> None:
-    """``OwnFolder.check`` for a report."""
-    OwnFolder("report", "a report", "a report of CycleINR", _is_our_report).check(folder, overwrite)
+    """``check_own_folder`` for a report."""
+    check_own_folder(folder, overwrite, "report", _is_our_report)
 
 
 def _is_our_report(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutputError, RequestError
-from ..files.atomic import OwnFolder, new_folder
+from ..files.atomic import check_own_folder, new_folder
 from ..files.dicom_header import MANUFACTURER, quiet, read_header
 from ..result import ranges_of_gaps
 from ..volume import Volume
@@ -273,7 +273,7 @@ def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | Non
     """
     if source_folder is not None and Path(folder).resolve() == Path(source_folder).resolve():
         raise OutputError(f"{folder} holds the source series, which is never replaced. Choose another folder.")
-    OwnFolder("result", "a DICOM series", "a series that CycleINR wrote", _is_our_series).check(folder, overwrite)
+    check_own_folder(folder, overwrite, "DICOM series", _is_our_series)
 
 
 @contextmanager

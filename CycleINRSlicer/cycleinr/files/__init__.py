@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "count_frames",
     "image_suffix",
     "is_dicom",
     "list_series",
     "opened_scan",
     "read_frames",
-    "read_header",
     "read_volume",
     "remove_leftovers",
     "sidecar",
@@ -36,16 +34,19 @@ __all__ = [
 ]
 
 
-def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
+def read_volume(
+    path: str | os.PathLike[str], series: str = "", frame: int | None = None, header_only: bool = False
+) -> Volume:
     """Read a scan from an image file, a DICOM folder, or any one file of a DICOM series.
 
     Args:
         path: .nii, .nii.gz, .hdr and .img, .mgz, .nrrd, .nhdr, .mha or .mhd, whatever its name; a folder with DICOM
             series, searched with its subfolders, or its DICOMDIR; or one DICOM file, which stands for its series in its
-            folder.
+            folder. Or a zip archive of one of these.
         series: The number of the DICOM series that is meant, as the message that asks for it lists them; "" where only
             one can be meant.
         frame: Which volume of a series or an image that holds several, counted from 1.
+        header_only: Zeros that take no memory stand for the voxels.
 
     Returns:
         The volume in RAS. `modality` and `slice_thickness_mm` are known for DICOM only; `notes` say what was left out.
@@ -55,22 +56,14 @@ def read_volume(path: str | os.PathLike[str], series: str = "", frame: int | Non
         GeometryError: Sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
         OutOfMemoryError: It does not fit into the memory.
     """
-    return _read(path, False, series, frame)
-
-
-def read_header(path: str | os.PathLike[str], series: str = "", frame: int | None = None) -> Volume:
-    """What the headers say of a scan: as ``read_volume``, but with zeros that take no memory for voxels."""
-    return _read(path, True, series, frame)
-
-
-def count_frames(path: str | os.PathLike[str], series: str = "") -> int:
-    """How many volumes the image, or the series that is meant, holds; arguments and errors as in ``read_volume``."""
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
-            from .dicom_series import phases_of, series_at
+            from .dicom import read_dicom
 
-            return len(phases_of(series_at(found), series))
-        return image_header(found).frames
+            return read_dicom(found, header_only, series, frame)
+        if series:
+            raise InputError(f"{Path(path).name} is an image file and has no series {series}. Leave the series away.")
+        return read_image(found, header_only, frame)
 
 
 def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Volume], float]:
@@ -166,14 +159,3 @@ def is_dicom(path: str | Path) -> bool:
     from .dicom_header import looks_like_dicom
 
     return looks_like_dicom(path) or is_zip(path)
-
-
-def _read(path: str | os.PathLike[str], header_only: bool, series: str, frame: int | None) -> Volume:
-    with opened_scan(path) as found, _opening(path):
-        if is_dicom(found):
-            from .dicom import read_dicom
-
-            return read_dicom(found, header_only, series, frame)
-        if series:
-            raise InputError(f"{Path(path).name} is an image file and has no series {series}. Leave the series away.")
-        return read_image(found, header_only, frame)

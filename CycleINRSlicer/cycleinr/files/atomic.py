@@ -20,7 +20,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
@@ -109,48 +108,34 @@ def check_parent(path: Path, what: str) -> None:
         raise OutputError(f"The folder {path.parent} for the {what} may not be written to. Choose another one.")
 
 
-@dataclass(frozen=True)
-class OwnFolder:
-    """A folder that is written as a whole, and replaced only where it holds what was written before.
+def check_own_folder(folder: Path, overwrite: bool, kind: str, is_ours: Callable[[Path], bool]) -> None:
+    """Check that a folder that is written as a whole may be written, before any work is spent on it.
 
-    Attributes:
-        what: What it is for, ``result`` or ``report``.
-        kind: What it holds, with its article.
-        ours: What tells that we wrote a folder's files, in words.
+    Args:
+        overwrite: Replace what was written here before; a folder with anything else in it is never touched.
+        kind: What it is to hold, such as "report".
         is_ours: Whether we wrote all that is in a folder.
+
+    Raises:
+        OutputError: The folder above is missing or closed, or ``folder`` holds something.
     """
-
-    what: str
-    kind: str
-    ours: str
-    is_ours: Callable[[Path], bool]
-
-    def check(self, folder: Path, overwrite: bool) -> None:
-        """Check that it may be written as ``folder``, before any work is spent on it.
-
-        Args:
-            overwrite: Replace what was written here before; a folder with anything else in it is never touched.
-
-        Raises:
-            OutputError: The folder above is missing or closed, or ``folder`` holds something.
-        """
-        folder = Path(folder).resolve()
-        check_parent(folder, self.what)
-        if not folder.exists():
-            return
-        if not folder.is_dir():
-            raise OutputError(f"{folder} is a file; {self.kind} needs a folder. Choose another name.")
-        if not any(folder.iterdir()):
-            return
-        if not self.is_ours(folder):
-            raise OutputError(
-                f"{folder} holds other files than {self.ours}, and was left as it was. Choose a new or an empty folder."
-            )
-        if not overwrite:
-            noun = self.kind.split()[-1]
-            raise OutputError(
-                f"The {noun} {folder} exists already. Add --overwrite to replace it, or choose another name."
-            )
+    folder = Path(folder).resolve()
+    check_parent(folder, kind)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is a file; a {kind} needs a folder. Choose another name.")
+    if not any(folder.iterdir()):
+        return
+    if not is_ours(folder):
+        raise OutputError(
+            f"{folder} holds other files than a {kind} that CycleINR wrote, and was left as it was. Choose a new or an "
+            "empty folder."
+        )
+    if not overwrite:
+        raise OutputError(
+            f"The {kind} {folder} exists already. Add --overwrite to replace it, or choose another name."
+        )
 
 
 @contextmanager
@@ -187,27 +172,18 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
     with open(staged, "rb+") as file:
         os.fsync(file.fileno())
     with naming(path):
-        if overwrite or not _link(staged, path):
-            os.replace(staged, path)
-
-
-def _link(staged: Path, path: Path) -> bool:
-    """Give a file its second name, which fails where the name is taken, even since a moment ago.
-
-    Returns:
-        False where the disk or the system knows no second names.
-
-    Raises:
-        OutputError: The name is taken.
-    """
-    try:
-        os.link(staged, path)
-    except FileExistsError:
-        check_target(path, overwrite=False)
-        raise
-    except OSError:
-        return False
-    return True
+        if not overwrite:
+            # A second name, unlike a rename, fails where the name is taken, even since a moment ago
+            try:
+                os.link(staged, path)
+                return
+            except FileExistsError:
+                check_target(path, overwrite)
+                raise
+            except OSError:
+                # The disk or the system knows no second names
+                pass
+        os.replace(staged, path)
 
 
 @contextmanager
@@ -223,12 +199,11 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
     folder = Path(folder).resolve()
     check()
     with staging_folder(folder) as staging:
-        staged = staging / "new"
+        staged, replaced = staging / "new", staging / "replaced"
         staged.mkdir()
         yield staged
         # Somebody may have put files there meanwhile.
         check()
-        replaced = staging / "replaced"
         with naming(folder):
             if folder.exists():
                 os.rename(folder, replaced)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from ..geometry import check_even
 from ..memory import check_room, out_of_memory
 from ..straighten import rectangular
 from ..volume import Volume
-from . import headers, mgh, nifti
+from . import mgh, nifti
 from .atomic import check_target, publish, staging_folder
 from .bridges import (
     check_size,
@@ -29,7 +30,8 @@ from .bridges import (
     unread,
     without_itk_warnings,
 )
-from .samples import ImageHeader, damaged, unpacked_start
+from .headers import check_length, find_data
+from .samples import ImageHeader, unpacked_start
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -133,8 +135,7 @@ def _itk_header(path: Path, kind: str) -> ImageHeader:
     """NRRD and MetaImage."""
     import SimpleITK as sitk
 
-    if damage := headers.find_damage(path):
-        raise damaged(path, damage)
+    data = find_data(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[kind])
     reader.SetFileName(str(path))
@@ -145,6 +146,8 @@ def _itk_header(path: Path, kind: str) -> ImageHeader:
     check_size(path.name, sizes[:3])
     # SimpleITK tells the NumPy type of an image, not that of a reader
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).dtype
+
+    check_length(path, data, math.prod(sizes) * dtype.itemsize)
 
     def voxels(first: int, count: int) -> np.ndarray:
         with _itk_errors(path):
@@ -161,7 +164,9 @@ def _itk_errors(path: Path) -> Iterator[None]:
         with without_itk_warnings():
             yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        # The last line that is no number, without the place in memory
+        lines = [line for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
+        reason = re.sub(r".*\(0x\w+\): ", "", lines[-1])
         if "allocat" in reason or "bad_alloc" in reason:
             raise out_of_memory(path.name) from error
         raise InputError(

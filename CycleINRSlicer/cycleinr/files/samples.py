@@ -18,10 +18,10 @@ import numpy as np
 
 from ..errors import InputError
 
-_MOST_PACKED = 1032
+MOST_PACKED = 1032
 """Times that gzip can pack; zlib.net, "Technical Details"."""
 
-_PIECE_BYTES = 1 << 22
+PIECE_BYTES = 1 << 22
 _HEADER_BYTES = 540
 
 
@@ -85,17 +85,17 @@ def read_samples(path: Path, at: int, stored: np.dtype, sizes: Sequence[int], fi
     shape = (count, *sizes[2::-1])
     needed = math.prod(shape) * stored.itemsize
     # Before memory is taken for them
-    if needed > _MOST_PACKED * path.stat().st_size:
+    if needed > MOST_PACKED * path.stat().st_size:
         raise damaged(path, f"it is too short for {needed} bytes")
     array = np.empty(shape, stored)
     left = memoryview(array).cast("B")
     try:
         with _opened(path) as file:
             file.seek(at + first * (needed // count))
-            while left and (got := file.readinto(left[:_PIECE_BYTES])):  # type: ignore[attr-defined]
+            while left and (got := file.readinto(left[:PIECE_BYTES])):  # type: ignore[attr-defined]
                 left = left[got:]
             # At the end of what is packed a checksum may stand
-            while isinstance(file, gzip.GzipFile) and file.read(_PIECE_BYTES):
+            while isinstance(file, gzip.GzipFile) and file.read(PIECE_BYTES):
                 pass
     except EOFError as error:
         raise damaged(path, "the compressed data end too early") from error

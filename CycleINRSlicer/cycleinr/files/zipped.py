@@ -1,7 +1,7 @@
 """Zip archives of scans, unpacked into a private folder that goes away again.
 
 An archive may lie about everything: names that lead out of the folder, links, sizes, and data that unpack to thousands
-of times their length. Nothing of it is believed before it is counted.
+of times their length. Python's reader unpacks no more of a file than its list says, so the list is what is checked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -20,8 +21,6 @@ from pathlib import Path
 
 from ..errors import InputError, OutOfMemoryError
 
-_MARK = b"PK\x03\x04"
-_PIECE_BYTES = 1 << 20
 _PASSWORD = 0x1
 _FAILURES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 """What Python's reader raises for archives that are damaged, or packed in ways that it does not know."""
@@ -47,14 +46,10 @@ LIMITS = Limits()
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file is a zip archive, by its content.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
+    """Whether a file is a zip archive, by its content; OSError where it cannot be opened."""
     with open(path, "rb") as file:
         start = file.read(132)
-    return start.startswith(_MARK) and start[128:] != b"DICM"
+    return start.startswith(b"PK\x03\x04") and start[128:] != b"DICM"
 
 
 @contextmanager
@@ -72,31 +67,47 @@ def unpacked(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
     with private as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                _check(path, archive, limits, Path(folder))
-                _unpack(path, archive, limits, Path(folder))
+                if refused := _refusal(path, archive.infolist(), limits):
+                    raise InputError(
+                        f"{path.name} is not unpacked: {refused}. Unpack it yourself if you trust it, and give the "
+                        "folder."
+                    )
+                _check_room(path, archive, folder)
+                archive.extractall(folder)
         except _FAILURES as error:
             raise InputError(
                 f"{path.name} cannot be unpacked: it is damaged, or packed in a way that is not known. Copy it again, "
                 "or unpack it yourself and give the folder."
             ) from error
+        except OSError as error:
+            raise _no_room(path, error) from error
         yield Path(folder)
 
 
-def _check(path: Path, archive: zipfile.ZipFile, limits: Limits, folder: Path) -> None:
-    """What the archive's own list says, before anything is unpacked."""
-    members = archive.infolist()
-    if len(members) > limits.files:
-        raise _refused(path, f"it holds {len(members)} files, more than {limits.files}")
-    for member in members:
-        if _leads_out(member.filename):
-            raise _refused(path, "a name in it leads out of the folder")
-        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _refused(path, "it holds links or devices")
-        if member.flag_bits & _PASSWORD:
-            raise InputError(f"{path.name} has a password. Unpack it and give the folder.")
+def _refusal(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> str:
+    """Why an archive is not unpacked, by its own list; "" where nothing is wrong."""
     promised = sum(member.file_size for member in members)
-    _check_size(path, promised, limits)
-    free = shutil.disk_usage(folder).free
+    if len(members) > limits.files:
+        return f"it holds {len(members)} files, more than {limits.files}"
+    if any(_leads_out(member.filename) for member in members):
+        return "a name in it leads out of the folder"
+    if any(stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR) for member in members):
+        return "it holds links or devices"
+    # Other systems' disks do not tell names apart by case
+    same = str if sys.platform.startswith("linux") else str.casefold
+    if len({same(member.filename) for member in members}) < len(members):
+        return "two of its files have one name"
+    if promised > limits.total_bytes:
+        return f"it unpacks to more than {limits.total_bytes / 1e9:.0f} GB"
+    if promised > max(limits.small_bytes, limits.ratio * path.stat().st_size):
+        return f"it unpacks to more than {limits.ratio} times its own size"
+    return ""
+
+
+def _check_room(path: Path, archive: zipfile.ZipFile, folder: str) -> None:
+    if any(member.flag_bits & _PASSWORD for member in archive.infolist()):
+        raise InputError(f"{path.name} has a password. Unpack it and give the folder.")
+    promised, free = sum(member.file_size for member in archive.infolist()), shutil.disk_usage(folder).free
     if promised > free:
         raise OutOfMemoryError(
             f"{path.name} unpacks to {promised / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free for temporary files. "
@@ -104,42 +115,12 @@ def _check(path: Path, archive: zipfile.ZipFile, limits: Limits, folder: Path) -
         )
 
 
-def _check_size(path: Path, size: int, limits: Limits) -> None:
-    if size > limits.total_bytes:
-        raise _refused(path, f"it unpacks to more than {limits.total_bytes / 1e9:.0f} GB")
-    if size > max(limits.small_bytes, limits.ratio * path.stat().st_size):
-        raise _refused(path, f"it unpacks to more than {limits.ratio} times its own size")
-
-
-def _unpack(path: Path, archive: zipfile.ZipFile, limits: Limits, folder: Path) -> None:
-    total = 0
-    for member in archive.infolist():
-        if member.is_dir():
-            continue
-        target = folder.joinpath(*re.split(r"[\\/]", member.filename))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as packed, open(target, "xb") as file:
-                while piece := packed.read(_PIECE_BYTES):
-                    total += len(piece)
-                    _check_size(path, total, limits)
-                    file.write(piece)
-        except FileExistsError as error:
-            raise _refused(path, "two of its files have one name") from error
-        except OSError as error:
-            raise _no_room(path, error) from error
+def _leads_out(name: str) -> bool:
+    parts = re.split(r"[\\/]", name.rstrip("/\\"))
+    return os.path.isabs(name) or ".." in parts or "" in parts or ":" in name or "\0" in name
 
 
 def _no_room(path: Path, error: OSError) -> InputError:
     return InputError(
         f"{path.name} cannot be unpacked to a temporary folder ({error.strerror}). Unpack it and give the folder."
     )
-
-
-def _leads_out(name: str) -> bool:
-    parts = re.split(r"[\\/]", name.rstrip("/\\"))
-    return os.path.isabs(name) or ".." in parts or "" in parts or ":" in name or "\0" in name
-
-
-def _refused(path: Path, why: str) -> InputError:
-    return InputError(f"{path.name} is not unpacked: {why}. Unpack it yourself if you trust it, and give the folder.")
