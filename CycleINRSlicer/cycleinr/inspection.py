@@ -12,12 +12,10 @@ from .intensity import filled
 from .slice_artifacts import SliceArtifacts
 from .volume import Volume
 
-LOWEST_CT = -1024.0
-"""HU; a lower value that many voxels share is padding."""
+_LOWEST_CT, _PADDING_SHARE = -1024.0, 0.001
+"""HU; a lower value that so many voxels share is padding."""
 
-_PADDING_SHARE = 0.001
-_AIR_HU, _BELOW_AIR_HU = -500.0, -1500.0
-_AIR_SHARE = 0.001
+_AIR_HU, _BELOW_AIR_HU, _AIR_SHARE = -500.0, -1500.0, 0.001
 _SAMPLES = 500_000
 _LABELS, _FLAT_SHARE = 256, 0.6
 """Label maps have few values, and most pixels have that of their neighbour: 90 % and more; 8-bit MR 10 %, CT 26 %."""
@@ -38,10 +36,6 @@ _SATURATED_SHARE = 0.005
 _WARM_SHARE = 0.2
 """Share of the tissue that is brighter than a quarter of the range: 33 % and more in MR; PET has few hot spots."""
 
-_MASK = (
-    "The values are those of a mask: {labels} whole numbers in flat areas, without detail to make finer. Give the scan "
-    "that it was drawn on; if this is one, choose the model ct or mr (--model)."
-)
 _CHOOSE = "Choose the model ct or mr (--model)."
 
 
@@ -66,7 +60,7 @@ class Inspection:
     problem: str
     modality: str | None
     reason: str
-    labels: int = 0
+    labels: int
     _artifacts: dict[str, SliceArtifacts] = field(default_factory=dict)
 
     def artifacts(self, volume: Volume, axis: str) -> SliceArtifacts:
@@ -109,19 +103,22 @@ def inspect(volume: Volume, intensity_offset: float = 0.0) -> Inspection:
     """
     valid, low, high = _measured(volume, intensity_offset)
     padding = 0 if valid is None else int(valid.size - np.count_nonzero(valid))
-    problem = _problem(volume.array, padding, low, high)
+    problem, labels = _problem(volume.array, padding, low, high), 0
     if volume.modality is not None:
         modality, reason = volume.modality, f"the scan says that it is {volume.modality}."
     elif problem:
         modality, reason = None, problem
     else:
-        values = _sample(volume.array, valid)
+        values = sampled(volume.array, valid)
         whole = volume.array.dtype.kind in "iu" or bool((values == np.rint(values)).all())
-        if labels := _labels_in(volume.array, values) if whole else 0:
-            reason = _MASK.format(labels=labels)
-            return Inspection(valid, low, high, padding, problem, None, reason, labels)
         modality, reason = _modality_of(values + intensity_offset, whole)
-    return Inspection(valid, low, high, padding, problem, modality, reason)
+        if labels := _labels_in(volume.array, values) if whole else 0:
+            modality = None
+            reason = (
+                f"The values are those of a mask: {labels} whole numbers in flat areas, without detail to make finer. "
+                "Give the scan that it was drawn on; if this is one, choose the model ct or mr (--model)."
+            )
+    return Inspection(valid, low, high, padding, problem, modality, reason, labels)
 
 
 def without_padding(volume: Volume) -> Volume:
@@ -146,8 +143,8 @@ def _measured(volume: Volume, offset: float) -> tuple[np.ndarray | None, float, 
         finite = np.isfinite(array)
         valid = finite if valid is None else valid & finite
         low, high = _range(array, valid)
-    while low + offset < LOWEST_CT and volume.modality != "MR":
-        same, below = array == low, array < LOWEST_CT - offset
+    while low + offset < _LOWEST_CT and volume.modality != "MR":
+        same, below = array == low, array < _LOWEST_CT - offset
         if valid is not None:
             same, below = same & valid, below & valid
         count = np.count_nonzero(same)
@@ -187,26 +184,24 @@ def _modality_of(values: np.ndarray, whole: bool) -> tuple[str | None, str]:
         if below > _NEGATIVE_SHARE:
             return None, f"{_percent(below)} of the values are below -1500, which is less than air is in CT. {_CHOOSE}"
         return "CT", f"{_percent(air)} of the values are -500 or lower, as air is in CT."
-    low, top = np.percentile(values, [0.5, 99.9])
-    span = max(float(top - low), 1e-6)
-    if values.min() < 0 and (said := _of_negatives(values, float(low), span, whole)):
-        return said
-    if why := _unlike_mr(values, float(low), span, whole):
-        return None, why
-    return "MR", "nothing in the values speaks for CT."
+    low, top = (float(each) for each in np.percentile(values, [0.5, 99.9]))
+    span = max(top - low, 1e-6)
+    why = _of_negatives(values, low, span, whole) if values.min() < 0 else ""
+    why = why or _unlike_mr(values, low, span, whole)
+    return (None, why) if why else ("MR", "nothing in the values speaks for CT.")
 
 
-def _of_negatives(values: np.ndarray, low: float, span: float, whole: bool) -> tuple[str | None, str] | None:
-    """What values below zero tell, without air; None for the few that interpolation leaves in MR."""
+def _of_negatives(values: np.ndarray, low: float, span: float, whole: bool) -> str:
+    """What values below zero tell, without air; empty for the few that interpolation leaves in MR."""
     negative = float((values < 0).mean())
     if span < _NORMALISED_SPAN and not whole:
         if (values < low + span / 20).mean() > _BACKGROUND_SHARE or (values == np.median(values)).mean() > 0.1:
-            return None
+            return ""
     elif negative <= _NEGATIVE_SHARE and low >= -_NEGATIVE_DEPTH * span:
         counts = np.histogram(values, np.arange(-150.5, 151.5))[0]
         if not _SOFT_TISSUE_HU[0] <= counts.argmax() - 150 <= _SOFT_TISSUE_HU[1]:
-            return None
-    return None, (
+            return ""
+    return (
         f"Some values ({_percent(negative)}) are negative, unlike in MR, and few or none are as low as air in CT: "
         f"it may be CT cropped to tissue, or a difference or phase image. {_CHOOSE}"
     )
@@ -261,8 +256,8 @@ def _labels_in(array: np.ndarray, values: np.ndarray) -> int:
     return len(labels) if flat > _FLAT_SHARE * max(1, np.count_nonzero(other)) else 0
 
 
-def _sample(array: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """At most about half a million measured values, float64, evenly spread."""
+def sampled(array: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """At most about half a million measured values, float64, evenly spread; ``valid`` None for all."""
     stride = max(1, array.size // _SAMPLES)
     # A stride that shares no factor with the rows visits all columns alike
     index = np.arange(0, array.size, stride + (stride % 2 == 0))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import RequestError
+from .inspection import sampled
 from .volume import Volume
 
-_SAMPLES = 500_000
 _BODY_HU, _BONE_HU = -300.0, 300.0
 _BRAIN_HU = (0.0, 80.0)
 _LUNG_HU = (-950.0, -500.0)
@@ -69,9 +69,11 @@ def window_for(volume: Volume, modality: str, wanted: str = "auto") -> DisplayWi
     if wanted != "auto":
         width, level = map(float, wanted.split("/"))
         return DisplayWindow(f"{width:g}/{level:g}", "Tissue in the window", width, level)
+    values = sampled(volume.array, volume.valid)
+    values = values[np.isfinite(values)]
     if modality == "CT":
-        return CT_WINDOWS[_what_ct_shows(_sample(volume))]
-    low, high = np.percentile(_sample(volume), _MR_PERCENTILES)
+        return CT_WINDOWS[_what_ct_shows(values)]
+    low, high = np.percentile(values, _MR_PERCENTILES)
     return DisplayWindow("whole range", "Tissue", max(float(high - low), 1e-6), float(high + low) / 2)
 
 
@@ -100,13 +102,3 @@ def _what_ct_shows(values: np.ndarray) -> str:
         return "brain" if brain.mean() > _HEAD_BRAIN_SHARE else "bone"
     lung = np.count_nonzero((values > _LUNG_HU[0]) & (values < _LUNG_HU[1]))
     return "lung" if lung / (lung + body.size) > _CHEST_LUNG_SHARE else "soft-tissue"
-
-
-def _sample(volume: Volume) -> np.ndarray:
-    """About half a million measured values, evenly spread."""
-    flat = volume.array.reshape(-1)
-    stride = max(1, flat.size // _SAMPLES)
-    # A stride that shares no factor with the rows visits all columns alike
-    some = slice(None, None, stride + (stride % 2 == 0))
-    sample = flat[some] if volume.valid is None else flat[some][volume.valid.reshape(-1)[some]]
-    return sample if sample.dtype.kind in "iu" else sample[np.isfinite(sample)]
