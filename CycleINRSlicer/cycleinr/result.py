@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .volume import Volume
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Provenance(Mapping[str, str]):
     """How a result was made, so that it can be judged and made again.
 
@@ -29,6 +30,7 @@ class Provenance(Mapping[str, str]):
 
     Attributes:
         software, version: What computed it.
+        torch: PyTorch's version; empty where it took no part.
         model, weights_sha256: Name and SHA-256 of the weights.
         ratio: Acquired slice spacing / the result's.
         spacing_mm: Distance between the result's slice centres.
@@ -38,12 +40,12 @@ class Provenance(Mapping[str, str]):
         slice_profile: Where that thickness comes from, in words.
         device: Where it was computed.
         derived: That it is derived and not for primary diagnosis, in words.
-        torch: PyTorch's version; empty where it took no part.
         more: Further texts, by their keys.
     """
 
     software: str
     version: str
+    torch: str = ""
     model: str
     weights_sha256: str
     ratio: float
@@ -54,12 +56,11 @@ class Provenance(Mapping[str, str]):
     slice_profile: str
     device: str
     derived: str
-    torch: str = ""
     more: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, str]:
         """The texts that travel with the result; numbers have six digits."""
-        own = {name: getattr(self, name) for name in _IN_ORDER}
+        own = {name: getattr(self, name) for name in _kinds_of_fields()}
         texts = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in own.items()}
         return {key: text for key, text in texts.items() if text or key != "torch"} | dict(self.more)
 
@@ -70,21 +71,20 @@ class Provenance(Mapping[str, str]):
         Raises:
             InputError: A text is missing, or is no number where it should be one.
         """
-        missing = [name for name in _IN_ORDER if name not in texts and name != "torch"]
+        kinds = _kinds_of_fields()
+        missing = [name for name in kinds if name not in texts and name != "torch"]
         if missing:
             raise InputError(
                 f"The provenance lacks {', '.join(missing)}, so it does not say how the result was made. "
                 "Take the .json file that was written beside the result."
             )
         try:
-            numbers = {name: float(texts[name]) for name in _NUMBERS}
-        except ValueError as error:
+            own: dict[str, Any] = {name: kinds[name](texts[name]) for name in kinds if name in texts}
+        except (TypeError, ValueError) as error:
             raise InputError(
                 f"The provenance is damaged ({error}). Take the .json file that was written beside the result."
             ) from error
-        own = {name: str(texts.get(name, "")) for name in _IN_ORDER if name not in _NUMBERS}
-        more = {key: str(text) for key, text in texts.items() if key not in _IN_ORDER}
-        return cls(**own, **numbers, more=more)  # type: ignore[arg-type]
+        return cls(**own, more={key: str(text) for key, text in texts.items() if key not in kinds})
 
     @property
     def gaps(self) -> tuple[range, ...]:
@@ -111,12 +111,8 @@ def ranges_of_gaps(text: str) -> tuple[range, ...]:
     return tuple(range(int(first) - 1, int(last)) for first, last in re.findall(r"(\d+) to (\d+)", text))
 
 
-_NUMBERS = ("ratio", "spacing_mm", "tau")
-# As results of earlier versions have them
-_IN_ORDER = (
-    *("software", "version", "torch", "model", "weights_sha256", "ratio", "spacing_mm", "axis", "extent", "tau"),
-    *("slice_profile", "device", "derived"),
-)
+def _kinds_of_fields() -> dict[str, type]:
+    return {each.name: float if each.type == "float" else str for each in fields(Provenance) if each.name != "more"}
 
 
 @dataclass(frozen=True)
@@ -170,9 +166,7 @@ class Result:
             ) from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{beside.name} is damaged ({error}). Copy it beside the volume again.") from error
-        if not isinstance(texts, dict):
-            raise InputError(f"{beside.name} does not say how a result was made. Copy it beside the volume again.")
-        provenance = Provenance.from_dict(texts)
+        provenance = Provenance.from_dict(texts if isinstance(texts, dict) else {})
         warned = provenance.more.get("warnings")
         return cls(read_volume(path), provenance, (warned,) if warned else ())
 

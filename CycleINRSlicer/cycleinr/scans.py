@@ -28,17 +28,11 @@ Scan: TypeAlias = Union[  # noqa: UP007  "|" would evaluate names that are impor
 ]
 """A path that `read` takes, a `Volume`, an image of SimpleITK or nibabel, or an array with its affine and axes."""
 
-AXES = ("kji", "ijk")
-
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_ALIKE = 0.5
-
-_SLENDER = 16.0
+_SLENDER, _LESS_SLENDER = 16.0, 4.0
 """A scan that is so many times longer than thin is none of a body; transposed arrays of thick slices are far beyond."""
-
-_LESS_SLENDER = 4.0
 
 
 def volume_of(
@@ -93,14 +87,19 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
             f"The scan is an array of shape {array.shape} without {missing}, so its place would be a guess. "
             "Give affine= (4 x 4, from (i, j, k) to RAS mm) and axes='kji' (SimpleITK's arrays) or 'ijk' (nibabel's)."
         )
-    if axes not in AXES:
+    if axes not in ("kji", "ijk"):
         raise RequestError(f"The axes are {axes!r}. Give 'kji' for shape (K, J, I), or 'ijk' for shape (I, J, K).")
     if array.ndim != 3:
         from .files.bridges import check_size
 
         check_size("The array", array.shape)
         raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
-    matrix = _matrix_of(affine)
+    try:
+        matrix = np.asarray(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise GeometryError(
+            f"The affine is {_text_of(affine)}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."
+        ) from error
     array_kji = array if axes == "kji" else array.T
     if is_sheared(matrix):
         from .straighten import rectangular
@@ -112,32 +111,17 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
     return volume
 
 
-def _matrix_of(affine: npt.ArrayLike) -> np.ndarray:
-    try:
-        matrix = np.asarray(affine, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise GeometryError(
-            f"The affine is {_text_of(affine)}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."
-        ) from error
-    return matrix
-
-
 def _check_not_transposed(volume: Volume, shape: tuple[int, ...], axes: str) -> None:
     """Refuse an array whose other order of axes fits its affine far better; only thick slices can show it."""
-    told = _sides_mm(volume.shape_kji, volume)
-    turned = _sides_mm(volume.shape_kji[::-1], volume)
+    told, turned = (np.array(size) * volume.spacing_ijk_mm for size in (volume.shape_kji[::-1], volume.shape_kji))
     if told.max() > _SLENDER * told.min() and told.max() / told.min() > _LESS_SLENDER * turned.max() / turned.min():
-        other = AXES[1 - AXES.index(axes)]
         sizes = [" x ".join(f"{mm:.0f}" for mm in sides) for sides in (told, turned)]
+        other = "ijk" if axes == "kji" else "kji"
         raise GeometryError(
             f"An array of shape {shape} with axes={axes!r} and this affine is {sizes[0]} mm large along i, j, k; "
             f"with axes={other!r} it is {sizes[1]} mm. It seems to be transposed: give axes={other!r}, or a "
             "cycleinr.Volume if it is right as it is."
         )
-
-
-def _sides_mm(shape_kji: tuple[int, ...], volume: Volume) -> np.ndarray:
-    return np.array(shape_kji[::-1]) * volume.spacing_ijk_mm
 
 
 def _text_of(thing: object) -> str:
@@ -162,11 +146,7 @@ def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def number(name: str, value: object) -> float | None:
-    """A keyword's number as a float, or None.
-
-    Raises:
-        RequestError: It is neither.
-    """
+    """A keyword's number as a float, or None; what is neither is refused with a ``RequestError``."""
     if value is None:
         return None
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
@@ -175,24 +155,20 @@ def number(name: str, value: object) -> float | None:
 
 
 def callback(name: str, value: Callable[..., _R] | None) -> Callable[..., _R] | None:
-    """A keyword's function, or None.
-
-    Raises:
-        RequestError: It cannot be called.
-    """
+    """A keyword's function, or None; what cannot be called is refused with a ``RequestError``."""
     if value is None or callable(value):
         return value
     raise RequestError(f"{name}={value!r} is no function. Give one that is called during the run, or leave it away.")
 
 
 def _misuse(name: str, signature: inspect.Signature, given: Mapping[str, object], error: TypeError) -> RequestError:
-    kinds = [(each.name, each.kind is each.KEYWORD_ONLY) for each in signature.parameters.values()]
-    by_name = [key for key, keyword_only in kinds if keyword_only]
-    places = [key for key, keyword_only in kinds if not keyword_only and key != "self"]
+    kinds = {each.name: each.kind for each in signature.parameters.values() if each.name != "self"}
+    by_name = [key for key, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY]
+    places = [key for key in kinds if key not in by_name]
     takes = f"{name} takes {', '.join(places)}{' and, by name, ' if places else 'by name '}{', '.join(by_name)}."
-    unknown = [key for key in given if key not in signature.parameters]
-    if not unknown:
+    unknown = next((key for key in given if key not in kinds), None)
+    if unknown is None:
         return RequestError(f"{name} cannot be called like this: {error}. {takes}")
-    close = difflib.get_close_matches(unknown[0], by_name, 1, _ALIKE)
+    close = difflib.get_close_matches(unknown, by_name, 1, 0.5)
     hint = f"Do you mean {close[0]}? " if close else ""
-    return RequestError(f"{name} has no keyword {unknown[0]}. {hint}{takes}")
+    return RequestError(f"{name} has no keyword {unknown}. {hint}{takes}")

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     import nibabel
     import SimpleITK
 
-PLACE_TOLERANCE_VOXELS = 1e-3
-"""How far apart two grids that are called the same may lie; headers are rounded."""
-
 MODALITIES = ("CT", "MR")
 
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
@@ -82,8 +79,7 @@ class Volume:
     nifti_codes: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        array = np.asarray(self.array)
-        affine = np.array(self.ijk_to_ras, dtype=np.float64)
+        array, affine = np.asarray(self.array), np.array(self.ijk_to_ras, dtype=np.float64)
         _check_array(array)
         check_affine(affine)
         if self.modality is not None and self.modality not in MODALITIES:
@@ -91,13 +87,22 @@ class Volume:
                 f"The modality is {self.modality!r}, but only 'CT' and 'MR' volumes can be processed. "
                 "Choose one of these, or leave it open if it is unknown."
             )
-        thickness = self.slice_thickness_mm
+        thickness, own, valid = self.slice_thickness_mm, self.acquisition, self.valid
         if thickness is not None and not (math.isfinite(thickness) and thickness >= 0):
             raise InputError(
                 f"The slice thickness is {thickness} mm, which no scan can have. "
                 "Give a thickness of 0 mm or more, or leave it open if it is unknown."
             )
-        _check_extras(self.acquisition, self.valid, array.shape)
+        if own is not None and len(own) != array.shape["kji".index(own.axis)]:
+            raise GeometryError(
+                f"The acquisition has {len(own)} slice positions along {own.axis} and the array has shape "
+                f"{array.shape} (K, J, I). Give one position a slice."
+            )
+        if valid is not None and (valid.shape != array.shape or valid.dtype != bool):
+            raise GeometryError(
+                f"The mask of valid samples is {valid.dtype} of shape {valid.shape}; the array of shape {array.shape} "
+                "needs one of bool of the same shape."
+            )
         # The affine is shared between copies of the volume, so it must not change under any of them.
         affine.flags.writeable = False
         object.__setattr__(self, "array", array)
@@ -123,36 +128,36 @@ class Volume:
         Raises:
             RequestError: An index that is no slice, or a part that holds no samples.
         """
-        starts, steps, slices = list[float](), list[float](), _slices_of(key)
-        for letter, part, size in zip("kji", slices, self.shape_kji, strict=True):
-            start, stop, step = part.indices(size)
-            if not range(start, stop, step):
+        slices = tuple(_slices_of(key))
+        ranges = [range(*part.indices(size)) for part, size in zip(slices, self.shape_kji, strict=True)]
+        for letter, part, taken, size in zip("kji", slices, ranges, self.shape_kji, strict=True):
+            if not taken:
                 raise RequestError(
                     f"The part {_text_of(part)} along {letter} holds none of the volume's {size} samples. "
                     f"Give a part of 0:{size}."
                 )
-            starts.append(start)
-            steps.append(step)
-        valid, acquisition = None if self.valid is None else self.valid[tuple(slices)], self.acquisition
+        starts, steps = ([float(getattr(each, name)) for each in ranges] for name in ("start", "step"))
+        acquisition, thickness = self.acquisition, self.slice_thickness_mm
         if acquisition is not None:
             n = "kji".index(acquisition.axis)
-            nominal = self.spacing_ijk_mm[2 - n]
-            indices = range(*slices[n].indices(self.shape_kji[n]))
-            first_mm, acquisition = acquisition.positions_mm[indices[0]], acquisition.taken(indices)
+            nominal, first_mm = self.spacing_ijk_mm[2 - n], acquisition.positions_mm[ranges[n][0]]
+            acquisition = acquisition.taken(ranges[n])
             starts[n] = first_mm / nominal
-            if len(indices) > 1:
-                steps[n] = math.copysign(acquisition.spacing_mm / nominal, indices.step)
-        affine = subgrid_affine(self.ijk_to_ras, starts[::-1], steps[::-1])
-        taken = replace(self, array=self.array[tuple(slices)], ijk_to_ras=affine, acquisition=acquisition, valid=valid)
-        return taken._even_if_it_is()
-
-    def _even_if_it_is(self) -> Volume:
-        """Without ``acquisition`` where the affine and one thickness say as much."""
-        own = self.acquisition
-        if own is None or not own.is_even or own.shift_ras_mm is not None:
-            return self
-        thickness = self.slice_thickness_mm if own.thickness_mm is None else float(own.thickness_mm.mean())
-        return replace(self, acquisition=None, slice_thickness_mm=thickness)
+            if len(acquisition) > 1:
+                steps[n] = math.copysign(acquisition.spacing_mm / nominal, steps[n])
+            if acquisition.is_even and acquisition.shift_ras_mm is None:
+                # The affine and one thickness say as much
+                if acquisition.thickness_mm is not None:
+                    thickness = float(acquisition.thickness_mm.mean())
+                acquisition = None
+        return replace(
+            self,
+            array=self.array[slices],
+            ijk_to_ras=subgrid_affine(self.ijk_to_ras, starts[::-1], steps[::-1]),
+            slice_thickness_mm=thickness,
+            acquisition=acquisition,
+            valid=None if self.valid is None else self.valid[slices],
+        )
 
     @property
     def shape_kji(self) -> tuple[int, int, int]:
@@ -185,31 +190,23 @@ class Volume:
         """The same scan with other samples.
 
         Args:
-            array: Samples (K, J, I); without ``ijk_to_ras`` they must have this volume's shape.
+            array: Samples (K, J, I).
             ijk_to_ras: The affine that belongs to ``array``, where it differs; slices are then even, all measured.
 
         Raises:
             GeometryError: The shape changed and no affine came with it, so the place would be a guess.
         """
-        array = np.asarray(array)
-        if ijk_to_ras is None:
-            if array.shape != self.array.shape:
-                raise GeometryError(
-                    f"The new array has shape {array.shape} and the volume has {self.array.shape} (K, J, I), "
-                    "so its place in the patient is unknown. Pass the affine of the new array as ijk_to_ras."
-                )
-            return replace(self, array=array)
-        return replace(self, array=array, ijk_to_ras=ijk_to_ras, acquisition=None, valid=None)
+        if ijk_to_ras is not None:
+            return replace(self, array=array, ijk_to_ras=ijk_to_ras, acquisition=None, valid=None)
+        if np.shape(array) != self.array.shape:
+            raise GeometryError(
+                f"The new array has shape {np.shape(array)} and the volume has {self.array.shape} (K, J, I), "
+                "so its place in the patient is unknown. Pass the affine of the new array as ijk_to_ras."
+            )
+        return replace(self, array=array)
 
     def ras_of_ijk(self, points: np.ndarray | Sequence[float]) -> np.ndarray:
-        """RAS millimetres of index positions.
-
-        Args:
-            points: (..., 3) positions in (i, j, k) order; fractions and positions outside the array are allowed.
-
-        Returns:
-            (..., 3) float64 positions in RAS mm.
-        """
+        """RAS mm, (..., 3), of index positions (i, j, k), (..., 3); these may be fractions, and outside the array."""
         points = np.array(points, dtype=np.float64)
         if own := self.acquisition:
             n = "ijk".index(own.axis)
@@ -255,7 +252,7 @@ class Volume:
         turned = [own[column] != to for column, to in zip(columns, wanted, strict=True)]
         return moved[tuple(slice(None, None, -1 if turn else 1) for turn in reversed(turned))]
 
-    def geometry_equal(self, other: Grid, tolerance_voxels: float = PLACE_TOLERANCE_VOXELS) -> bool:
+    def geometry_equal(self, other: Grid, tolerance_voxels: float = 1e-3) -> bool:
         """Whether another volume has as many samples as this one, each in the same place.
 
         >>> import cycleinr as ci
@@ -265,7 +262,7 @@ class Volume:
 
         Args:
             other: A ``Volume``, or anything with ``shape_kji`` and ``ijk_to_ras``.
-            tolerance_voxels: How far apart two samples may lie, as a share of the spacing.
+            tolerance_voxels: How far apart two samples may lie, as a share of the spacing; headers are rounded.
         """
         if tuple(self.shape_kji) != tuple(other.shape_kji):
             return False
@@ -352,19 +349,6 @@ class Volume:
         from .files.bridges import to_nibabel
 
         return to_nibabel(self)
-
-
-def _check_extras(acquisition: Acquisition | None, valid: np.ndarray | None, shape: tuple[int, ...]) -> None:
-    if acquisition is not None and len(acquisition) != shape["kji".index(acquisition.axis)]:
-        raise GeometryError(
-            f"The acquisition has {len(acquisition)} slice positions along {acquisition.axis} and the array has shape "
-            f"{shape} (K, J, I). Give one position a slice."
-        )
-    if valid is not None and (valid.shape != shape or valid.dtype != bool):
-        raise GeometryError(
-            f"The mask of valid samples is {valid.dtype} of shape {valid.shape}; the array of shape {shape} needs one "
-            "of bool of the same shape."
-        )
 
 
 def _slices_of(key: Any) -> list[slice]:
