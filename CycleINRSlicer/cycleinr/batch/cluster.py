@@ -6,6 +6,7 @@ themselves; only a job and its record travel.
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
@@ -95,13 +96,14 @@ def _check_resource(client: Client, wanted: str) -> None:
 
 
 class _Run:
-    """What the workers have: each result's record and Dask's promise of a newer one."""
+    """What the workers have: by the results' names each job with Dask's promise of its record."""
 
     def __init__(self, folder: BatchFolder, client: Client, cluster: Cluster, tell: Callable[[Event], None]):
         self.folder, self.client, self.cluster, self.tell = folder, client, cluster, tell
         self.arrived: queue.SimpleQueue[dict] = queue.SimpleQueue()
-        self.running: dict[str, tuple[Record, Future]] = {}
-        self.begun: set[str] = set()
+        self.running: dict[str, tuple[Job, Record, Future]] = {}
+        self.begun, self.blamed = set[str](), set[str]()
+        self.numbers = itertools.count()
 
     def until_done(self, jobs: Iterator[tuple[Job, Record]]) -> None:
         self._refill(jobs)
@@ -117,15 +119,17 @@ class _Run:
         """Keep the workers busy, and no more: when one dies, Dask blames every job that it had been given."""
         wanted = _WAITING_PER_THREAD * max(1, sum(self.client.nthreads().values()))
         while len(self.running) < wanted and (task := next(jobs, None)):
-            job, record = task
-            future = self.client.submit(
-                _run_on_worker, self.folder, job, record, __version__,
-                key=f"cycleinr-{record.batch}-{record.key[:16]}-{len(self.begun)}-{record.output}",
-                pure=False,
-                resources={self.cluster.gpu_resource: 1} if self.cluster.gpu_resource else None,
-            )  # fmt: skip
-            self.running[record.output] = record, future
-            future.add_done_callback(lambda _, output=record.output: self.arrived.put({"ended": output}))
+            self._submit(*task)
+
+    def _submit(self, job: Job, record: Record) -> None:
+        future = self.client.submit(
+            _run_on_worker, self.folder, job, record, __version__,
+            key=f"cycleinr-{record.batch}-{next(self.numbers)}-{record.output}",
+            pure=False,
+            resources={self.cluster.gpu_resource: 1} if self.cluster.gpu_resource else None,
+        )  # fmt: skip
+        self.running[record.output] = job, record, future
+        future.add_done_callback(lambda _: self.arrived.put({"ended": record.output}))
 
     def _take(self, message: dict) -> None:
         output = message.get("ended") or message["output"]
@@ -133,7 +137,13 @@ class _Run:
         if output not in self.running or message.get("batch", self.folder.batch) != self.folder.batch:
             return
         if "ended" in message:
-            self.tell(Finished(self._ended(*self.running.pop(output))))
+            job, record, future = self.running.pop(output)
+            if type(future.exception()).__name__ == "KilledWorker" and output not in self.begun | self.blamed:
+                # It waited at workers that others killed
+                self.blamed.add(output)
+                self._submit(job, record)
+            else:
+                self.tell(Finished(self._ended(record, future)))
         elif "pid" in message:
             if output in self.begun:
                 self.tell(Lost(output, "was lost with its worker"))
