@@ -22,7 +22,6 @@ from cycleinr.worker.protocol import (
     FOLDER_PREFIX,
     PrepareRequest,
     UpsampleRequest,
-    file_in,
     format_line,
     parse_line,
     parse_request,
@@ -140,9 +139,9 @@ class FakeProcess:
             self.say(event, number)
 
     def _upsample(self, request: UpsampleRequest):
-        volume = np.load(file_in(self.folder, request.input.file), mmap_mode="r")
+        volume = np.load(self.folder / request.input.file, mmap_mode="r")
         result = np.repeat(volume, 2, axis=0)[:-1]
-        np.save(file_in(self.folder, request.output), result)
+        np.save(self.folder / request.output, result)
         affine = np.array(request.input.ijk_to_ras)
         affine[:3, 2] /= 2
         return vars(UpsampleAnswer(list(result.shape), result.dtype.name, affine.tolist(), PROVENANCE, 0.1))

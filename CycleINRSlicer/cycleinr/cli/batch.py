@@ -15,7 +15,7 @@ import typer
 
 from ..batch.cluster import Cluster
 from ..batch.record import DONE, Advanced, Event, Finished, Lost, Record, Started
-from ..batch.run import BatchRequest, Outset, Summary, run_batch
+from ..batch.run import BatchRequest, Outset, run_batch
 from ..batch.settings import FORMATS, Settings
 from ..dicom_out.settings import DicomSettings
 from ..inference.models import BUNDLED
@@ -89,21 +89,16 @@ def batch_command(
         with _live_report() as tell:
             summary = run_batch(wanted, tell)
     except KeyboardInterrupt as interrupt:
-        text = "Interrupted. Finished scans are kept; the same command goes on with the others."
-        print(f"cycleinr: {text}", file=sys.stderr)
+        text = "cycleinr: Interrupted. Finished scans are kept; the same command goes on with the others."
+        print(text, file=sys.stderr)
         raise typer.Exit(exit_code_of(interrupt)) from None
-    print(_closing(summary, output_dir))
+    done, kept = len(summary.ran) - len(summary.failed), summary.kept
+    print(
+        f"{_scans(done)} done, {len(summary.failed)} failed.{f' {kept} were done before.' if kept else ''} "
+        f"See {output_dir / 'manifest.csv'}. Results are derived by CycleINR, not acquired. Not for primary diagnosis."
+    )
     if summary.failed:
         raise typer.Exit(INCOMPLETE)
-
-
-def _closing(summary: Summary, output_dir: Path) -> str:
-    done = len(summary.ran) - len(summary.failed)
-    kept = f" {summary.kept} were done before." if summary.kept else ""
-    return (
-        f"{_scans(done)} done, {len(summary.failed)} failed.{kept} See {output_dir / 'manifest.csv'}. "
-        "Results are derived by CycleINR, not acquired. Not for primary diagnosis."
-    )
 
 
 def _scans(count: int) -> str:

@@ -19,14 +19,8 @@ from ..errors import CycleinrError, ProtocolError, error_of, kind_of
 
 @dataclass(frozen=True)
 class PrepareAnswer:
-    """The devices of this computer.
-
-    Attributes:
-        devices: For each its ``name``, ``label`` and ``memory_gb`` (None where it has none of its own).
-        auto: Name of the device that is taken unless another is asked for.
-        reason: Why that one, for people.
-        torch: PyTorch's version.
-    """
+    """The computer's devices, each with ``name``, ``label`` and ``memory_gb`` (None: none of its own); the name of the
+    one that is taken by itself, and why; PyTorch's version."""
 
     devices: list[dict]
     auto: str
@@ -36,13 +30,7 @@ class PrepareAnswer:
 
 @dataclass(frozen=True)
 class UpsampleAnswer:
-    """The result's array is in the file that the request named.
-
-    Attributes:
-        shape_kji, dtype, ijk_to_ras: Size, type and geometry (four rows of four numbers, mm) of the result.
-        provenance: How it was made.
-        seconds: How long the computation took.
-    """
+    """What the result in the request's file is, how it was made, and how long the computation took."""
 
     shape_kji: list[int]
     dtype: str
@@ -53,12 +41,7 @@ class UpsampleAnswer:
 
 @dataclass(frozen=True)
 class CheckAnswer:
-    """The error map, if there is one, is in the file that the request named.
-
-    Attributes:
-        numbers: What ``cycleinr.checks.numbers`` gives.
-        shape_kji, ijk_to_ras: Size and geometry of the map; None where the result allows no self-check.
-    """
+    """``cycleinr.checks.numbers``, and what the error map in the request's file is; None without a self-check."""
 
     numbers: dict
     shape_kji: list[int] | None
@@ -67,7 +50,7 @@ class CheckAnswer:
 
 @dataclass(frozen=True)
 class ExportAnswer:
-    """The series is in the folder that the request named: how many files, and the largest rounding error."""
+    """Of the series in the request's folder, the number of files and the largest rounding error."""
 
     files: int
     max_error: float
@@ -104,7 +87,7 @@ class DoneEvent:
 
 @dataclass(frozen=True)
 class FailedEvent:
-    """The request failed: ``kind`` is one of ``cycleinr.errors.KINDS``, ``message`` is for people."""
+    """``kind`` is one of ``cycleinr.errors.KINDS``, ``message`` is for people."""
 
     event: ClassVar[str] = "failed"
     kind: str

@@ -19,7 +19,7 @@ from ..errors import InputError, OutputError
 from ..geometry import Acquisition
 from ..memory import check_room
 from ..volume import Volume
-from .protocol import FOLDER_PREFIX, VolumeMessage, file_in
+from .protocol import FOLDER_PREFIX, VolumeMessage
 
 CHUNK_BYTES = 4_000_000
 """Copied between two turns of the event loop; takes a few milliseconds."""
@@ -44,7 +44,7 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
 
 
 def _load_array(folder: Path, name: str) -> np.ndarray:
-    path = file_in(folder, name)
+    path = folder / name
     check_plain_file(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -63,7 +63,7 @@ def save_array(folder: Path, name: str, array: np.ndarray) -> None:
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(file_in(folder, name), flags, 0o600), "wb") as file:
+        with open(os.open(folder / name, flags, 0o600), "wb") as file:
             np.save(file, array, allow_pickle=False)
     except OSError as error:
         raise OutputError(
@@ -166,5 +166,5 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:  # somebody else's
-        return True
+        pass
     return True

@@ -223,7 +223,7 @@ def parse_folder(line: str | bytes) -> Path:
 
 
 def request_id(message: dict) -> int | None:
-    """The message's id, None where it has no usable one."""
+    """The message's id; None where it has none that can be used."""
     number = message.get("id")
     return number if type(number) is int else None
 
@@ -243,7 +243,7 @@ def parse_request(message: dict) -> tuple[int, Request]:
 
 
 def write_sources(path: Path, sources: list[str]) -> None:
-    """Write the paths of an export's source files into a file of the private folder."""
+    """Write the paths of an export's source files."""
     path.write_text(json.dumps(sources), encoding="ascii")
 
 
@@ -272,11 +272,6 @@ def file_name(name: object, suffix: str = ".npy") -> str:
     if not _FILE_NAME.fullmatch(stem):
         raise ProtocolError(f"{name!r} is no plain {suffix} file name; volumes lie in the private folder only.")
     return name
-
-
-def file_in(folder: Path, name: str, suffix: str = ".npy") -> Path:
-    """The path of a file that a message names."""
-    return folder / file_name(name, suffix)
 
 
 _Kind = TypeVar("_Kind")

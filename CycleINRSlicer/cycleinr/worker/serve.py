@@ -42,7 +42,6 @@ from .protocol import (
     ExportRequest,
     PrepareRequest,
     UpsampleRequest,
-    file_in,
     format_line,
     lines_of,
     parse_folder,
@@ -193,7 +192,7 @@ class Worker:
     def _export(self, request: ExportRequest, monitor: Monitor) -> ExportAnswer:
         monitor.tell("Writing the DICOM series", 0.0)
         result = load_volume(self._folder, request.result)
-        listed = file_in(self._folder, request.sources, ".json")
+        listed = self._folder / request.sources
         check_plain_file(listed)
         sources = read_sources(listed)
         monitor.check()
