@@ -8,7 +8,8 @@ sampled there as a quintic B-spline, blurs less than a cubic one and rings less 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,9 @@ class Sideways:
 
     Attributes:
         middle_ji_mm: (2,) place of the middle slice's first sample along the axes j and i.
-        shift_ji_mm: (slices, 2) from the middle slice's first sample to each slice's, along the axes j and i.
-        pixel_ji_mm: (2,) distance between samples along them.
-        lean_ji: (2,) mm along the axes j and i for each mm along the slices' normal.
+        shift_ji_mm: (slices, 2) from there to each slice's first sample.
+        pixel_ji_mm: (2,) distance between samples.
+        lean_ji: (2,) mm along j and i for each mm along the slices' normal.
         is_tilt: Whether all slices follow one line, as a tilted gantry stacks them.
     """
 
@@ -63,14 +64,9 @@ class Sideways:
         return math.degrees(math.atan(float(np.linalg.norm(self.lean_ji))))
 
     @property
-    def shift_px(self) -> np.ndarray:
-        """``shift_ji_mm`` in samples."""
-        return self.shift_ji_mm / self.pixel_ji_mm
-
-    @property
     def is_straight(self) -> bool:
         """Whether no slice needs to be moved."""
-        return float(np.ptp(self.shift_px, axis=0).max()) < _NOTEWORTHY_PX
+        return float((np.ptp(self.shift_ji_mm, axis=0) / self.pixel_ji_mm).max()) < _NOTEWORTHY_PX
 
     @property
     def is_rounding(self) -> bool:
@@ -80,9 +76,6 @@ class Sideways:
     def grid(self, shape_ji: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
         """The smallest grid that all slices fit into, and on which the middle slice's samples stay where they are.
 
-        Args:
-            shape_ji: Samples of one slice.
-
         Returns:
             (j, i) of its first sample, counted from the middle slice's; samples along j and i.
 
@@ -91,16 +84,16 @@ class Sideways:
         """
         if self.is_straight:
             return np.zeros(2), shape_ji
-        first = np.floor(self.shift_px.min(axis=0) + _WHOLE_PX)
-        last = np.ceil(self.shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - 1
-        if (last - first + 1 > _MOST_TIMES * np.array(shape_ji)).any():
+        shift_px = self.shift_ji_mm / self.pixel_ji_mm
+        first = np.floor(shift_px.min(axis=0) + _WHOLE_PX)
+        rows, columns = (np.ceil(shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - first).astype(int).tolist()
+        if rows > _MOST_TIMES * shape_ji[0] or columns > _MOST_TIMES * shape_ji[1]:
             farthest = np.ptp(self.shift_ji_mm, axis=0).max()
             raise GeometryError(
                 f"The slices lie up to {farthest:.4g} mm sideways of each other, more than {_MOST_TIMES} times their "
                 "size. The geometry is damaged; export the scan again."
             )
-        rows, columns = (last - first + 1).astype(int)
-        return first, (int(rows), int(columns))
+        return first, (rows, columns)
 
     def note(self, modality: str | None) -> str:
         """What is done about it, for people; empty where there is nothing to say."""
@@ -116,7 +109,7 @@ class Sideways:
 
 
 def sideways_of(
-    offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: tuple[float, float], shape_ji: tuple[int, int]
+    offsets_ji_mm: np.ndarray, along_mm: np.ndarray, pixel_ji_mm: Sequence[float], shape_ji: tuple[int, int]
 ) -> Sideways:
     """How slices lie sideways of each other, from their positions.
 
@@ -126,8 +119,8 @@ def sideways_of(
     Args:
         offsets_ji_mm: (slices, 2) places of the slices' first samples along the axes j and i.
         along_mm: (slices,) the same along the slices' normal.
-        pixel_ji_mm: Distance between samples along j and i.
-        shape_ji: Samples of one slice along them.
+        pixel_ji_mm: Distance between samples.
+        shape_ji: Samples of one slice.
 
     Raises:
         GeometryError: The stack leans further than any gantry, or a slice lies half a field of view beside it.
@@ -170,7 +163,7 @@ def straightened(
     Args:
         array: (K, J, I) the slices as they were acquired.
         sideways: Of these slices.
-        modality: "CT", "MR", or None where it is unknown; for what is padding.
+        modality: For what is padding.
         valid: (K, J, I) which samples were measured; None for all that are no padding by their values.
 
     Returns:
@@ -183,13 +176,11 @@ def straightened(
     if not any(array.strides):
         # Stands for samples that were not read and takes no memory
         return np.broadcast_to(array[:1, :1, :1], (len(array), *shape)), None
-    seen = inspect(Volume(array, np.eye(4), modality, valid=valid))
-    valid = seen.valid
+    scan = Volume(array, np.eye(4), modality, valid=valid)
+    valid = inspect(scan).valid
     fill = array.min() if valid is None else array[~valid].min()
-    slices = array
-    if valid is not None and valid.any():
-        slices = filled(Volume(array, np.eye(4), valid=valid), "k").array
-    starts = first - sideways.shift_px
+    slices = filled(replace(scan, valid=valid), "k").array
+    starts = first - sideways.shift_ji_mm / sideways.pixel_ji_mm
     # Whole moves leave the values as they are
     starts = np.where(np.abs(starts - np.rint(starts)) <= _WHOLE_PX, np.rint(starts), starts)
     moved = np.full((len(array), *shape), fill, array.dtype)
@@ -247,33 +238,30 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     Raises:
         InputError, GeometryError: As ``Volume``; or it leans further than any gantry.
     """
-    affine = np.asarray(ijk_to_ras, dtype=np.float64)
+    affine = np.array(ijk_to_ras, dtype=np.float64)
     axis = _leaning_axis(affine)
     # One slice does not lean
     if axis is None or array.ndim != 3 or array.shape[AXIS_OF_ARRAY[axis]] < 2:
         return Volume(array, affine, **known)
-    plane = [letter for letter in "kji" if letter != axis]
-    columns = {letter: affine[:3, n] for n, letter in enumerate("ijk")}
-    pixel_mm = [float(np.linalg.norm(columns[letter])) for letter in plane]
-    along_ji = np.array([columns[letter] / mm for letter, mm in zip(plane, pixel_mm, strict=True)])
+    plane = ["ijk".index(letter) for letter in "kji" if letter != axis]
+    pixel_mm = np.array(spacing_of(affine))[plane]
+    along_ji, column = (affine[:3, plane] / pixel_mm).T, affine[:3, "ijk".index(axis)]
+    across_mm = along_ji @ column
+    upright = column - across_mm @ along_ji
     slices = to_axis_first(array, axis)
-    across_mm = along_ji @ columns[axis]
-    upright = columns[axis] - across_mm @ along_ji
     steps, shape_ji = np.arange(len(slices)), slices.shape[1:]
     along_mm = steps * np.linalg.norm(upright)
-    sideways = sideways_of(np.outer(steps, across_mm), along_mm, tuple(pixel_mm), shape_ji)
+    sideways = sideways_of(np.outer(steps, across_mm), along_mm, pixel_mm, shape_ji)
     first, _ = sideways.grid(shape_ji)
-    straight = affine.copy()
-    straight[:3, "ijk".index(axis)] = upright
-    straight[:3, 3] += (sideways.middle_ji_mm + first * pixel_mm) @ along_ji
     moved, valid = straightened(slices, sideways, known.get("modality"))
+    affine[:3, "ijk".index(axis)] = upright
+    affine[:3, 3] += (sideways.middle_ji_mm + first * pixel_mm) @ along_ji
     acquisition = None
     if not sideways.is_straight:
-        shift_ras_mm = sideways.shift_ji_mm @ along_ji
-        acquisition = Acquisition(along_mm, shift_ras_mm=shift_ras_mm, axis=axis)
+        acquisition = Acquisition(along_mm, shift_ras_mm=sideways.shift_ji_mm @ along_ji, axis=axis)
         valid = valid if valid is None else from_axis_first(valid, axis)
     notes = (*known.pop("notes", ()), sideways.note(known.get("modality")))
-    return Volume(from_axis_first(moved, axis), straight, **known, notes=notes, acquisition=acquisition, valid=valid)
+    return Volume(from_axis_first(moved, axis), affine, **known, notes=notes, acquisition=acquisition, valid=valid)
 
 
 def _leaning_axis(affine: np.ndarray) -> str | None:
