@@ -95,13 +95,13 @@ def intensity_scale(
 
 
 def filled(volume: Volume, axis: str) -> Volume:
-    """The scan with values that make no edge in the place of its padding; the scan itself where all is measured.
+    """The scan with values that make no edge in the place of its padding; the scan itself without padding, or of that alone.
 
     Args:
         volume: With its ``valid`` mask, which the returned volume keeps.
         axis: Through-plane axis.
     """
-    if volume.valid is None:
+    if volume.valid is None or not volume.valid.any():
         return volume
     stack, valid = (to_axis_first(each, axis) for each in (volume.array, volume.valid))
     out = np.array(stack, order="C")
