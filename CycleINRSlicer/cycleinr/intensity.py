@@ -95,7 +95,7 @@ def intensity_scale(
 
 
 def filled(volume: Volume, axis: str) -> Volume:
-    """The scan with values that make no edge in the place of its padding; the scan itself without padding, or of that alone.
+    """The scan with values that make no edge in the place of its padding; itself without padding, or if it is all.
 
     Args:
         volume: With its ``valid`` mask, which the returned volume keeps.
