@@ -178,10 +178,9 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
     def _run(inputVolume, outputVolume, options, onChanged):
         from cycleinr.api import Upsampler
         from CycleINRSlicerLib.engine import sharedEngine
-        from CycleINRSlicerLib.run import Run, RunRequest
+        from CycleINRSlicerLib.run import Run
 
-        request = RunRequest(inputVolume, outputVolume, Upsampler(**options).options)
-        return Run(sharedEngine(), request, onChanged)
+        return Run(sharedEngine(), inputVolume, Upsampler(**options).options, onChanged, outputVolume)
 
 
 class CycleINRSlicerTest(ScriptedLoadableModuleTest):

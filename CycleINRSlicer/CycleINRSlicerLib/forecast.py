@@ -143,11 +143,9 @@ def _regionTexts(node, parameters: CycleINRSlicerParameterNode) -> list[str]:
     roiNode = parameters.regionNode
     if roiNode is None:
         return []
-    if not markedBy(roiNode, node).isRotated:
-        return [_("Only within {roi}.").format(roi=roiNode.GetName())]
-    return [
-        _("Only within the bounding box of {roi}, which is rotated against the voxels.").format(roi=roiNode.GetName())
-    ]
+    _region, isRotated = markedBy(roiNode, node)
+    within = _("Only within the bounding box of {roi}, which is rotated against the voxels.")
+    return [(within if isRotated else _("Only within {roi}.")).format(roi=roiNode.GetName())]
 
 
 def _withoutOptions(text: str) -> str:

@@ -21,7 +21,7 @@ from .forecast import Forecast, durationText, forecastOf
 from .parameters import TargetKind, optionsOf, resetSettings
 from .preview import optionsFor, previewOptions
 from .reading import FLICKER_KEY, Reading, showText
-from .run import Run, RunRequest
+from .run import Run
 from .scans_table import Batch, ScansTable, SequenceFrames, showAsResult
 from .views import ShownVolume, scanBehind, shownVolumeNode
 
@@ -149,13 +149,10 @@ class Panel:
         else:
 
             def run() -> Run:
-                options, output = optionsFor(node, parameters), parameters.outputVolume
-                return self._runOf(RunRequest(node, output, options, parameters.makeDifference))
+                more = optionsFor(node, parameters), self._onRunChanged, parameters.outputVolume
+                return Run(sharedEngine(), node, *more, parameters.makeDifference)
 
             self._start(run, self._showResult)
-
-    def _runOf(self, request: RunRequest) -> Run:
-        return Run(sharedEngine(), request, self._onRunChanged)
 
     def _showFrames(self, run: Batch, frames: SequenceFrames) -> None:
         showAsResult(self._parameters, *frames.pair)
@@ -177,7 +174,8 @@ class Panel:
             node = self._inputNode()
 
             def run() -> Run:
-                return self._runOf(RunRequest(node, None, previewOptions(node, optionsOf(self._parameters))))
+                options = previewOptions(node, optionsOf(self._parameters))
+                return Run(sharedEngine(), node, options, self._onRunChanged)
 
             self._start(run, self._showPreview)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import slicer
@@ -24,16 +24,11 @@ ROUNDING_VOXELS = 1e-4
 """How far an ROI's face may miss a voxel's centre, or its edge a voxel axis, by rounding."""
 
 
-@dataclass(frozen=True)
-class Marked:
-    """The voxels of a scan that an ROI marks; those of its bounding box where it is rotated against them."""
+def markedBy(roiNode, scanNode) -> tuple[Region, bool]:
+    """The voxels of a scan whose centres an ROI contains, or its bounding box where it is rotated against them.
 
-    region: Region
-    isRotated: bool
-
-
-def markedBy(roiNode, scanNode) -> Marked:
-    """The voxels of a scan whose centres an ROI contains.
+    Returns:
+        These voxels, and whether it is rotated.
 
     Raises:
         NodeError: It contains none.
@@ -55,7 +50,7 @@ def markedBy(roiNode, scanNode) -> Marked:
         )
     edges = np.abs(ijk[[4, 2, 1]] - ijk[0])
     isRotated = bool((np.sort(edges, axis=1)[:, :2] > ROUNDING_VOXELS).any())
-    return Marked(_region(first, stop), isRotated)
+    return _region(first, stop), isRotated
 
 
 def optionsFor(scanNode, parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
@@ -67,7 +62,7 @@ def optionsFor(scanNode, parameters: CycleINRSlicerParameterNode) -> UpsampleOpt
     options, roiNode = optionsOf(parameters), parameters.regionNode
     if roiNode is None or scanNode is None:
         return options
-    return replace(options, region=markedBy(roiNode, scanNode).region)
+    return replace(options, region=markedBy(roiNode, scanNode)[0])
 
 
 def previewOptions(scanNode, options: UpsampleOptions) -> UpsampleOptions:

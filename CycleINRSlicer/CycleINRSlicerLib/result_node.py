@@ -25,21 +25,19 @@ INPUT_REFERENCE = ATTRIBUTE_PREFIX + "input"
 
 
 def showResult(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, outputNode, provenance: dict[str, str]):
-    """Put a finished image into the scene, into ``outputNode`` or a new node, and return the node.
-
-    Raises:
-        NodeError: The output is the input.
-    """
-    if outputNode is inputNode:
-        raise NodeError(_("The result may not replace the input. Choose another output volume."))
+    """Put a finished image into the scene, into ``outputNode`` or a new node, and return the node."""
     name = resultName(inputNode, provenance)
     node = outputNode or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    try:
-        _fill(node, image, ijkToRas, inputNode, provenance)
-    except Exception:
-        if outputNode is None:
-            slicer.mrmlScene.RemoveNode(node)
-        raise
+    with slicer.util.NodeModify(node):
+        copyDisplay(inputNode, node)
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
+        node.SetAndObserveImageData(image)
+        node.SetAndObserveTransformNodeID(resultTransformID(inputNode))
+        node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
+        node.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
+        node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
+        _describe(node, inputNode, provenance)
+    placeBeside(inputNode, node)
     return node
 
 
@@ -56,19 +54,6 @@ def resultName(inputNode, provenance: dict[str, str]) -> str:
     part = _("region ") if "region" in provenance else ""
     name = f"{scan} {spacing_mm:.3g} mm {part}(CycleINR)".strip()
     return slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
-
-
-def _fill(node, image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, provenance: dict[str, str]) -> None:
-    with slicer.util.NodeModify(node):
-        copyDisplay(inputNode, node)
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
-        node.SetAndObserveImageData(image)
-        node.SetAndObserveTransformNodeID(resultTransformID(inputNode))
-        node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
-        node.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
-        node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
-        _describe(node, inputNode, provenance)
-    placeBeside(inputNode, node)
 
 
 def copyDisplay(inputNode, node) -> None:

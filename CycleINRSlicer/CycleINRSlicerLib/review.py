@@ -21,6 +21,7 @@ from .volume_node import NodeError, checkNode, isLinear, voxelPlaces
 TOP_VIEWS = ("Red", "Green", "Yellow")
 BOTTOM_VIEWS = ("Red+", "Green+", "Yellow+")
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
+_LAYOUT = slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView
 OBLIQUE_COMPONENT = 1e-3
 """Axis directions with a larger component off the patient's axes count as oblique (about 0.06 degrees)."""
 
@@ -91,7 +92,7 @@ class Review:
 
     def _isLayoutOurs(self) -> bool:
         manager = slicer.app.layoutManager()
-        return manager is not None and manager.layout == _layout()
+        return manager is not None and manager.layout == _LAYOUT
 
     # -- going there
     def _enterLayout(self, manager) -> None:
@@ -100,7 +101,7 @@ class Review:
             return
         self._formerLayout = manager.layout
         former = {name: ViewState(node) for name in TOP_VIEWS + BOTTOM_VIEWS if (node := _sliceNode(name))}
-        manager.setLayout(_layout())
+        manager.setLayout(_LAYOUT)
         # The new views have their size only after this; what the user clicks meanwhile must wait.
         slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
         for name in TOP_VIEWS + BOTTOM_VIEWS:
@@ -149,10 +150,6 @@ class Review:
             state.restorePlace(sliceNode)
         elif self._isRotated:
             state.restoreRotation(sliceNode)
-
-
-def _layout() -> int:
-    return slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView
 
 
 def _sliceNode(name: str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import vtk
@@ -21,18 +20,13 @@ from .forecast import pace, planOf
 from .volume_node import NodeError
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What to make finer, into which node (None: a new one), how, and whether to add the difference to B-spline."""
-
-    inputNode: object
-    outputNode: object | None
-    options: UpsampleOptions
-    makeDifference: bool = False
-
-
 class Run(EngineTask):
     """Starts at once; see ``EngineTask`` for progress and cancel.
+
+    Args:
+        inputNode: The scan.
+        outputNode: Receives the result; None makes a new node.
+        makeDifference: Whether to add the difference to B-spline.
 
     Attributes:
         inputNode: The scan; None when it has left the scene.
@@ -43,15 +37,23 @@ class Run(EngineTask):
         CycleinrError: The input or the options cannot work; nothing was started.
     """
 
-    def __init__(self, engine: Engine, request: RunRequest, onChanged: Callable[[Run], None]):
+    def __init__(
+        self,
+        engine: Engine,
+        inputNode,
+        options: UpsampleOptions,
+        onChanged: Callable[[Run], None],
+        outputNode=None,
+        makeDifference: bool = False,
+    ):
         super().__init__(engine, onChanged)
-        if request.outputNode is not None and request.outputNode is request.inputNode:
+        if outputNode is not None and outputNode is inputNode:
             raise NodeError(_("The result may not replace the input. Choose another output volume."))
-        volume, self._plan = planOf(request.inputNode, request.options)
-        self._options, self._makesDifference, self._resultFile = request.options, request.makeDifference, None
-        self._input, self._chosenOutput = WeakNode(request.inputNode), WeakNode(request.outputNode)
+        volume, self._plan = planOf(inputNode, options)
+        self._options, self._makesDifference, self._resultFile = options, makeDifference, None
+        self._input, self._chosenOutput = WeakNode(inputNode), WeakNode(outputNode)
         self._output, self._difference = WeakNode(), WeakNode()
-        self._begin([volume], {request.inputNode.GetID(): _("input volume")})
+        self._begin([volume], {inputNode.GetID(): _("input volume")})
 
     @property
     def inputNode(self):

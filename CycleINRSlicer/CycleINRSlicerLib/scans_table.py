@@ -19,7 +19,7 @@ from .engine_task import RunState
 from .forecast import forecastOf, planOf
 from .preview import optionsFor
 from .result_node import INPUT_REFERENCE, copyDisplay
-from .run import Run, RunRequest
+from .run import Run
 from .volume_node import NodeError, checkNode
 
 
@@ -164,8 +164,8 @@ class ScansTable:
 
         def start(onChanged) -> Run:
             checkNode(scan.node)
-            request = RunRequest(scan.node, None, optionsFor(scan.node, parameters), parameters.makeDifference)
-            return Run(sharedEngine(), request, onChanged)
+            options, wanted = optionsFor(scan.node, parameters), parameters.makeDifference
+            return Run(sharedEngine(), scan.node, options, onChanged, makeDifference=wanted)
 
         def end(run: Run | None, problem: str) -> None:
             self._outcomes[nodeID] = problem if run is None else _("Done: {name}").format(name=run.outputNode.GetName())
@@ -298,7 +298,7 @@ class SequenceFrames:
         frame.SetAndObserveTransformNodeID(proxy.GetTransformNodeID())
         frame.SetVoxelValueUnits(proxy.GetVoxelValueUnits())
         frame.SetVoxelValueQuantity(proxy.GetVoxelValueQuantity())
-        return Run(sharedEngine(), RunRequest(frame, None, options), onChanged)
+        return Run(sharedEngine(), frame, options, onChanged)
 
     def _endFrame(self, number: int, run: Run | None, _problem: str) -> None:
         result, sequence = run and run.outputNode, self._sequence.node

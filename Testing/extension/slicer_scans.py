@@ -92,11 +92,15 @@ def dicomNode(folder, monkeypatch, name="scan"):
 def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, **options):
     """Start a run, twice as fine unless ``options`` say otherwise; ``changes`` receives (state, phase, fraction)."""
     from cycleinr import Upsampler
-    from CycleINRSlicerLib.run import Run, RunRequest
+    from CycleINRSlicerLib.run import Run
 
     record = changes.append if changes is not None else lambda _change: None
-    request = RunRequest(node, outputNode, Upsampler(**(options or {"ratio": 2})).options, makeDifference)
-    return Run(engine, request, lambda run: record((run.state.value, run.phase, run.fraction)))
+    options = Upsampler(**(options or {"ratio": 2})).options
+
+    def onChanged(run):
+        record((run.state.value, run.phase, run.fraction))
+
+    return Run(engine, node, options, onChanged, outputNode, makeDifference)
 
 
 def differenceNode(scan, result):

@@ -106,10 +106,10 @@ def test_a_process_that_does_not_give_up_is_stopped(host, process, scan, monkeyp
 @pytest.mark.parametrize("blocking", [False, True])
 def test_a_process_that_cannot_start_is_a_clear_failure(host, process, scan, blocking):
     from cycleinr import Upsampler
-    from CycleINRSlicerLib.run import Run, RunRequest
+    from CycleINRSlicerLib.run import Run
 
     process.cannotStart = "The engine could not be started: blocked."
-    run = Run(process.engine, RunRequest(scan, None, Upsampler(ratio=2).options), lambda _run: None)
+    run = Run(process.engine, scan, Upsampler(ratio=2).options, lambda _run: None)
     if blocking:
         with pytest.raises(Exception, match="blocked"):
             run.wait()
@@ -144,12 +144,12 @@ def test_files_that_cannot_be_deleted_do_not_keep_a_run_from_ending(host, proces
 
 def test_a_listener_that_fails_does_not_keep_a_run_from_ending(host, process, scan):
     from cycleinr import Upsampler
-    from CycleINRSlicerLib.run import Run, RunRequest
+    from CycleINRSlicerLib.run import Run
 
     def fail(_run):
         raise ValueError("the panel has a mistake")
 
-    run = Run(process.engine, RunRequest(scan, None, Upsampler(ratio=2).options), fail)
+    run = Run(process.engine, scan, Upsampler(ratio=2).options, fail)
     finished(host, run)
     assert run.state.value == "done" and {type(error) for error in host.errors.take()} == {ValueError}
 

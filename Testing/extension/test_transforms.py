@@ -168,7 +168,7 @@ def test_an_roi_marks_the_slices_where_they_lie(host, scene, tmp_path, monkeypat
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
     roi.SetCenter(*CENTRE_RAS)
     roi.SetSize(9.1, 8.1, 13)
-    region, volume = markedBy(roi, scan).region, volumeFromNode(scan)
+    region, volume = markedBy(roi, scan)[0], volumeFromNode(scan)
     k, j, i = np.indices(volume.shape_kji)
     places = volume.ras_of_ijk(np.stack([i, j, k], axis=-1))
     inside = np.argwhere((np.abs(places - CENTRE_RAS) < (4.55, 4.05, 6.5)).all(axis=-1))
