@@ -32,7 +32,7 @@ class CheckRun(EngineTask):
         device, memoryLimitGb: Where to compute; all else follows from how the result was made.
 
     Attributes:
-        numbers: What ``cycleinr.checks.numbers`` gives, once the check is done.
+        numbers: What ``cycleinr.checks.run.numbers`` gives, once the check is done.
         mapNode: The error map once the check is done; None where the result allows no self-check, and when the map
             has left the scene.
 

@@ -19,7 +19,6 @@ from .monitor import Monitor
 from .volume import Volume
 
 if TYPE_CHECKING:
-    from .checks.report import Reported
     from .dicom_out.settings import DicomSettings
     from .result import Provenance, Result
 
@@ -121,7 +120,7 @@ def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
     """Read one scan, make it finer and write the result, whole or not at all.
 
     A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made. With a report, nothing is
-    written before the result has been checked too.
+    written before the result has been checked too. Of all frames the result is the first one's.
 
     Args:
         monitor: Hears how far the work is, and can end it.
@@ -130,66 +129,59 @@ def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
         CycleinrError: Of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume` and
             ``write_dicom_series`` raise.
     """
-    from .files import opened_scan
+    from .files import opened_scan, sidecar
+    from .files.atomic import in_one_piece
+    from .inference.upsample import upsample
 
     started = time.monotonic()
     check_job(job)
     monitor = monitor or Monitor()
     monitor.tell("Reading", 0.0)
-    run = _run_frames if job.all_frames else _run
     with opened_scan(job.input) as found:
-        result, notes = run(replace(job, input=found), job.input.name, monitor)
+        own = replace(job, input=found)
+        # What an archive holds is known now
+        check_job(own)
+        volumes, frame_s = _read(own)
+        check_share = 0.0 if job.report is None else _CHECK_SHARE
+        *computing, checking, writing = monitor.stages((*[1.0] * len(volumes), check_share, _WRITE_SHARE))
+        with warnings_told_elsewhere():
+            results = [upsample(volume, job.options, each) for volume, each in zip(volumes, computing, strict=True)]
+        first, said = results[0], results[0].provenance
+        if job.all_frames:
+            said = replace(said, more={**said.more, "frames": str(len(results))})
+        notes = tuple(dict.fromkeys(note for result in results for note in result.warnings))
+        name = job.input.name
+        with in_one_piece(), _report(own, name, volumes[0], first, checking), sidecar(job.output, said, job.overwrite):
+            writing.tell("Writing", 0.0)
+            notes += _write(own, [result.volume for result in results], said, frame_s)
     monitor.tell("Done", 1.0, 0.0)
-    return JobResult(job.output, result.volume, result.provenance, time.monotonic() - started, notes)
+    return JobResult(job.output, first.volume, said, time.monotonic() - started, notes)
 
 
-def _run(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
-    """The result, which is written, and what to know about it; ``name`` is what the user calls the input."""
-    from .files import read_volume, sidecar, write_volume
-    from .files.atomic import in_one_piece
-    from .inference.upsample import upsample
-
-    # What an archive holds is known now
-    check_job(job)
-    volume = read_volume(job.input, job.series, job.frame)
-    computing, checking, writing = monitor.stages((1.0, 0.0 if job.report is None else _CHECK_SHARE, _WRITE_SHARE))
-    with warnings_told_elsewhere():
-        result = upsample(volume, job.options, computing)
-    beside = sidecar(job.output, result.provenance, job.overwrite)
-    with in_one_piece(), _report(job, name, volume, result, checking), beside:
-        writing.tell("Writing", 0.0)
-        notes = result.warnings
-        if job.writes_dicom:
-            notes += _write_dicom(job, result.volume, result.provenance)
-        else:
-            write_volume(result.volume, job.output, result.provenance, job.overwrite)
-    return result, notes
-
-
-def _run_frames(job: Job, name: str, monitor: Monitor) -> tuple[Result, tuple[str, ...]]:
-    """The same of each volume of a time series or the like; the result is the first one's, with the number of all."""
-    from .files import read_frames, sidecar
-    from .files.atomic import in_one_piece
-    from .files.images import write_frames
+def _read(job: Job) -> tuple[list[Volume], float]:
+    """The scan, or all its frames, of one modality, and the seconds between these."""
+    from .files import read_frames, read_volume
     from .inference.plan import plan
-    from .inference.upsample import upsample
 
+    if not job.all_frames:
+        return [read_volume(job.input, job.series, job.frame)], 0.0
     volumes, frame_s = read_frames(job.input, job.series)
-    # One model for all of them
     modality = plan(volumes[0], job.options).modality
-    *computing, writing = monitor.stages((*[1.0] * len(volumes), _WRITE_SHARE))
-    with warnings_told_elsewhere():
-        results = [
-            upsample(replace(volume, modality=modality), job.options, each)
-            for volume, each in zip(volumes, computing, strict=True)
-        ]
-    first = results[0]
-    said = replace(first.provenance, more={**first.provenance.more, "frames": str(len(results))})
-    with in_one_piece(), sidecar(job.output, said, job.overwrite):
-        writing.tell("Writing", 0.0)
-        write_frames([result.volume for result in results], job.output, said, job.overwrite, frame_s)
-    notes = tuple(dict.fromkeys(note for result in results for note in result.warnings))
-    return replace(first, provenance=said), notes
+    return [replace(volume, modality=modality) for volume in volumes], frame_s
+
+
+def _write(job: Job, volumes: list[Volume], said: Provenance, frame_s: float) -> tuple[str, ...]:
+    """Write what was computed; returns what to know about it."""
+    from .files import write_volume
+    from .files.images import write_frames
+
+    if job.writes_dicom:
+        return _write_dicom(job, volumes[0], said)
+    if job.all_frames:
+        write_frames(volumes, job.output, said, job.overwrite, frame_s)
+    else:
+        write_volume(volumes[0], job.output, said, job.overwrite)
+    return ()
 
 
 def make_folder(folder: Path) -> None:
@@ -255,48 +247,26 @@ def _check_report(job: Job) -> None:
 
 
 @contextmanager
-def _report(
-    job: Job, name: str, volume: Volume, result: Result, monitor: Monitor
-) -> Iterator[None]:
+def _report(job: Job, name: str, volume: Volume, result: Result, monitor: Monitor) -> Iterator[None]:
     """Check the result; the report appears when the block has ended, which writes the result."""
     if job.report is None:
         yield
         return
     from .checks.report import write_report
+    from .checks.run import check_result
     from .files.atomic import new_folder
 
-    run = reported(volume, result, job.options, (name, job.output.name), job.window, monitor)
+    check = check_result(volume, result.volume, job.options, monitor, job.window)
     written = False
     try:
         with new_folder(job.report, lambda: _check_report(job)) as folder:
-            write_report(run, folder)
+            write_report(check, result.provenance, (name, job.output.name), folder)
             yield
             written = True
     except OutputError as error:
         if written:
             raise OutputError(f"{job.output} is written and complete, but its report is not: {error}") from error
         raise
-
-
-def reported(
-    scan: Volume, result: Result, options: UpsampleOptions, names: tuple[str, str], window: str, monitor: Monitor
-) -> Reported:
-    """Check a result without ground truth, as the report tells of it.
-
-    Args:
-        options: That the result was made with.
-        names: What scan and result are called.
-        window: See ``cycleinr.windows.window_for``.
-
-    Raises:
-        CycleinrError: Of the kind that ``check_result`` raises.
-    """
-    from .checks.report import Reported
-    from .checks.run import check_result, in_hounsfield_units
-
-    before, after = (in_hounsfield_units(each, options) for each in (scan, result.volume))
-    check = check_result(before, after, replace(options, intensity_offset=0.0), monitor, window)
-    return Reported(before, after, *names, result.provenance, check)
 
 
 def _check_dicom(job: Job) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.checks.numbers import numbers
-from cycleinr.checks.run import check_result
+from cycleinr.checks.run import check_result, numbers
 from cycleinr.errors import Cancelled, RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target

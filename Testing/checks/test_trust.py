@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.checks.numbers import numbers
-from cycleinr.checks.run import check_result
+from cycleinr.checks.run import check_result, numbers
 from cycleinr.errors import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target

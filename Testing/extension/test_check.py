@@ -309,7 +309,7 @@ def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine,
 
 
 def test_numbers_reach_the_panel_as_the_engine_gives_them(host, ui, parameters, result, engine):
-    from cycleinr.checks.numbers import numbers
+    from cycleinr.checks.run import numbers
     from CycleINRSlicerLib.check_run import CheckRun
 
     scan = parameters.resultInput

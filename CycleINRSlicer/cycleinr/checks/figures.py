@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
-from ..inference.plan import Plan
 from ..pictures import three_planes
 from ..volume import Volume
-from ..windows import DisplayWindow
 from .run import Check
 from .trust import FULL_SHARE, MARKED_SHARE, SHOWN_SHARE
 
@@ -24,11 +22,11 @@ _DPI = 110
 _CURVE_INCHES = (8.0, 3.0)
 
 
-def planes_png(volume: Volume, result: Volume, work: Plan, window: DisplayWindow) -> bytes:
+def planes_png(check: Check) -> bytes:
     """Nearest slice, linear and CycleINR in the three planes; see `cycleinr.pictures`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "planes.png"
-        three_planes(volume, result, work.grid, window, path)
+        three_planes(check.scan, check.result, check.work.grid, check.window, path)
         return path.read_bytes()
 
 
@@ -58,14 +56,14 @@ def noise_png(found: dict) -> bytes:
     return _png(figure)
 
 
-def trust_png(volume: Volume, check: Check) -> bytes:
+def trust_png(check: Check) -> bytes:
     """The least certain acquired slice, and the expected error over it, in the slice's own rows and columns."""
-    found, axis_letter, window = check.self_check, check.work.grid.axis, check.window
-    shown = int(found.rms.argmax()) if check.trust.slices is None else _middle_of(check.trust.slices, found.slices)
-    acquired = to_axis_first(volume.array, axis_letter)[found.slices[shown]]
+    found, ends, axis_letter, window = check.self_check, check.trust.slices, check.work.grid.axis, check.window
+    shown = int(found.rms.argmax() if ends is None else np.abs(found.slices - sum(ends) / 2).argmin())
+    acquired = to_axis_first(check.scan.array, axis_letter)[found.slices[shown]]
     percent = 100 / window.width * to_axis_first(check.expected_error.array, axis_letter)[shown]
     figure, axes = _figure((8.0, 4.2), 2)
-    grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": _aspect(volume, axis_letter)}
+    grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": _aspect(check.scan, axis_letter)}
     for axis in axes:
         axis.imshow(acquired, **grey)
         axis.set(xticks=[], yticks=[])
@@ -78,10 +76,6 @@ def trust_png(volume: Volume, check: Check) -> bytes:
     bar = figure.colorbar(colours, ax=axes[1], shrink=0.8, extend="max")
     bar.set_label(f"% of the window's {window.width:.4g} {check.unit}", fontsize=8)
     return _png(figure)
-
-
-def _middle_of(ends: tuple[int, int], slices: np.ndarray) -> int:
-    return int(np.abs(slices - sum(ends) / 2).argmin())
 
 
 def _aspect(volume: Volume, axis: str) -> float:

@@ -1,25 +1,102 @@
-"""The report's folder and its files: numbers, error maps, and the page with pictures."""
+"""The report's folder and its files: numbers, error maps, and a page with pictures that needs nothing else.
+
+``string.Template`` is enough for one page of fixed shape; every value goes through ``html.escape`` on its way in.
+"""
 
 from __future__ import annotations
 
+import base64
+import html
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import Template
 
 from ..files import write_volume
 from ..files.atomic import check_own_folder
-from ..volume import Volume
 from .figures import curve_png, noise_png, planes_png, trust_png
-from .html import page
-from .numbers import numbers
-from .run import Check
+from .run import Check, numbers
 
-PAGE, NUMBERS, ERROR_MAP, EXPECTED = "report.html", "report.json", "self_check.nii.gz", "expected_error.nii.gz"
-FILES = (PAGE, NUMBERS, ERROR_MAP, EXPECTED)
+PAGE, NUMBERS, ERROR_MAP, EXPECTED = FILES = (
+    "report.html", "report.json", "self_check.nii.gz", "expected_error.nii.gz"
+)  # fmt: skip
 KIND = "CycleINR report"
 """What the JSON says that it is; also tells our own folders from others."""
 
+_PAGE = Template(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff; }
+table { border-collapse: collapse; }
+td, th { border-bottom: 1px solid #ccc; padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
+td.number { font-variant-numeric: tabular-nums; }
+img { max-width: 100%; height: auto; }
+.verdict { font-size: 1.25em; font-weight: bold; }
+.warning { background: #ffe58a; padding: .5em 1em; }
+.notice { border: 1px solid #c0392b; padding: .5em 1em; }
+details { margin: 1em 0; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p class="verdict">$verdict</p>
+<p class="notice">$derived</p>
+$body
+</body>
+</html>
+"""
+)
+
+_SELF_CHECK = (
+    "The acquired slices were dropped and predicted again from new slices between them, by the same network. The error "
+    "is the difference to the acquired slices. It shows where the new slices are least to be trusted, not by how much: "
+    "the true error between the slices is usually larger. A small error is no proof either: what lies wholly between "
+    "two acquired slices is in none of them, so the check cannot notice that it is absent."
+)
+_TRUST = (
+    "The error to expect in each place, in percent of the width of the display window: the scale is the same for every "
+    "scan. It follows from the self-check below and was calibrated on other scans; single voxels can be worse."
+)
+_RESIDUAL = (
+    "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. What is left "
+    "of thick slices is what their unknown profile may explain, and what only false structure would take away. "
+    "It says nothing about the detail between the slices."
+)
+_NOISE = (
+    "Noise is estimated in each slice after Immerkaer; fine texture counts as noise too. SNLI is the standard "
+    "deviation of these values over the slices: it is large where slices flicker when you scroll."
+)
+
+_MADE = {
+    "software": "Software",
+    "version": "Version",
+    "torch": "PyTorch",
+    "model": "Weights",
+    "weights_sha256": "Checksum of the weights",
+    "ratio": "Times as many slices",
+    "spacing_mm": "New slices apart, mm",
+    "axis": "Slice direction (axis of the file)",
+    "extent": "New slices reach",
+    "tau": "Slice thickness / slice spacing",
+    "slice_profile": "Acquired slices taken as",
+    "device": "Computed on",
+    "intensity_offset": "Added to the values for HU",
+    "padding": "Padding",
+    "gaps": "Where slices are missing",
+    "region": "Part of the scan",
+    "reading": "Done while reading",
+    "equalized_slices": "Brightness of the slices evened out",
+    "agreement": "Agreement",
+    "warnings": "Warnings",
+    "derived": "Note",
+}
+"""What the page calls the entries of a result's provenance."""
 
 def is_report_file(name: str) -> bool:
     """Whether a report has a file of this name; whatever else lies in its folder is the user's."""
@@ -41,44 +118,148 @@ def _is_our_report(folder: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, eq=False)
-class Reported:
-    """One run to report on.
-
-    Attributes:
-        volume, result: Its input and output.
-        input_name, output_name: Names of their files, without folders.
-        provenance: How the result was made.
-        check: What was found out.
-    """
-
-    volume: Volume
-    result: Volume
-    input_name: str
-    output_name: str
-    provenance: Mapping[str, str]
-    check: Check
-
-
-def write_report(run: Reported, folder: Path) -> None:
+def write_report(check: Check, made: Mapping[str, str], names: tuple[str, str], folder: Path) -> None:
     """Write report.html, report.json and, unless there is no self-check, both maps into an empty folder.
 
-    The page refers to nothing outside itself.
+    Args:
+        made: The result's provenance.
+        names: What the scan's and the result's files are called, without folders.
 
     Raises:
         OutputError: A file cannot be written.
     """
-    check, found = run.check, numbers(run.check)
-    about = {"input": run.input_name, "output": run.output_name, "made": dict(run.provenance)}
-    content = {"kind": KIND, "derived": run.provenance["derived"], **about, **found}
+    found = numbers(check)
+    about = {"kind": KIND, "derived": made["derived"], "input": names[0], "output": names[1], "made": dict(made)}
+    content = {**about, **found}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NUMBERS).write_text(text, encoding="utf-8")
-    pictures = {"planes": planes_png(run.volume, run.result, check.work, check.window), "noise": noise_png(found)}
+    pictures = {"planes": planes_png(check), "noise": noise_png(found)}
     if check.self_check is not None:
-        note = {"about": f"Self-check error map, {check.unit}", "derived": run.provenance["derived"]}
-        write_volume(check.self_check.error_map, folder / ERROR_MAP, note)
-        expected = {"about": f"Expected absolute error, {check.unit}", "derived": run.provenance["derived"]}
-        write_volume(check.expected_error, folder / EXPECTED, expected)
-        pictures["curve"] = curve_png(found)
-        pictures["trust"] = trust_png(run.volume, check)
+        maps = {
+            ERROR_MAP: (check.self_check.error_map, "Self-check error map"),
+            EXPECTED: (check.expected_error, "Expected absolute error"),
+        }
+        for name, (volume, title) in maps.items():
+            write_volume(volume, folder / name, {"about": f"{title}, {check.unit}", "derived": made["derived"]})
+        pictures.update(curve=curve_png(found), trust=trust_png(check))
     (folder / PAGE).write_text(page(content, pictures), encoding="utf-8")
+
+
+def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
+    """The report's page.
+
+    Args:
+        content: What report.json holds.
+        pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and trust.
+    """
+    parts = [
+        *(f'<p class="warning">{_escaped(text)}</p>' for text in content["warnings"]),
+        *_trust(content, pictures),
+        _section("Pictures", _picture(pictures["planes"], "Axial, coronal and sagittal planes")),
+        _section("Self-check", *_self_check(content, pictures)),
+        _section("Agreement with the acquired slices", _text(_RESIDUAL), _table(_residual_rows(content))),
+        _section(
+            "Noise",
+            _text(_NOISE),
+            _table(_noise_rows(content)),
+            _picture(pictures["noise"], "Noise of each slice before and after"),
+        ),
+        _section("How the result was made", _table(_made_rows(content))),
+    ]
+    title = f"Check of {content['output']}"
+    said = {"title": title, "verdict": content["verdict"], "derived": content["derived"]}
+    return _PAGE.substitute({name: _escaped(text) for name, text in said.items()}, body="\n".join(parts))
+
+
+def _trust(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
+    found, window, unit = content["trust"], content["window"], content["unit"]
+    if found is None:
+        return []
+    rows = [
+        ("Display window", f"{window['name']}: width {window['width']:.4g}, level {window['level']:.4g} {unit}"),
+        ("Typical expected error of the tissue in it", f"{found['typical']:.2g} {unit}"),
+        (f"Tissue with {found['marked_from']:.3g} {unit} (a quarter of it) or more", f"{found['marked_share']:.1%}"),
+    ]
+    picture = _picture(pictures["trust"], "The expected error over the least certain slice")
+    files = _text("The expected error of every voxel is in expected_error.nii.gz.")
+    return [_section("Where to trust it", _text(_TRUST), picture, _table(rows), files)]
+
+
+def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
+    found, unit = content["self_check"], content["unit"]
+    if "left_out" in found:
+        return [_text(f"Left out. {found['left_out']}")]
+    rows = [
+        ("Mean absolute error of all compared slices", f"{found['mean_absolute_of_all']:.4g} {unit}"),
+        ("Root mean square", f"{found['rms_of_all']:.4g} {unit}"),
+        ("Slice with the largest error", f"{found['worst_slice'] + 1} (counted from 1 along {content['axis']})"),
+        ("Left out, too near to an end", _slices(found["slices_left_out"])),
+    ]
+    each = zip(found["slices"], found["mean_absolute"], found["rms"], strict=True)
+    head = ("Slice", f"Mean absolute error, {unit}", f"Root mean square, {unit}")
+    listed = _table([(str(n + 1), f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
+    return [
+        _text(_SELF_CHECK),
+        _table(rows),
+        _picture(pictures["curve"], "Self-check error of each acquired slice"),
+        f"<details><summary>All slices</summary>{listed}</details>",
+        _text("The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices."),
+    ]
+
+
+def _residual_rows(content: Mapping) -> list[tuple[str, str]]:
+    left, unit = content["residual"], content["unit"]
+    left_out = ("Left out, since they reach beyond the result", _slices(left["slices_left_out"]))
+    limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
+    return [
+        ("Largest difference", f"{left['largest']:.4g} {unit}"),
+        ("Half of the voxels differ by at most", f"{left['median']:.4g} {unit}"),
+        ("99 % of the voxels differ by at most", f"{left['percentile_99']:.4g} {unit}"),
+        ("99.9 % of the voxels differ by at most", f"{left['percentile_99_9']:.4g} {unit}"),
+        (f"Voxels within {limit}", f"{100 * left['share_within_limit']:.4g} %"),
+        left_out,
+    ]
+
+
+def _noise_rows(content: Mapping) -> list[tuple[str, str]]:
+    levels, unit = content["noise"], content["unit"]
+    return [
+        ("Mean noise of the acquired slices", f"{levels['mean_sigma_before']:.4g} {unit}"),
+        ("Mean noise of the result's slices", f"{levels['mean_sigma_after']:.4g} {unit}"),
+        ("SNLI of the acquired slices", f"{levels['snli_before']:.4g} {unit}"),
+        ("SNLI of the result's slices", f"{levels['snli_after']:.4g} {unit}"),
+    ]
+
+
+def _made_rows(content: Mapping) -> list[tuple[str, str]]:
+    acquired = content["acquired"]
+    grid = f"{acquired['slices']} slices along {content['axis']}, {acquired['apart']}"
+    made = [(_MADE.get(key, key.replace("_", " ")), text) for key, text in content["made"].items()]
+    return [("Input", content["input"]), ("Acquired", grid), *made]
+
+
+def _slices(slices: list[int]) -> str:
+    return ", ".join(str(n + 1) for n in slices) or "none"
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<h2>{_escaped(title)}</h2>\n" + "\n".join(parts)
+
+
+def _text(text: str) -> str:
+    return f"<p>{_escaped(text)}</p>"
+
+
+def _table(rows: Iterable[tuple], head: tuple = ()) -> str:
+    lines = ["".join(f"<th>{_escaped(cell)}</th>" for cell in head)] if head else []
+    lines += ["".join(f'<td class="number">{_escaped(cell)}</td>' for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
+
+
+def _picture(png: bytes, what: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<p><img alt="{_escaped(what)}" src="data:image/png;base64,{data}"></p>'
+
+
+def _escaped(value: object) -> str:
+    return html.escape(str(value), quote=True)

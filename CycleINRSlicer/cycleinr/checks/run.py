@@ -18,7 +18,7 @@ from ..noise import slice_sigmas
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
 from .self_check import SelfCheck, self_check, why_not
-from .trust import Trust, expected_error, trust
+from .trust import MARKED_SHARE, Trust, expected_error, trust
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ class Check:
     """What was found out about a result.
 
     Attributes:
+        scan, result: What was compared; of a CT in HU.
         work: What the run's options came to.
         window: The display window that errors are held against.
         self_check: None where there is none; ``left_out`` says why.
@@ -67,6 +68,8 @@ class Check:
         trust: The same in words; None without a self-check.
     """
 
+    scan: Volume
+    result: Volume
     work: Plan
     residual: Agreement
     noise: Noise
@@ -111,12 +114,12 @@ def check_result(
         CycleinrError: As ``upsample``.
     """
     check_whole(options)
-    volume, result = (in_hounsfield_units(each, options) for each in (volume, result))
+    scan, fine = (_in_hounsfield_units(each, options.intensity_offset) for each in (volume, result))
     options = replace(options, intensity_offset=0.0)
-    seen = inspect(volume)
-    work = plan(volume, options, seen)
-    _check_place(result, work)
-    volume, result = _without_padding(volume, result, work, seen.valid)
+    seen = inspect(scan)
+    work = plan(scan, options, seen)
+    _check_place(fine, work)
+    volume, result = _without_padding(scan, fine, work, seen.valid)
     shown = window_for(volume, work.modality, window)
     monitor = monitor or Monitor()
     comparing, measuring, checking = monitor.stages([0.05, 0.05, 0.9])
@@ -124,21 +127,17 @@ def check_result(
     left = _residual(volume, result, work, monitor)
     measuring.tell("Measuring noise", 0.0)
     levels = noise(volume, result, work.grid.axis)
-    part = _EvenPart.of(volume, work, options)
-    left_out = part.left_out or why_not(part.scan, part.work, part.options)
-    if left_out:
+    passes, left_out = _self_check(volume, result, work, options, checking)
+    if passes is None:
         monitor.tell("Checked", 1.0, 0.0)
-        return Check(work, left, levels, shown, None, left_out)
-    own = result if part.scan is volume else None
-    passes = self_check(part.scan, own, part.work, part.options, checking)
-    passes = replace(passes, slices=passes.slices + part.first)
+        return Check(scan, fine, work, left, levels, shown, None, left_out)
     expected = expected_error(passes.error_map, volume, work.modality, work.grid.axis)
     if volume.valid is not None:
         stack, valid = (to_axis_first(each, work.grid.axis) for each in (expected.array, volume.valid))
         stack[~valid[passes.slices]] = 0
     told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
     monitor.tell("Checked", 1.0, 0.0)
-    return Check(work, left, levels, shown, passes, "", expected, told)
+    return Check(scan, fine, work, left, levels, shown, passes, "", expected, told)
 
 
 def _residual(volume: Volume, result: Volume, work: Plan, monitor: Monitor) -> Agreement:
@@ -148,41 +147,29 @@ def _residual(volume: Volume, result: Volume, work: Plan, monitor: Monitor) -> A
     return agreement(fine, acquired, work.grid.profile(work.slice_tau), limit, valid, monitor=monitor)
 
 
-@dataclass(frozen=True)
-class _EvenPart:
-    """What the self-check can compare: the scan, or of slices that are not even the longest even part.
-
-    Attributes:
-        work, options: Of this part, with the result's spacing.
-        first: The scan's slice that it begins with.
-        left_out: Why no self-check is possible, in one sentence; else empty.
-    """
-
-    scan: Volume
-    work: Plan
-    options: UpsampleOptions
-    first: int = 0
-    left_out: str = ""
-
-    @classmethod
-    def of(cls, volume: Volume, work: Plan, options: UpsampleOptions) -> _EvenPart:
-        uneven = work.grid.acquisition
-        if uneven is None:
-            return cls(volume, work, options)
+def _self_check(
+    volume: Volume, result: Volume | None, work: Plan, options: UpsampleOptions, monitor: Monitor
+) -> tuple[SelfCheck | None, str]:
+    """The self-check, of slices that are not even of their longest even part; or why there is none, in one sentence."""
+    uneven, first = work.grid.acquisition, 0
+    if uneven is not None:
         longest = uneven.longest_even
         if len(longest) < MIN_SLICES:
-            text = f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
-            return cls(volume, work, options, left_out=text)
-        slices = slice(longest.start, longest.stop)
+            return None, f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
+        first, slices = longest.start, slice(longest.start, longest.stop)
         part = volume[tuple(slices if axis == work.grid.axis else slice(None) for axis in AXIS_OF_ARRAY)]
-        scan = replace(part, modality=work.modality)
-        again = replace(options, target=Target(spacing_mm=work.grid.spacing_out_mm), axis=work.grid.axis)
-        return cls(scan, plan(scan, again), again, longest.start)
+        volume, result = replace(part, modality=work.modality), None
+        options = replace(options, target=Target(spacing_mm=work.grid.spacing_out_mm), axis=work.grid.axis)
+        work = plan(volume, options)
+    why = why_not(volume, work, options)
+    if why:
+        return None, why
+    found = self_check(volume, result, work, options, monitor)
+    return replace(found, slices=found.slices + first), ""
 
 
-def in_hounsfield_units(volume: Volume, options: UpsampleOptions) -> Volume:
-    """A volume with the options' intensity offset added, in a type that holds it; the volume itself without one."""
-    offset = options.intensity_offset
+def _in_hounsfield_units(volume: Volume, offset: float) -> Volume:
+    """A volume with the intensity offset added, in a type that holds it; the volume itself without one."""
     if not offset:
         return volume
     whole = volume.array.dtype.kind in "iu" and offset.is_integer()
@@ -211,3 +198,66 @@ def _check_place(result: Volume, work: Plan) -> None:
         f"The volume of {found} voxels is no result of this scan with these settings, which gives {expected} voxels"
         f"{' elsewhere' if same_shape else ''}. Check a result with the scan and the settings that it was made with."
     )
+
+
+def numbers(check: Check) -> dict:
+    """A check as nested dicts and lists of plain numbers, for JSON; docs/check.md has the meaning of each.
+
+    Slices are counted from 0 along the through-plane axis, in sentences from 1. Intensities are in ``unit``.
+    """
+    grid, told, left, levels = check.work.grid, check.trust, check.residual, check.noise
+    return {
+        "unit": check.unit,
+        "modality": check.work.modality,
+        "axis": grid.axis,
+        "tau": check.work.tau,
+        "acquired": {
+            "slices": grid.n_in,
+            "spacing_mm": grid.spacing_in_mm,
+            "positions_mm": grid.acquired_mm().tolist(),
+            "apart": f"{grid.spacing_in_mm:.4g} mm apart" if grid.acquisition is None else grid.acquisition.words,
+        },
+        "result": {"slices": grid.n_out, "spacing_mm": grid.spacing_out_mm, "first_mm": grid.first_mm},
+        "window": {"name": check.window.name, "width": check.window.width, "level": check.window.level},
+        "verdict": told.words(check.unit) if told else f"Not checked. {check.left_out}",
+        "warnings": list(check.work.warnings),
+        "trust": told and {
+            "typical": told.typical,
+            "marked_from": MARKED_SHARE * told.window.width,
+            "marked_share": told.marked_share,
+            "least_certain_slices": told.slices,
+            "place": told.place,
+        },
+        "self_check": _passes(check.self_check, grid.n_in) if check.self_check else {"left_out": check.left_out},
+        "residual": {
+            "slices_left_out": np.setdiff1d(np.arange(grid.n_in), left.slices).tolist(),
+            "largest": left.largest,
+            "median": left.median,
+            "percentile_99": left.percentile_99,
+            "percentile_99_9": left.percentile_99_9,
+            "limit": left.limit,
+            "share_within_limit": left.share_within_limit,
+        },
+        "noise": {
+            "sigma_before": levels.before.tolist(),
+            "sigma_after": levels.after.tolist(),
+            "mean_sigma_before": float(levels.before.mean()),
+            "mean_sigma_after": float(levels.after.mean()),
+            "snli_before": levels.snli_before,
+            "snli_after": levels.snli_after,
+        },
+    }  # fmt: skip
+
+
+def _passes(found: SelfCheck, n_in: int) -> dict:
+    return {
+        "slices": found.slices.tolist(),
+        "slices_left_out": np.setdiff1d(np.arange(n_in), found.slices).tolist(),
+        "mean_absolute": found.mean_absolute.tolist(),
+        "rms": found.rms.tolist(),
+        "mean_absolute_of_all": float(found.mean_absolute.mean()),
+        "rms_of_all": float(np.sqrt(np.square(found.rms).mean())),
+        "worst_slice": int(found.slices[found.rms.argmax()]),
+        "new_slices_offset": found.offset,
+        "new_slices_from": "result" if found.from_result else "second pass",
+    }

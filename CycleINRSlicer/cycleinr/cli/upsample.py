@@ -17,7 +17,7 @@ from ..errors import CycleinrError, InputError, RequestError, kind_of, warnings_
 from ..files import image_suffix, list_series, opened_scan, read_volume, sidecar, write_volume
 from ..grid import Target
 from ..inference.options import UpsampleOptions, options_of_result
-from ..jobs import Job, check_job, check_output, make_folder, reported, run_job
+from ..jobs import Job, check_job, check_output, make_folder, run_job
 from ..monitor import Monitor, Progress
 from ..result import Result
 from . import arguments
@@ -117,8 +117,8 @@ def check_command(
 
     The exit code is 0 whatever was found; it is another where the check cannot be made.
     """
-    from ..checks.numbers import numbers
     from ..checks.report import check_report_folder, write_report
+    from ..checks.run import check_result, numbers
     from ..files.atomic import new_folder
 
     if report is not None:
@@ -127,11 +127,11 @@ def check_command(
     scan = read_volume(input, series, frame)
     options = replace(options_of_result(scan, made, model), device=device, memory_limit_gb=memory_limit)
     with _progress_report(as_json=False) as progress:
-        run = reported(scan, made, options, (input.name, result.name), window, progress)
+        check = check_result(scan, made.volume, options, progress, window)
     if report is not None:
         with new_folder(report, lambda: check_report_folder(report, overwrite)) as folder:
-            write_report(run, folder)
-    found = numbers(run.check)
+            write_report(check, made.provenance, (input.name, result.name), folder)
+    found = numbers(check)
     print(json.dumps(found, indent=1) if as_json else "\n".join(_describe_check(found)))
     check_all_was_printed()
 

@@ -41,7 +41,7 @@ class UpsampleAnswer:
 
 @dataclass(frozen=True)
 class CheckAnswer:
-    """``cycleinr.checks.numbers``, and what the error map in the request's file is; None without a self-check."""
+    """``cycleinr.checks.run.numbers``, and what the error map in the request's file is; None without a self-check."""
 
     numbers: dict
     shape_kji: list[int] | None

@@ -176,8 +176,7 @@ class Worker:
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
         monitor.check()
         with _loading():
-            from ..checks.numbers import numbers
-            from ..checks.run import check_result
+            from ..checks.run import check_result, numbers
 
         check = check_result(scan, result, request.options, monitor)
         monitor.tell("Handing over", 1.0, 0.0)
