@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .files.atomic import publish, staging_folder
-from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, from_axis_first, to_axis_first
+from .geometry import nearest_ras
+from .grid import AXIS_OF_ARRAY, SliceGrid, from_axis_first, to_axis_first
 from .resampling import Reconstruction, bspline, linear, nearest
 from .volume import Volume
 from .windows import DisplayWindow
@@ -42,8 +43,7 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
     axes = figure.subplots(len(rows), len(PLANES))
     for line, (label, method) in zip(axes, rows.items(), strict=True):
         for axis, plane in zip(line, PLANES, strict=True):
-            shown = _resampled(acquired, result, grid, method, plane) if method else result
-            _draw(axis, shown, plane, window)
+            _draw(axis, _plane(acquired, result, grid, method, PLANES[plane]), 2 - PLANES[plane], window)
             axis.set_title(f"{label}, {plane}", color="white", fontsize=10, y=1)
     figure.suptitle(
         f"Window {window.name}: width {window.width:.4g}, level {window.level:.4g}; bar {_SCALE_BAR_MM:g} mm. "
@@ -56,45 +56,29 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
         publish(folder / path.name, path, overwrite=True)
 
 
-def _resampled(acquired: Volume, result: Volume, grid: SliceGrid, method: Reconstruction, plane: str) -> Volume:
-    """A plain method's middle plane on the result's grid, as a volume of one plane; the methods work along k."""
-    letter = _letters(result)[PLANES[plane]]
-    middle = _middle(result, letter)
-    stack = to_axis_first(acquired.array, grid.axis)
+def _plane(acquired: Volume, result: Volume, grid: SliceGrid, method: Reconstruction | None, normal: int) -> Volume:
+    """The middle plane at right angles to a RAS direction, of the result or of what a plain method makes of a scan."""
+    letter = "ijk"[nearest_ras(result.directions).index(normal)]
+    dimension = AXIS_OF_ARRAY[letter]
+    middle = result.shape_kji[dimension] // 2
+    plane = tuple(slice(middle, middle + 1) if n == dimension else slice(None) for n in range(3))
+    shown = result[plane]
+    if method is None:
+        return shown
     if letter == grid.axis:
-        grid = replace(grid, n_out=1, first_mm=grid.first_mm + middle * grid.spacing_out_mm)
+        grid, part = replace(grid, n_out=1, first_mm=grid.first_mm + middle * grid.spacing_out_mm), acquired.array
     else:
-        plane_only = np.take(acquired.array, [middle], axis=AXIS_OF_ARRAY[letter])
-        stack = to_axis_first(plane_only, grid.axis)
-    along_k = Volume(stack, np.diag([1.0, 1.0, grid.spacing_in_mm, 1.0]))
-    # Where the plane lies does not matter for its picture
-    return result.with_array(from_axis_first(method(along_k, grid), grid.axis), result.ijk_to_ras)
+        part = acquired.array[plane]
+    # The methods work along k, wherever it points
+    along_k = Volume(to_axis_first(part, grid.axis), np.eye(4))
+    return shown.with_array(from_axis_first(method(along_k, grid), grid.axis))
 
 
-def _letters(volume: Volume) -> list[str]:
-    """The axis letter that runs most nearly along R, A and S."""
-    return ["ijk"[column] for column in np.abs(volume.directions).argmax(axis=1)]
-
-
-def _middle(volume: Volume, letter: str) -> int:
-    return volume.array.shape[AXIS_OF_ARRAY[letter]] // 2
-
-
-def _draw(axis, volume: Volume, plane: str, window: DisplayWindow) -> None:
-    """One middle plane, upright in the radiological view: patient's right on the left, front or head up."""
-    normal = PLANES[plane]
-    letters = _letters(volume)
-    columns = [COLUMN_OF_AXIS[letter] for letter in letters]
-    across, up = [d for d in range(3) if d != normal]
-    dimensions = [AXIS_OF_ARRAY[letters[d]] for d in (up, across)]
-    image = np.take(volume.array, _middle(volume, letters[normal]), axis=AXIS_OF_ARRAY[letters[normal]])
-    image = image if dimensions[0] < dimensions[1] else image.T
-    signs = [volume.directions[d, columns[d]] for d in (up, across)]
-    image = image[::-1] if signs[0] > 0 else image
-    image = image[:, ::-1] if signs[1] > 0 else image
-    height_mm, width_mm = (
-        n * volume.spacing_ijk_mm[columns[d]] for n, d in zip(image.shape, (up, across), strict=True)
-    )
+def _draw(axis, plane: Volume, dimension: int, window: DisplayWindow) -> None:
+    """A plane, upright in the radiological view: patient's right on the left, front or head up."""
+    upright = plane.reorient("LPI")
+    image = upright.array.take(0, dimension)
+    height_mm, width_mm = image.shape * np.delete(upright.spacing_ijk_mm[::-1], dimension)
     shown = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "interpolation": "nearest"}
     axis.imshow(image, extent=(0, width_mm, height_mm, 0), **shown)
     axis.plot([5, 5 + _SCALE_BAR_MM], [height_mm - 5] * 2, color="white", lw=2)
