@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from .files.atomic import publish, staging_folder
 from .geometry import nearest_ras
 from .grid import AXIS_OF_ARRAY, SliceGrid, from_axis_first, to_axis_first
-from .resampling import Reconstruction, bspline, linear, nearest
+from .resampling import bspline_weights, linear_weights, nearest_weights, resampled
 from .volume import Volume
 from .windows import DisplayWindow
 
@@ -33,9 +34,9 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
     from matplotlib.figure import Figure
 
     rows = {
-        f"Nearest slice ({grid.spacing_in_mm:g} mm)": nearest,
-        "Linear": linear,
-        "Cubic B-spline": bspline,
+        f"Nearest slice ({grid.spacing_in_mm:g} mm)": nearest_weights,
+        "Linear": linear_weights,
+        "Cubic B-spline": bspline_weights,
         f"CycleINR ({grid.spacing_out_mm:.3g} mm)": None,
     }
     figure = Figure(figsize=(13, 4.4 * len(rows)), facecolor="black", layout="constrained")
@@ -56,7 +57,7 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
         publish(folder / path.name, path, overwrite=True)
 
 
-def _plane(acquired: Volume, result: Volume, grid: SliceGrid, method: Reconstruction | None, normal: int) -> Volume:
+def _plane(acquired: Volume, result: Volume, grid: SliceGrid, method: Callable | None, normal: int) -> Volume:
     """The middle plane at right angles to a RAS direction, of the result or of what a plain method makes of a scan."""
     letter = "ijk"[nearest_ras(result.directions).index(normal)]
     dimension = AXIS_OF_ARRAY[letter]
@@ -69,9 +70,8 @@ def _plane(acquired: Volume, result: Volume, grid: SliceGrid, method: Reconstruc
         grid, part = replace(grid, n_out=1, first_mm=grid.first_mm + middle * grid.spacing_out_mm), acquired.array
     else:
         part = acquired.array[plane]
-    # The methods work along k, wherever it points
-    along_k = Volume(to_axis_first(part, grid.axis), np.eye(4))
-    return shown.with_array(from_axis_first(method(along_k, grid), grid.axis))
+    stack = resampled(method(grid.positions(), grid.n_in), to_axis_first(part, grid.axis))
+    return shown.with_array(from_axis_first(stack, grid.axis))
 
 
 def _draw(axis, plane: Volume, dimension: int, window: DisplayWindow) -> None:

@@ -17,20 +17,11 @@ Cubic B-spline: M. Unser, "Splines: a perfect fit for signal and image processin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from .errors import RequestError
-
-if TYPE_CHECKING:
-    from .grid import SliceGrid
-    from .volume import Volume
-
-Reconstruction: TypeAlias = "Callable[[Volume, SliceGrid], np.ndarray]"
-"""method(volume_lr, grid) -> float32 (n_out, rows, columns), resampled along axis k."""
 
 NEIGHBOURS = 4
 """Acquired slices that cubic convolution and the network look at, two on each side of the position."""
@@ -164,30 +155,15 @@ def resampled(weights: np.ndarray, stack: np.ndarray) -> np.ndarray:
     return (weights.astype(np.float32) @ stack.reshape(len(stack), -1)).reshape(len(weights), *stack.shape[1:])
 
 
-def nearest(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-    """The nearest acquired slice; halfway between two, the later one."""
-    return resampled(nearest_weights(grid.positions(), grid.n_in), volume_lr.array)
-
-
-def linear(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-    """Linear interpolation between the two neighbouring slices; the outermost slices are repeated outwards."""
-    return resampled(linear_weights(grid.positions(), grid.n_in), volume_lr.array)
-
-
-def bspline(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-    """Cubic B-spline interpolation through the acquired slices, mirrored at the ends."""
-    return resampled(bspline_weights(grid.positions(), grid.n_in), volume_lr.array)
-
-
 def nearest_weights(positions: np.ndarray, slices: int) -> np.ndarray:
-    """Weights (n_out, slices) of `nearest`."""
+    """Weights (n_out, slices) of the nearest slice; halfway between two, of the later one."""
     weights = np.zeros((len(positions), slices))
     weights[np.arange(len(positions)), np.clip(np.floor(positions + 0.5), 0, slices - 1).astype(int)] = 1.0
     return weights
 
 
 def linear_weights(positions: np.ndarray, slices: int) -> np.ndarray:
-    """Weights (n_out, slices) of `linear`."""
+    """Weights (n_out, slices) of linear interpolation; the outermost slices are repeated outwards."""
     clamped = np.clip(positions, 0, slices - 1)
     return np.clip(1.0 - np.abs(clamped[:, None] - np.arange(slices)), 0.0, 1.0)
 
@@ -218,7 +194,7 @@ def cubic_weights(positions: np.ndarray, slices: int) -> np.ndarray:
 
 
 def bspline_weights(positions: np.ndarray, slices: int) -> np.ndarray:
-    """Weights of all acquired slices in `bspline`, double precision, (..., slices); they fall off by 3.7 a slice."""
+    """Weights (..., slices) of cubic B-spline interpolation, mirrored at the ends, float64; they fall by 3.7 a slice."""
     at_slices = _cubic_basis(np.arange(slices, dtype=np.float64), slices)
     weights = _cubic_basis(np.asarray(positions, dtype=np.float64), slices) @ np.linalg.inv(at_slices)
     # At an acquired slice only rounding is left beside the 1; without it the slice is returned bit by bit.

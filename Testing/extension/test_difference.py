@@ -9,7 +9,7 @@ import pytest
 from cycleinr.errors import InputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
-from cycleinr.resampling import bspline
+from cycleinr.resampling import bspline_weights, resampled
 from cycleinr.volume import Volume
 from slicer_scans import differenceNode
 
@@ -29,7 +29,7 @@ def spline(chest):
     scan, result = chest
     grid = plan_grid(scan, Target(ratio=THINNING))
     assert np.allclose(output_ijk_to_ras(scan, grid), result.ijk_to_ras)
-    return bspline(scan, grid)
+    return resampled(bspline_weights(grid.positions(), grid.n_in), scan.array)
 
 
 def test_values_are_result_minus_b_spline(scene, chest, spline):

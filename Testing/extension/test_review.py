@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
-from cycleinr.resampling import bspline
+from cycleinr.resampling import bspline_weights, resampled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAD_CT = REPOSITORY / "CycleINRSlicer" / "Resources" / "SampleData" / "ct_head_5mm.nii.gz"
@@ -21,7 +21,7 @@ def head():
     """The bundled head CT and its cubic B-spline interpolation at half the slice spacing, as engine volumes."""
     scan = read_volume(HEAD_CT)
     grid = plan_grid(scan, Target(ratio=2))
-    fine = np.rint(bspline(scan, grid)).astype(np.int16)
+    fine = resampled(bspline_weights(grid.positions(), grid.n_in), scan.array).round().astype(np.int16)
     return scan, scan.with_array(fine, output_ijk_to_ras(scan, grid))
 
 

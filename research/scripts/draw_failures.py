@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from cycleinr.files import read_volume
-from cycleinr.resampling import bspline
 from cycleinr_research.evaluation.figures import save_figure, window_of
+from cycleinr_research.evaluation.methods import bspline
 from cycleinr_research.evaluation.network_method import network_method
 from cycleinr_research.evaluation.protocol import Case, make_case
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from cycleinr.grid import SliceGrid
 from cycleinr.noise import matched, slice_sigmas
-from cycleinr.resampling import Reconstruction, bspline, linear, nearest, resampled
+from cycleinr.resampling import bspline_weights, linear_weights, nearest_weights, resampled
 from cycleinr.volume import Volume
+
+Reconstruction = Callable[[Volume, SliceGrid], np.ndarray]
+"""method(volume_lr, grid) -> float32 (n_out, rows, columns), resampled along axis k."""
 
 LANCZOS_LOBES = 3
 _NEGLIGIBLE_WEIGHT = 1e-12
@@ -30,6 +34,21 @@ class Method:
     def serves(self, ratio: float) -> bool:
         """Whether the method is made for this ratio."""
         return self.only_ratio is None or abs(ratio - self.only_ratio) < 1e-3
+
+
+def nearest(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
+    """The nearest acquired slice; halfway between two, the later one."""
+    return resampled(nearest_weights(grid.positions(), grid.n_in), volume_lr.array)
+
+
+def linear(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
+    """Linear interpolation between the two neighbouring slices; the outermost slices are repeated outwards."""
+    return resampled(linear_weights(grid.positions(), grid.n_in), volume_lr.array)
+
+
+def bspline(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
+    """Cubic B-spline interpolation through the acquired slices, mirrored at the ends."""
+    return resampled(bspline_weights(grid.positions(), grid.n_in), volume_lr.array)
 
 
 def lanczos(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
