@@ -194,7 +194,7 @@ def cubic_weights(positions: np.ndarray, slices: int) -> np.ndarray:
 
 
 def bspline_weights(positions: np.ndarray, slices: int) -> np.ndarray:
-    """Weights (..., slices) of cubic B-spline interpolation, mirrored at the ends, float64; they fall by 3.7 a slice."""
+    """Weights (..., slices) of cubic B-spline interpolation, mirrored at the ends; they fall by 3.7 a slice."""
     at_slices = _cubic_basis(np.arange(slices, dtype=np.float64), slices)
     weights = _cubic_basis(np.asarray(positions, dtype=np.float64), slices) @ np.linalg.inv(at_slices)
     # At an acquired slice only rounding is left beside the 1; without it the slice is returned bit by bit.
