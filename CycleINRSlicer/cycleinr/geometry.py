@@ -41,11 +41,8 @@ def subgrid_affine(
 
     Args:
         ijk_to_ras: 4x4, of the grid that positions are counted in.
-        first_ijk: Where the first sample lies, in that grid's (i, j, k); fractions and places outside are allowed.
-        step_ijk: Distance between its samples along i, j and k in that grid's spacings; negative turns the axis around.
-
-    Returns:
-        4x4 float64.
+        first_ijk: Where the first sample lies in that grid, also between its samples or outside.
+        step_ijk: Distance between samples in that grid's spacings; negative turns the axis around.
     """
     affine = np.array(ijk_to_ras, dtype=np.float64)
     affine[:3, 3] += affine[:3, :3] @ np.asarray(first_ijk, dtype=np.float64)
@@ -77,11 +74,7 @@ def is_sheared(ijk_to_ras: np.ndarray) -> bool:
 
 
 def check_affine(affine: np.ndarray) -> None:
-    """Check that a 4x4 matrix can be the ijk_to_ras of a volume.
-
-    Raises:
-        GeometryError: Wrong shape, non-finite, singular, or axes that are not perpendicular.
-    """
+    """Raise ``GeometryError`` unless a matrix can be the ijk_to_ras of a volume."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
         raise GeometryError(
             f"The ijk-to-RAS matrix is\n{affine}\nbut it must be 4 x 4, finite, with last row 0 0 0 1. "
@@ -98,21 +91,15 @@ def check_affine(affine: np.ndarray) -> None:
         a, b = np.unravel_index(int(cosines.argmax()), (3, 3))
         degrees = math.degrees(math.acos(min(1.0, cosines.max())))
         raise GeometryError(
-            f"Axes {'ijk'[a]} and {'ijk'[b]} meet at {degrees:.2f} degrees instead of 90: the volume is sheared, "
-            "as an affine registration leaves it. "
-            "Resample it to a rectangular grid first (in 3D Slicer: Resample Scalar/Vector/DWI Volume)."
+            f"Axes {'ijk'[a]} and {'ijk'[b]} meet at {degrees:.2f} degrees instead of 90: the volume is sheared, as an "
+            "affine registration leaves it. Resample it to a rectangular grid first (in 3D Slicer: Resample "
+            "Scalar/Vector/DWI Volume)."
         )
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Missing slices.
-
-    Attributes:
-        after: Index of the acquired slice before them.
-        missing: How many.
-        first_mm, last_mm: Positions of the acquired slices on either side, relative to the scan's first slice.
-    """
+    """How many slices are missing after the one with index ``after``, and the positions of those on either side."""
 
     after: int
     missing: int
@@ -122,12 +109,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Part:
-    """Neighbouring slices with one spacing; the last slice of a part may be the first of the next.
-
-    Attributes:
-        first, last: Indices of its outermost slices.
-        spacing_mm: Distance between neighbouring slices where none is missing.
-    """
+    """Neighbouring slices, from index ``first`` to ``last``, with one spacing; parts share a slice where they meet."""
 
     first: int
     last: int
@@ -283,13 +265,7 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class FittedPositions:
-    """Measured slice positions as a regular grid, and what differs from one.
-
-    Attributes:
-        first_mm, spacing_mm: First slice and spacing of the regular grid, along the axis that was measured.
-        acquisition: Where the slices lie, if not on this grid.
-        note: What was done about positions beside it, for people; empty where nothing was.
-    """
+    """Measured slice positions as a regular grid, where they lie if not on it, and a note for people, or ""."""
 
     first_mm: float
     spacing_mm: float
@@ -378,11 +354,7 @@ def same_places(one: Acquisition | None, other: Acquisition | None, tolerance: f
 
 
 def check_even(acquisition: Acquisition | None, wanted: str) -> None:
-    """Refuse a scan whose slices an affine cannot place; ``wanted`` begins the message, for example "A NIfTI image".
-
-    Raises:
-        GeometryError: The slices are not evenly spaced.
-    """
+    """Refuse, with a ``GeometryError``, slices that an affine cannot place; ``wanted`` is what has only an affine."""
     if acquisition is not None and not acquisition.is_evenly_spaced:
         steps = np.diff(acquisition.positions_mm)
         raise GeometryError(

@@ -1,7 +1,4 @@
-"""Which slices the result has: the through-plane axis, the requested spacing and where each new slice lies.
-
-Only the through-plane axis is resampled; in-plane samples are never moved.
-"""
+"""Which slices the result has: the through-plane axis, the requested spacing and where each new slice lies."""
 
 from __future__ import annotations
 
@@ -41,12 +38,12 @@ class Target:
     """What was asked for along the through-plane axis: exactly one of the three.
 
     Attributes:
-        spacing_mm: Distance between output slice centres, in mm.
-        ratio: Input spacing / output spacing, 1 or more; need not be whole. 1 gives the input grid.
+        spacing_mm: Distance between output slice centres.
+        ratio: Input spacing / output spacing, 1 or more; need not be whole.
         isotropic: True asks for the mean of the two in-plane spacings.
 
     Raises:
-        RequestError: None or several were given, or the number is not positive and finite, or ratio is below 1.
+        RequestError: None or several were given, or a number that makes no sense.
     """
 
     spacing_mm: float | None = None

@@ -97,9 +97,7 @@ def intensity_scale(
 def filled(volume: Volume, axis: str) -> Volume:
     """The scan with values that make no edge in the place of its padding; itself without padding, or if it is all.
 
-    Args:
-        volume: With its ``valid`` mask, which the returned volume keeps.
-        axis: Through-plane axis.
+    Slices across ``axis`` are filled each for its own. The ``valid`` mask stays.
     """
     if volume.valid is None or not volume.valid.any():
         return volume

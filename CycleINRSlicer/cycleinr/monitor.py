@@ -21,16 +21,10 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
-"""Receives progress from the thread that computes."""
 
 
 class Monitor:
-    """Takes progress, and says when to stop.
-
-    Args:
-        progress: Called often, from the thread that computes; None for callers that do not want to hear.
-        cancelled: Asked often; True ends the work at once; None for work that goes on to its end.
-    """
+    """Takes progress, and says when to stop; the functions are called often, from the thread that computes."""
 
     def __init__(self, progress: ProgressCallback | None = None, cancelled: Callable[[], bool] | None = None):
         self._progress, self._cancelled = progress, cancelled
@@ -41,11 +35,7 @@ class Monitor:
             self._progress(Progress(phase, fraction, remaining_s))
 
     def check(self) -> None:
-        """Stop here if the work was cancelled.
-
-        Raises:
-            Cancelled: It was.
-        """
+        """Raise ``Cancelled`` if the work was."""
         if self._cancelled is not None and self._cancelled():
             raise Cancelled("Cancelled; nothing was written.")
 
@@ -54,7 +44,7 @@ class Monitor:
 
         Args:
             shares: How long each takes compared with the others.
-            phase: What is told instead of each stage's own words; empty leaves them.
+            phase: What is told instead of each stage's own words, if anything.
         """
         highest, words, started_s = 0.0, phase, time.monotonic()
 

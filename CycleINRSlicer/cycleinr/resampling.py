@@ -16,7 +16,6 @@ Cubic B-spline: M. Unser, "Splines: a perfect fit for signal and image processin
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,15 +46,12 @@ class SliceProfile:
         centres: Positions of the acquired slices' centres, increasing, (n_acquired,).
         spacing: Distance between neighbouring acquired slices; (n_acquired,) where it changes.
         tau: Slice thickness / slice spacing of the acquired slices; (n_acquired,) where it changes.
-        softness: Standard deviation of the Gaussian that the averaging window is convolved with, as a share of its
-            width: 0 for an exact box, which no scanner's slice is; at 0.35 the profile is nearly a Gaussian.
     """
 
     n_fine: int
     centres: np.ndarray
     spacing: float | np.ndarray
     tau: float | np.ndarray
-    softness: float = 0.0
 
     def __post_init__(self) -> None:
         if not (np.min(self.tau) >= 0.0 and np.max(self.tau) <= MAX_TAU):
@@ -83,7 +79,7 @@ class SliceProfile:
         """The same for some of the acquired slices, on some of the fine ones."""
         first, stop, _ = fine.indices(self.n_fine)
         spacing, tau = (np.broadcast_to(each, self.centres.shape)[acquired] for each in (self.spacing, self.tau))
-        return SliceProfile(stop - first, self.centres[acquired] - first, spacing, tau, self.softness)
+        return SliceProfile(stop - first, self.centres[acquired] - first, spacing, tau)
 
 
 def profile_matrix(profile: SliceProfile) -> np.ndarray:
@@ -97,8 +93,7 @@ def profile_matrix(profile: SliceProfile) -> np.ndarray:
     """
     edges, width = np.arange(profile.n_fine + 1) - 0.5, profile.width[:, None]
     # The window's share up to each edge; its differences are what each fine slice contributes.
-    share = _share_below(edges - profile.centres[:, None], width, profile.softness * width)
-    overlap = np.clip(np.diff(share, axis=1), 0.0, None)
+    overlap = np.diff(np.clip(edges - profile.centres[:, None] + width / 2, 0.0, width), axis=1)
     covered = overlap.sum(axis=1, keepdims=True)
     if covered.min() < 1e-9:
         lost = int(covered.argmin())
@@ -107,21 +102,6 @@ def profile_matrix(profile: SliceProfile) -> np.ndarray:
             f"{profile.n_fine} slices. Use a grid that covers every acquired slice."
         )
     return overlap / covered
-
-
-def _share_below(place: np.ndarray, width: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Integral up to ``place`` of a centred box of this width and unit height, convolved with a Gaussian."""
-    if not deviation.any():
-        return np.clip(place + width / 2, 0.0, width)
-    return _gaussian_ramp(place + width / 2, deviation) - _gaussian_ramp(place - width / 2, deviation)
-
-
-def _gaussian_ramp(place: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """max(place, 0) convolved with a Gaussian."""
-    score = place / deviation
-    density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
-    below = 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(score / math.sqrt(2)))
-    return place * below + deviation * density
 
 
 def triangle_matrix(profile: SliceProfile) -> np.ndarray:

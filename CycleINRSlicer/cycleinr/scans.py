@@ -1,5 +1,4 @@
-"""What the front door takes: scans as paths, volumes, other libraries' images, or arrays that say where they lie; and
-keywords, whose misuse is told before anything begins."""
+"""What the front door takes: scans in every form, and keywords, whose misuse is told before anything begins."""
 
 from __future__ import annotations
 
@@ -42,19 +41,7 @@ def volume_of(
     series: int | str | None = None,
     frame: int | None = None,
 ) -> Volume:
-    """The scan as a volume.
-
-    Args:
-        scan: See ``Scan``.
-        affine: 4x4 matrix from (i, j, k) to RAS mm; for arrays only, and always for them.
-        axes: Order of the array's dimensions, "kji" or "ijk"; for arrays only, and always for them.
-        series, frame: Which scan of a path is meant; see ``read_volume``.
-
-    Raises:
-        InputError: The scan cannot be read, is no 3-D volume of numbers, or is an array without a place.
-        GeometryError: Axes that are not perpendicular, or an array that is plainly transposed.
-        RequestError: A place was given for something that has its own.
-    """
+    """The scan as a volume; arguments and errors as ``upsample`` explains them."""
     if (series is not None or frame is not None) and not isinstance(scan, (str, os.PathLike)):
         raise RequestError(f"series= and frame= are for paths, and this is {_text_of(scan)}. Leave them away.")
     if isinstance(scan, np.ndarray):

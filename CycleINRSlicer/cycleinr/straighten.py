@@ -117,10 +117,8 @@ def sideways_of(
     rounding moves no slice; else each slice's own place.
 
     Args:
-        offsets_ji_mm: (slices, 2) places of the slices' first samples along the axes j and i.
-        along_mm: (slices,) the same along the slices' normal.
-        pixel_ji_mm: Distance between samples.
-        shape_ji: Samples of one slice.
+        offsets_ji_mm, along_mm: (slices, 2) and (slices,), their first samples along j and i, and along the normal.
+        pixel_ji_mm, shape_ji: Distance between samples, and number of samples, of one slice.
 
     Raises:
         GeometryError: The stack leans further than any gantry, or a slice lies half a field of view beside it.
@@ -231,9 +229,8 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     """A volume of samples on a grid that a tilted gantry may have sheared; such a one is straightened.
 
     Args:
-        array: (K, J, I) the samples.
+        array, known: As ``Volume`` takes them.
         ijk_to_ras: 4x4, mm; two of its axes must be at right angles, and the third may lean over both.
-        known: What else ``Volume`` takes.
 
     Raises:
         InputError, GeometryError: As ``Volume``; or it leans further than any gantry.

@@ -1,7 +1,4 @@
-"""The one in-memory form of a scan: an array in (K, J, I) order and the affine that places it in the patient.
-
-Everything inside the engine is RAS millimetres; other conventions are converted where files are read and written.
-"""
+"""The one in-memory form of a scan: an array in (K, J, I) order and the affine that places it in the patient (RAS)."""
 
 from __future__ import annotations
 

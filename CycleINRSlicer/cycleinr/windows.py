@@ -56,8 +56,7 @@ def window_for(volume: Volume, modality: str, wanted: str = "auto") -> DisplayWi
     """The window that a scan is shown in.
 
     Args:
-        volume: The acquired scan.
-        modality: ``"CT"`` or ``"MR"``.
+        volume, modality: The acquired scan, "CT" or "MR".
         wanted: ``"auto"``, one of ``CT_WINDOWS``, or WIDTH/LEVEL in the scan's units, ``"350/50"`` for example.
 
     Raises:

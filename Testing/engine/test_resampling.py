@@ -54,30 +54,6 @@ def test_every_profile_is_a_mean_over_its_window(ratio, tau, phase):
     assert np.allclose(got, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("softness", [0.05, 0.2, 0.35])
-@pytest.mark.parametrize(("ratio", "tau"), [(5.0, 1.0), (3.3, 0.6)])
-def test_a_soft_profile_is_the_box_blurred_by_a_gaussian(ratio, tau, softness):
-    width = tau * ratio
-    profile = SliceProfile(61, np.array([30.2]), ratio, tau, softness)
-    fine = np.random.default_rng(3).normal(size=(61, 1))
-    shifts = softness * width * np.random.default_rng(4).normal(size=400)
-
-    got = profile_matrix(profile) @ fine
-
-    shifted = [profile_matrix(SliceProfile(61, np.array([30.2 + s]), ratio, tau)) @ fine for s in shifts]
-    spread = np.std(shifted) / np.sqrt(len(shifts))
-    assert abs(np.mean(shifted) - got) < 4 * spread
-    assert profile_matrix(profile).sum() == pytest.approx(1)
-
-
-def test_softness_goes_to_the_box_without_a_step():
-    box = profile_matrix(SliceProfile(21, np.array([5.0, 10.0, 15.0]), 5.0, 1.0))
-
-    nearly = profile_matrix(SliceProfile(21, np.array([5.0, 10.0, 15.0]), 5.0, 1.0, 1e-4))
-
-    assert np.allclose(box, nearly, atol=1e-3)
-
-
 @settings(max_examples=50, deadline=None)
 @given(ratio=st.floats(1.2, 6), tau=st.floats(0.0, 1.0))
 def test_the_consistency_step_gives_the_acquired_slices_back(ratio, tau):

@@ -64,7 +64,7 @@ class PatchConfig:
         thin_share: Share of batches with thin slices and gaps (tau = 0); the cycle loss acts on these.
         native_axis_share: Chance to keep the scan's own slice direction where the spacing allows others.
         intensity_jitter: Largest relative change of contrast and of brightness.
-        softness_max: Largest softness of a slice profile (``profile.SliceProfile``); 0 draws exact boxes only.
+        softness_max: Largest softness of a slice profile (``patches.SoftProfile``); 0 draws exact boxes only.
         box_share: Share of the thick examples whose profile is an exact box all the same.
         thickness_error: Largest relative error of the thickness that the network is told.
         uneven_share: Share of the thick examples in which one slice is left out or the spacing changes on the way.

@@ -44,7 +44,7 @@ class Reacquisition:
             told_tau: Thickness / spacing as the network is told it.
             asked: Neighbouring fine slices, (Q,); the last may be repeated.
         """
-        told = replace(profile, tau=told_tau, softness=0.0)
+        told = replace(profile, tau=told_tau)
         whole, triangle = profile_matrix(told), triangle_matrix(told)
         once = np.concatenate([[True], np.diff(asked) > 0])
         within = whole[:, asked] * once

@@ -11,7 +11,7 @@ from cycleinr.errors import InputError
 from cycleinr.inspection import without_padding
 from cycleinr.intensity import IntensityScale, intensity_scale
 from cycleinr.network.layers import slicing_features
-from cycleinr.resampling import TRAINED_TAU_MAX, SliceProfile, acquire
+from cycleinr.resampling import TRAINED_TAU_MAX, SliceProfile, profile_matrix, resampled
 
 from .config import PatchConfig, Source
 from .consistency import Reacquisition
@@ -137,7 +137,7 @@ class PatchSampler:
         across_mm = [s for a, s in enumerate(volume.spacing_kji_mm) if a != axis]
         profile, first = self._profile(rng, thin, fine.shape[0])
         block = self._as_another_scanner(rng, volume.scale.to_network(self._cut(rng, fine, first, profile.n_fine)))
-        stack = acquire(block, profile)
+        stack = resampled(soft_profile_matrix(profile), block)
         low, high = math.ceil(profile.centres[0] - 1e-6), math.floor(profile.centres[-1] + 1e-6)
         asked = self._asked(rng, low, high, consistent)
         positions = np.interp(asked, profile.centres, np.arange(config.slices)).astype(np.float32)
@@ -164,7 +164,7 @@ class PatchSampler:
             return 0
         return int(rng.choice(axes))
 
-    def _profile(self, rng: np.random.Generator, thin: bool, depth: int) -> tuple[SliceProfile, int]:
+    def _profile(self, rng: np.random.Generator, thin: bool, depth: int) -> tuple[SoftProfile, int]:
         """A random profile that fits into ``depth`` fine slices, and the first fine slice of its block."""
         config = self.config
         tau = 0.0 if thin else float(rng.choice([1.0, rng.uniform(0.1, TRAINED_TAU_MAX)]))
@@ -179,7 +179,7 @@ class PatchSampler:
         phase = 0.0 if tau == 0 or rng.random() < 0.5 else float(rng.random())
         centres = margin + phase + ratio * np.concatenate([[0.0], np.cumsum(gaps)])
         n_fine = min(depth, math.ceil(centres[-1] + margin + phase) + 1)
-        return SliceProfile(n_fine, centres, ratio, tau, softness), int(rng.integers(0, depth - n_fine + 1))
+        return SoftProfile(n_fine, centres, ratio, tau, softness), int(rng.integers(0, depth - n_fine + 1))
 
     def _ratio(self, rng: np.random.Generator, highest: float) -> float:
         if self.config.ratio_even_in_log:
@@ -228,3 +228,35 @@ class PatchSampler:
             if rng.random() < 0.5:
                 block = np.flip(block, axis)
         return np.ascontiguousarray(block.transpose(0, 2, 1) if rng.random() < 0.5 else block)
+
+
+@dataclass(frozen=True)
+class SoftProfile(SliceProfile):
+    """A slice profile that is no exact box, as no scanner's is.
+
+    Attributes:
+        softness: Standard deviation of the Gaussian that the averaging window is convolved with, as a share of its
+            width. 0 is an exact box; at 0.35 the profile is nearly a Gaussian.
+    """
+
+    softness: float = 0.0
+
+
+def soft_profile_matrix(profile: SoftProfile) -> np.ndarray:
+    """As ``profile_matrix``, with the profile's softness."""
+    if profile.softness == 0:
+        return profile_matrix(profile)
+    place, width = np.arange(profile.n_fine + 1) - 0.5 - profile.centres[:, None], profile.width[:, None]
+    deviation = profile.softness * width
+    # The window's share up to each edge; its differences are what each fine slice contributes.
+    share = _gaussian_ramp(place + width / 2, deviation) - _gaussian_ramp(place - width / 2, deviation)
+    overlap = np.clip(np.diff(share, axis=1), 0.0, None)
+    return overlap / overlap.sum(axis=1, keepdims=True)
+
+
+def _gaussian_ramp(place: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """max(place, 0) convolved with a Gaussian."""
+    score = place / deviation
+    density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
+    below = 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(score / math.sqrt(2)))
+    return place * below + deviation * density
