@@ -6,8 +6,9 @@ it knows. Messages name files and series numbers, never anything about the patie
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +17,22 @@ from ..errors import InputError
 from ..memory import check_room, out_of_memory
 from ..volume import MODALITIES, Volume
 from .bridges import unread, without_itk_warnings
-from .dicom_frames import read_frames
-from .dicom_header import GREY, has_mark, slice_header, undecodable, with_plain_grey
+from .dicom_header import GREY, WithinFile, has_mark, quiet, undecodable
 from .dicom_series import Listing, Series, choose, notes_on, series_at, series_of_files
 from .dicom_slices import SliceHeader, stack
 
-_DECODER = "GDCMImageIO"
-
 
 def read_dicom(path: Path, header_only: bool = False, series: str = "", frame: int | None = None) -> Volume:
-    """Read one DICOM series, or its headers, with zeros that take no memory for voxels.
+    """Read one DICOM series; arguments and errors as in ``read_volume``.
 
-    Args:
-        path: A folder, searched with its subfolders; a DICOMDIR, which stands for its folder; or one file, which stands
-            for its series in its folder. A file holds one slice or, as an enhanced image, several. Scout images and
-            objects that are no images are left out.
-        series, frame: Which one is meant where several can be; see ``dicom_series.choose``.
+    A file holds one slice or, as an enhanced image, several. Scout images and objects that are no images are left out.
 
     Returns:
         (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are whole
         numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where no
         slice lies. ``notes`` say what was left out or corrected.
-
-    Raises:
-        InputError: No series, several that can be meant, a damaged file, or images that are no CT or MR slices.
-        GeometryError: The slices are not parallel, lie in the same place, or are stacked as no gantry does it.
-        OutOfMemoryError: The series does not fit into the memory.
     """
-    listing = series_at(Path(path))
+    listing = series_at(path)
     return volume_of_series(choose(listing, series, frame), listing, header_only)
 
 
@@ -52,15 +41,24 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
     _check_sound(chosen)
     found = stack(list(chosen.slices))
     first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)
-    pixels = unread(size, _type_of(found.slices)) if header_only else _pixels_of(found.slices)
+    whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in found.slices)
+    if header_only:
+        # The values of those of 16 bits may need 32
+        pixels = unread(size, np.int16 if whole else np.float32)
+    else:
+        check_room("The series", size, "32-bit")
+        try:
+            pixels = _pixels_of(found.slices, size, whole)
+        except MemoryError as error:
+            raise out_of_memory("the series") from error
     # The series description may hold anything that was typed at the scanner, so it stays out of the name.
     name = f"{first.modality} series {first.series_number if chosen.parts == 1 else chosen.name}"
     return found.volume(pixels, name, notes_on(listing, chosen))
 
 
 def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Series:
-    """The series that is meant, which can be read; arguments and errors as in ``read_dicom``."""
-    chosen = choose(series_at(Path(path)), series, frame)
+    """The series that is meant, which can be read; arguments and errors as in ``read_volume``."""
+    chosen = choose(series_at(path), series, frame)
     _check_sound(chosen)
     return chosen
 
@@ -75,30 +73,21 @@ def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
     for file in files:
         if not Path(file).is_file() or not has_mark(Path(file)):
             raise InputError(f"{Path(file).name} is missing or no DICOM file. Export the series again.")
-    found = [header for file in files if (header := slice_header(Path(file))) is not None]
-    slices = [header for header in found if not header.is_scout]
-    if not slices:
+    listing = series_of_files(files)
+    for _, error in listing.damaged:
+        raise error
+    if not listing.series:
         raise InputError(f"None of the {len(files)} files is a slice of a CT or MR series. Check the files.")
-    if how_many := len({s.series_uid for s in slices}) - 1:
+    if how_many := len({one.uid for one in listing.series}) - 1:
         raise InputError(f"The source holds {how_many + 1} DICOM series. Give the files of one of them.")
-    if slices[0].frames is not None:
-        chosen = choose(series_of_files(files), where="The source")
-        _check_sound(chosen)
-        return list(chosen.slices)
-    _check_kind(slices)
-    return slices
+    chosen = choose(listing, where="The source")
+    _check_sound(chosen)
+    return list(chosen.slices)
 
 
 def _check_sound(chosen: Series) -> None:
     """Refuse what are no grey CT or MR images, and frames without a place, with an InputError."""
-    _check_kind(chosen.slices)
-    if chosen.is_multi_frame and chosen.slices[0].frame is None:
-        raise InputError(chosen.problem)
-
-
-def _check_kind(slices: Sequence[SliceHeader]) -> None:
-    """Refuse what are no grey CT or MR images, with an InputError."""
-    for s in slices:
+    for s in chosen.slices:
         if s.modality not in MODALITIES:
             raise InputError(f"The series is of modality {s.modality}. Only CT and MR can be processed.")
         if s.samples_per_pixel != 1 or s.photometric not in GREY:
@@ -106,69 +95,74 @@ def _check_kind(slices: Sequence[SliceHeader]) -> None:
                 f"{s.path.name} holds pixels of kind {s.photometric} with {s.samples_per_pixel} value(s) "
                 "each; only grey images can be read. Give the series that the scanner made."
             )
+    if chosen.is_multi_frame and chosen.slices[0].frame is None:
+        raise InputError(chosen.problem)
 
 
-def _pixels_of(ordered: list[SliceHeader]) -> np.ndarray:
-    """Rescaled pixels (K, J, I) of slices in order."""
-    whole = _is_whole(ordered)
-    read = _read_slices if ordered[0].frame is None else read_frames
-    check_room("The series", (len(ordered), *ordered[0].rows_columns), "32-bit")
-    try:
-        array = read(ordered, np.int32 if whole else np.float32)
-    except MemoryError as error:
-        raise out_of_memory("the series") from error
-    except InputError:
-        raise
-    # What pydicom and GDCM raise for pixels that they cannot decode is of every kind.
-    except Exception as error:
-        raise (out_of_memory("the series") if "allocat" in str(error) else _first_undecodable(ordered)) from error
-    return _smallest_integers(array) if whole else array
-
-
-def _type_of(ordered: list[SliceHeader]) -> type:
-    """What most series of this kind come to; the values of those of 16 bits may need 32."""
-    return np.int16 if _is_whole(ordered) else np.float32
-
-
-def _is_whole(ordered: list[SliceHeader]) -> bool:
-    return all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in ordered)
-
-
-def _read_slices(ordered: list[SliceHeader], dtype: type) -> np.ndarray:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO(_DECODER)
-    # Left alone, the reader would cut the values of all slices to the type that the first one needs.
-    reader.SetOutputPixelType(sitk.sitkInt32 if np.dtype(dtype) == np.int32 else sitk.sitkFloat32)
-    paths = [s.path for s in ordered]
-    bright = [n for n, s in enumerate(ordered) if s.photometric == "MONOCHROME1"]
-    copying: AbstractContextManager[list[Path]] = nullcontext([])
-    if bright:
-        copying = with_plain_grey([paths[n] for n in bright])
-    with copying as copies:
-        for n, copy in zip(bright, copies, strict=True):
-            paths[n] = copy
-        reader.SetFileNames([str(path) for path in paths])
-        # Of slices that are not even, for instance, which are taken where they lie
-        with without_itk_warnings():
-            return sitk.GetArrayFromImage(reader.Execute())
-
-
-def _first_undecodable(ordered: list[SliceHeader]) -> InputError:
-    import SimpleITK as sitk
-
-    for s in ordered:
+def _pixels_of(ordered: list[SliceHeader], size: tuple[int, ...], whole: bool) -> np.ndarray:
+    """Rescaled pixels (K, J, I) of slices or frames in order."""
+    array = np.empty(size, np.int32 if whole else np.float32)
+    by_file: dict[Path, list[int]] = {}
+    for k, s in enumerate(ordered):
+        by_file.setdefault(s.path, []).append(k)
+    for path, own in by_file.items():
         try:
-            sitk.ReadImage(str(s.path), imageIO=_DECODER)
-        except RuntimeError:
-            return undecodable(s.path)
-    return InputError("The pixels of the series cannot be decoded. Export the series again, uncompressed if possible.")
-
-
-def _smallest_integers(array: np.ndarray) -> np.ndarray:
+            # GDCM takes one rescale for all frames of a file
+            alike = len({(ordered[k].slope, ordered[k].intercept) for k in own}) == 1
+            bright = ordered[own[0]].photometric == "MONOCHROME1"
+            pixels = _rescaled(path, whole, bright) if alike else _stored(path)
+            if pixels.shape[-2:] != size[1:]:
+                raise undecodable(path)
+            pixels = pixels.reshape(-1, *size[1:])
+            for k in own:
+                s = ordered[k]
+                values = pixels[s.frame or 0]
+                array[k] = values if alike else values * s.slope + s.intercept
+        except (MemoryError, InputError):
+            raise
+        # What pydicom and GDCM raise for pixels that they cannot decode is of every kind.
+        except Exception as error:
+            raise (out_of_memory("the series") if "allocat" in str(error) else undecodable(path)) from error
+    if not whole:
+        return array
     low, high = int(array.min()), int(array.max())
-    for kind in (np.int16, np.uint16):
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            return array.astype(kind)
-    return array
+    fitting = (kind for kind in (np.int16, np.uint16) if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return array.astype(next(fitting, np.int32), copy=False)
+
+
+def _rescaled(path: Path, whole: bool, bright: bool) -> np.ndarray:
+    """By GDCM, which knows most compressions.
+
+    As ITK has it, it turns values around that are shown bright where they are low, so it gets a copy of such a file
+    that says otherwise: what the rescale makes of the stored values is what they mean.
+    """
+    import SimpleITK as sitk
+
+    with tempfile.TemporaryDirectory(prefix="cycleinr-dicom-") if bright else nullcontext("") as folder:
+        if bright:
+            path = _with_plain_grey(path, Path(folder, "copy.dcm"))
+        with without_itk_warnings():
+            kind = sitk.sitkInt32 if whole else sitk.sitkFloat32
+            return sitk.GetArrayFromImage(sitk.ReadImage(str(path), kind, imageIO="GDCMImageIO"))
+
+
+def _with_plain_grey(path: Path, copy: Path) -> Path:
+    import pydicom
+
+    content = bytearray(path.read_bytes())
+    with quiet(), WithinFile(open(path, "rb", buffering=0)) as file:
+        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
+        at = data.get_item("PhotometricInterpretation").value_tell  # type: ignore[attr-defined]  # not parsed yet
+    if content[at : at + 11] != b"MONOCHROME1":
+        raise undecodable(path)
+    content[at + 10 : at + 11] = b"2"
+    copy.write_bytes(content)
+    return copy
+
+
+def _stored(path: Path) -> np.ndarray:
+    """By pydicom, without any rescale."""
+    import pydicom
+
+    with quiet(), WithinFile(open(path, "rb", buffering=0)) as file:
+        return pydicom.dcmread(file).pixel_array

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
+import re
 import struct
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from .dicom_slices import SliceHeader
 if TYPE_CHECKING:
     import pydicom
 
-UNKNOWN = "unknown"
+_UNKNOWN = "unknown"
 ENHANCED_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
@@ -56,10 +57,33 @@ _TAGS = [
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
     *("RescaleIntercept", "RescaleSlope", "PixelRepresentation", *PADDING, *TELLING),
 ]
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_OF_FRAMES = (
+    ("ImagePositionPatient", "PlanePositionSequence", "ImagePositionPatient"),
+    ("ImageOrientationPatient", "PlaneOrientationSequence", "ImageOrientationPatient"),
+    ("PixelSpacing", "PixelMeasuresSequence", "PixelSpacing"),
+    ("SliceThickness", "PixelMeasuresSequence", "SliceThickness"),
+    ("RescaleSlope", "PixelValueTransformationSequence", "RescaleSlope"),
+    ("RescaleIntercept", "PixelValueTransformationSequence", "RescaleIntercept"),
+    ("EchoTime", "MREchoSequence", "EffectiveEchoTime"),
+    ("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
+    ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
+    ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
+    ("InversionTime", "MRModifierSequence", "InversionTimes"),
+    ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("NominalPercentageOfCardiacPhase", "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("ImageType", "CTImageFrameTypeSequence", "FrameType"),
+    ("ImageType", "MRImageFrameTypeSequence", "FrameType"),
+)
+"""What a single slice says, and the functional group and attribute in which a frame says it (PS3.3, C.7.6.16)."""
+
 # CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
 _SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
 _WORDS_IN_IMAGE_TYPE = 8
 _LETTERS_IN_A_WORD = 16
+
+_MOST_PACKED = 4096
+"""Times that pixels of a scan can be compressed; more is promised by damaged headers, and memory is taken for it."""
 
 _UNDEFINED = 0xFFFFFFFF
 _LONG_FORMS = (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"UN")
@@ -80,23 +104,11 @@ _MODALITIES = {
 GREY = ("MONOCHROME1", "MONOCHROME2")
 """Whether low values are shown bright or dark; what the values are in HU or MR units is the same for both."""
 
-_BRIGHT = b"MONOCHROME1"
-
 _PHOTOMETRIC = {
     "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
     "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
 }  # fmt: skip
 """DICOM PS3.3, C.7.6.3.1.2."""
-
-
-def modality_of(header: pydicom.Dataset) -> str:
-    """Modality (0008,0060) if it is one of the standard's, else "unknown": a message must not repeat just any text."""
-    return _known(header.get("Modality"), _MODALITIES)
-
-
-def photometric_of(header: pydicom.Dataset) -> str:
-    """Photometric Interpretation (0028,0004) if it is one of the standard's, else "unknown"."""
-    return _known(header.get("PhotometricInterpretation"), _PHOTOMETRIC)
 
 
 @contextmanager
@@ -118,17 +130,6 @@ def quiet() -> Iterator[None]:
             logger.disabled = disabled
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file of which nothing is read beyond its end, however much is asked for.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-    with _WithinFile(open(path, "rb", buffering=0)) as file:
-        yield file
-
-
 def read_header(path: Path, attributes: Sequence[str | int]) -> pydicom.Dataset:
     """Some attributes of a file, without its pixels; to be called, and its result to be used, in ``quiet``.
 
@@ -137,7 +138,7 @@ def read_header(path: Path, attributes: Sequence[str | int]) -> pydicom.Dataset:
     """
     import pydicom
 
-    with opened(path) as file:
+    with WithinFile(open(path, "rb", buffering=0)) as file:
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(attributes))
 
 
@@ -166,13 +167,13 @@ def slice_header(path: Path) -> SliceHeader | None:
         raise
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
     except Exception as error:
-        raise damaged(path) from error
+        raise _damaged(path) from error
 
 
 def _image_header(path: Path) -> SliceHeader | None:
     import pydicom
 
-    with opened(path) as file:
+    with WithinFile(open(path, "rb", buffering=0)) as file:
         data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
         syntax = data.file_meta.TransferSyntaxUID
         # A deflated file's elements have no places in it.
@@ -180,26 +181,68 @@ def _image_header(path: Path) -> SliceHeader | None:
             raise undecodable(path)
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
     if "LOCALIZER" in (data.get("ImageType") or []):
-        return _scout_header(path, data)
+        # Nothing of where it lies, which may be nowhere
+        told = pydicom.Dataset()
+        for keyword in ("Modality", "SeriesInstanceUID", "SeriesNumber"):
+            if keyword in data:
+                told.add(data[keyword])
+        return replace(_header(path, told), is_scout=True)
     frames = int(data.get("NumberOfFrames") or 1)
+    samples = [int(data.get(keyword) or 1) for keyword in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")]
+    packed = _MOST_PACKED if syntax.is_compressed or syntax.is_deflated else 1
+    if frames * math.prod(samples) // 8 > packed * path.stat().st_size:
+        raise undecodable(path)
     if sop_class in ENHANCED_CLASSES or frames > 1:
         return _header(path, data, frames) if data.get("Rows") else None
     header = _header(path, data)
     complete = header.series_uid and header.position_lps_mm is not None and min(header.rows_columns) > 0
     if not complete and sop_class in _SLICE_CLASSES:
-        raise damaged(path)
+        raise _damaged(path)
     return header if complete else None
 
 
-def _scout_header(path: Path, data: pydicom.Dataset) -> SliceHeader:
-    """Nothing of where it lies, which may be nowhere."""
+def frames_of(header: SliceHeader) -> list[SliceHeader]:
+    """A header for each frame of one enhanced image, scouts left out.
+
+    Args:
+        header: What the file says of all of its frames.
+
+    Raises:
+        InputError: The functional groups are damaged, or do not place the frames in the patient.
+    """
+
+    path = header.path
+    try:
+        with quiet():
+            data = read_header(path, [*_TAGS, *GROUPS])
+            shared, own = (data.get(keyword) or [] for keyword in GROUPS)
+            for keyword in {*GROUPS, *TELLING, *(keyword for keyword, *_ in _OF_FRAMES)} & set(data.dir()):
+                del data[keyword]
+            found = [_frame(data, (one, *shared[:1])) for one in own]
+            frames = [
+                replace(_header(path, frame, header.frames), frame=n)
+                for n, frame in enumerate(found)
+                if "LOCALIZER" not in (frame.get("ImageType") or [])
+            ]
+    except Exception as error:
+        raise _unplaced(path) from error
+    if not frames or len(found) != header.frames or any(frame.position_lps_mm is None for frame in frames):
+        raise _unplaced(path)
+    return frames
+
+
+def _frame(data: pydicom.Dataset, groups: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
+    """What a file says of one frame, as of a single slice; its own group goes before what all share."""
     import pydicom
 
-    told = pydicom.Dataset()
-    for keyword in ("Modality", "SeriesInstanceUID", "SeriesNumber"):
-        if keyword in data:
-            told.add(data[keyword])
-    return replace(_header(path, told), is_scout=True)
+    frame = pydicom.Dataset()
+    frame.update(data)
+    for keyword, sequence, name in _OF_FRAMES:
+        items = [group.get(sequence) for group in groups]
+        values = [item[0].get(name) for item in items if item]
+        if said := [value for value in values if value not in (None, "")]:
+            setattr(frame, keyword, said[0])
+    return frame
 
 
 def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> SliceHeader:
@@ -209,38 +252,43 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> Sli
             return None
         array = np.asarray(value, dtype=np.float64)
         if array.shape != (count,) or not np.isfinite(array).all():
-            raise damaged(path)
+            raise _damaged(path)
         return array
 
+    def number(key: str, otherwise: float | None) -> float | None:
+        value = data.get(key)
+        return otherwise if value in (None, "") else float(value)
+
     orientation = numbers("ImageOrientationPatient", 6)
-    pixel = numbers("PixelSpacing", 2)
-    position = numbers("ImagePositionPatient", 3)
-    placed = position is not None and orientation is not None and pixel is not None
-    if placed and (pixel.min() <= 0 or not np.allclose(_lengths(orientation), 1, atol=1e-2)):
-        raise damaged(path)
-    thickness = data.get("SliceThickness")
-    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    pixel, position = numbers("PixelSpacing", 2), numbers("ImagePositionPatient", 3)
+    axes = None
+    if position is None or orientation is None or pixel is None:
+        position = pixel = None
+    else:
+        axes = orientation.reshape(2, 3) / np.linalg.norm(orientation.reshape(2, 3), axis=1, keepdims=True)
+        if pixel.min() <= 0 or not np.allclose(np.linalg.norm(orientation.reshape(2, 3), axis=1), 1, atol=1e-2):
+            raise _damaged(path)
     return SliceHeader(
         path=path,
         series_uid=str(data.get("SeriesInstanceUID") or ""),
         series_number=str(data.get("SeriesNumber") or "without number"),
-        modality=modality_of(data),
-        position_lps_mm=position if placed else None,
-        along_row_lps=orientation[:3] / _lengths(orientation)[0] if placed else None,
-        along_column_lps=orientation[3:] / _lengths(orientation)[1] if placed else None,
-        pixel_mm=(float(pixel[0]), float(pixel[1])) if placed else None,
+        modality=_known(data.get("Modality"), _MODALITIES),
+        position_lps_mm=position,
+        along_row_lps=None if axes is None else axes[0],
+        along_column_lps=None if axes is None else axes[1],
+        pixel_mm=None if pixel is None else (float(pixel[0]), float(pixel[1])),
         rows_columns=(int(data.get("Rows") or 0), int(data.get("Columns") or 0)),
-        thickness_mm=None if thickness in (None, "") else float(thickness),
-        slope=1.0 if slope in (None, "") else float(slope),
-        intercept=0.0 if intercept in (None, "") else float(intercept),
+        thickness_mm=number("SliceThickness", None),
+        slope=number("RescaleSlope", 1.0),
+        intercept=number("RescaleIntercept", 0.0),
         allocated_bits=int(data.get("BitsAllocated") or 16),
         samples_per_pixel=int(data.get("SamplesPerPixel") or 1),
-        photometric=photometric_of(data),
+        photometric=_known(data.get("PhotometricInterpretation"), _PHOTOMETRIC),
         frames=frames,
         is_result=data.get("Manufacturer") == MANUFACTURER,
         uid=str(data.get("SOPInstanceUID") or ""),
         padding=_padding(data),
-        tells={keyword: found for keyword in TELLING if (found := telling_value(data.get(keyword))) is not None},
+        tells={keyword: found for keyword in TELLING if (found := _telling(data.get(keyword))) is not None},
     )
 
 
@@ -254,30 +302,18 @@ def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
     return tuple(n - 65536 if signed and n > 32767 else n + 65536 if not signed and n < 0 else n for n in whole)
 
 
-def telling_value(value: object) -> float | str | tuple[str, ...] | None:
+def _telling(value: object) -> float | str | tuple[str, ...] | None:
     """The value of one of ``TELLING`` as something to compare, sort and show; None where there is none.
 
-    Times of day become seconds since midnight. Of texts only words as the standard's are let through.
+    Times of day, HHMMSS.FFFFFF, become seconds since midnight. Of texts only words as the standard's are let through.
     """
     if value is None or value == "":
         return None
-    if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, str)):
+    if hasattr(value, "__iter__") and not isinstance(value, str):
         words = [str(word) for word in value][:_WORDS_IN_IMAGE_TYPE]
-        return tuple(word if len(word) <= _LETTERS_IN_A_WORD and word.isascii() else UNKNOWN for word in words)
-    return seconds_of_day(str(value)) if is_time(value) else _number_or_none(value)
-
-
-def is_time(value: object) -> bool:
-    """Whether a value is a time of day (HHMMSS.FFFFFF), which pydicom hands out as text."""
-    return isinstance(value, str) and len(value.partition(".")[0]) == 6 and value.replace(".", "", 1).isdigit()
-
-
-def seconds_of_day(text: str) -> float:
-    """Seconds since midnight of a time of day, HHMMSS.FFFFFF."""
-    return int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:])
-
-
-def _number_or_none(value: object) -> float | None:
+        return tuple(word if len(word) <= _LETTERS_IN_A_WORD and word.isascii() else _UNKNOWN for word in words)
+    if isinstance(value, str) and re.fullmatch(r"\d{6}(\.\d*)?", value):
+        return int(value[:2]) * 3600 + int(value[2:4]) * 60 + float(value[4:])
     try:
         number = float(str(value))
     except ValueError:
@@ -285,10 +321,21 @@ def _number_or_none(value: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def damaged(path: Path) -> InputError:
-    """What to raise for a header that makes no sense."""
+def _known(value: object, words: set[str]) -> str:
+    """A word of the standard's, else "unknown": a message must not repeat just any text."""
+    return str(value) if str(value) in words else _UNKNOWN
+
+
+def _damaged(path: Path) -> InputError:
     return InputError(
         f"The header of {path.name} is damaged or incomplete. Export the series again, or remove that file."
+    )
+
+
+def _unplaced(path: Path) -> InputError:
+    return InputError(
+        f"The frames of {path.name} are damaged, or do not say where they lie in the patient. Export the image again, "
+        "or convert it to NIfTI with dcm2niix and give the converted volume."
     )
 
 
@@ -300,30 +347,9 @@ def undecodable(path: Path) -> InputError:
     )
 
 
-@contextmanager
-def with_plain_grey(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Copies, in a temporary folder, of files whose low values are shown bright (MONOCHROME1), said to be shown dark.
+class WithinFile(io.BufferedReader):
+    """A file of which nothing is read beyond its end, however much is asked for."""
 
-    GDCM as ITK has it turns their values around; what the rescale makes of the stored values is what they mean.
-    """
-    import pydicom
-
-    with tempfile.TemporaryDirectory(prefix="cycleinr-dicom-") as folder:
-        copies = []
-        for n, path in enumerate(paths):
-            content = bytearray(path.read_bytes())
-            with quiet(), opened(path) as file:
-                data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
-                at = data.get_item("PhotometricInterpretation").value_tell  # type: ignore[attr-defined]  # not parsed yet
-            if content[at : at + len(_BRIGHT)] != _BRIGHT:
-                raise undecodable(path)
-            content[at : at + len(_BRIGHT)] = b"MONOCHROME2"
-            copies.append(Path(folder, f"{n}.dcm"))
-            copies[-1].write_bytes(content)
-        yield copies
-
-
-class _WithinFile(io.BufferedReader):
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > 0:
             size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
@@ -352,12 +378,8 @@ def _is_truncated(file: BinaryIO, little_endian: bool, compressed: bool) -> bool
     start += 12 if long_form else 8
     if length != _UNDEFINED:
         return start + length > size
-    return _fragments_are_truncated(file, start, size, order)
-
-
-def _fragments_are_truncated(file: BinaryIO, start: int, size: int, order: str) -> bool:
-    """Compressed pixels are a list of items, each with its length (DICOM PS3.5, A.4)."""
-    while True:
+    # Compressed pixels are a list of items, each with its length (DICOM PS3.5, A.4)
+    while start < size:
         file.seek(start)
         head = file.read(8)
         if len(head) < 8:
@@ -365,14 +387,7 @@ def _fragments_are_truncated(file: BinaryIO, start: int, size: int, order: str) 
         group, element, length = struct.unpack(f"{order}2HI", head)
         if (group, element) == _END:
             return False
-        start += 8 + length
-        if (group, element) != _ITEM or start > size:
+        if (group, element) != _ITEM:
             return True
-
-
-def _lengths(orientation: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(orientation.reshape(2, 3), axis=1)
-
-
-def _known(value: object, words: set[str]) -> str:
-    return str(value) if str(value) in words else UNKNOWN
+        start += 8 + length
+    return True

@@ -18,8 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..grid import MIN_SLICES
 from ..volume import MODALITIES
-from .dicom_frames import frames_of
-from .dicom_header import DICOM_SUFFIXES, GREY, has_mark, slice_header
+from .dicom_header import DICOM_SUFFIXES, GREY, frames_of, has_mark, slice_header
 from .dicom_phases import heights_mm, phases, stacks, without_copies
 from .dicom_slices import SliceHeader
 
