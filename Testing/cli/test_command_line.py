@@ -5,12 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import COMMAND, ENVIRONMENT, cycleinr
 from cycleinr import __version__
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
@@ -19,13 +19,6 @@ from cycleinr.inference.upsample import upsample
 from cycleinr.volume import Volume
 from dicom_maker import write_series
 from places import REPOSITORY
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100"}
-
-
-def cycleinr(*arguments, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cycleinr", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200, **options)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +124,7 @@ def test_a_process_killed_while_computing_leaves_no_result(tmp_path, signal_name
     big = tmp_path / "big.nii.gz"
     noise = np.random.default_rng(0).normal(500, 100, (24, 256, 256)).astype(np.int16)
     write_volume(Volume(noise, np.diag([1.0, 1.0, 5.0, 1.0]), "MR"), big)
-    command = [sys.executable, "-m", "cycleinr", "upsample", str(big), str(tmp_path / "fine.nii.gz"), "--ratio", "5"]
+    command = [*COMMAND, "upsample", str(big), str(tmp_path / "fine.nii.gz"), "--ratio", "5"]
     process = subprocess.Popen(
         [*command, "--json-progress", "--device", "cpu"],
         stdout=subprocess.PIPE,
@@ -206,10 +199,9 @@ def test_a_command_of_another_package_that_cannot_be_loaded_spoils_no_other(tmp_
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[cycleinr.commands]\nbroken = no_such_module:command\n")
-    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])}
-    command = [sys.executable, "-m", "cycleinr", "--help"]
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
 
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    done = cycleinr("--help", environment={"PYTHONPATH": path})
 
     assert done.returncode == 0 and "upsample" in done.stdout
     assert "The command broken cannot be loaded" in done.stderr and "Traceback" not in done.stderr

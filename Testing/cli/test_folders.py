@@ -7,7 +7,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from cli.test_command_line import cycleinr
+from command_line import cycleinr
 from cycleinr.files import read_volume
 from cycleinr.files.images import write_frames
 from dicom_maker import OTHER_SERIES, pixels_of_slice, write_series

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,6 @@ import pytest
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
 from places import REPOSITORY
-
-COMMAND = [sys.executable, "-m", "cycleinr"]
 
 
 def thick_scan(slices: int = 8, size: int = 24) -> Volume:
@@ -46,14 +42,6 @@ def contents(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(folder))
         found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return found
-
-
-def command_line(*arguments, **options) -> subprocess.CompletedProcess:
-    """Run the command line to its end."""
-    environment = {**os.environ, **options.pop("environment", {})}
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False, **options
-    )
 
 
 def said_clearly(done: subprocess.CompletedProcess, *words: str) -> bool:

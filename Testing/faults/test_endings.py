@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import COMMAND, cycleinr
 from cycleinr.files import read_volume
 from dicom_maker import write_series
-from faults.conftest import COMMAND, command_line, contents, said_clearly
+from faults.conftest import contents, said_clearly
 
 INJECTION = Path(__file__).with_name("injection.py")
 ENDED = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
@@ -37,7 +38,7 @@ def test_a_kill_while_writing_leaves_no_half_result_and_the_next_run_works(scan,
     assert visible == (["fine.nii.gz"] if published else [])
     if published:
         assert read_volume(out / "fine.nii.gz").shape_kji[0] == 15
-        again = command_line("upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--overwrite", "--device", "cpu")
+        again = cycleinr("upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--overwrite", "--device", "cpu")
         assert again.returncode == 0 and (out / "fine.nii.gz.json").exists()
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from command_line import COMMAND, cycleinr
 from cycleinr.errors import CycleinrError, InputError, ModelError, OutputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
@@ -16,7 +17,7 @@ from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
 from cycleinr.monitor import Monitor, Progress
 from dicom_out.series_sources import write_source
-from faults.conftest import COMMAND, command_line, contents, said_clearly
+from faults.conftest import contents, said_clearly
 from places import REPOSITORY
 
 MODELS = REPOSITORY / "CycleINRSlicer/Resources/Models"
@@ -29,7 +30,7 @@ def job(scan, output, **changes) -> Job:
 def test_no_temporary_folder_and_no_home_are_needed(scan, out, tmp_path):
     nowhere = {"TMPDIR": str(tmp_path / "none"), "HOME": "/nowhere", "XDG_CACHE_HOME": "/nowhere"}
 
-    done = command_line("upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--device", "cpu", environment=nowhere)
+    done = cycleinr("upsample", scan, out / "fine.nii.gz", "--ratio", 2, "--device", "cpu", environment=nowhere)
 
     assert done.returncode == 0, done.stderr
     assert sorted(contents(out)) == ["fine.nii.gz", "fine.nii.gz.json"]

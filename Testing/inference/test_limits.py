@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cli.test_command_line import cycleinr
+from command_line import cycleinr
 from cycleinr.errors import RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
