@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 
 STEPS = 300
 LEARNING_RATE = 3e-4
-BEFORE = ("ct_lidc0004_a", "ct_lidc0314", "ct_lungfcp0001", "ct_vhf_ankle", "ct_vhf_head", "ct_vhf_pelvis")
+BEFORE = ("ct_lidc0314", "ct_lungfcp0001", "ct_vhf_ankle", "ct_vhf_pelvis")
 """Training volumes of the first releases, less the phantom."""
 
 
