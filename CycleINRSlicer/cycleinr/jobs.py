@@ -1,12 +1,11 @@
 """One scan in, one result out: read, make finer, write. What the command line runs, once or for many scans.
 
-Importing this imports neither torch nor SimpleITK; ``run_job`` does.
+Importing this imports neither torch, SimpleITK nor pydicom; ``run_job`` imports what it needs.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import OutputError, RequestError, warnings_told_elsewhere
+from .files import IMAGE_SUFFIXES, image_suffix, is_dicom, opened_scan, read_frames, read_volume, sidecar, write_volume
+from .files.atomic import check_parent, check_result_name, check_target, in_one_piece, new_folder
+from .files.zipped import is_zip
 from .inference.options import UpsampleOptions
 from .monitor import Monitor
 from .volume import Volume
@@ -64,30 +66,9 @@ class Job:
     @property
     def writes_dicom(self) -> bool:
         """Whether the result is a DICOM series."""
-        from .files import is_dicom
-
         if self.format == "auto":
             return not self.output.suffix and is_dicom(self.input)
         return self.format in _DICOM_FORMATS
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """A result that is written.
-
-    Attributes:
-        output: Where it is.
-        volume: The finer volume.
-        provenance: How it was made; see ``cycleinr.result.Provenance``.
-        seconds: Wall time of reading, computing and writing.
-        notes: What the user should know about it, a sentence each.
-    """
-
-    output: Path
-    volume: Volume
-    provenance: Provenance
-    seconds: float
-    notes: tuple[str, ...] = ()
 
 
 def check_job(job: Job) -> None:
@@ -100,8 +81,6 @@ def check_job(job: Job) -> None:
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
-    from .files.atomic import check_result_name, check_target
-
     for path in (job.output, Path(f"{job.output}.json"), *([job.report] if job.report else [])):
         check_result_name(path)
     if job.all_frames:
@@ -110,30 +89,33 @@ def check_job(job: Job) -> None:
         _check_dicom(job)
     else:
         check_output(job.output, job.overwrite)
-    _check_scan_stays(job)
+    # A DICOM series is replaced with its folder, and may be given as one of its files
+    for scan in (job.input, job.input.parent):
+        if os.path.exists(job.output) and os.path.exists(scan) and os.path.samefile(job.output, scan):
+            raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
     check_target(Path(f"{job.output}.json"), job.overwrite)
     if job.report is not None:
         _check_report(job)
 
 
-def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
+def run_job(job: Job, monitor: Monitor | None = None) -> Result:
     """Read one scan, make it finer and write the result, whole or not at all.
 
     A .json file beside the result (RESULT.nii.gz.json, FOLDER.json) says how it was made. With a report, nothing is
-    written before the result has been checked too. Of all frames the result is the first one's.
+    written before the result has been checked too.
 
     Args:
         monitor: Hears how far the work is, and can end it.
+
+    Returns:
+        What was written; of all frames the first one.
 
     Raises:
         CycleinrError: Of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume` and
             ``write_dicom_series`` raise.
     """
-    from .files import opened_scan, sidecar
-    from .files.atomic import in_one_piece
     from .inference.upsample import upsample
 
-    started = time.monotonic()
     check_job(job)
     monitor = monitor or Monitor()
     monitor.tell("Reading", 0.0)
@@ -155,12 +137,11 @@ def run_job(job: Job, monitor: Monitor | None = None) -> JobResult:
             writing.tell("Writing", 0.0)
             notes += _write(own, [result.volume for result in results], said, frame_s)
     monitor.tell("Done", 1.0, 0.0)
-    return JobResult(job.output, first.volume, said, time.monotonic() - started, notes)
+    return replace(first, provenance=said, warnings=notes)
 
 
 def _read(job: Job) -> tuple[list[Volume], float]:
     """The scan, or all its frames, of one modality, and the seconds between these."""
-    from .files import read_frames, read_volume
     from .inference.plan import plan
 
     if not job.all_frames:
@@ -172,12 +153,11 @@ def _read(job: Job) -> tuple[list[Volume], float]:
 
 def _write(job: Job, volumes: list[Volume], said: Provenance, frame_s: float) -> tuple[str, ...]:
     """Write what was computed; returns what to know about it."""
-    from .files import write_volume
-    from .files.images import write_frames
-
     if job.writes_dicom:
         return _write_dicom(job, volumes[0], said)
     if job.all_frames:
+        from .files.images import write_frames
+
         write_frames(volumes, job.output, said, job.overwrite, frame_s)
     else:
         write_volume(volumes[0], job.output, said, job.overwrite)
@@ -185,11 +165,7 @@ def _write(job: Job, volumes: list[Volume], said: Provenance, frame_s: float) ->
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder, with those above it, if it is not there.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
+    """Make an output folder, with those above it, if it is not there; OutputError where it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -202,9 +178,6 @@ def check_output(output: Path, overwrite: bool) -> None:
     Raises:
         OutputError: The name's ending is unknown, the folder is missing or closed, or the file exists.
     """
-    from .files import IMAGE_SUFFIXES, image_suffix
-    from .files.atomic import check_parent, check_result_name
-
     check_result_name(output)
     if not image_suffix(output):
         raise OutputError(
@@ -214,13 +187,6 @@ def check_output(output: Path, overwrite: bool) -> None:
     check_parent(output, "result")
     if output.exists() and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
-
-
-def _check_scan_stays(job: Job) -> None:
-    # A DICOM series is replaced with its folder, and may be given as one of its files
-    for scan in (job.input, job.input.parent):
-        if os.path.exists(job.output) and os.path.exists(scan) and os.path.samefile(job.output, scan):
-            raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
 
 
 def _check_frames(job: Job) -> None:
@@ -254,7 +220,6 @@ def _report(job: Job, name: str, volume: Volume, result: Result, monitor: Monito
         return
     from .checks.report import write_report
     from .checks.run import check_result
-    from .files.atomic import new_folder
 
     check = check_result(volume, result.volume, job.options, monitor, job.window)
     written = False
@@ -271,9 +236,7 @@ def _report(job: Job, name: str, volume: Volume, result: Result, monitor: Monito
 
 def _check_dicom(job: Job) -> None:
     from .dicom_out import check_series_folder
-    from .files import image_suffix, is_dicom
     from .files.dicom import chosen_series
-    from .files.zipped import is_zip
 
     if image_suffix(job.output):
         raise RequestError(

@@ -84,8 +84,8 @@ def test_a_job_tells_that_values_were_rounded(mr, tmp_path):
     rounded = run_job(Job(folder, tmp_path / "rounded", TWICE, "dicom"))
     exact = run_job(Job(mr.folder, tmp_path / "exact", TWICE, "dicom"))
 
-    assert "largest rounding error" in rounded.notes[0]
-    assert exact.notes == ()
+    assert "largest rounding error" in rounded.warnings[0]
+    assert exact.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -78,4 +78,4 @@ def test_a_job_passes_it_on_as_a_note_without_a_python_warning(tmp_path):
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", RequestWarning)
-        assert "Nothing to do" in run_job(job).notes[0]
+        assert "Nothing to do" in run_job(job).warnings[0]

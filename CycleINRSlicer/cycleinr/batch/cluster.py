@@ -24,11 +24,8 @@ from .record import Advanced, Event, Finished, Lost, Record, Started
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-_TOPIC = "cycleinr-batch"
-_CONNECT_S = 30
-_WAITING_PER_THREAD = 2
-_SILENCE_S = 10
-_PROGRESS_INTERVAL_S = 1.0
+_TOPIC, _WAITING_PER_THREAD = "cycleinr-batch", 2
+_CONNECT_S, _SILENCE_S, _PROGRESS_INTERVAL_S = 30, 10, 1.0
 
 
 @dataclass(frozen=True)

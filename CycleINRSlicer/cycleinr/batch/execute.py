@@ -42,6 +42,7 @@ def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor
     started = time.monotonic()
     try:
         record = _compute(folder, job, record, monitor)
+        record = replace(record, seconds=round(time.monotonic() - started, 3))
     except Cancelled:
         raise
     except CycleinrError as error:
@@ -84,7 +85,6 @@ def _compute(folder: BatchFolder, job: Job, record: Record, monitor: Monitor | N
         made = result.provenance
         record = replace(
             record,
-            seconds=round(result.seconds, 3),
             version=made["version"],
             torch=made.get("torch", ""),
             model=made["model"],
@@ -101,7 +101,7 @@ def _compute(folder: BatchFolder, job: Job, record: Record, monitor: Monitor | N
             raise OutputError(
                 f"{target} could not be put into place ({error.strerror}). Check the permissions of the folder."
             ) from error
-    notes = [*result.notes, *(f"What was there before was kept as {one.name}: no batch made it." for one in kept)]
+    notes = [*result.warnings, *(f"What was there before was kept as {one.name}: no batch made it." for one in kept)]
     return replace(record, status=DONE, finished=timestamp(), earlier=(), notes=" ".join(notes))
 
 

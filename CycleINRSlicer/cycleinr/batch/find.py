@@ -80,16 +80,13 @@ class Found:
 
 
 def find_scans(source: str | Path, notes: list[str], readable: bool = False) -> list[Found]:
-    """The scans that a path or a glob means, in the order of their places.
+    """The scans that a path or a glob means, in the order of their places; InputError where there are none.
 
     Args:
         source: An image file; one file of a DICOM series; a folder, searched with its subfolders; or a glob such as
             ``scans/**/*.nii.gz``. Hidden files and folders, and output folders of batches, are left out.
         notes: Gets a sentence about each DICOM series that is left out.
         readable: Results of DICOM series are called by date, number and description, which may say who it is.
-
-    Raises:
-        InputError: A glob matches nothing, or there is no scan.
     """
     # A name that really exists may hold brackets or stars
     is_path = os.path.exists(source) or not glob.has_magic(str(source))

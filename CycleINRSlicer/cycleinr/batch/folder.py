@@ -44,12 +44,7 @@ _DERIVED = "All results are derived by CycleINR, not acquired. Not for primary d
 
 
 class BatchFolder:
-    """The output folder of batches.
-
-    Args:
-        root: The folder.
-        batch: Id of the batch that this process works for.
-    """
+    """The output folder of batches, for a process that works for one of them."""
 
     def __init__(self, root: Path, batch: str):
         self.root, self.batch = Path(root), batch

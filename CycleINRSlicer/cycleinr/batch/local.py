@@ -22,9 +22,7 @@ from .folder import BatchFolder
 from .record import Advanced, Event, Finished, Lost, Record, Started
 
 _ATTEMPTS = 2
-_STARTS = 3
-"""Processes in a row that may end before they are ready, as when memory runs out, before the batch gives up."""
-
+_STARTS = 3  # processes in a row that may end before they are ready, as when memory runs out
 _READY = "ready"
 _PROGRESS_INTERVAL_S = 0.2
 _LOG = logging.getLogger(__name__)

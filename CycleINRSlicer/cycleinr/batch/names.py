@@ -23,25 +23,16 @@ PARTS = ("", ".json", REPORT)
 """What is appended to a result's name for each of its parts."""
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff<>:"|?*\\]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names of devices in Windows, with whatever ending."""
-
-_MAX_PART = 200
-_MAX_PART_BYTES = 240
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows, with whatever ending
+_MAX_PART, _MAX_PART_BYTES = 200, 240
 """File systems take 255 bytes; the rest is for what is appended to a result's name."""
 
 _HASH_DIGITS = 8
-_OWN_PART = 1 + _HASH_DIGITS + 20
-"""Room for a hash, a number and an ending."""
+_OWN_PART = 1 + _HASH_DIGITS + 20  # a hash, a number and an ending
 
 
 def safe_name(text: str) -> str:
-    """A result's name from a CSV: relative, with / between folders.
-
-    Raises:
-        RequestError: It is absolute, leads out of the folder, is hidden, is the manifest's, or holds characters that
-            some file system forbids.
-    """
+    """A result's name from a CSV: relative, with / between folders; a RequestError says what is wrong with it."""
     parts = text.split("/")
     if not all(map(_is_possible, parts)):
         raise RequestError(
@@ -54,11 +45,7 @@ def safe_name(text: str) -> str:
 
 
 def path_inside(folder: Path, name: str) -> Path:
-    """The path of a result.
-
-    Raises:
-        RequestError: A link leads out of the output folder.
-    """
+    """The path of a result; RequestError where a link leads out of the output folder."""
     root = folder.resolve()
     path = root / safe_name(name)
     if not path.resolve().is_relative_to(root):
@@ -72,11 +59,7 @@ def part(result: Path, end: str) -> Path:
 
 
 def with_ending(name: str, ending: str, given: str) -> str:
-    """A name from a CSV with its ending.
-
-    Args:
-        ending: What the settings ask for; "" for a DICOM series.
-        given: The format in the settings; with "auto" the name's own ending counts.
+    """A name from a CSV with the ending of the format that is given; with "auto" the name's own counts.
 
     Raises:
         RequestError: Name and format contradict each other.

@@ -33,12 +33,7 @@ def size_of(result: Path) -> int:
 
 
 def is_ours(result: Path, end: str, hashes: Collection[str]) -> bool:
-    """Whether a part is something that a batch made, unchanged and with nothing added, so may be replaced.
-
-    Args:
-        end: One of ``PARTS``.
-        hashes: Of all that batches published under this name.
-    """
+    """Whether a part is what a batch published (its hash says so), with nothing added, so may be replaced."""
     path, files = part(result, end), _own_files(result, end)
     if path.is_symlink() or (path.is_dir() and len(files) != sum(1 for _ in path.iterdir())):
         return False
@@ -107,8 +102,8 @@ def _mark_of(path: Path, files: list[Path]) -> Mark:
 
 
 def _sha256_of(file: Path) -> str:
-    described = hashlib.sha256()
     with open(file, "rb") as stream:
+        described = hashlib.sha256()
         while block := stream.read(_BLOCK_BYTES):
             described.update(block)
     return described.hexdigest()

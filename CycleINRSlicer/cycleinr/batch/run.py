@@ -51,13 +51,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class Outset:
-    """What a batch begins with, told before the first job.
-
-    Attributes:
-        total: Number of scans.
-        kept: Of those that had been done before.
-        notes: What was left out.
-    """
+    """Told before the first job: the number of scans, of those that had been done before, and what was left out."""
 
     total: int
     kept: int
@@ -116,9 +110,7 @@ def run_batch(request: BatchRequest, tell: Callable[[Outset | Event], None]) -> 
 class _Manifest:
     """The manifest while a batch runs."""
 
-    def __init__(
-        self, folder: BatchFolder, rows: dict[str, Record], notes: Sequence[str], tell: Callable[[Event], None]
-    ):
+    def __init__(self, folder: BatchFolder, rows: dict[str, Record], notes: list[str], tell: Callable[[Event], None]):
         self.folder, self.rows, self.notes, self.tell = folder, rows, notes, tell
         self.ran: list[Record] = []
         self._due_s = 0.0
@@ -161,12 +153,7 @@ def _wanted(request: BatchRequest, out_dir: Path, notes: list[str]) -> list[tupl
 
 
 def scans_of(line: Line, notes: list[str], readable: bool = False) -> list[Found]:
-    """The scans that a line means; see ``find_scans`` for the other arguments.
-
-    Raises:
-        InputError: A glob or a folder holds no scan.
-        RequestError: There is no such series, or one name for the results of several scans.
-    """
+    """The scans that a line means, as ``find_scans`` finds them; RequestError where its words fit none or several."""
     scans = find_scans(line.source, notes, readable)
     if line.series:
         numbers = [scan.number for scan in scans if scan.number]
@@ -223,20 +210,15 @@ def make_jobs(
 def _job(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> tuple[Job, Record]:
     output = folder.root / name
     job = Job(
-        scan.input,
-        output,
-        settings.options,
+        scan.input, output, settings.options,
         "image" if image_suffix(name) else settings.format if settings.format.startswith("dicom") else "dicom",
         dicom=settings.dicom,
         report=part(output, REPORT) if settings.report else None,
         series=scan.number if scan.is_packed else "",
         frame=scan.frame,
-    )
+    )  # fmt: skip
     record = Record(
-        name,
-        PENDING,
-        str(scan.place),
-        scan.series,
+        name, PENDING, str(scan.place), scan.series,
         version=__version__,
         settings_sha256=settings.sha256,
         identity=scan.identity,
@@ -244,7 +226,7 @@ def _job(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> tup
         fingerprint=scan.fingerprint(),
         batch=folder.batch,
         settings=settings.content,
-    )
+    )  # fmt: skip
     return job, record
 
 

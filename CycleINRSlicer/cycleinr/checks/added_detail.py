@@ -6,6 +6,7 @@ The work takes about a second for 512 x 512 x 300 voxels, so it comes in steps o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -17,9 +18,6 @@ from ..volume import Volume
 
 STEP_BYTES = 8_000_000
 """Difference values computed in one step, as float32."""
-
-_PLACE_TOLERANCE = 1e-3
-"""How far, in voxels, the two grids may disagree within a slice and still count as the same."""
 
 _NEGLIGIBLE_WEIGHT = 1e-6
 """B-spline weights fall by a factor of 3.7 a slice; smaller ones than this change no intensity that is shown."""
@@ -43,47 +41,25 @@ def added_detail(scan: Volume, result: Volume, region: Region | None = None) -> 
     Raises:
         InputError: The result's grid differs from the scan's in more than the slices along one axis.
     """
-    axis, positions = _slice_positions(scan, result, region)
-    if region is not None:
-        scan = scan[_within_slices(region, axis)]
-    difference = np.empty(result.array.shape, _type_of(scan.array, result.array))
-    return difference, _fill(difference, scan.array, result.array, axis, positions)
-
-
-def _within_slices(region: Region, axis: str) -> tuple[slice, slice, slice]:
-    """The region's rows and columns of all slices, [k, j, i]."""
-    return tuple(slice(None) if letter == axis else slice(*getattr(region, letter)) for letter in "kji")
-
-
-def _slice_positions(scan: Volume, result: Volume, region: Region | None) -> tuple[str, np.ndarray]:
-    """Along which axis the result has other slices than the scan, and where, in units of the scan's slices.
-
-    Raises:
-        InputError: The result's grid differs from the scan's in more than the slices along one axis.
-    """
     to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
     axis = _resampled_axis(scan, to_scan)
-    part = scan if region is None else scan[_within_slices(region, axis)]
-    to_part = np.linalg.inv(part.ijk_to_ras) @ result.ijk_to_ras
-    column, length = COLUMN_OF_AXIS[axis], result.array.shape[AXIS_OF_ARRAY[axis]]
-    expected = np.eye(4)
-    expected[column, column], expected[column, 3] = to_part[column, column], to_part[column, 3]
-    corner = np.append(result.array.shape[::-1], 1.0)
-    farthest = np.abs(to_part - expected) @ corner
-    same_size = all(
-        part.array.shape[dimension] == result.array.shape[dimension]
-        for letter, dimension in AXIS_OF_ARRAY.items()
-        if letter != axis
-    )
-    if farthest.max() > _PLACE_TOLERANCE or not same_size:
+    if region is not None:
+        scan = scan[tuple(slice(None) if letter == axis else slice(*getattr(region, letter)) for letter in "kji")]
+        to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
+    column, count = COLUMN_OF_AXIS[axis], result.array.shape[AXIS_OF_ARRAY[axis]]
+    other_slices, shape = np.eye(4), list(scan.shape_kji)
+    other_slices[column, (column, 3)], shape[AXIS_OF_ARRAY[axis]] = to_scan[column, (column, 3)], count
+    if not result.geometry_equal(SimpleNamespace(shape_kji=tuple(shape), ijk_to_ras=scan.ijk_to_ras @ other_slices)):
         raise InputError(
             f"The grid of {result.name} is not that of {scan.name} with other slices, so their difference means "
             "nothing. Choose a result of CycleINR and the scan that it was made from."
         )
-    positions = to_scan[column, 3] + to_scan[column, column] * np.arange(length)
+    positions = to_scan[column, 3] + to_scan[column, column] * np.arange(count)
     own = scan.acquisition
-    uneven = own is not None and own.axis == axis
-    return axis, own.indices_of(positions * scan.spacing_ijk_mm[column]) if uneven else positions
+    if own is not None and own.axis == axis:
+        positions = own.indices_of(positions * scan.spacing_ijk_mm[column])
+    difference = np.empty(result.array.shape, _type_of(scan.array, result.array))
+    return difference, _fill(difference, scan.array, result.array, axis, positions)
 
 
 def _resampled_axis(scan: Volume, to_scan: np.ndarray) -> str:

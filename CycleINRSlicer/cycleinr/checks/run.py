@@ -231,12 +231,7 @@ def numbers(check: Check) -> dict:
         "self_check": _passes(check.self_check, grid.n_in) if check.self_check else {"left_out": check.left_out},
         "residual": {
             "slices_left_out": np.setdiff1d(np.arange(grid.n_in), left.slices).tolist(),
-            "largest": left.largest,
-            "median": left.median,
-            "percentile_99": left.percentile_99,
-            "percentile_99_9": left.percentile_99_9,
-            "limit": left.limit,
-            "share_within_limit": left.share_within_limit,
+            **{name: value for name, value in vars(left).items() if isinstance(value, float)},
         },
         "noise": {
             "sigma_before": levels.before.tolist(),

@@ -24,7 +24,6 @@ from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan
 from ..intensity import ValueRange
 from ..monitor import Monitor
-from ..resampling import SliceProfile
 from ..volume import Volume
 
 _FRESH_RATIO = 2.0
@@ -58,7 +57,7 @@ def why_not(volume: Volume, work: Plan, options: UpsampleOptions) -> str:
         return "The result has the scan's own slices, so there are no new ones to check."
     if work.grid.acquisition is not None:
         return "The scan's slices jitter; the self-check compares slices that lie equally far apart."
-    available = len(_Between.of(volume, work, options).wanted)
+    available = len(_Between(volume, work, options).wanted)
     if available < MIN_SLICES:
         return (
             f"The scan's {work.grid.n_in} slices leave {available} whole ones of its thickness between them; the "
@@ -86,7 +85,7 @@ def self_check(
     """
     from ..inference.upsample import upsample
 
-    between = _Between.of(volume, work, options)
+    between = _Between(volume, work, options)
     given = result if between.from_result else None
     *first, last = monitor.stages([1, 1] if given is None else [1], "Checking the result with itself")
     scan, again = replace(volume, modality=work.modality), _options(work, options)
@@ -94,11 +93,11 @@ def self_check(
         fine = upsample(scan, again, *first).volume if given is None else given
         second_scan = between.scan(scan, fine, monitor)
         back = upsample(second_scan, again, last).volume
-    found = _compare(scan, back, between, between.way_back(_grid(second_scan, again)), monitor)
+    found = between.compare(scan, back, _grid(second_scan, again), monitor)
     return replace(found, from_result=given is not None)
 
 
-def has_slices_between(grid: SliceGrid, tau: float) -> bool:
+def _has_slices_between(grid: SliceGrid, tau: float) -> bool:
     """Whether a result can be re-sliced between the acquired positions without blurring it by interpolation.
 
     Windows of two fine slices or more are means in any case; thinner ones need a fine slice just there, in every
@@ -117,11 +116,14 @@ def _is_thick(grid: SliceGrid, tau: float) -> bool:
 def _options(work: Plan, options: UpsampleOptions) -> UpsampleOptions:
     """The run's own options with all that was found out automatically written down; the ratio is that of the check."""
     grid = work.grid
-    own = has_slices_between(grid, work.tau)
-    target = Target(ratio=grid.ratio if own else _FRESH_RATIO)
-    extent = "edges" if own and grid.first_mm != 0 else "centres"
-    thickness_mm = work.tau * grid.spacing_in_mm
-    return replace(options, target=target, axis=grid.axis, extent=extent, thickness_mm=thickness_mm)
+    own = _has_slices_between(grid, work.tau)
+    return replace(
+        options,
+        target=Target(ratio=grid.ratio if own else _FRESH_RATIO),
+        axis=grid.axis,
+        extent="edges" if own and grid.first_mm != 0 else "centres",
+        thickness_mm=work.tau * grid.spacing_in_mm,
+    )
 
 
 def _grid(volume: Volume, options: UpsampleOptions) -> SliceGrid:
@@ -138,66 +140,52 @@ class _Between:
         wanted: Indices of the acquired slices that a whole Y lies behind.
     """
 
-    def __init__(self, grid: SliceGrid, tau: float, from_result: bool):
+    def __init__(self, volume: Volume, work: Plan, options: UpsampleOptions):
+        self.from_result = _has_slices_between(work.grid, work.tau)
+        grid = work.grid if self.from_result else _grid(volume, _options(work, options))
         # Thin slices: a fine slice itself, the one before the middle where none lies on it
-        middle = grid.ratio / 2 if _is_thick(grid, tau) else round(grid.ratio) // 2
-        profile = grid.profile(tau)
+        middle = grid.ratio / 2 if _is_thick(grid, work.tau) else round(grid.ratio) // 2
+        profile = grid.profile(work.tau)
         self._profile = replace(profile, centres=profile.centres[:-1] + middle)
-        self.axis, self.from_result = grid.axis, from_result
-        self.offset, self.wanted = float(middle / grid.ratio), whole_windows(self._profile)
-
-    @classmethod
-    def of(cls, volume: Volume, work: Plan, options: UpsampleOptions) -> _Between:
-        if has_slices_between(work.grid, work.tau):
-            return cls(work.grid, work.tau, True)
-        return cls(_grid(volume, _options(work, options)), work.tau, False)
-
-    @property
-    def first(self) -> int:
-        """The acquired slice that the first Y lies behind."""
-        return int(self.wanted[0])
+        self.axis, self.offset, self.wanted = grid.axis, float(middle / grid.ratio), whole_windows(self._profile)
 
     def scan(self, scan: Volume, fine: Volume, monitor: Monitor) -> Volume:
         """Y, in the scan's own type."""
-        axis, shape = self.axis, list(scan.shape_kji)
-        shape[AXIS_OF_ARRAY[axis]] = len(self.wanted)
-        array = np.empty(shape, scan.array.dtype)
-        stack, integer, values = to_axis_first(array, axis), array.dtype.kind in "iu", ValueRange.of(fine.array)
-        for n, slice_ in enumerate(resliced(to_axis_first(fine.array, axis), self._profile, self.wanted)):
+        array = _slices_like(scan, self.axis, len(self.wanted), scan.array.dtype)
+        stack, integer, values = to_axis_first(array, self.axis), array.dtype.kind in "iu", ValueRange.of(fine.array)
+        for n, slice_ in enumerate(resliced(to_axis_first(fine.array, self.axis), self._profile, self.wanted)):
             monitor.check()
             values.write(np.rint(slice_, out=slice_) if integer else slice_, stack[n])
-        return scan.with_array(array, _moved(scan, axis, self.first + self.offset))
+        return scan.with_array(array, _moved(scan, self.axis, self.wanted[0] + self.offset))
 
-    def way_back(self, grid: SliceGrid) -> SliceProfile:
-        """Where the acquired slices between Y's lie on the grid of what was made of Y."""
-        profile = grid.profile(self._profile.tau)
-        return replace(profile, centres=profile.centres[:-1] + grid.ratio * (1 - self.offset))
+    def compare(self, scan: Volume, back: Volume, grid: SliceGrid, monitor: Monitor) -> SelfCheck:
+        """X^ against X for all acquired slices that can be re-sliced whole from what was made of Y, on its grid."""
+        profile, axis = grid.profile(self._profile.tau), self.axis
+        profile = replace(profile, centres=profile.centres[:-1] + grid.ratio * (1 - self.offset))
+        wanted = whole_windows(profile)
+        slices, acquired = wanted + self.wanted[0] + 1, to_axis_first(scan.array, axis)
+        error_map = _slices_like(scan, axis, len(slices), np.dtype(np.float32))
+        stack = to_axis_first(error_map, axis)
+        mean_absolute, rms = np.empty(len(slices)), np.empty(len(slices))
+        valid = None if scan.valid is None else to_axis_first(scan.valid, axis)
+        for n, slice_ in enumerate(resliced(to_axis_first(back.array, axis), profile, wanted)):
+            monitor.check()
+            slice_ -= acquired[slices[n]]
+            measured = slice_.size
+            if valid is not None:
+                slice_ *= valid[slices[n]]
+                measured = max(1, np.count_nonzero(valid[slices[n]]))
+            stack[n] = np.abs(slice_, out=slice_)
+            mean_absolute[n] = slice_.sum(dtype=np.float64) / measured
+            rms[n] = np.sqrt(np.square(slice_, dtype=np.float64).sum() / measured)
+        placed = scan.with_array(error_map, _moved(scan, axis, slices[0]))
+        return SelfCheck(slices, mean_absolute, rms, placed, self.offset, self.from_result)
 
 
-def _compare(
-    scan: Volume, back: Volume, between: _Between, profile: SliceProfile, monitor: Monitor
-) -> SelfCheck:
-    """X^ against X for all acquired slices that can be re-sliced whole from what was made of Y."""
-    axis, wanted = between.axis, whole_windows(profile)
-    slices, acquired = wanted + between.first + 1, to_axis_first(scan.array, between.axis)
+def _slices_like(scan: Volume, axis: str, count: int, dtype: np.dtype) -> np.ndarray:
     shape = list(scan.shape_kji)
-    shape[AXIS_OF_ARRAY[axis]] = len(slices)
-    error_map = np.empty(shape, np.float32)
-    stack = to_axis_first(error_map, axis)
-    mean_absolute, rms = np.empty(len(slices)), np.empty(len(slices))
-    valid = None if scan.valid is None else to_axis_first(scan.valid, axis)
-    for n, slice_ in enumerate(resliced(to_axis_first(back.array, axis), profile, wanted)):
-        monitor.check()
-        slice_ -= acquired[slices[n]]
-        measured = slice_.size
-        if valid is not None:
-            slice_ *= valid[slices[n]]
-            measured = max(1, np.count_nonzero(valid[slices[n]]))
-        stack[n] = np.abs(slice_, out=slice_)
-        mean_absolute[n] = slice_.sum(dtype=np.float64) / measured
-        rms[n] = np.sqrt(np.square(slice_, dtype=np.float64).sum() / measured)
-    placed = scan.with_array(error_map, _moved(scan, axis, int(slices[0])))
-    return SelfCheck(slices, mean_absolute, rms, placed, between.offset, between.from_result)
+    shape[AXIS_OF_ARRAY[axis]] = count
+    return np.empty(shape, dtype)
 
 
 def _moved(scan: Volume, axis: str, slices: float) -> np.ndarray:

@@ -200,7 +200,7 @@ def _run_one(job: Job, json_progress: bool) -> None:
     with _progress_report(json_progress) as progress:
         result = run_job(job, progress)
     if json_progress:
-        for note in result.notes:
+        for note in result.warnings:
             _event("warning", text=note)
         report = str(job.report / "report.html") if job.report else None
         _event("done", path=str(job.output), report=report, provenance=dict(result.provenance))
@@ -211,7 +211,7 @@ def _run_one(job: Job, json_progress: bool) -> None:
         f"{job.output}: {frames}{' x '.join(map(str, slices[::-1]))} voxels of "
         f"{' x '.join(f'{s:.3g}' for s in mm)} mm. {result.provenance['derived']}"
     )
-    for note in result.notes:
+    for note in result.warnings:
         typer.secho(note, fg=typer.colors.YELLOW)
     if job.report is not None:
         print(f"{job.report / 'report.html'}: how far the result can be trusted.")
