@@ -95,7 +95,8 @@ def removeCheck(mapNode) -> None:
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] if chart else []
     tables = {each.GetTableNode() for each in series}
     hideOverlay(mapNode)
-    for node in (*series, *tables, chart, mapNode):
+    # The scene takes one display node along with its volume, and this one has two with its legend
+    for node in (*series, *tables, chart, mapNode.GetDisplayNode(), mapNode):
         if node is not None:
             slicer.mrmlScene.RemoveNode(node)
 

@@ -176,7 +176,7 @@ class Preview:
                 compositeOf(view).SetForegroundOpacity(opacity)
                 if layerOf(view, "Background") is self._scan.node:
                     state.restoreLayer(view, "Background")
-            for each in (node, frame := self._frame.node, frame and frame.GetDisplayNode()):
+            for each in (node, self._frame.node):
                 if each is not None:
                     slicer.mrmlScene.RemoveNode(each)
 

@@ -107,12 +107,12 @@ def test_a_frame_shows_where_the_preview_is(host, ui, parameters, wide):
     assert framed() == 0
     node = preview(host, ui, parameters, wide, (60, 150, 12))
     (frame,) = (each for each in slicer.util.getNodesByClass("vtkMRMLModelNode") if "frame" in each.GetName())
-    bounds, expected = np.zeros(6), np.zeros(6)
+    bounds, expected, display = np.zeros(6), np.zeros(6), frame.GetDisplayNode()
     frame.GetRASBounds(bounds)
     node.GetRASBounds(expected)
     assert bounds == pytest.approx(expected) and not frame.GetSaveWithScene() and framed() > 300
     ui.removeButton.click()
-    assert framed() == 0 and frame.GetScene() is None
+    assert framed() == 0 and frame.GetScene() is display.GetScene() is None
 
 
 def test_a_preview_is_gone_with_apply_and_when_the_scan_changes(host, ui, parameters, scan):

@@ -214,3 +214,4 @@ def test_the_error_map_fades_and_goes_with_the_result(host, ui, parameters, scen
     assert volumeNodes() == [scan]
     for kind in ("PlotChart", "PlotSeries", "Table", "ColorLegendDisplay"):
         assert slicer.util.getNodesByClass(f"vtkMRML{kind}Node") == []
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeDisplayNode") == [scan.GetDisplayNode()]
