@@ -65,6 +65,12 @@ def test_all_series_of_a_folder_in_one_go(two_series, tmp_path):
     assert {"event": "warning"}.items() <= events[ends[0] - 1].items()
 
 
+def test_what_is_for_dicom_series_alone_is_refused_where_all_series_become_images(two_series, tmp_path):
+    done = cycleinr("upsample", two_series, tmp_path / "out", "--ratio", "2", "--all-series", "--compress", *CPU)
+
+    assert done.returncode == 4 and "--format dicom" in done.stderr and not (tmp_path / "out").exists()
+
+
 def test_errors_are_events_too(two_series, tmp_path):
     done = cycleinr("upsample", two_series, tmp_path / "a.nii.gz", "--ratio", "2", "--json-progress", *CPU)
 

@@ -80,7 +80,7 @@ def upsample_command(
         if window != "auto" and report is None:
             raise RequestError(f"--window {window} is for the report, which is not asked for. Add --report FOLDER.")
         if deterministic_uids or compress:
-            if not job.writes_dicom:
+            if not (format.startswith("dicom") if all_series else job.writes_dicom):
                 raise RequestError(
                     f"--deterministic-uids and --compress are for DICOM series, and the result {output.name} is an "
                     "image file. Leave them away, or ask for --format dicom."
