@@ -1,28 +1,32 @@
 """CT: new slices get the noise level of the acquired ones, so that a stack of them does not flicker.
 
-Thin slices: the network's slices are a few percent noisier or smoother than acquired ones, more so far from any
+Levels are measured around every pixel, so a part of a scan that is computed alone gets what it has in the whole.
+
+Thin slices: the network's slices are up to a fifth noisier or smoother than acquired ones, more so far from any
 acquired slice. The acquired slices beside them tell what the level should be.
 
 Thick slices are less noisy than the thin ones inside them by an amount that depends on the scanner's kernel. Of the
 slices made of one thick slice the middle ones come out noisier than the outer ones. What thin slices' noise would be is
-unknown, but it does not know where the thick ones were. So the part of the level that repeats with their spacing is
-taken away, and its slow course along the scan follows the acquired slices'. Only fine detail of the size of noise is
-scaled, and no voxel leaves the range of its own value and the acquired ones around it.
+unknown, but it does not know where the thick ones were. So what repeats with the acquired slices is taken from the
+level, and its slow course along the scan follows the acquired slices'. Only fine detail of the size of noise is scaled,
+and no voxel leaves the range of its own value and the acquired ones around it.
 
 For MR the same step costs 0.2 to 0.5 dB (research/docs/results.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from ..grid import SliceGrid
-from ..intensity import ValueRange, valid_in_result
+from ..grid import AXIS_OF_ARRAY, SliceGrid
+from ..intensity import ValueRange
 from ..monitor import Monitor
-from ..noise import matched, slice_sigmas
+from ..noise import STEP_PIXELS, local_sigmas, with_local_sigmas
 from ..resampling import SliceProfile, profile_matrix
 from .bounded import within_plane
 from .consistency import Arrays, Consistency, rows_at_once
@@ -31,54 +35,81 @@ from .plan import Plan
 _EPSILON = 1e-6
 
 _HARMONICS = 2
-"""Of the acquired slices' spacing; more would fit what is no period in a short scan."""
+"""Of the acquired slices' spacing; more would fit what is no period."""
 
-_SLOW_INTERVALS = 3
+_PERIODS = 12
+"""Acquired intervals to either side that tell what repeats."""
+
+_SLOW_SLICES = 3
 """A course over this many acquired slices is one of the anatomy."""
 
-_THICKNESS_EXPONENT = 0.35
-"""Noise of slices n times as thin is n to this power stronger; 0.5 if neighbouring slices shared none of it."""
+_LEVEL_EXPONENT, _COURSE_EXPONENT = 0.1, 0.4
+"""The acquired slices' mean level times thickness in result slices to the one power, their course to the other.
+
+Noise that slices do not share grows with the power 0.5, the course of real thin slices as here. A mean level as high
+would be more than the network predicts."""
 
 _LARGEST_CHANGE = 0.4
-_NEGLIGIBLE = 0.005
-_DETAIL_SIGMAS = 3.0
+_DETAIL_SIGMAS = 3.5
+"""Of an acquired slice; what is beyond is an edge."""
 
 
-def match_noise(
-    result: np.ndarray,
-    acquired: np.ndarray,
-    work: Plan,
-    values: ValueRange,
-    monitor: Monitor,
-    valid: np.ndarray | None = None,
-    whole: WholeLevels | None = None,
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Stacks:
+    """Slices before and after; all of a scan, or those of one spacing.
+
+    Attributes:
+        result: (n_out, rows, columns), in the scan's units.
+        acquired: (n_in, rows, columns).
+        positions: (n_out,) of the result's slices in units of acquired slices.
+        values: The range of the whole scan.
+        valid: Which pixels of the acquired slices are no padding; None for all.
+    """
+
+    result: np.ndarray
+    acquired: np.ndarray
+    positions: np.ndarray
+    values: ValueRange
+    valid: np.ndarray | None = None
+
+    def of(self, slices: slice, outputs: slice) -> Stacks:
+        """Some acquired slices and the result's slices between them."""
+        valid, positions = self.valid if self.valid is None else self.valid[slices], self.positions[outputs]
+        return Stacks(self.result[outputs], self.acquired[slices], positions - slices.start, self.values, valid)
+
+    def shares(self) -> np.ndarray:
+        """(n_out, n_in): what linear interpolation takes of each acquired slice."""
+        numbers = np.arange(len(self.acquired))
+        return np.clip(1 - np.abs(np.clip(self.positions, 0, numbers[-1])[:, None] - numbers), 0, None)
+
+    def replace(self, index: int, image: np.ndarray) -> None:
+        """Write a slice of the result, rounded where it holds integers."""
+        self.values.write(image.round() if self.result.dtype.kind in "iu" else image, self.result[index])
+
+
+def match_noise(stacks: Stacks, work: Plan, levels: np.ndarray, monitor: Monitor) -> None:
     """Scale the fine detail of the new slices in place; re-slicing still gives acquired thin slices back.
 
     Args:
-        result: (n_out, rows, columns), in the scan's units.
-        acquired: (n_in, rows, columns).
-        work: What was computed.
-        values: The range of the whole scan.
+        stacks: What was computed, of the whole scan or of a part.
+        work: How.
+        levels: ``slice_sigmas`` of all of the scan's slices.
         monitor: Can end the work.
-        valid: Which pixels of the acquired slices are no padding; None for all.
-        whole: Where only a part of the scan is computed, the noise levels of its slices.
     """
-    if work.modality != "CT":
-        return
-    covering = work.covering
-    own = slice(covering.before, covering.before + work.grid.n_out)
-    profile, positions = covering.profile.of(slice(None), own), work.grid.positions()
-    for slices, outputs in _parts(work.grid, positions):
-        part = profile.of(slices, outputs)
-        places, known = positions[outputs] - slices.start, None if valid is None else valid[slices]
+    grid, covering = work.grid, work.covering
+    own = slice(covering.before, covering.before + grid.n_out)
+    profile, matrix = covering.profile.of(slice(None), own), profile_matrix(covering.profile)[:, own]
+    for slices, outputs in _parts(grid, stacks.positions):
+        part, some = profile.of(slices, outputs), stacks.of(slices, outputs)
         if part.is_thin:
-            shares = profile_matrix(covering.profile)[slices, own][:, outputs]
-            _match_thin(result[outputs], acquired[slices], places, part, shares, values, monitor, known)
+            _match_thin(some, part, matrix[slices, outputs], monitor)
         else:
-            width = float(np.median(part.width))
-            own_levels = whole and WholeLevels(whole.here[slices], whole.mean)
-            even_out(result[outputs], acquired[slices], places, width, values, monitor, known, own_levels)
+            # A part of an even scan follows the course of the whole
+            even = grid.acquisition is None
+            of_all = levels if even else levels[slices]
+            course = _sliding_mean_weights(np.arange(len(of_all)), _SLOW_SLICES) @ of_all
+            here = course[work.part.source[AXIS_OF_ARRAY[grid.axis]]] if even else course
+            even_out(some, here, float(of_all.mean()), float(np.median(part.width)), monitor)
 
 
 def _parts(grid: SliceGrid, positions: np.ndarray) -> list[tuple[slice, slice]]:
@@ -91,45 +122,27 @@ def _parts(grid: SliceGrid, positions: np.ndarray) -> list[tuple[slice, slice]]:
     return [(slices, outputs) for slices, outputs in found if outputs.stop - outputs.start > 1]
 
 
-def _match_thin(
-    result: np.ndarray,
-    acquired: np.ndarray,
-    positions: np.ndarray,
-    profile: SliceProfile,
-    shares: np.ndarray,
-    values: ValueRange,
-    monitor: Monitor,
-    valid: np.ndarray | None,
-) -> None:
-    """``match_noise`` of thin slices, with ``positions`` (n_out,) in units of acquired slices.
-
-    ``shares`` (n_in, n_out) are what acquired slices see of the result, less than 1 in all where they see beyond it.
-    """
-    inside = shares.sum(axis=1) > 1 - _EPSILON
-    new = positions != np.round(positions)
-    new &= ~(shares[~inside] > 0).any(axis=0)
-    wanted = np.interp(positions, np.arange(len(acquired)), slice_sigmas(acquired, valid))
-    fine_valid = None if valid is None else valid_in_result(valid, positions)
-    integer = result.dtype.kind in "iu"
+def _match_thin(stacks: Stacks, profile: SliceProfile, seen: np.ndarray, monitor: Monitor) -> None:
+    """``match_noise`` of thin slices; ``seen`` (n_in, n_out) is what acquired slices see of the result, less than 1 in
+    all where they see beyond it."""
+    inside = seen.sum(axis=1) > 1 - _EPSILON
+    new = stacks.positions != np.round(stacks.positions)
+    new &= ~(seen[~inside] > 0).any(axis=0)
+    shares, levels = stacks.shares(), _levels_of(stacks.acquired, 2)
     for index in np.flatnonzero(new):
         monitor.check()
-        image = matched(
-            result[index].astype(np.float32), wanted[index], valid=None if fine_valid is None else fine_valid[index]
-        )
-        values.write(image.round() if integer else image, result[index])
-    if (shares[:, new] > 0).any():
-        consistency = Consistency(profile.of(inside), float(values.low), float(values.high), integer, Arrays.numpy())
-        _restore(result, acquired[inside], consistency, values, None if valid is None else valid[inside])
+        image = stacks.result[index].astype(np.float32)
+        stacks.replace(index, with_local_sigmas(image, local_sigmas(image), _mixed(shares[index], levels)))
+    if (seen[:, new] > 0).any():
+        _restore(stacks, profile.of(inside), inside)
 
 
-def _restore(
-    result: np.ndarray,
-    acquired: np.ndarray,
-    consistency: Consistency,
-    values: ValueRange,
-    valid: np.ndarray | None,
-) -> None:
-    """Data consistency once more, where acquired slices lie between two new ones."""
+def _restore(stacks: Stacks, profile: SliceProfile, inside: np.ndarray) -> None:
+    """Data consistency once more with the slices ``inside``, where acquired slices lie between two new ones."""
+    values, result = stacks.values, stacks.result
+    acquired, valid = (each if each is None else each[inside] for each in (stacks.acquired, stacks.valid))
+    integer = result.dtype.kind in "iu"
+    consistency = Consistency(profile, float(values.low), float(values.high), integer, Arrays.numpy())
     at_once = rows_at_once(result)
     for row in range(0, result.shape[1], at_once):
         rows = slice(row, row + at_once)
@@ -138,95 +151,70 @@ def _restore(
         values.write(fine, result[:, rows])
 
 
-@dataclass(frozen=True)
-class WholeLevels:
-    """Noise levels of whole acquired slices, for a part of a scan.
-
-    Attributes:
-        here: (n_in,) of the slices that the part has a piece of.
-        mean: Over all slices of the scan.
-    """
-
-    here: np.ndarray
-    mean: float
-
-
-def even_out(
-    result: np.ndarray,
-    acquired: np.ndarray,
-    positions: np.ndarray,
-    thickness: float,
-    values: ValueRange,
-    monitor: Monitor,
-    valid: np.ndarray | None = None,
-    whole: WholeLevels | None = None,
-) -> None:
-    """Scale the fine detail of slices in place until their noise level is free of the period.
+def even_out(stacks: Stacks, levels: np.ndarray, mean_level: float, thickness: float, monitor: Monitor) -> None:
+    """Scale the fine detail of slices made of thick ones in place until their noise level is free of the period.
 
     Args:
-        result: (n_out, rows, columns), in the scan's units.
-        acquired: (n_in, rows, columns).
-        positions: (n_out,) in units of acquired slices.
+        stacks: What was computed.
+        levels: (n_in,) slow course of the whole acquired slices' noise levels.
+        mean_level: Of all of the scan's slices.
         thickness: Of an acquired slice, in result slices.
-        values: The range of the whole scan.
         monitor: Can end the work.
-        valid: Which pixels of the acquired slices are no padding; None for all.
-        whole: Where the stacks are a part of a scan, the noise levels of its slices.
     """
-    fine_valid = None if valid is None else valid_in_result(valid, positions)
-    own = slice_sigmas(result, fine_valid)
-    levels = slice_sigmas(acquired, valid)
-    wanted = even_levels(own, levels, positions, thickness)
-    if whole is not None:
-        # What slices have in common with the part is how much noisier than acquired ones they are
-        to_whole = np.interp(positions, np.arange(len(levels)), whole.here / np.maximum(levels, 1e-6))
-        wanted = even_levels(own * to_whole, whole.here, positions, thickness, whole.mean) / to_whole
-    nearest = np.clip(np.round(positions), 0, len(acquired) - 1).astype(int)
-    seen = -1
-    for index in np.flatnonzero(np.abs(wanted - own) > _NEGLIGIBLE * own):
+    positions, result, shares = stacks.positions, stacks.result, stacks.shares()
+    course = shares @ np.maximum(levels, _EPSILON)
+    wanted_course = thickness**_LEVEL_EXPONENT * mean_level + thickness**_COURSE_EXPONENT * (course - mean_level)
+    without_period, slow = _without_period(positions), _sliding_mean_weights(positions, _SLOW_SLICES)
+    own_weights = without_period - slow @ without_period
+    acquired_weights = slow @ (np.clip(wanted_course / course, 0, None)[:, None] * shares)
+    # A slice's level is measured before the slice is changed
+    own_levels = _levels_of(result, 1 + np.count_nonzero(own_weights, axis=1).max(), STEP_PIXELS)
+    acquired_levels = _levels_of(stacks.acquired, np.count_nonzero(acquired_weights, axis=1).max(), STEP_PIXELS)
+    nearest, seen = np.clip(np.round(positions), 0, len(stacks.acquired) - 1).astype(int), -1
+    for index in range(len(result)):
         monitor.check()
         if nearest[index] != seen:
             seen = nearest[index]
-            floor, ceiling = _around(acquired, seen)
+            floor, ceiling = _around(stacks.acquired, seen)
+        wanted = _mixed(own_weights[index], own_levels) + _mixed(acquired_weights[index], acquired_levels)
+        change = wanted / np.maximum(own_levels(index), _EPSILON)
+        np.clip(change, 1 - _LARGEST_CHANGE, 1 + _LARGEST_CHANGE, out=change)
+        change = change.repeat(STEP_PIXELS, 0).repeat(STEP_PIXELS, 1)[: result.shape[1], : result.shape[2]]
         before = result[index].astype(np.float32)
-        mask = None if fine_valid is None else fine_valid[index]
-        image = matched(before, wanted[index], _DETAIL_SIGMAS * own[index], mask)
+        own = local_sigmas(before)
+        image = with_local_sigmas(before, own, change * own, _DETAIL_SIGMAS * course[index])
         np.clip(image, np.minimum(before, floor), np.maximum(before, ceiling), out=image)
-        values.write(image.round() if result.dtype.kind in "iu" else image, result[index])
+        stacks.replace(index, image)
 
 
-def even_levels(
-    own: np.ndarray, acquired: np.ndarray, positions: np.ndarray, thickness: float, mean: float | None = None
-) -> np.ndarray:
-    """The noise levels that slices should have.
+def _levels_of(stack: np.ndarray, kept: int, step: int = 1) -> Callable[[int], np.ndarray]:
+    """``local_sigmas`` of a stack's slices, at every ``step``-th pixel; the last ``kept`` that were asked for stay."""
+    return lru_cache(int(kept))(lambda n: local_sigmas(stack[n].astype(np.float32))[::step, ::step])
 
-    Args:
-        own: (n_out,) levels that they have.
-        acquired: (n_in,) the acquired slices' levels.
-        positions: (n_out,) in units of acquired slices.
-        thickness: Of an acquired slice, in result slices.
-        mean: Of the acquired levels of the whole scan, where these are a part of it.
+
+def _mixed(weights: np.ndarray, levels: Callable[[int], np.ndarray]) -> np.ndarray:
+    return sum(np.float32(weights[n]) * levels(int(n)) for n in np.flatnonzero(weights))
+
+
+def _without_period(positions: np.ndarray) -> np.ndarray:
+    """(n_out, n_out): levels of slices around each one to its level without what repeats with the acquired slices.
+
+    Least squares of a mean, a slope and the harmonics, over the intervals to either side.
     """
-    floor = 1e-3 * max(float(own.max()), 1e-6)
-    levels = np.log(np.maximum(own, floor))
-    window = _SLOW_INTERVALS / (positions[1] - positions[0])
     waves = np.cos(2 * np.pi * np.arange(1, _HARMONICS + 1) * positions[:, None])
-    fast = np.clip(levels - _sliding_mean(levels, window), -_LARGEST_CHANGE, _LARGEST_CHANGE)
-    shares = np.linalg.lstsq(waves - _sliding_mean(waves, window), fast, rcond=1e-3)[0]
-    even = own * np.exp(-(waves - waves.mean(axis=0)) @ shares)
-    course = np.interp(positions, np.arange(len(acquired)), acquired)
-    level = even.mean() if mean is None else even.mean() * mean / max(course.mean(), 1e-6)
-    course = level + thickness**_THICKNESS_EXPONENT * (course - (course.mean() if mean is None else mean))
-    wanted = even + _sliding_mean(course - even, window)
-    return np.clip(wanted, (1 - _LARGEST_CHANGE) * own, (1 + _LARGEST_CHANGE) * own)
+    found = np.eye(len(positions))
+    for own, position in enumerate(positions):
+        near = np.flatnonzero(np.abs(positions - position) <= _PERIODS)
+        mean = waves[near].mean(axis=0)
+        basis = np.column_stack([np.ones(len(near)), positions[near] - position, waves[near] - mean])
+        found[own, near] -= (waves[own] - mean) @ np.linalg.pinv(basis, rcond=1e-3)[2:]
+    return found
 
 
-def _sliding_mean(values: np.ndarray, window: float) -> np.ndarray:
-    """Mean over a window of any width around each value along axis 0, over what there is at the ends."""
-    index = np.arange(len(values))
-    low = np.maximum(index[:, None] - window / 2, index - 0.5)
-    weights = np.clip(np.minimum(index[:, None] + window / 2, index + 0.5) - low, 0, None)
-    return weights @ values / weights.sum(axis=1).reshape(-1, *[1] * (values.ndim - 1))
+def _sliding_mean_weights(places: np.ndarray, width: float) -> np.ndarray:
+    """(n, n): the mean over all places that are at most half of ``width`` away from each one."""
+    near = np.abs(places[:, None] - places) <= width / 2
+    return near / near.sum(axis=1, keepdims=True)
 
 
 def _around(acquired: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

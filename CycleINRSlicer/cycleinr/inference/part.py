@@ -17,12 +17,10 @@ import numpy as np
 
 from ..grid import AXIS_OF_ARRAY, SliceGrid
 from ..network.config import NetworkConfig, Slicing
+from ..noise import REACH_PIXELS, STEP_PIXELS
 from ..resampling import NEIGHBOURS
 from .consistency import CoveringGrid
 from .options import Region
-
-_AROUND_PIXELS = 8
-"""What the steps after the network look at: bounds of data consistency, and the filter of noise matching."""
 
 _AROUND_SLICES = 4
 """The same along the slices; what the B-spline and data consistency take from farther away is below 0.1 HU."""
@@ -64,14 +62,15 @@ def part_of(shape_kji: tuple[int, int, int], grid: SliceGrid, region: Region | N
         return Part(grid)
     region.check_inside(shape_kji)
     source, kept = list(_ALL), list(_ALL)
-    margin = config.receptive_pixels + _AROUND_PIXELS
+    margin = config.receptive_pixels + REACH_PIXELS
     for letter, (first, stop) in zip("ijk", astuple(region), strict=True):
         dimension = AXIS_OF_ARRAY[letter]
         if letter == grid.axis:
             grid, source[dimension], kept[dimension] = _slices(grid, first, stop, config)
             continue
-        # A part that began inside a cell would be another image to the network
-        low = max(0, (first - margin) // config.cell * config.cell)
+        # A part that began inside a cell would be another image to the network, and have its noise levels elsewhere
+        step = math.lcm(config.cell, STEP_PIXELS)
+        low = max(0, (first - margin) // step * step)
         high = stop + margin
         high = min(shape_kji[dimension], high + (high - low) % config.cell)
         source[dimension], kept[dimension] = slice(low, high), slice(first - low, stop - low)

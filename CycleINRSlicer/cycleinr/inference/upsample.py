@@ -32,7 +32,7 @@ from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
 from .consistency import Array, rows_at_once
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
-from .noise_matching import WholeLevels, match_noise
+from .noise_matching import Stacks, match_noise
 from .options import UpsampleOptions
 from .plan import Plan, plan
 from .tiling import Tiling
@@ -126,10 +126,9 @@ def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
     return volume.with_array(from_axis_first(stack, work.grid.axis))
 
 
-def _whole_levels(volume: Volume, work: Plan) -> WholeLevels:
-    stacks = (to_axis_first(each, work.grid.axis) for each in (volume.array, volume.valid) if each is not None)
-    levels = slice_sigmas(*stacks)
-    return WholeLevels(levels[work.part.source[AXIS_OF_ARRAY[work.grid.axis]]], float(levels.mean()))
+def _scan_levels(volume: Volume, axis: str) -> np.ndarray:
+    """Noise level of each of the scan's slices."""
+    return slice_sigmas(*(to_axis_first(each, axis) for each in (volume.array, volume.valid) if each is not None))
 
 
 def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.ndarray) -> np.ndarray:
@@ -229,7 +228,7 @@ class _Run:
         self.work, self.monitor = work, monitor
         self.memory_limit_gb = options.memory_limit_gb
         part = volume[work.part.source]
-        self.levels = _whole_levels(volume, work) if options.region is not None and work.modality == "CT" else None
+        self.levels = _scan_levels(volume, work.grid.axis) if work.modality == "CT" else None
         self.acquired = to_axis_first(part.array, work.grid.axis)
         self.valid = None if part.valid is None else to_axis_first(part.valid, work.grid.axis)
         self.array = empty_result(output_shape_kji(part, work.grid), volume.array.dtype)
@@ -256,7 +255,9 @@ class _Run:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 self._all_strips(device, tiling)
-            match_noise(self.result, self.acquired, self.work, self.range, self.monitor, self.valid, self.levels)
+            if self.levels is not None:
+                stacks = Stacks(self.result, self.acquired, self.work.grid.positions(), self.range, self.valid)
+                match_noise(stacks, self.work, self.levels, self.monitor)
         except DeviceMemoryError:
             return False
         except MemoryError as error:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from cycleinr.grid import SliceGrid
-from cycleinr.noise import matched, slice_sigmas
+from cycleinr.noise import slice_sigmas, smoothed
 from cycleinr.resampling import bspline_weights, linear_weights, nearest_weights, resampled
 from cycleinr.volume import Volume
+from scipy.optimize import brentq
 
 Reconstruction = Callable[[Volume, SliceGrid], np.ndarray]
 """method(volume_lr, grid) -> float32 (n_out, rows, columns), resampled along axis k."""
 
 LANCZOS_LOBES = 3
 _NEGLIGIBLE_WEIGHT = 1e-12
+_LOWEST_GAIN, _HIGHEST_GAIN = 0.25, 4.0
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,23 @@ def noise_matched(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
     slices, positions = bspline(volume_lr, grid), grid.positions()
     wanted = np.interp(positions, np.arange(len(volume_lr.array)), slice_sigmas(volume_lr.array))
     for index in np.flatnonzero(positions != np.round(positions)):
-        slices[index] = matched(slices[index], wanted[index])
+        slices[index] = _matched(slices[index], wanted[index])
     return slices
+
+
+def _matched(image: np.ndarray, wanted: float) -> np.ndarray:
+    """A slice whose fine detail, the image minus its Gaussian of 1 pixel, is scaled until its noise is as wanted."""
+    smooth = smoothed(image, 1.0)
+    detail = image - smooth
+
+    def surplus(gain: float) -> float:
+        return float(slice_sigmas((smooth + np.float32(gain) * detail)[None])[0]) - wanted
+
+    if surplus(_LOWEST_GAIN) >= 0 or surplus(_HIGHEST_GAIN) <= 0:
+        gain = _LOWEST_GAIN if surplus(_LOWEST_GAIN) >= 0 else _HIGHEST_GAIN
+    else:
+        gain = brentq(surplus, _LOWEST_GAIN, _HIGHEST_GAIN, xtol=1e-3)
+    return smooth + np.float32(gain) * detail
 
 
 METHODS: dict[str, Method] = {
