@@ -15,7 +15,7 @@ import numpy as np
 from ..grid import MIN_SLICES
 from .bridges import without_itk_warnings
 from .dicom_header import TELLING
-from .dicom_slices import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE_SHARE, SAME_POSITION_MM, SliceHeader
+from .dicom_slices import SAME_POSITION_MM, SliceHeader, difference
 
 _MOST_TELLING = 3
 _RANKED = ("TriggerTime", "AcquisitionTime", "ContentTime", "InstanceNumber")
@@ -34,20 +34,12 @@ def stacks(slices: list[SliceHeader]) -> list[list[SliceHeader]]:
     """Stacks of another orientation or size, as reformatted planes have them; one where a few images do not fit."""
     groups: list[list[SliceHeader]] = []
     for s in slices:
-        fitting = next((group for group in groups if _fits(s, group[0])), None)
+        fitting = next((group for group in groups if not difference(group[0], s)), None)
         if fitting is None:
             groups.append([s])
         else:
             fitting.append(s)
     return groups if all(len(group) >= MIN_SLICES for group in groups) else [slices]
-
-
-def _fits(one: SliceHeader, other: SliceHeader) -> bool:
-    alike = np.allclose(one.pixel_mm, other.pixel_mm, rtol=PIXEL_SPACING_TOLERANCE_SHARE, atol=0)
-    if one.rows_columns != other.rows_columns or not alike:
-        return False
-    turned = np.abs(one.along_row_lps - other.along_row_lps), np.abs(one.along_column_lps - other.along_column_lps)
-    return max(float(part.max()) for part in turned) <= ORIENTATION_TOLERANCE
 
 
 def heights_mm(slices: Sequence[SliceHeader]) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def series_at(path: Path) -> Listing:
     Raises:
         InputError: There is none; or the file is none of a series.
     """
-    if path.is_dir() or _is_catalogue(path):
+    if path.is_dir() or (path.name.upper() == "DICOMDIR" and has_mark(path)):
         folder = path if path.is_dir() else path.parent
         listing = series_of_files(files_below(folder))
         if not listing.series:
@@ -170,7 +170,8 @@ def series_at(path: Path) -> Listing:
             f"{path.name} is a scout, or a DICOM object without an image that has a place in the patient. "
             "Give a CT or MR slice of the scan itself."
         )
-    return replace(series_of_files(_files_in(path.parent), wanted.series_uid), file=path)
+    beside = sorted(file for file in path.parent.iterdir() if file.is_file() and not file.name.startswith("."))
+    return replace(series_of_files(beside, wanted.series_uid), file=path)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -194,28 +195,47 @@ def series_of_files(files: Sequence[Path], of_series: str | None = None) -> List
     Args:
         of_series: Series Instance UID of the only one that is wanted.
     """
-    headers: list[SliceHeader] = []
-    damaged = [(file, _no_dicom(file)) for file in _should_be_dicom(files)]
+    headers, others = list[SliceHeader](), list[Path]()
+    damaged = list[tuple[Path, InputError]]()
+    kinds = set[tuple[Path, str]]()
     for file in files:
         try:
-            header = slice_header(file) if has_mark(file) else None
+            if not has_mark(file):
+                others.append(file)
+                continue
+            kinds.add(_kind_of_name(file))
+            header = slice_header(file)
+            if header is not None and of_series in (None, header.series_uid):
+                headers.append(header)
         except InputError as error:
             damaged.append((file, error))
-            continue
         except OSError as error:
             text = f"{file.name} cannot be opened ({error.strerror}). Check its permissions and the disk."
             damaged.append((file, InputError(text)))
-            continue
-        if header is not None and of_series in (None, header.series_uid):
-            headers.append(header)
-    scouts = [header for header in headers if header.is_scout]
-    notes = [f"{len(scouts)} scout image{'s were' if len(scouts) > 1 else ' was'} left out."] if scouts else []
+    for file in others:
+        if file.suffix.lower() in DICOM_SUFFIXES or (_kind_of_name(file) in kinds and _is_binary(file)):
+            text = f"{file.name} is empty, damaged or no DICOM file. Export the series again, or remove that file."
+            damaged.append((file, InputError(text)))
     by_uid: dict[str, list[SliceHeader]] = {}
     for header in headers:
         if not header.is_scout:
             by_uid.setdefault(header.series_uid, []).append(header)
+    scouts = sum(header.is_scout for header in headers)
+    notes = [f"{scouts} scout image{'s were' if scouts > 1 else ' was'} left out."] if scouts else []
     volumes = [_volumes_of(slices, notes) for slices in by_uid.values()]
     return Listing(tuple(_named(volumes)), tuple(notes), tuple(damaged))
+
+
+def _kind_of_name(path: Path) -> tuple[Path, str]:
+    """Files of a series lie in one folder and end alike; slices are often numbered in place of an ending."""
+    suffix = path.suffix.lower()
+    return path.parent, "number" if suffix[1:].isdigit() else suffix
+
+
+def _is_binary(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(512)
+    return not start or b"\0" in start
 
 
 def choose(listing: Listing, name: str = "", frame: int | None = None, where: str = "The folder") -> Series:
@@ -233,10 +253,10 @@ def choose(listing: Listing, name: str = "", frame: int | None = None, where: st
         # A copy that was dropped belongs to none
         found = [one for one in found if listing.file in one.files] or found
     if len(found) > 1 and frame is None:
+        told = _listed(found, lambda one: f"{one.name}: {one.part}, {len(one.slices)} {one.orientation} images")
         raise InputError(
-            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes "
-            f"({_listed(found, _as_phase)}). Choose one with --frame N, or take all of "
-            "them with --all-frames."
+            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes ({told}). Choose one with "
+            "--frame N, or take all of them with --all-frames."
         )
     if frame is not None and not 1 <= frame <= len(found):
         raise InputError(f"There is no frame {frame}: the series has {len(found)}. Give a number from 1.")
@@ -255,11 +275,8 @@ def notes_on(listing: Listing, chosen: Series) -> tuple[str, ...]:
     others = [one for one in listing.series if one.uid != chosen.uid]
     if not others:
         return listing.notes
-    def as_other(one: Series) -> str:
-        why = one.problem or ("made by CycleINR" if one.is_result else "")
-        return f"{one.name} ({why})" if why else one.name
-
-    text = _listed(others, as_other)
+    reasons = {one: one.problem or ("made by CycleINR" if one.is_result else "") for one in others}
+    text = _listed(others, lambda one: f"{one.name} ({reasons[one]})" if reasons[one] else one.name)
     return (*listing.notes, f"Series {chosen.name} was taken; left out: {text}.")
 
 
@@ -288,35 +305,27 @@ def _only_phases(listing: Listing, where: str) -> list[Series]:
     return [one for one in candidates if one.uid in uids]
 
 
-def _listed(series: Iterable[Series], text=str) -> str:
-    texts = [text(one) for one in series]
-    more = f"; and {len(texts) - _FEW} more" if len(texts) > _FEW else ""
-    return "; ".join(texts[:_FEW]) + more
-
-
-def _as_phase(one: Series) -> str:
-    return f"{one.name}: {one.part}, {len(one.slices)} {one.orientation} images"
+def _listed(series: Sequence[Series], text: Callable[[Series], str] = str) -> str:
+    more = [f"and {len(series) - _FEW} more"] if len(series) > _FEW else []
+    return "; ".join([*map(text, series[:_FEW]), *more])
 
 
 def _named(volumes: Sequence[Sequence[Series]]) -> Iterator[Series]:
     """All series by number, each with the name that is its own."""
 
+    def number(one: Sequence[Series]) -> int | None:
+        text = one[0].slices[0].series_number
+        return int(text) if text.lstrip("-").isdigit() else None
+
     def order(one: Sequence[Series]) -> tuple:
-        first = one[0].slices[0]
-        number = first.series_number
-        known = number.lstrip("-").isdigit()
-        times = [s.tells.get("AcquisitionTime", 0.0) for s in one[0].slices]
-        return not known, int(number) if known else 0, min(map(str, times)), str(first.path)
+        times = [str(s.tells.get("AcquisitionTime", 0.0)) for s in one[0].slices]
+        return number(one) is None, number(one) or 0, min(times), str(one[0].slices[0].path)
 
-    def base(one: Sequence[Series]) -> str:
-        number = one[0].slices[0].series_number
-        return number if number.lstrip("-").isdigit() else "0"
-
-    how_many, seen = Counter(base(one) for one in volumes), Counter[str]()
+    how_many, seen = Counter(number(one) or 0 for one in volumes), Counter[int]()
     for own_phases in sorted(volumes, key=order):
-        own = base(own_phases)
+        own = number(own_phases) or 0
         seen[own] += 1
-        name = f"{own}.{seen[own]}" if how_many[own] > 1 else own
+        name = f"{own}.{seen[own]}" if how_many[own] > 1 else str(own)
         for n, one in enumerate(own_phases, 1):
             yield replace(one, name=f"{name}.{n}" if len(own_phases) > 1 else name, parts=len(own_phases))
 
@@ -345,42 +354,3 @@ def _problem_of(slices: Sequence[SliceHeader]) -> str:
     if any(s.samples_per_pixel != 1 or s.photometric not in GREY for s in slices):
         return f"its pixels are of kind {slices[0].photometric}, not grey"
     return f"fewer than {MIN_SLICES} slices" if len(slices) < MIN_SLICES else ""
-
-
-def _is_catalogue(path: Path) -> bool:
-    return path.name.upper() == "DICOMDIR" and has_mark(path)
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
-
-
-def _should_be_dicom(files: Sequence[Path]) -> Iterator[Path]:
-    """Files that are named like the DICOM files beside them, and are none."""
-    by_folder: dict[Path, list[Path]] = {}
-    for file in files:
-        by_folder.setdefault(file.parent, []).append(file)
-    for own in by_folder.values():
-        marked = {file for file in own if has_mark(file)}
-        suffixes = {_kind_of_suffix(file) for file in marked}
-        for file in own:
-            if file not in marked and (
-                file.suffix.lower() in DICOM_SUFFIXES or (_kind_of_suffix(file) in suffixes and _is_binary(file))
-            ):
-                yield file
-
-
-def _no_dicom(path: Path) -> InputError:
-    return InputError(f"{path.name} is empty, damaged or no DICOM file. Export the series again, or remove that file.")
-
-
-def _is_binary(path: Path) -> bool:
-    with open(path, "rb") as file:
-        start = file.read(512)
-    return not start or b"\0" in start
-
-
-def _kind_of_suffix(path: Path) -> str:
-    # Slices are often numbered in place of a suffix, as in IM.0001 or in UIDs.
-    suffix = path.suffix.lower()
-    return "number" if suffix[1:].isdigit() else suffix

@@ -20,8 +20,8 @@ from ..volume import Volume
 from .bridges import ras_from_lps
 
 SAME_POSITION_MM = 0.01
-ORIENTATION_TOLERANCE = 1e-3
-PIXEL_SPACING_TOLERANCE_SHARE = 1e-3
+_ORIENTATION_TOLERANCE = 1e-3
+_PIXEL_SPACING_TOLERANCE_SHARE = 1e-3
 
 _SCANNED = {"CT": (-1024, 3071), "MR": (0, 0)}
 """Values of air and tissue in HU; in MR that of no signal."""
@@ -210,6 +210,16 @@ def thickness_of(slices: list[SliceHeader]) -> float | None:
     return float(median(known)) if known else None
 
 
+def difference(one: SliceHeader, other: SliceHeader) -> str:
+    """What keeps two slices from lying in one stack: "size", "pixel spacing" or "orientation"; "" for nothing."""
+    if one.rows_columns != other.rows_columns:
+        return "size"
+    if not np.allclose(one.pixel_mm, other.pixel_mm, rtol=_PIXEL_SPACING_TOLERANCE_SHARE, atol=0):
+        return "pixel spacing"
+    turned = np.abs([one.along_row_lps - other.along_row_lps, one.along_column_lps - other.along_column_lps])
+    return "orientation" if turned.max() > _ORIENTATION_TOLERANCE else ""
+
+
 def _check_alike(slices: list[SliceHeader]) -> None:
     if len(slices) == 1:
         raise GeometryError(
@@ -218,25 +228,17 @@ def _check_alike(slices: list[SliceHeader]) -> None:
         )
     first = slices[0]
     for other in slices[1:]:
-        if other.rows_columns != first.rows_columns:
-            raise InputError(
-                f"The slices differ in size: {first.path.name} has {_times(first.rows_columns)} pixels and "
-                f"{other.path.name} has {_times(other.rows_columns)}. Remove the images that do not belong."
-            )
-        if not np.allclose(other.pixel_mm, first.pixel_mm, rtol=PIXEL_SPACING_TOLERANCE_SHARE, atol=0):
-            raise InputError(
-                f"The slices differ in pixel spacing: {first.path.name} has {_times(first.pixel_mm)} mm and "
-                f"{other.path.name} has {_times(other.pixel_mm)} mm. Remove the images that do not belong."
-            )
-        turned = max(
-            np.abs(other.along_row_lps - first.along_row_lps).max(),
-            np.abs(other.along_column_lps - first.along_column_lps).max(),
-        )
-        if turned > ORIENTATION_TOLERANCE:
+        which = difference(first, other)
+        if which == "orientation":
             raise GeometryError(
                 f"The slices differ in orientation: {first.path.name} and {other.path.name} are not parallel, as in a "
                 "localizer or a radial scan. Choose a series of parallel slices."
             )
+        if which:
+            here, there = (
+                f"{s.path.name} has {_times(s.rows_columns)} pixels of {_times(s.pixel_mm)} mm" for s in (first, other)
+            )
+            raise InputError(f"The slices differ in {which}: {here}, {there}. Remove the images that do not belong.")
 
 
 def _check_positions(along_mm: np.ndarray) -> None:
