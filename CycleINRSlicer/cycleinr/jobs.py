@@ -21,7 +21,7 @@ from .monitor import Monitor
 from .volume import Volume
 
 if TYPE_CHECKING:
-    from .dicom_out.settings import DicomSettings
+    from .dicom_out import DicomSettings
     from .result import Provenance, Result
 
 FORMATS = ("auto", "image", "dicom", "dicom-enhanced")

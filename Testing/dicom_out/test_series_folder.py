@@ -6,9 +6,10 @@ import os
 
 import pytest
 from cycleinr.batch.find import find_scans
-from cycleinr.dicom_out import check_series_folder, series, write_dicom_series
+from cycleinr.dicom_out import check_series_folder, write_dicom_series
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
+from cycleinr.files.atomic import new_folder
 from cycleinr.files.dicom_series import series_at
 
 
@@ -87,7 +88,7 @@ def test_a_failure_half_way_leaves_what_was_there(ct, tmp_path):
     before = content(tmp_path / "out")
     with (
         pytest.raises(OutputError, match="No space left"),
-        series.new_series_folder(tmp_path / "out", True, ct.folder) as staged,
+        new_folder(tmp_path / "out", lambda: check_series_folder(tmp_path / "out", True, ct.folder)) as staged,
     ):
         (staged / "IM0001.dcm").write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -98,7 +99,7 @@ def test_a_failure_half_way_leaves_what_was_there(ct, tmp_path):
 def test_files_that_appear_meanwhile_are_kept(ct, tmp_path):
     with (
         pytest.raises(OutputError, match="left as it was"),
-        series.new_series_folder(tmp_path / "out", True, ct.folder) as staged,
+        new_folder(tmp_path / "out", lambda: check_series_folder(tmp_path / "out", True, ct.folder)) as staged,
     ):
         (staged / "IM0001.dcm").write_bytes(b"new")
         (tmp_path / "out").mkdir()

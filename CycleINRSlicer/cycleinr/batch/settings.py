@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
-from ..dicom_out.settings import DicomSettings
+from ..dicom_out import DicomSettings
 from ..errors import RequestError
 from ..files import image_suffix
 from ..grid import AXIS_OF_ARRAY, EXTENTS

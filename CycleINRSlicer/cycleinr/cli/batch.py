@@ -17,7 +17,7 @@ from ..batch.cluster import Cluster
 from ..batch.record import DONE, Advanced, Event, Finished, Lost, Record, Started
 from ..batch.run import BatchRequest, Outset, run_batch
 from ..batch.settings import FORMATS, Settings
-from ..dicom_out.settings import DicomSettings
+from ..dicom_out import DicomSettings
 from ..inference.models import BUNDLED
 from . import arguments
 from .app import INCOMPLETE, exit_code_of

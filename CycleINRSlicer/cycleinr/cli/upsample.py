@@ -85,7 +85,7 @@ def upsample_command(
                     f"--deterministic-uids and --compress are for DICOM series, and the result {output.name} is an "
                     "image file. Leave them away, or ask for --format dicom."
                 )
-            from ..dicom_out.settings import DicomSettings
+            from ..dicom_out import DicomSettings
 
             job = replace(job, dicom=DicomSettings(deterministic_uids, compress))
         if all_series:

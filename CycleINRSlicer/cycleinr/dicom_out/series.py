@@ -1,13 +1,11 @@
-"""A derived series as a whole: the attributes that all its slices share, and its folder, which appears complete or not
-at all, and never in place of somebody's files.
-"""
+"""A derived series as a whole: the attributes that all its slices share, and where it may be written."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,18 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutputError, RequestError
-from ..files.atomic import check_own_folder, new_folder
+from ..files.atomic import check_own_folder
 from ..files.dicom_header import MANUFACTURER, quiet, read_header
 from ..result import ranges_of_gaps
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
-from .settings import UidMaker
 from .source import SourceSeries, whole_number
 from .stored import Storage
 
 if TYPE_CHECKING:
     import pydicom
 
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "CycleINR derived series")
 _OUR_NAME = re.compile(r"IM\d{4,}\.dcm")
 
 # CT and MR Image Storage (PS3.4 B.5).
@@ -64,44 +62,37 @@ class Made:
             )
 
     @property
-    def statement(self) -> str:
-        """That the result is derived, and what it is not for."""
-        return self.provenance["derived"]
-
-    @property
     def weights(self) -> str:
         return f"weights {self.provenance['model']}, SHA-256 {self.provenance['weights_sha256']}"
 
     def description(self, storage: Storage) -> str:
         """Derivation Description (0008,2111)."""
         said = self.provenance
-        rounding = (
-            f" Values are rounded to steps of {storage.slope:.4g}; the largest rounding error is "
-            f"{storage.max_error:.3g}."
-            if storage.max_error
-            else ""
-        )
-        reading = f" {said['reading']}" if "reading" in said else ""
-        lacking = sum(map(len, ranges_of_gaps(said.get("gaps", ""))))
-        reading += f" Nothing was acquired at {lacking} of these slices; their comments say so." if lacking else ""
+        more = f" {said['reading']}" if "reading" in said else ""
+        if lacking := sum(map(len, ranges_of_gaps(said.get("gaps", "")))):
+            more += f" Nothing was acquired at {lacking} of these slices; their comments say so."
+        if storage.max_error:
+            more += f" Values are rounded to steps of {storage.slope:.4g}; the largest rounding error is "
+            more += f"{storage.max_error:.3g}."
         text = (
-            f"{self.statement} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed from "
-            f"the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice profile: "
-            f"{said['slice_profile'].rstrip('.')}).{reading}{rounding} CycleINR {said['version']}, {self.weights}."
+            f"{said['derived']} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed "
+            f"from the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice profile: "
+            f"{said['slice_profile'].rstrip('.')}).{more} CycleINR {said['version']}, {self.weights}."
         )
         return _ascii(text)[:_SHORT_TEXT]
 
 
 def shared_attributes(
-    volume: Volume, source: SourceSeries, storage: Storage, made: Made, uids: UidMaker, number: int | None
+    volume: Volume, source: SourceSeries, storage: Storage, made: Made, seed: str | None, number: int | None
 ) -> pydicom.Dataset:
     """Everything but what differs from slice to slice.
 
     Args:
+        seed: As ``uid`` takes it.
         number: Series Number (0020,0011); None for the source's plus 1000.
     """
     data = taken_over(source)
-    _series(data, source, made, uids, number)
+    _series(data, source, made, seed, number)
     _equipment(data, source, made)
     _derivation(data, source, made, storage)
     _pixels(data, volume, source, storage)
@@ -109,13 +100,13 @@ def shared_attributes(
     return data
 
 
-def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, uids: UidMaker, number: int | None) -> None:
+def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, seed: str | None, number: int | None) -> None:
     first, modality = source.headers[0], source.modality
     data.SOPClassUID = SOP_CLASSES[modality]
-    data.SeriesInstanceUID = uids.uid("series")
+    data.SeriesInstanceUID = uid(seed, "series")
     if "FrameOfReferenceUID" not in data:
         # It is mandatory; a new one claims no relation that the source does not state.
-        data.FrameOfReferenceUID = uids.uid("frame of reference")
+        data.FrameOfReferenceUID = uid(seed, "frame of reference")
     beyond = (whole_number(first, "SeriesNumber") or 0) + _SERIES_NUMBER_STEP
     if not first.get("BodyPartExamined") and "Laterality" not in data:
         # Mandatory for paired parts, and empty where the part is not known.
@@ -160,7 +151,7 @@ def _derivation(data: pydicom.Dataset, source: SourceSeries, made: Made, storage
     data.ImageType = ["DERIVED", "SECONDARY", _third_image_type(source)]
     data.DerivationDescription = made.description(storage)
     data.DerivationCodeSequence = [code("SpatialResampling")]
-    data.ImageComments = _ascii(made.statement)
+    data.ImageComments = _ascii(made.provenance["derived"])
     if "BurnedInAnnotation" not in data:
         data.BurnedInAnnotation = "NO"
 
@@ -224,6 +215,16 @@ def _window(data: pydicom.Dataset, source: SourceSeries) -> None:
         copy_attribute(middle, data, keyword)
 
 
+def uid(seed: str | None, label: str) -> str:
+    """The UID of one object, at most 44 characters, below the root 2.25, which needs no registration (PS3.5 B.2).
+
+    Args:
+        seed: What the UIDs of a series follow from; None for random ones.
+    """
+    made = uuid.uuid4() if seed is None else uuid.uuid5(_NAMESPACE, f"{seed}/{label}")
+    return f"2.25.{made.int}"
+
+
 def code(name: str) -> pydicom.Dataset:
     """An item of a code sequence, for a concept of the DICOM Controlled Terminology (PS3.16)."""
     from pydicom.sr.codedict import codes
@@ -276,25 +277,13 @@ def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | Non
     check_own_folder(folder, overwrite, "DICOM series", _is_our_series)
 
 
-@contextmanager
-def new_series_folder(folder: Path, overwrite: bool, source_folder: Path) -> Iterator[Path]:
-    """A hidden folder to write into, which becomes ``folder`` with one rename when the block ends without an error.
-
-    Raises:
-        OutputError: As ``check_series_folder``; or writing failed.
-    """
-    with new_folder(folder, lambda: check_series_folder(folder, overwrite, source_folder)) as staged:
-        yield staged
-
-
 def _is_our_series(folder: Path) -> bool:
-    return all(is_slice_name(entry.name) and _is_our_file(entry) for entry in folder.iterdir())
-
-
-def _is_our_file(path: Path) -> bool:
     try:
         with quiet():
-            return read_header(path, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
+            return all(
+                is_slice_name(entry.name) and read_header(entry, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
+                for entry in folder.iterdir()
+            )
     # Whatever cannot be read is not known to be ours, so it stays.
     except Exception:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,20 +14,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutputError
+from ..files.atomic import new_folder
 from ..files.bridges import lps_from_ras
 from ..files.dicom_header import quiet
 from ..files.dicom_series import Series
+from ..files.dicom_slices import thickness_of
 from ..inspection import inspect
 from ..result import ranges_of_gaps
 from ..volume import Volume
+from . import DicomSettings
 from .enhanced import enhanced
-from .series import Made, code, decimal_string, new_series_folder, shared_attributes
-from .settings import DicomSettings, UidMaker, seed_of
+from .series import Made, check_series_folder, code, decimal_string, shared_attributes, uid
 from .source import SourceSeries, read_source
 from .stored import Storage, choose_storage
 
 if TYPE_CHECKING:
     import pydicom
+
+
+_THE_COMPUTER = ("device", "torch")
+"""Provenance that names where a result was computed, not what it is."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,10 @@ def _write(
     volume = replace(volume, valid=inspect(replace(volume, modality=source.modality)).valid)
     deterministic = settings.deterministic_uids
     made = Made(provenance, None if deterministic else datetime.now(source.timezone))
-    uids = UidMaker(seed_of(source.uid, provenance, volume) if deterministic else None)
+    seed = _seed(source.uid, provenance, volume) if deterministic else None
     signed = source.headers[0].get("PixelRepresentation") == 1
     storage = choose_storage(volume, source.rescales, signed)
-    shared = shared_attributes(volume, source, storage, made, uids, settings.series_number)
+    shared = shared_attributes(volume, source, storage, made, seed, settings.series_number)
     gaps = ranges_of_gaps(provenance.get("gaps", ""))
     order = list(range(volume.shape_kji[0]))
     if source.runs_downwards:
@@ -115,15 +122,15 @@ def _write(
                 del data.ImageComments
                 data.ImageComments = f"Slices are missing here: computed from those around. {shared.ImageComments}"
             data.InstanceNumber = number
-            data.SOPInstanceUID = uids.uid(f"instance {number}")
+            data.SOPInstanceUID = uid(seed, f"instance {number}")
             yield data
 
-    with new_series_folder(folder, overwrite, source.slices[0].path.parent) as staged:
+    with new_folder(folder, lambda: check_series_folder(folder, overwrite, source.slices[0].path.parent)) as staged:
         if settings.multi_frame:
             names = names[:1]
             # The same for all results of one source
-            event = UidMaker(source.uid).uid("irradiation event")
-            data = enhanced(list(slices()), uids.uid("enhanced"), uids.uid("dimensions"), event)
+            event = uid(source.uid, "irradiation event")
+            data = enhanced(list(slices()), uid(seed, "enhanced"), uid(seed, "dimensions"), event)
             _save(data, staged / names[0], settings.compress)
         else:
             for name, data in zip(names, slices(), strict=True):
@@ -132,9 +139,21 @@ def _write(
     return DicomSeries(folder, files, str(shared.SeriesInstanceUID), storage.max_error)
 
 
-def _slice(
-    volume: Volume, k: int, source: SourceSeries, storage: Storage, shared: pydicom.Dataset
-) -> pydicom.Dataset:
+def _seed(source_uid: str, provenance: Mapping[str, str], volume: Volume) -> str:
+    """What deterministic UIDs follow from: the source series, the settings with the weights' hash, and the voxels.
+
+    The voxels are part of it because one UID must never name two contents: a GPU may round differently from a CPU.
+    """
+    digest = hashlib.sha256()
+    settings = sorted((key, str(value)) for key, value in provenance.items() if key not in _THE_COMPUTER)
+    digest.update(repr((source_uid, settings, volume.array.dtype.str, volume.shape_kji)).encode())
+    digest.update(np.round(volume.ijk_to_ras, 6).tobytes())
+    for values in volume.array:
+        digest.update(np.ascontiguousarray(values))
+    return digest.hexdigest()
+
+
+def _slice(volume: Volume, k: int, source: SourceSeries, storage: Storage, shared: pydicom.Dataset) -> pydicom.Dataset:
     """The attributes and pixels of one slice, without its number and UID."""
     import pydicom
 
@@ -175,18 +194,12 @@ def _place(data: pydicom.Dataset, volume: Volume, k: int, source: SourceSeries) 
     data.ImageOrientationPatient = [decimal_string(cosine) for cosine in (*along_row, *along_column)]
     data.PixelSpacing = [decimal_string(spacing[1]), decimal_string(spacing[0])]
     data.SpacingBetweenSlices = decimal_string(spacing[2])
-    data.SliceThickness = decimal_string(_thickness(source, float(spacing[2])))
+    thickness_mm = thickness_of(source.slices)
+    if thickness_mm is None or not np.isclose(spacing[2], source.spacing_mm, rtol=1e-4):
+        # Where the slices became finer, no new one is thicker than the distance between them
+        thickness_mm = min(thickness_mm or np.inf, spacing[2])
+    data.SliceThickness = decimal_string(thickness_mm)
     data.SliceLocation = decimal_string(position @ np.cross(along_row, along_column))
-
-
-def _thickness(source: SourceSeries, spacing_mm: float) -> float:
-    """Nominal thickness of a new slice in mm: the acquired one, or the new spacing where the slices became finer."""
-    from ..files.dicom_slices import thickness_of
-
-    acquired_mm = thickness_of(source.slices)
-    if acquired_mm is None:
-        return spacing_mm
-    return acquired_mm if np.isclose(spacing_mm, source.spacing_mm, rtol=1e-4) else min(acquired_mm, spacing_mm)
 
 
 def _save(data: pydicom.Dataset, path: Path, compress: bool) -> None:
