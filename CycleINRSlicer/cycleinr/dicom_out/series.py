@@ -76,8 +76,8 @@ class Made:
             more += f"{storage.max_error:.3g}."
         text = (
             f"{said['derived']} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed "
-            f"from the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice profile: "
-            f"{said['slice_profile'].rstrip('.')}).{more} CycleINR {said['version']}, {self.weights}."
+            f"from the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice "
+            f"profile: {said['slice_profile'].rstrip('.')}).{more} CycleINR {said['version']}, {self.weights}."
         )
         return _ascii(text)[:_SHORT_TEXT]
 
