@@ -1,10 +1,14 @@
-"""The series that a result was computed from: its headers in spatial order."""
+"""The series that a result was computed from: its headers in spatial order, those of frames as of single slices.
+
+An enhanced object says in functional groups, and partly under other names, what a CT or MR image says at its top level
+(DICOM PS3.3, A.36, A.38 and C.7.6.16).
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -14,12 +18,11 @@ import numpy as np
 
 from ..errors import GeometryError, InputError
 from ..files.dicom import slices_of_files
-from ..files.dicom_header import quiet, read_header
+from ..files.dicom_header import GROUPS, quiet, read_header
 from ..files.dicom_series import Series
 from ..files.dicom_slices import SliceHeader, Stack, stack
 from ..volume import Volume
 from .attributes import ALL_READ
-from .frames import ALL_READ_OF_FRAMES, frame_header
 
 if TYPE_CHECKING:
     import pydicom
@@ -28,6 +31,20 @@ _LOG = logging.getLogger(__name__)
 _INDISPENSABLE = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 _NEAREST = 4
 """Source slices that each new slice names: as many as the network's attention gathers."""
+
+_OTHER_NAMES: dict[str, tuple[str, Callable[[float], object]]] = {
+    "EffectiveEchoTime": ("EchoTime", float),
+    "InversionTimes": ("InversionTime", float),
+    "ExposureTimeInms": ("ExposureTime", round),
+    "XRayTubeCurrentInmA": ("XRayTubeCurrent", round),
+    "ExposureInmAs": ("Exposure", round),
+    "FrameAcquisitionNumber": ("AcquisitionNumber", int),
+}
+"""Keyword in a functional group -> keyword of a single slice, and the kind of number that stands there."""
+
+_PULSE = ("EchoPulseSequence", "EchoPlanarPulseSequence", "InversionRecovery", "SegmentedKSpaceTraversal", "Spoiling")
+_SEQUENCES = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
+_NOT_A_SLICES = ("ImageType", "SOPInstanceUID", "SOPClassUID", "InstanceNumber")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +71,6 @@ class SourceSeries:
 
     @property
     def modality(self) -> str:
-        """"CT" or "MR"."""
         return self.slices[0].modality
 
     @property
@@ -129,15 +145,12 @@ def read_source(source: Sequence[Path] | Series) -> SourceSeries:
         GeometryError: As ``read_dicom``.
     """
     found = stack(list(source.slices) if isinstance(source, Series) else slices_of_files(source))
+    frames = found.slices[0].frame is not None
+    wanted = [*ALL_READ, *GROUPS, *_PULSE] if frames else ALL_READ
     with quiet():
-        return SourceSeries(found, _headers_of(found.slices))
-
-
-def _headers_of(slices: Sequence[SliceHeader]) -> list[pydicom.Dataset]:
-    if slices[0].frame is None:
-        return [_read_header(s.path, ALL_READ) for s in slices]
-    files = {path: _read_header(path, ALL_READ_OF_FRAMES) for path in dict.fromkeys(s.path for s in slices)}
-    return [frame_header(files[s.path], s.frame) for s in slices]
+        files = {path: _read_header(path, wanted) for path in dict.fromkeys(s.path for s in found.slices)}
+        headers = [_frame_header(files[s.path], s.frame) if frames else files[s.path] for s in found.slices]
+    return SourceSeries(found, headers)
 
 
 def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
@@ -168,3 +181,50 @@ def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
             "Export the series again."
         )
     return header
+
+
+def _frame_header(data: pydicom.Dataset, number: int) -> pydicom.Dataset:
+    """What a frame says, counted from 0, with the keywords of single slices, and which frame it is."""
+    import pydicom
+
+    header = pydicom.Dataset()
+    for element in data:
+        if element.keyword in ALL_READ:
+            header.add(element)
+    # What differs from frame to frame goes before what all share
+    groups = (data[GROUPS[1]].value[number], *(data.get(GROUPS[0]) or [])[:1])
+    said = [element for group in groups for element in _elements(group)]
+    for element in said:
+        keyword, value = element.keyword, element.value
+        if keyword in _OTHER_NAMES:
+            keyword, kind = _OTHER_NAMES[keyword]
+            if keyword not in header and value not in (None, "") and not hasattr(value, "__iter__"):
+                setattr(header, keyword, kind(value))
+        elif keyword in ALL_READ and keyword not in _NOT_A_SLICES and header.get(keyword) in (None, ""):
+            header.add(element)
+    # Numbers of frames rise from 1 (PS3.3 C.7.6.16.2)
+    header.InstanceNumber = header.ReferencedFrameNumber = number + 1
+    if header.get("Modality") == "MR":
+        pulses = [*reversed(said), *(data[keyword] for keyword in _PULSE if keyword in data)]
+        _describe_pulses(header, {element.keyword: element.value for element in pulses})
+    return header
+
+
+def _elements(group: pydicom.Dataset) -> Iterator[pydicom.DataElement]:
+    for element in group:
+        if element.VR == "SQ" and element.keyword not in ALL_READ:
+            for item in element.value:
+                yield from _elements(item)
+        else:
+            yield element
+
+
+def _describe_pulses(header: pydicom.Dataset, said: Mapping[str, object]) -> None:
+    """Scanning Sequence and Sequence Variant, which every MR slice has and no enhanced object (PS3.3 C.8.3.1)."""
+    kinds = [*_SEQUENCES.get(str(said.get("EchoPulseSequence")), ["RM"])]
+    kinds += ["EP"] if said.get("EchoPlanarPulseSequence") == "YES" else []
+    kinds += ["IR"] if said.get("InversionRecovery") == "YES" else []
+    variants = ["SK"] if (said.get("SegmentedKSpaceTraversal") or "SINGLE") != "SINGLE" else []
+    variants += ["SP"] if (said.get("Spoiling") or "NONE") != "NONE" else []
+    header.setdefault("ScanningSequence", kinds)
+    header.setdefault("SequenceVariant", variants or ["NONE"])
