@@ -152,90 +152,75 @@ def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
         content: What report.json holds.
         pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and trust.
     """
+    unit, left, levels, acquired = (content[part] for part in ("unit", "residual", "noise", "acquired"))
+    limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
+    agreement = {
+        "Largest difference": f"{left['largest']:.4g} {unit}",
+        "Half of the voxels differ by at most": f"{left['median']:.4g} {unit}",
+        "99 % of the voxels differ by at most": f"{left['percentile_99']:.4g} {unit}",
+        "99.9 % of the voxels differ by at most": f"{left['percentile_99_9']:.4g} {unit}",
+        f"Voxels within {limit}": f"{100 * left['share_within_limit']:.4g} %",
+        "Left out, since they reach beyond the result": _slices(left["slices_left_out"]),
+    }
+    noise = {
+        "Mean noise of the acquired slices": f"{levels['mean_sigma_before']:.4g} {unit}",
+        "Mean noise of the result's slices": f"{levels['mean_sigma_after']:.4g} {unit}",
+        "SNLI of the acquired slices": f"{levels['snli_before']:.4g} {unit}",
+        "SNLI of the result's slices": f"{levels['snli_after']:.4g} {unit}",
+    }
+    made = {
+        "Input": content["input"],
+        "Acquired": f"{acquired['slices']} slices along {content['axis']}, {acquired['apart']}",
+        **{_MADE.get(key, key.replace("_", " ")): text for key, text in content["made"].items()},
+    }
+    noise_picture = _picture(pictures["noise"], "Noise of each slice before and after")
     parts = [
         *(f'<p class="warning">{_escaped(text)}</p>' for text in content["warnings"]),
-        *_trust(content, pictures),
+        _trust(content, pictures),
         _section("Pictures", _picture(pictures["planes"], "Axial, coronal and sagittal planes")),
         _section("Self-check", *_self_check(content, pictures)),
-        _section("Agreement with the acquired slices", _text(_RESIDUAL), _table(_residual_rows(content))),
-        _section(
-            "Noise",
-            _text(_NOISE),
-            _table(_noise_rows(content)),
-            _picture(pictures["noise"], "Noise of each slice before and after"),
-        ),
-        _section("How the result was made", _table(_made_rows(content))),
+        _section("Agreement with the acquired slices", _text(_RESIDUAL), _table(agreement.items())),
+        _section("Noise", _text(_NOISE), _table(noise.items()), noise_picture),
+        _section("How the result was made", _table(made.items())),
     ]
-    title = f"Check of {content['output']}"
-    said = {"title": title, "verdict": content["verdict"], "derived": content["derived"]}
+    said = {"title": f"Check of {content['output']}", **{name: content[name] for name in ("verdict", "derived")}}
     return _PAGE.substitute({name: _escaped(text) for name, text in said.items()}, body="\n".join(parts))
 
 
-def _trust(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
+def _trust(content: Mapping, pictures: Mapping[str, bytes]) -> str:
     found, window, unit = content["trust"], content["window"], content["unit"]
     if found is None:
-        return []
-    rows = [
-        ("Display window", f"{window['name']}: width {window['width']:.4g}, level {window['level']:.4g} {unit}"),
-        ("Typical expected error of the tissue in it", f"{found['typical']:.2g} {unit}"),
-        (f"Tissue with {found['marked_from']:.3g} {unit} (a quarter of it) or more", f"{found['marked_share']:.1%}"),
-    ]
+        return ""
+    rows = {
+        "Display window": f"{window['name']}: width {window['width']:.4g}, level {window['level']:.4g} {unit}",
+        "Typical expected error of the tissue in it": f"{found['typical']:.2g} {unit}",
+        f"Tissue with {found['marked_from']:.3g} {unit} (a quarter of it) or more": f"{found['marked_share']:.1%}",
+    }
     picture = _picture(pictures["trust"], "The expected error over the least certain slice")
     files = _text("The expected error of every voxel is in expected_error.nii.gz.")
-    return [_section("Where to trust it", _text(_TRUST), picture, _table(rows), files)]
+    return _section("Where to trust it", _text(_TRUST), picture, _table(rows.items()), files)
 
 
-def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> Iterable[str]:
+def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> list[str]:
     found, unit = content["self_check"], content["unit"]
     if "left_out" in found:
         return [_text(f"Left out. {found['left_out']}")]
-    rows = [
-        ("Mean absolute error of all compared slices", f"{found['mean_absolute_of_all']:.4g} {unit}"),
-        ("Root mean square", f"{found['rms_of_all']:.4g} {unit}"),
-        ("Slice with the largest error", f"{found['worst_slice'] + 1} (counted from 1 along {content['axis']})"),
-        ("Left out, too near to an end", _slices(found["slices_left_out"])),
-    ]
+    rows = {
+        "Mean absolute error of all compared slices": f"{found['mean_absolute_of_all']:.4g} {unit}",
+        "Root mean square": f"{found['rms_of_all']:.4g} {unit}",
+        "Slice with the largest error": f"{found['worst_slice'] + 1} (counted from 1 along {content['axis']})",
+        "Left out, too near to an end": _slices(found["slices_left_out"]),
+    }
     each = zip(found["slices"], found["mean_absolute"], found["rms"], strict=True)
     head = ("Slice", f"Mean absolute error, {unit}", f"Root mean square, {unit}")
-    listed = _table([(str(n + 1), f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
+    listed = _table([(n + 1, f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
     return [
         _text(_SELF_CHECK),
-        _table(rows),
+        _table(rows.items()),
         _picture(pictures["curve"], "Self-check error of each acquired slice"),
         f"<details><summary>All slices</summary>{listed}</details>",
         _text("The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices."),
     ]
-
-
-def _residual_rows(content: Mapping) -> list[tuple[str, str]]:
-    left, unit = content["residual"], content["unit"]
-    left_out = ("Left out, since they reach beyond the result", _slices(left["slices_left_out"]))
-    limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
-    return [
-        ("Largest difference", f"{left['largest']:.4g} {unit}"),
-        ("Half of the voxels differ by at most", f"{left['median']:.4g} {unit}"),
-        ("99 % of the voxels differ by at most", f"{left['percentile_99']:.4g} {unit}"),
-        ("99.9 % of the voxels differ by at most", f"{left['percentile_99_9']:.4g} {unit}"),
-        (f"Voxels within {limit}", f"{100 * left['share_within_limit']:.4g} %"),
-        left_out,
-    ]
-
-
-def _noise_rows(content: Mapping) -> list[tuple[str, str]]:
-    levels, unit = content["noise"], content["unit"]
-    return [
-        ("Mean noise of the acquired slices", f"{levels['mean_sigma_before']:.4g} {unit}"),
-        ("Mean noise of the result's slices", f"{levels['mean_sigma_after']:.4g} {unit}"),
-        ("SNLI of the acquired slices", f"{levels['snli_before']:.4g} {unit}"),
-        ("SNLI of the result's slices", f"{levels['snli_after']:.4g} {unit}"),
-    ]
-
-
-def _made_rows(content: Mapping) -> list[tuple[str, str]]:
-    acquired = content["acquired"]
-    grid = f"{acquired['slices']} slices along {content['axis']}, {acquired['apart']}"
-    made = [(_MADE.get(key, key.replace("_", " ")), text) for key, text in content["made"].items()]
-    return [("Input", content["input"]), ("Acquired", grid), *made]
 
 
 def _slices(slices: list[int]) -> str:

@@ -23,12 +23,7 @@ from .trust import MARKED_SHARE, Trust, expected_error, trust
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Immerkaer's sigma of every slice across the through-plane axis, in the scan's units.
-
-    Attributes:
-        before: Of the acquired slices, (n_in,).
-        after: Of the result's slices, (n_out,).
-    """
+    """Immerkaer's sigma of every acquired slice (n_in,) and of the result's (n_out,), in the scan's units."""
 
     before: np.ndarray
     after: np.ndarray
@@ -46,13 +41,11 @@ class Noise:
 
 def noise(volume: Volume, result: Volume, axis: str) -> Noise:
     """Measure both volumes along ``axis``; see ``cycleinr.noise.slice_sigmas`` for what is measured."""
-    levels = [
-        slice_sigmas(
-            to_axis_first(each.array, axis), None if each.valid is None else to_axis_first(each.valid, axis)
-        )
-        for each in (volume, result)
-    ]
-    return Noise(*levels)
+
+    def levels(own: Volume) -> np.ndarray:
+        return slice_sigmas(*(to_axis_first(each, axis) for each in (own.array, own.valid) if each is not None))
+
+    return Noise(levels(volume), levels(result))
 
 
 @dataclass(frozen=True, eq=False)
