@@ -1,19 +1,22 @@
-"""Axial, coronal and sagittal planes before and after, to scale, for people to look at."""
+"""Pictures as PNG files in memory; axial, coronal and sagittal planes before and after, to scale. Needs no display."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files.atomic import publish, staging_folder
 from .geometry import nearest_ras
 from .grid import AXIS_OF_ARRAY, SliceGrid, from_axis_first, to_axis_first
 from .resampling import bspline_weights, linear_weights, nearest_weights, resampled
 from .volume import Volume
 from .windows import DisplayWindow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 """RAS direction that each plane is perpendicular to."""
@@ -22,26 +25,20 @@ _SCALE_BAR_MM = 50.0
 _DPI = 110
 
 
-def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: DisplayWindow, path: Path) -> None:
-    """Write a picture: plain methods and CycleINR in rows, the three planes through the middle in columns.
+def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: DisplayWindow) -> bytes:
+    """Plain methods and CycleINR in rows, the three planes through the middle in columns.
 
     Args:
         acquired, result: Input and output of one run, which ``grid`` connects.
         window: What is drawn from black to white.
-        path: .png to write, whole or not at all.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = {
         f"Nearest slice ({grid.spacing_in_mm:g} mm)": nearest_weights,
         "Linear": linear_weights,
         "Cubic B-spline": bspline_weights,
         f"CycleINR ({grid.spacing_out_mm:.3g} mm)": None,
     }
-    figure = Figure(figsize=(13, 4.4 * len(rows)), facecolor="black", layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), len(PLANES))
+    figure, axes = new_figure((13, 4.4 * len(rows)), len(rows), len(PLANES), facecolor="black")
     for line, (label, method) in zip(axes, rows.items(), strict=True):
         for axis, plane in zip(line, PLANES, strict=True):
             _draw(axis, _plane(acquired, result, grid, method, PLANES[plane]), 2 - PLANES[plane], window)
@@ -52,9 +49,25 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
         color="white",
         fontsize=11,
     )
-    with staging_folder(path) as folder:
-        figure.savefig(folder / path.name, dpi=_DPI, facecolor="black")
-        publish(folder / path.name, path, overwrite=True)
+    return png(figure)
+
+
+def new_figure(inches: tuple[float, float], rows: int = 1, columns: int = 1, **look: Any) -> tuple[Figure, Any]:
+    """A figure of matplotlib's, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, layout="constrained", **look)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    buffer = BytesIO()
+    # Else matplotlib's web address goes into the file
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _plane(acquired: Volume, result: Volume, grid: SliceGrid, method: Callable | None, normal: int) -> Volume:

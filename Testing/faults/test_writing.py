@@ -31,7 +31,7 @@ def job_of(kind: str, scan, out, tmp_path, overwrite: bool = False) -> Job:
 @pytest.fixture(autouse=True)
 def pictures_drawn_once(monkeypatch) -> None:
     """The report's pictures are made in memory, no step of writing: later runs of a test take those of its first."""
-    for name in ("planes_png", "noise_png", "curve_png", "trust_png"):
+    for name in ("three_planes", "noise_png", "curve_png", "trust_png"):
         monkeypatch.setattr(report, name, once(getattr(report, name)))
 
 

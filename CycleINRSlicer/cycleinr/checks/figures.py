@@ -1,38 +1,21 @@
-"""The report's pictures as PNG files in memory. Nothing here needs a display."""
+"""The report's pictures as PNG files in memory."""
 
 from __future__ import annotations
-
-import io
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
-from ..pictures import three_planes
+from ..pictures import new_figure, png
 from ..volume import Volume
 from .run import Check
 from .trust import FULL_SHARE, MARKED_SHARE, SHOWN_SHARE
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_DPI = 110
 _CURVE_INCHES = (8.0, 3.0)
-
-
-def planes_png(check: Check) -> bytes:
-    """Nearest slice, linear and CycleINR in the three planes; see `cycleinr.pictures`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "planes.png"
-        three_planes(check.scan, check.result, check.work.grid, check.window, path)
-        return path.read_bytes()
 
 
 def curve_png(found: dict) -> bytes:
     """The self-check's error of each acquired slice, from `numbers`."""
-    figure, axis = _figure()
+    figure, axis = new_figure(_CURVE_INCHES)
     curve, unit = found["self_check"], found["unit"]
     places = [n + 1 for n in curve["slices"]]
     axis.plot(places, curve["rms"], "o-", ms=3, lw=1, label="root mean square")
@@ -40,12 +23,12 @@ def curve_png(found: dict) -> bytes:
     axis.set(xlabel="acquired slice", ylabel=f"error, {unit}", ylim=(0, None))
     axis.set_xlim(1, found["acquired"]["slices"])
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def noise_png(found: dict) -> bytes:
     """Noise of each slice before and after, against its place, from `numbers`."""
-    figure, axis = _figure()
+    figure, axis = new_figure(_CURVE_INCHES)
     before, after = found["noise"]["sigma_before"], found["noise"]["sigma_after"]
     acquired, result = found["acquired"], found["result"]
     places_mm = result["first_mm"] + np.arange(len(after)) * result["spacing_mm"]
@@ -53,7 +36,7 @@ def noise_png(found: dict) -> bytes:
     axis.plot(acquired["positions_mm"], before, "o", ms=4, mfc="none", label="acquired")
     axis.set(xlabel="mm from the first acquired slice", ylabel=f"noise sigma, {found['unit']}", ylim=(0, None))
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def trust_png(check: Check) -> bytes:
@@ -62,7 +45,7 @@ def trust_png(check: Check) -> bytes:
     shown = int(found.rms.argmax() if ends is None else np.abs(found.slices - sum(ends) / 2).argmin())
     acquired = to_axis_first(check.scan.array, axis_letter)[found.slices[shown]]
     percent = 100 / window.width * to_axis_first(check.expected_error.array, axis_letter)[shown]
-    figure, axes = _figure((8.0, 4.2), 2)
+    figure, axes = new_figure((8.0, 4.2), 1, 2)
     grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": _aspect(check.scan, axis_letter)}
     for axis in axes:
         axis.imshow(acquired, **grey)
@@ -75,7 +58,7 @@ def trust_png(check: Check) -> bytes:
     axes[1].set_title("Expected error; outlined: a quarter of the window or more", fontsize=9)
     bar = figure.colorbar(colours, ax=axes[1], shrink=0.8, extend="max")
     bar.set_label(f"% of the window's {window.width:.4g} {check.unit}", fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _aspect(volume: Volume, axis: str) -> float:
@@ -83,19 +66,3 @@ def _aspect(volume: Volume, axis: str) -> float:
     letters = sorted((letter for letter in AXIS_OF_ARRAY if letter != axis), key=AXIS_OF_ARRAY.get)
     rows_mm, columns_mm = (volume.spacing_ijk_mm[COLUMN_OF_AXIS[letter]] for letter in letters)
     return rows_mm / columns_mm
-
-
-def _figure(inches: tuple[float, float] = _CURVE_INCHES, panels: int = 1):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, panels)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # Else matplotlib's web address goes into the file
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -14,7 +14,8 @@ from string import Template
 
 from ..files import write_volume
 from ..files.atomic import check_own_folder
-from .figures import curve_png, noise_png, planes_png, trust_png
+from ..pictures import three_planes
+from .figures import curve_png, noise_png, trust_png
 from .run import Check, numbers
 
 PAGE, NUMBERS, ERROR_MAP, EXPECTED = FILES = (
@@ -133,7 +134,8 @@ def write_report(check: Check, made: Mapping[str, str], names: tuple[str, str], 
     content = {**about, **found}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NUMBERS).write_text(text, encoding="utf-8")
-    pictures = {"planes": planes_png(check), "noise": noise_png(found)}
+    planes = three_planes(check.scan, check.result, check.work.grid, check.window)
+    pictures = {"planes": planes, "noise": noise_png(found)}
     if check.self_check is not None:
         maps = {
             ERROR_MAP: (check.self_check.error_map, "Self-check error map"),

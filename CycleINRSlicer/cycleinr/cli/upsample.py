@@ -164,6 +164,7 @@ def demo_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
+    from ..files.atomic import publish, staging_folder
     from ..inference.plan import plan
     from ..inference.upsample import upsample
     from ..inspection import inspect
@@ -191,7 +192,10 @@ def demo_command(
     print(f"Volume   {output}")
     for each in windows:
         picture = output.with_name(f"{name}{'' if each == 'auto' else '_' + each.replace('/', '_')}.png")
-        three_planes(volume, result.volume, work.grid, window_for(volume, work.modality, each), picture)
+        png = three_planes(volume, result.volume, work.grid, window_for(volume, work.modality, each))
+        with staging_folder(picture) as folder:
+            (folder / picture.name).write_bytes(png)
+            publish(folder / picture.name, picture, overwrite=True)
         print(f"Picture  {picture}")
     print(result.provenance["derived"])
 
