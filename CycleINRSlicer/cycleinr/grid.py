@@ -81,7 +81,7 @@ class Target:
         if self.ratio is not None:
             return old / self.ratio
         if self.spacing_mm is None:
-            new = float(np.mean([_spacing_along(volume, other) for other in AXIS_OF_ARRAY if other != axis]))
+            new = float(np.mean(pixel_mm_of(volume, axis)))
             if new >= max(spacings) * (1 - ISOTROPY_TOLERANCE):
                 raise NothingToDoError(
                     f"The volume's slices are {max(spacings):g} mm apart and its pixels {new:g} mm: "
@@ -165,9 +165,9 @@ def through_plane_axis(volume: Volume) -> str:
     """
     if uneven := uneven_slices(volume):
         return uneven.axis
-    spacings = {axis: _spacing_along(volume, axis) for axis in ("k", "j", "i")}
-    largest = max(spacings.values())
-    return next(axis for axis, mm in spacings.items() if mm >= largest * (1 - ISOTROPY_TOLERANCE))
+    spacing_kji_mm = volume.spacing_ijk_mm[::-1]
+    least = max(spacing_kji_mm) * (1 - ISOTROPY_TOLERANCE)
+    return next(axis for axis, mm in zip("kji", spacing_kji_mm, strict=True) if mm >= least)
 
 
 def plane_of(volume: Volume, axis: str) -> str:
@@ -236,7 +236,7 @@ def acquired_spacings(volume: Volume, axis: str) -> list[float]:
     """Distance between samples along an axis in mm; where it changes, that of each part, in order."""
     uneven = uneven_slices(volume)
     if uneven is None or axis != uneven.axis:
-        return [_spacing_along(volume, axis)]
+        return [volume.spacing_ijk_mm[COLUMN_OF_AXIS[axis]]]
     return [part.spacing_mm for part in uneven.parts]
 
 
@@ -271,5 +271,7 @@ def _snapped(positions: np.ndarray) -> np.ndarray:
     return np.where(np.abs(positions - whole) <= ROUNDING, whole, positions)
 
 
-def _spacing_along(volume: Volume, axis: str) -> float:
-    return volume.spacing_ijk_mm[COLUMN_OF_AXIS[axis]]
+def pixel_mm_of(volume: Volume, axis: str) -> tuple[float, float]:
+    """Distance between rows and between columns of a slice across an axis."""
+    rows_mm, columns_mm = (mm for letter, mm in zip("kji", volume.spacing_ijk_mm[::-1], strict=True) if letter != axis)
+    return rows_mm, columns_mm

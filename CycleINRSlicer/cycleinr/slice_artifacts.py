@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, SliceGrid, to_axis_first
+from .grid import AXIS_OF_ARRAY, SliceGrid, pixel_mm_of, to_axis_first
 from .intensity import filled, robust_maximum
 from .noise import smoothed
 from .volume import Volume
@@ -196,6 +196,5 @@ def _moved_mm(volume: Volume, stack: np.ndarray, axis: str) -> float:
     found = interleaved_displacement(stack)
     if math.hypot(found.rows, found.columns) < DISPLACEMENT_PIXELS or found.agreement < AGREEMENT:
         return 0.0
-    letters = sorted((letter for letter in AXIS_OF_ARRAY if letter != axis), key=AXIS_OF_ARRAY.get)
-    rows_mm, columns_mm = (volume.spacing_ijk_mm[COLUMN_OF_AXIS[letter]] for letter in letters)
+    rows_mm, columns_mm = pixel_mm_of(volume, axis)
     return math.hypot(found.rows * rows_mm, found.columns * columns_mm)

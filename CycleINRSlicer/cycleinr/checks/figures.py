@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
+from ..grid import pixel_mm_of, to_axis_first
 from ..pictures import new_figure, png
-from ..volume import Volume
 from .run import Check
 from .trust import FULL_SHARE, MARKED_SHARE, SHOWN_SHARE
 
@@ -45,8 +44,9 @@ def trust_png(check: Check) -> bytes:
     shown = int(found.rms.argmax() if ends is None else np.abs(found.slices - sum(ends) / 2).argmin())
     acquired = to_axis_first(check.scan.array, axis_letter)[found.slices[shown]]
     percent = 100 / window.width * to_axis_first(check.expected_error.array, axis_letter)[shown]
+    rows_mm, columns_mm = pixel_mm_of(check.scan, axis_letter)
     figure, axes = new_figure((8.0, 4.2), 1, 2)
-    grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": _aspect(check.scan, axis_letter)}
+    grey = {"cmap": "gray", "vmin": window.low, "vmax": window.high, "aspect": rows_mm / columns_mm}
     for axis in axes:
         axis.imshow(acquired, **grey)
         axis.set(xticks=[], yticks=[])
@@ -59,10 +59,3 @@ def trust_png(check: Check) -> bytes:
     bar = figure.colorbar(colours, ax=axes[1], shrink=0.8, extend="max")
     bar.set_label(f"% of the window's {window.width:.4g} {check.unit}", fontsize=8)
     return png(figure)
-
-
-def _aspect(volume: Volume, axis: str) -> float:
-    """Height / width of a pixel in a slice across ``axis``."""
-    letters = sorted((letter for letter in AXIS_OF_ARRAY if letter != axis), key=AXIS_OF_ARRAY.get)
-    rows_mm, columns_mm = (volume.spacing_ijk_mm[COLUMN_OF_AXIS[letter]] for letter in letters)
-    return rows_mm / columns_mm

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..agreement import unit_of
-from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
+from ..grid import pixel_mm_of, to_axis_first
 from ..noise import smoothed
 from ..volume import Volume
 from ..windows import DisplayWindow
@@ -77,7 +77,7 @@ def expected_error(error_map: Volume, scan: Volume, modality: str, axis: str) ->
 def local_rms(error_map: Volume, scan: Volume, axis: str) -> Volume:
     """Root mean square of the self-check's error over about a millimetre in the slice around each voxel."""
     rms = np.empty_like(error_map.array)
-    stack, sigma = to_axis_first(rms, axis), _pixels(scan, axis, _SMOOTHING_MM)
+    stack, sigma = to_axis_first(rms, axis), [_SMOOTHING_MM / mm for mm in pixel_mm_of(scan, axis)]
     for n, error in enumerate(to_axis_first(error_map.array, axis)):
         stack[n] = np.sqrt(smoothed(np.square(error), sigma, reach_sigmas=3))
     return error_map.with_array(rms)
@@ -125,14 +125,8 @@ def _worst(slices: np.ndarray, marked: np.ndarray) -> tuple[int, int]:
 
 def _near(mask: np.ndarray, scan: Volume, axis: str) -> np.ndarray:
     """Whether a voxel of the mask (rows, columns) lies within reach, along both."""
-    for n, pixels in enumerate(_pixels(scan, axis, _REACH_MM)):
-        reach = max(1, round(pixels))
+    for n, mm in enumerate(pixel_mm_of(scan, axis)):
+        reach = max(1, round(_REACH_MM / mm))
         wide = np.pad(mask, [(reach, reach) if a == n else (0, 0) for a in (0, 1)])
         mask = sliding_window_view(wide, 2 * reach + 1, axis=n).any(axis=-1)
     return mask
-
-
-def _pixels(scan: Volume, axis: str, mm: float) -> list[float]:
-    """A length along the rows and columns of a slice, in pixels."""
-    letters = sorted((letter for letter in AXIS_OF_ARRAY if letter != axis), key=AXIS_OF_ARRAY.get)
-    return [mm / scan.spacing_ijk_mm[COLUMN_OF_AXIS[letter]] for letter in letters]

@@ -14,12 +14,12 @@ from ..errors import GeometryError, InputError, RequestError
 from ..geometry import Acquisition, Gap, spacing_of, subgrid_affine
 from ..grid import (
     AXIS_OF_ARRAY,
-    COLUMN_OF_AXIS,
     ISOTROPY_TOLERANCE,
     ROUNDING,
     SliceGrid,
     output_ijk_to_ras,
     output_shape_kji,
+    pixel_mm_of,
     plan_grid,
     to_axis_first,
 )
@@ -129,7 +129,7 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     covering = covering_grid(grid, taus)
     # Each block looks one slice farther, and sampling takes two slices on either side
     reach = config.blocks + NEIGHBOURS // 2
-    parts = passes(grid, covering, taus, _pixel_mm(spacing_of(affine), grid), reach)
+    parts = passes(grid, covering, taus, sum(pixel_mm_of(volume, grid.axis)) / 2, reach)
     cost = StripCost(config, grid, columns, computing_threads())
     tiling = cost.tiling_within(limit_bytes(options.memory_limit_gb), rows_in)
     in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
@@ -185,12 +185,6 @@ def _kept(
     affine = subgrid_affine(ijk_to_ras, [start for start, _, _ in reversed(ends)], np.ones(3))
     k, j, i = (stop - start for start, stop, _ in ends)
     return affine, (k, j, i)
-
-
-def _pixel_mm(spacing_ijk_mm: tuple[float, float, float], grid: SliceGrid) -> float:
-    """Mean in-plane spacing."""
-    column = COLUMN_OF_AXIS[grid.axis]
-    return sum(mm for c, mm in enumerate(spacing_ijk_mm) if c != column) / 2
 
 
 def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:
