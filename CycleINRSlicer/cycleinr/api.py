@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .errors import RequestError
 from .grid import Target
-from .inference.models import BUNDLED, find_weights
-from .inference.options import Region, UpsampleOptions, options_of_result
+from .inference.options import BUNDLED, Region, UpsampleOptions, find_weights, options_of_result
 from .inference.plan import Plan, plan_unseen
 from .inference.plan import plan as plan_scan
 from .monitor import Monitor, ProgressCallback

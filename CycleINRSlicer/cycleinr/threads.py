@@ -1,15 +1,35 @@
-"""How many threads compute, and how PyTorch's own wait for each other. Imports no torch.
+"""How many threads compute, who computes a strip, and how NumPy's BLAS and PyTorch's threads are kept from waiting for
+each other. Imports neither torch nor, until something is computed, NumPy.
 
-PyTorch's threads (libgomp) share each operation and by default wait for each other in a busy loop. When another program
-has one of the cores, the loop takes the time that the late thread needs: a run can take three times as long. Asleep
-they lose up to a third on idle cores, which is why the network's steps have threads of their own
-(``inference.crew``); reading, data consistency and training use PyTorch's.
+Threads that share every single operation wait for each other at its end, tens of thousands of times a run: on two cores
+a third of the time goes into that, and far more when another program has one of them. Here the steps of a run are
+shared out instead. A thread computes its encoder blocks, or its interval between two slices, from beginning to end on
+one core, while the others are at other slices.
+
+Meanwhile NumPy's BLAS is held to one thread a caller; threadpoolctl does the same for many more libraries, but Slicer
+has none. OpenBLAS (NumPy's own, on Windows and Linux), MKL and Accelerate from macOS 15 on are held. Before macOS 15
+Accelerate cannot be told, and computes products of this size in the calling thread anyway. A BLAS that is not known
+keeps its threads: the usual one, the reference BLAS, has none.
+
+PyTorch's threads (libgomp) wait for each other in a busy loop. When another program has one of the cores, the loop
+takes the time that the late thread needs: a run can take three times as long.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 _SPIN_COUNT = "1000"
 _MOST_THREADS = 8
@@ -58,3 +78,313 @@ def wait_politely() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+
+
+Item = TypeVar("Item")
+
+_PATIENCE_S = 0.05
+"""How often the thread that waits for the others tells progress and asks whether to go on."""
+
+_END = object()
+
+
+class Crew(Protocol):
+    """Threads for the steps of one strip."""
+
+    blocks_each: int
+    """Encoder blocks that one thread takes."""
+
+    def relay(self, stream: Iterator[Item]) -> Iterator[Item]:
+        """The items of a stream, which another thread may compute while the caller is at the item before."""
+
+    def each(self, work: Callable[[Item], None], items: Iterator[Item]) -> None:
+        """``work(item)`` for every item, several of them at once perhaps; returns when all are done."""
+
+    def tick(self) -> None:
+        """Tell, from any thread, that something is done."""
+
+
+class Alone:
+    """The caller's thread does everything: for one core."""
+
+    def __init__(self, blocks: int, tick: Callable[[], None]):
+        self.blocks_each, self.tick = blocks, tick
+
+    def relay(self, stream: Iterator[Item]) -> Iterator[Item]:
+        return stream
+
+    def each(self, work: Callable[[Item], None], items: Iterator[Item]) -> None:
+        for item in items:
+            work(item)
+
+
+class Threads:
+    """A thread for each part of the encoder, and several for the intervals; used as a context.
+
+    Args:
+        size: How many of each.
+        tick: Called by the thread that calls ``each``, and only by it. What it raises ends the work.
+    """
+
+    def __init__(self, size: CrewSize, tick: Callable[[], None]):
+        self.blocks_each, self._intervals, self._told_by_caller = size.blocks_each, size.intervals, tick
+        self._ticks: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._pools: list[ThreadPoolExecutor] = []
+        self._streams: list[Generator] = []
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *raised) -> None:
+        """No thread is left, and no stream holds memory."""
+        self._stopped.set()
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown()
+        for stream in reversed(self._streams):
+            stream.close()
+
+    def tick(self) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
+        self._ticks.put(None)
+
+    def relay(self, stream: Generator[Item, None, None]) -> Iterator[Item]:
+        return self._relay(stream, Future.result)
+
+    def each(self, work: Callable[[Item], None], items: Generator[Item, None, None]) -> None:
+        pool = self._pool(self._intervals, "interval")
+        under_way: deque[Future] = deque()
+        for item in self._relay(items, self._result):
+            under_way.append(_submit(pool, work, item))
+            if len(under_way) > self._intervals:
+                self._result(under_way.popleft())
+        while under_way:
+            self._result(under_way.popleft())
+
+    def _pool(self, threads: int, name: str) -> ThreadPoolExecutor:
+        self._pools.append(ThreadPoolExecutor(threads, f"cycleinr-{name}", hold))
+        return self._pools[-1]
+
+    def _relay(self, stream: Generator, result: Callable[[Future], Item]) -> Iterator[Item]:
+        self._streams.append(stream)
+        return _ahead(stream, self._pool(1, "encoder"), result)
+
+    def _result(self, future: Future) -> Item:
+        """Of a future, passing on ticks while it is not there."""
+        try:
+            while not wait([future], _PATIENCE_S).done:
+                self._pass_on()
+            self._pass_on()
+            return future.result()
+        finally:
+            # An error's traceback has this frame, the frame the future, and the future the error: the scan would stay
+            del future
+
+    def _pass_on(self) -> None:
+        while not self._ticks.empty():
+            self._ticks.get()
+            self._told_by_caller()
+
+
+class _Stopped(Exception):
+    """Ends the threads of a strip that nobody wants any more."""
+
+
+def _submit(pool: ThreadPoolExecutor, function: Callable, *arguments) -> Future:
+    try:
+        return pool.submit(function, *arguments)
+    except RuntimeError as error:
+        # There is no room for another thread's stack
+        raise MemoryError(str(error)) from error
+
+
+def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future], Item]) -> Iterator[Item]:
+    """A stream's items, the next one on its way while the caller has the one before."""
+    # Taken out before it is asked, for the reason given in Threads._result
+    coming = deque([_submit(pool, next, stream, _END)])
+    while (item := result(coming.pop())) is not _END:
+        coming.append(_submit(pool, next, stream, _END))
+        yield item
+
+
+@contextmanager
+def crew(threads: int, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
+    """As many threads as are given, for an encoder of ``blocks``; NumPy's BLAS has one for each of them."""
+    with one_blas_thread():
+        if threads == 1:
+            touch_buffers(1)
+            yield Alone(blocks, tick)
+            return
+        size = CrewSize.of(threads, blocks)
+        touch_buffers(size.encoding + size.intervals)
+        with Threads(size, tick) as several:
+            yield several
+
+
+_PREFIXES, _SUFFIXES = ("", "scipy_"), ("", "64_", "_64", "64", "_64_")
+
+
+@dataclass(frozen=True)
+class Library:
+    """A BLAS in this process.
+
+    Attributes:
+        name: Of its file.
+        get, set: Its number of threads.
+    """
+
+    name: str
+    get: Callable[[], int]
+    set: Callable[[int], None]
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """One thread a product; as many as before are back when the last of several users is done, however it ends."""
+    global _users, _usual
+    with _lock:
+        if _users == 0:
+            found = libraries()
+            _usual = [(library, library.get()) for library in found]
+            for library in found:
+                library.set(1)
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                for library, count in _usual:
+                    library.set(count)
+
+
+_lock, _users = threading.Lock(), 0
+_usual: list[tuple[Library, int]] = []
+
+
+def hold() -> None:
+    """For a thread that begins while others are held: a BLAS built with OpenMP counts for each of its callers.
+
+    Values beyond all bounds are found in the result; NumPy need not warn of them.
+    """
+    import numpy as np
+
+    np.seterr(over="ignore", invalid="ignore")
+    for library in libraries():
+        library.set(1)
+
+
+@lru_cache(maxsize=1)
+def libraries() -> tuple[Library, ...]:
+    """Every BLAS in this process whose threads can be told."""
+    found = []
+    for path in _loaded_files():
+        name = Path(path).name.lower()
+        if any(part in name for part in ("openblas", "mkl_rt", "veclib", "libblas")):
+            library = _library(path)
+            if library is not None:
+                found.append(library)
+    return tuple(found)
+
+
+def _library(path: str) -> Library | None:
+    try:
+        file = ctypes.CDLL(path)
+    except OSError:
+        return None
+    return _openblas(file, path) or _mkl(file, path) or _accelerate(file, path)
+
+
+def _openblas(file: ctypes.CDLL, path: str) -> Library | None:
+    for prefix in _PREFIXES:
+        for suffix in _SUFFIXES:
+            get = getattr(file, f"{prefix}openblas_get_num_threads{suffix}", None)
+            if get is not None:
+                return Library(Path(path).name, get, getattr(file, f"{prefix}openblas_set_num_threads{suffix}"))
+    return None
+
+
+def _mkl(file: ctypes.CDLL, path: str) -> Library | None:
+    get = getattr(file, "MKL_Get_Max_Threads", None)
+    return None if get is None else Library(Path(path).name, get, file.MKL_Set_Num_Threads)
+
+
+def _accelerate(file: ctypes.CDLL, path: str) -> Library | None:
+    """Its mode: 0 for threads of its own, 1 for none."""
+    get = getattr(file, "BLASGetThreading", None)
+    return None if get is None else Library(Path(path).name, get, file.BLASSetThreading)
+
+
+def _loaded_files() -> list[str]:
+    """Paths of the libraries in this process."""
+    if sys.platform == "win32":
+        return _loaded_on_windows()
+    if sys.platform == "darwin":
+        return _loaded_on_macos()
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    return sorted({line.split(maxsplit=5)[5] for line in lines if ".so" in line and len(line.split(maxsplit=5)) == 6})
+
+
+def _loaded_on_macos() -> list[str]:
+    system = ctypes.CDLL("/usr/lib/libSystem.dylib")
+    system._dyld_get_image_name.restype = ctypes.c_char_p
+    names = (system._dyld_get_image_name(n) for n in range(system._dyld_image_count()))
+    return [name.decode(errors="surrogateescape") for name in names if name]
+
+
+def _loaded_on_windows() -> list[str]:
+    from ctypes import wintypes
+
+    kernel, size = ctypes.WinDLL("kernel32"), ctypes.sizeof(wintypes.HMODULE)  # type: ignore[attr-defined]  # Windows only
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    kernel.K32EnumProcessModules.argtypes = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p)
+    kernel.GetModuleFileNameW.argtypes = (wintypes.HMODULE, wintypes.LPWSTR, wintypes.DWORD)
+    modules, needed = (wintypes.HMODULE * 4096)(), wintypes.DWORD()
+    kernel.K32EnumProcessModules(
+        kernel.GetCurrentProcess(), modules, ctypes.sizeof(modules), ctypes.byref(needed)
+    )
+    buffer, found = ctypes.create_unicode_buffer(32768), []
+    for module in modules[: needed.value // size]:
+        if kernel.GetModuleFileNameW(module, buffer, len(buffer)):
+            found.append(buffer.value)
+    return found
+
+
+_ready = 0
+
+
+def touch_buffers(callers: int) -> None:
+    """Have OpenBLAS touch all of the memory in which it sorts matrices, for as many callers at a time.
+
+    It takes that memory once and then never uses more of it than its products need. Products of short rows prefetch
+    beyond that, into pages that do not exist; each attempt costs a walk through the page tables, and such products
+    take 1.6 times as long until a larger one has touched those pages.
+    """
+    import numpy as np
+
+    global _ready
+    with _lock:
+        if callers <= _ready:
+            return
+        _ready = callers
+    square, together = np.zeros((512, 512), np.float32), threading.Barrier(callers)
+
+    def touch() -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait()
+            np.matmul(square, square)
+
+    threads = [threading.Thread(target=touch, name="cycleinr-touch") for _ in range(callers)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        # There is no room for another thread's stack; those that wait must not wait for it
+        together.abort()
+        raise MemoryError(str(error)) from error
+    for thread in threads:
+        thread.join()

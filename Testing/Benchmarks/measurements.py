@@ -98,7 +98,7 @@ def resample(shape: list[int], interpolator: str) -> dict:
 def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
     """The tests' literal implementation: one query at a time, per output voxel, with its encoder's share."""
     import torch
-    from cycleinr.inference.models import bundled_weights
+    from cycleinr.inference.options import bundled_weights
     from cycleinr.network.config import Slicing
     from cycleinr.network.weights import load_network
     from network import reference_network
@@ -121,7 +121,7 @@ def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
 def module(slices: int = 12, pixels: int = 96) -> dict:
     """``CycleINR.forward`` as training calls it, per output voxel at x5."""
     import torch
-    from cycleinr.inference.models import bundled_weights
+    from cycleinr.inference.options import bundled_weights
     from cycleinr.memory import keep_freed_memory
     from cycleinr.network.weights import load_network
 

@@ -42,8 +42,7 @@ class StageClock:
     def watch_engine(self) -> None:
         """Time the engine's stages for the rest of this process."""
         from cycleinr.inference import cpu_network
-        from cycleinr.inference.bounded import BoundedConsistency
-        from cycleinr.inference.consistency import Consistency
+        from cycleinr.inference.consistency import BoundedConsistency, Consistency
         from cycleinr.inference.cpu_decoder import IntervalDecoder
         from cycleinr.inference.cpu_encoder import FoldedBlock, Stem
         from cycleinr.inference.upsample import _Run

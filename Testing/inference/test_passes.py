@@ -10,8 +10,7 @@ from cycleinr.files import read_volume
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
-from cycleinr.inference.bounded import consistency_for
-from cycleinr.inference.consistency import Arrays
+from cycleinr.inference.consistency import Arrays, consistency_for
 from cycleinr.inference.devices import Device, DeviceChoice
 from cycleinr.inference.options import Region, UpsampleOptions
 from cycleinr.inference.plan import plan

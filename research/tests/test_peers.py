@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import ModelError, RequestError
-from cycleinr.inference.models import choose_model
+from cycleinr.inference.options import choose_model
 from cycleinr.network.config import RESIDUAL_SCALE, Slicing
 from cycleinr.network.layers import cubic_convolution
 from cycleinr.network.weights import load_network, read_card

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import InputError, ModelError, RequestError
-from cycleinr.inference.bounded import BoundedConsistency
-from cycleinr.inference.consistency import Arrays
-from cycleinr.inference.models import choose_model
+from cycleinr.inference.consistency import Arrays, BoundedConsistency
+from cycleinr.inference.options import choose_model
 from cycleinr.intensity import IntensityScale
 from cycleinr.network.config import NetworkConfig
 from cycleinr.network.weights import load_network

@@ -10,12 +10,10 @@ import numpy as np
 from ..network.config import NetworkConfig, Slicing, low_pass
 from ..network.weights import Parameters
 from ..resampling import bspline_weights, cubic_weights, neighbour_indices
-from ..threads import computing_threads
+from ..threads import computing_threads, crew
 from .consistency import Arrays
 from .cpu_decoder import IntervalDecoder, Queries, Window
-from .cpu_encoder import EncoderStream
-from .crew import crew
-from .winograd import TILE, CellLayout
+from .cpu_encoder import TILE, CellLayout, EncoderStream
 
 _NEGLIGIBLE_WEIGHT = 1e-6
 

@@ -28,8 +28,7 @@ from ..intensity import ValueRange
 from ..monitor import Monitor
 from ..noise import STEP_PIXELS, local_sigmas, with_local_sigmas
 from ..resampling import SliceProfile, profile_matrix
-from .bounded import within_plane
-from .consistency import Arrays, Consistency, rows_at_once
+from .consistency import Arrays, Consistency, rows_at_once, within_plane
 from .plan import Plan
 
 _EPSILON = 1e-6

@@ -32,10 +32,8 @@ from ..slice_artifacts import SliceArtifacts
 from ..threads import computing_threads
 from ..volume import Volume
 from .consistency import CoveringGrid, covering_grid
-from .models import ModelChoice, choose_model
-from .options import UpsampleOptions
-from .part import Part, Pass, part_of, passes
-from .tiling import StripCost, Tiling
+from .options import ModelChoice, UpsampleOptions, choose_model
+from .tiling import Part, Pass, StripCost, Tiling, part_of, passes
 
 _BASE_BYTES = 150e6
 """Resident memory of Python, NumPy and SimpleITK before any volume is loaded, measured on Linux."""

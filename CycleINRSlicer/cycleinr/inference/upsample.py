@@ -28,8 +28,7 @@ from ..noise import slice_sigmas
 from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
-from .bounded import REACH_PIXELS, AnyConsistency, consistency_for
-from .consistency import Array, rows_at_once
+from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
 from .cpu_network import StripNetwork
 from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
 from .noise_matching import Stacks, match_noise

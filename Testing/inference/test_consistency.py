@@ -7,8 +7,7 @@ import pytest
 import torch
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.bounded import REACH_PIXELS, BoundedConsistency, consistency_for
-from cycleinr.inference.consistency import Arrays, Consistency
+from cycleinr.inference.consistency import REACH_PIXELS, Arrays, BoundedConsistency, Consistency, consistency_for
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.resampling import SliceProfile, acquire, profile_matrix, triangle_matrix
