@@ -30,12 +30,8 @@ _KEPT = (
     "PixelRepresentation",
 )
 _TYPE = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]
-_DESCRIBED = {
-    "PixelPresentation": "MONOCHROME",
-    "VolumetricProperties": "VOLUME",
-    "VolumeBasedCalculationTechnique": "NONE",
-}
-_MR_DESCRIBED = {"ComplexImageComponent": "MAGNITUDE", "AcquisitionContrast": "UNKNOWN"}
+_CT = dict(PixelPresentation="MONOCHROME", VolumetricProperties="VOLUME", VolumeBasedCalculationTechnique="NONE")
+_DESCRIBED = {"CT": _CT, "MR": {**_CT, "ComplexImageComponent": "MAGNITUDE", "AcquisitionContrast": "UNKNOWN"}}
 _FRAME_TYPES = {"CT": "CTImageFrameTypeSequence", "MR": "MRImageFrameTypeSequence"}
 _MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 _WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
@@ -73,7 +69,7 @@ def enhanced(slices: Sequence[pydicom.Dataset], uid: str, organization_uid: str,
         )
     data.InstanceNumber, data.NumberOfFrames, data.ImageType = 1, len(slices), _TYPE
     data.DeviceSerialNumber = str(data.SoftwareVersions)
-    data.update(dataset(**_described(modality)))
+    data.update(dataset(**_DESCRIBED[modality]))
     # Low values are always dark in such an object
     data.PhotometricInterpretation, data.PresentationLUTShape = "MONOCHROME2", "IDENTITY"
     data.ContentQualification, data.AcquisitionContextSequence = "RESEARCH", []
@@ -94,10 +90,6 @@ def enhanced(slices: Sequence[pydicom.Dataset], uid: str, organization_uid: str,
     data.PerFrameFunctionalGroupsSequence = [_of_frame(each, n) for n, each in enumerate(slices, 1)]
     data.add_new("PixelData", "OW", b"".join(each.PixelData for each in slices))
     return data
-
-
-def _described(modality: str) -> dict[str, str]:
-    return {**_DESCRIBED, **(_MR_DESCRIBED if modality == "MR" else {})}
 
 
 def _evidence(slices: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
@@ -131,7 +123,7 @@ def _shared(first: pydicom.Dataset, event_uid: str) -> pydicom.Dataset:
         groups.IrradiationEventIdentificationSequence = [event]
     if "WindowCenter" in first:
         groups.FrameVOILUTSequence = [_part(first, _WINDOW)]
-    kind = dataset(FrameType=_TYPE, **_described(first.Modality))
+    kind = dataset(FrameType=_TYPE, **_DESCRIBED[first.Modality])
     setattr(groups, _FRAME_TYPES[first.Modality], [kind])
     return groups
 

@@ -20,7 +20,7 @@ from ..result import ranges_of_gaps
 from ..volume import Volume
 from .attributes import EQUIPMENT, copy_attribute, taken_over
 from .source import SourceSeries, whole_number
-from .stored import Storage
+from .stored import Storage, decimal_string
 
 if TYPE_CHECKING:
     import pydicom
@@ -39,74 +39,70 @@ _SHORT_TEXT = 1024
 
 
 @dataclass(frozen=True)
-class Made:
-    """How a result was made, in the texts that go into its headers.
+class Derived:
+    """A result that becomes a series.
 
     Attributes:
-        provenance: As ``cycleinr.result.Provenance`` gives it.
+        volume: The result.
+        source: What it was computed from.
+        provenance: How, as ``cycleinr.result.Provenance`` gives it.
+        storage: How its values are stored.
+        seed: What the series' UIDs follow from; None for random ones.
         when: The time that is written; None writes none, so that the same run gives the same files.
-
-    Raises:
-        RequestError: Something is missing in ``provenance``.
     """
 
+    volume: Volume
+    source: SourceSeries
     provenance: Mapping[str, str]
+    storage: Storage
+    seed: str | None
     when: datetime | None
 
-    def __post_init__(self) -> None:
-        missing = [key for key in _NEEDED if key not in self.provenance]
-        if missing:
-            raise RequestError(
-                f"The provenance of the result lacks {', '.join(missing)}, so its DICOM headers could not say how it "
-                "was made. Pass the provenance that came with the result."
-            )
+    def uid(self, label: str) -> str:
+        """The UID of one object of the series."""
+        return uid_of(self.seed, label)
 
     @property
     def weights(self) -> str:
         return f"weights {self.provenance['model']}, SHA-256 {self.provenance['weights_sha256']}"
 
-    def description(self, storage: Storage) -> str:
-        """Derivation Description (0008,2111)."""
-        said = self.provenance
-        more = f" {said['reading']}" if "reading" in said else ""
-        if lacking := sum(map(len, ranges_of_gaps(said.get("gaps", "")))):
-            more += f" Nothing was acquired at {lacking} of these slices; their comments say so."
-        if storage.max_error:
-            more += f" Values are rounded to steps of {storage.slope:.4g}; the largest rounding error is "
-            more += f"{storage.max_error:.3g}."
-        text = (
-            f"{said['derived']} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed "
-            f"from the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice "
-            f"profile: {said['slice_profile'].rstrip('.')}).{more} CycleINR {said['version']}, {self.weights}."
+
+def check_provenance(provenance: Mapping[str, str]) -> None:
+    """Check that headers can say how a result was made, with a RequestError."""
+    if missing := [key for key in _NEEDED if key not in provenance]:
+        raise RequestError(
+            f"The provenance of the result lacks {', '.join(missing)}, so its DICOM headers could not say how it "
+            "was made. Pass the provenance that came with the result."
         )
-        return _ascii(text)[:_SHORT_TEXT]
 
 
-def shared_attributes(
-    volume: Volume, source: SourceSeries, storage: Storage, made: Made, seed: str | None, number: int | None
-) -> pydicom.Dataset:
+def shared_attributes(made: Derived, number: int | None) -> pydicom.Dataset:
     """Everything but what differs from slice to slice.
 
     Args:
-        seed: As ``uid`` takes it.
         number: Series Number (0020,0011); None for the source's plus 1000.
     """
-    data = taken_over(source)
-    _series(data, source, made, seed, number)
-    _equipment(data, source, made)
-    _derivation(data, source, made, storage)
-    _pixels(data, volume, source, storage)
-    _window(data, source)
+    data = taken_over(made.source)
+    _series(data, made, number)
+    _equipment(data, made)
+    _derivation(data, made)
+    _pixels(data, made)
+    # One window for all slices, the middle one's: a window that jumps would flicker on slices computed in between.
+    middle = made.source.headers[len(made.source.headers) // 2]
+    if middle.get("WindowCenter") not in (None, "") and middle.get("WindowWidth") not in (None, ""):
+        for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
+            copy_attribute(middle, data, keyword)
     return data
 
 
-def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, seed: str | None, number: int | None) -> None:
-    first, modality = source.headers[0], source.modality
-    data.SOPClassUID = SOP_CLASSES[modality]
-    data.SeriesInstanceUID = uid(seed, "series")
+def _series(data: pydicom.Dataset, made: Derived, number: int | None) -> None:
+    source = made.source
+    first = source.headers[0]
+    data.SOPClassUID = SOP_CLASSES[source.modality]
+    data.SeriesInstanceUID = made.uid("series")
     if "FrameOfReferenceUID" not in data:
         # It is mandatory; a new one claims no relation that the source does not state.
-        data.FrameOfReferenceUID = uid(seed, "frame of reference")
+        data.FrameOfReferenceUID = made.uid("frame of reference")
     beyond = (whole_number(first, "SeriesNumber") or 0) + _SERIES_NUMBER_STEP
     if not first.get("BodyPartExamined") and "Laterality" not in data:
         # Mandatory for paired parts, and empty where the part is not known.
@@ -125,9 +121,9 @@ def _series(data: pydicom.Dataset, source: SourceSeries, made: Made, seed: str |
     data.RelatedSeriesSequence = [related]
 
 
-def _equipment(data: pydicom.Dataset, source: SourceSeries, made: Made) -> None:
+def _equipment(data: pydicom.Dataset, made: Derived) -> None:
     """We are the equipment of the new series, the scanner contributed to it (PS3.3 C.12.1.5, note 1)."""
-    first, said = source.headers[0], made.provenance
+    first, said = made.source.headers[0], made.provenance
     scanner = dataset(PurposeOfReferenceCodeSequence=[code("AcquisitionEquipment")])
     for keyword in EQUIPMENT:
         copy_attribute(first, scanner, keyword)
@@ -147,11 +143,23 @@ def _equipment(data: pydicom.Dataset, source: SourceSeries, made: Made) -> None:
         data.add(ours[keyword])
 
 
-def _derivation(data: pydicom.Dataset, source: SourceSeries, made: Made, storage: Storage) -> None:
-    data.ImageType = ["DERIVED", "SECONDARY", _third_image_type(source)]
-    data.DerivationDescription = made.description(storage)
+def _derivation(data: pydicom.Dataset, made: Derived) -> None:
+    said, storage = made.provenance, made.storage
+    more = f" {said['reading']}" if "reading" in said else ""
+    if lacking := sum(map(len, ranges_of_gaps(said.get("gaps", "")))):
+        more += f" Nothing was acquired at {lacking} of these slices; their comments say so."
+    if storage.max_error:
+        more += f" Values are rounded to steps of {storage.slope:.4g}; the largest rounding error is "
+        more += f"{storage.max_error:.3g}."
+    text = (
+        f"{said['derived']} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed "
+        f"from the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice "
+        f"profile: {said['slice_profile'].rstrip('.')}).{more} CycleINR {said['version']}, {made.weights}."
+    )
+    data.DerivationDescription = _ascii(text)[:_SHORT_TEXT]
+    data.ImageType = ["DERIVED", "SECONDARY", _third_image_type(made.source)]
     data.DerivationCodeSequence = [code("SpatialResampling")]
-    data.ImageComments = _ascii(made.provenance["derived"])
+    data.ImageComments = _ascii(said["derived"])
     if "BurnedInAnnotation" not in data:
         data.BurnedInAnnotation = "NO"
 
@@ -166,7 +174,8 @@ def _third_image_type(source: SourceSeries) -> str:
     return (kind[2] if kind and not isinstance(kind, str) and len(kind) > 2 else "") or "OTHER"
 
 
-def _pixels(data: pydicom.Dataset, volume: Volume, source: SourceSeries, storage: Storage) -> None:
+def _pixels(data: pydicom.Dataset, made: Derived) -> None:
+    volume, source, storage = made.volume, made.source, made.storage
     _, data.Rows, data.Columns = volume.shape_kji
     # How the source is shown; values are the same for both kinds of grey
     kinds = {s.photometric for s in source.slices}
@@ -181,15 +190,11 @@ def _pixels(data: pydicom.Dataset, volume: Volume, source: SourceSeries, storage
         del data.RescaleType
     _padding_of_source(data, source, storage)
     if "PixelPaddingValue" not in data and volume.valid is not None:
-        _padding_of_result(data, volume, storage)
-
-
-def _padding_of_result(data: pydicom.Dataset, volume: Volume, storage: Storage) -> None:
-    """The value of voxels that are no measured ones, if it is one that no measured voxel has."""
-    value = volume.array[~volume.valid][0]
-    stored = storage.stored_exactly(float(value))
-    if stored is not None and np.array_equal(volume.array == value, ~volume.valid):
-        data.add_new("PixelPaddingValue", "SS" if storage.signed else "US", stored)
+        # The value of voxels that are no measured ones, if it is one that no measured voxel has
+        value = volume.array[~volume.valid][0]
+        stored = storage.stored_exactly(float(value))
+        if stored is not None and np.array_equal(volume.array == value, ~volume.valid):
+            data.add_new("PixelPaddingValue", "SS" if storage.signed else "US", stored)
 
 
 def _padding_of_source(data: pydicom.Dataset, source: SourceSeries, storage: Storage) -> None:
@@ -206,16 +211,7 @@ def _padding_of_source(data: pydicom.Dataset, source: SourceSeries, storage: Sto
         data.add_new(keyword, "SS" if storage.signed else "US", stored)
 
 
-def _window(data: pydicom.Dataset, source: SourceSeries) -> None:
-    """One window for all slices, the middle one's: a window that jumps would flicker on slices computed in between."""
-    middle = source.headers[len(source.headers) // 2]
-    if middle.get("WindowCenter") in (None, "") or middle.get("WindowWidth") in (None, ""):
-        return
-    for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
-        copy_attribute(middle, data, keyword)
-
-
-def uid(seed: str | None, label: str) -> str:
+def uid_of(seed: str | None, label: str) -> str:
     """The UID of one object, at most 44 characters, below the root 2.25, which needs no registration (PS3.5 B.2).
 
     Args:
@@ -233,13 +229,6 @@ def code(name: str) -> pydicom.Dataset:
     return dataset(
         CodeValue=concept.value, CodingSchemeDesignator=concept.scheme_designator, CodeMeaning=concept.meaning
     )
-
-
-def decimal_string(number: float):
-    """A number as a decimal string (DS) of at most 16 characters."""
-    from pydicom.valuerep import DSfloat, format_number_as_ds
-
-    return DSfloat(format_number_as_ds(float(number)).removesuffix(".0"))
 
 
 def dataset(**attributes) -> pydicom.Dataset:
@@ -277,13 +266,13 @@ def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | Non
     check_own_folder(folder, overwrite, "DICOM series", _is_our_series)
 
 
+@quiet()
 def _is_our_series(folder: Path) -> bool:
     try:
-        with quiet():
-            return all(
-                is_slice_name(entry.name) and read_header(entry, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
-                for entry in folder.iterdir()
-            )
+        return all(
+            is_slice_name(entry.name) and read_header(entry, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
+            for entry in folder.iterdir()
+        )
     # Whatever cannot be read is not known to be ours, so it stays.
     except Exception:
         return False

@@ -142,7 +142,7 @@ def read_source(source: Sequence[Path] | Series) -> SourceSeries:
 
     Raises:
         InputError: A file is missing or damaged, or the files are of several series.
-        GeometryError: As ``read_dicom``.
+        GeometryError: As ``read_volume``.
     """
     found = stack(list(source.slices) if isinstance(source, Series) else slices_of_files(source))
     frames = found.slices[0].frame is not None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from ..volume import Volume
+
+if TYPE_CHECKING:
+    import pydicom
 
 _LEVELS = 65535
 
@@ -68,18 +72,19 @@ def choose_storage(volume: Volume, rescales: Sequence[tuple[float, float]], sign
             "Replace them (for example by the value of air) first."
         )
     for slope, intercept in (*rescales, (1.0, 0.0), (1.0, low)):
-        fit = _exact(array, decimal(slope), decimal(intercept), signed)
+        fit = _exact(array, float(decimal_string(slope)), float(decimal_string(intercept)), signed)
         if fit is not None:
             return fit
-    levels = Storage(decimal((high - low) / _LEVELS) or 1.0, decimal(low), signed=False)
-    return Storage(levels.slope, levels.intercept, False, max(_error(values, levels) for values in array))
+    slope = float(decimal_string((high - low) / _LEVELS)) or 1.0
+    levels = Storage(slope, float(decimal_string(low)), signed=False)
+    return replace(levels, max_error=max(_error(values, levels) for values in array))
 
 
-def decimal(number: float) -> float:
-    """The number that is left after writing it as a decimal string (DS) of at most 16 characters."""
-    from pydicom.valuerep import format_number_as_ds
+def decimal_string(number: float) -> pydicom.valuerep.DSfloat:
+    """A number as a decimal string (DS) of at most 16 characters."""
+    from pydicom.valuerep import DSfloat, format_number_as_ds
 
-    return float(format_number_as_ds(float(number)))
+    return DSfloat(format_number_as_ds(float(number)).removesuffix(".0"))
 
 
 def _exact(array: np.ndarray, slope: float, intercept: float, signed: bool) -> Storage | None:

@@ -24,9 +24,9 @@ from ..result import ranges_of_gaps
 from ..volume import Volume
 from . import DicomSettings
 from .enhanced import enhanced
-from .series import Made, check_series_folder, code, decimal_string, shared_attributes, uid
-from .source import SourceSeries, read_source
-from .stored import Storage, choose_storage
+from .series import Derived, check_provenance, check_series_folder, code, shared_attributes, uid_of
+from .source import read_source
+from .stored import choose_storage, decimal_string
 
 if TYPE_CHECKING:
     import pydicom
@@ -54,6 +54,8 @@ class DicomSeries:
     max_error: float
 
 
+# Values that break the standard stay as the source has them; pydicom's warnings would print them, names included.
+@quiet()
 def write_dicom_series(
     volume: Volume,
     source: Sequence[Path] | Series,
@@ -86,27 +88,16 @@ def write_dicom_series(
         RequestError: ``provenance`` is incomplete.
         OutputError: The folder holds something else, or cannot be written.
     """
-    # Values that break the standard stay as the source has them; pydicom's warnings would print them, names included.
-    with quiet():
-        return _write(volume, read_source(source), Path(folder), provenance, settings or DicomSettings(), overwrite)
-
-
-def _write(
-    volume: Volume,
-    source: SourceSeries,
-    folder: Path,
-    provenance: Mapping[str, str],
-    settings: DicomSettings,
-    overwrite: bool,
-) -> DicomSeries:
+    source, folder, settings = read_source(source), Path(folder), settings or DicomSettings()
     source.check_place(volume)
+    check_provenance(provenance)
     volume = replace(volume, valid=inspect(replace(volume, modality=source.modality)).valid)
     deterministic = settings.deterministic_uids
-    made = Made(provenance, None if deterministic else datetime.now(source.timezone))
     seed = _seed(source.uid, provenance, volume) if deterministic else None
     signed = source.headers[0].get("PixelRepresentation") == 1
     storage = choose_storage(volume, source.rescales, signed)
-    shared = shared_attributes(volume, source, storage, made, seed, settings.series_number)
+    made = Derived(volume, source, provenance, storage, seed, None if deterministic else datetime.now(source.timezone))
+    shared = shared_attributes(made, settings.series_number)
     gaps = ranges_of_gaps(provenance.get("gaps", ""))
     order = list(range(volume.shape_kji[0]))
     if source.runs_downwards:
@@ -116,21 +107,21 @@ def _write(
 
     def slices() -> Iterator[pydicom.Dataset]:
         for number, k in enumerate(order, 1):
-            data = _slice(volume, k, source, storage, shared)
+            data = _slice(made, k, shared)
             if any(k in gap for gap in gaps):
                 # The element itself is shared with the other slices
                 del data.ImageComments
                 data.ImageComments = f"Slices are missing here: computed from those around. {shared.ImageComments}"
             data.InstanceNumber = number
-            data.SOPInstanceUID = uid(seed, f"instance {number}")
+            data.SOPInstanceUID = made.uid(f"instance {number}")
             yield data
 
     with new_folder(folder, lambda: check_series_folder(folder, overwrite, source.slices[0].path.parent)) as staged:
         if settings.multi_frame:
             names = names[:1]
             # The same for all results of one source
-            event = uid(source.uid, "irradiation event")
-            data = enhanced(list(slices()), uid(seed, "enhanced"), uid(seed, "dimensions"), event)
+            event = uid_of(source.uid, "irradiation event")
+            data = enhanced(list(slices()), made.uid("enhanced"), made.uid("dimensions"), event)
             _save(data, staged / names[0], settings.compress)
         else:
             for name, data in zip(names, slices(), strict=True):
@@ -153,18 +144,19 @@ def _seed(source_uid: str, provenance: Mapping[str, str], volume: Volume) -> str
     return digest.hexdigest()
 
 
-def _slice(volume: Volume, k: int, source: SourceSeries, storage: Storage, shared: pydicom.Dataset) -> pydicom.Dataset:
+def _slice(made: Derived, k: int, shared: pydicom.Dataset) -> pydicom.Dataset:
     """The attributes and pixels of one slice, without its number and UID."""
     import pydicom
 
     data = pydicom.Dataset()
     # The shared elements are only read from here on, so that copies of them would be a waste.
     data.update(shared)
-    _place(data, volume, k, source)
+    _place(data, made, k)
+    volume = made.volume
     columns, rows = volume.shape_kji[2], volume.shape_kji[1]
     centre = volume.ras_of_ijk(((columns - 1) / 2, (rows - 1) / 2, k))
-    data.SourceImageSequence = _references(source.nearest(centre))
-    data.add_new("PixelData", "OW", storage.stored(volume.array[k]).tobytes())
+    data.SourceImageSequence = _references(made.source.nearest(centre))
+    data.add_new("PixelData", "OW", made.storage.stored(volume.array[k]).tobytes())
     return data
 
 
@@ -184,9 +176,9 @@ def _references(headers: Sequence[pydicom.Dataset]) -> list[pydicom.Dataset]:
     return list(items.values())
 
 
-def _place(data: pydicom.Dataset, volume: Volume, k: int, source: SourceSeries) -> None:
+def _place(data: pydicom.Dataset, made: Derived, k: int) -> None:
     """Position, orientation, spacings and thickness, in LPS mm (PS3.3 C.7.6.2)."""
-    lps = lps_from_ras(volume.ijk_to_ras)
+    lps, source = lps_from_ras(made.volume.ijk_to_ras), made.source
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     along_row, along_column, _ = (lps[:3, :3] / spacing).T
     position = (lps @ (0, 0, k, 1))[:3]

@@ -58,9 +58,11 @@ def read_volume(
     """
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
-            from .dicom import read_dicom
+            from .dicom import volume_of_series
+            from .dicom_series import choose, series_at
 
-            return read_dicom(found, header_only, series, frame)
+            listing = series_at(found)
+            return volume_of_series(choose(listing, series, frame), listing, header_only)
         if series:
             raise InputError(f"{Path(path).name} is an image file and has no series {series}. Leave the series away.")
         return read_image(found, header_only, frame)

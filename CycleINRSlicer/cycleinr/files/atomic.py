@@ -88,8 +88,7 @@ def check_target(path: Path, overwrite: bool) -> None:
             ``overwrite`` is False.
     """
     check_result_name(path)
-    if not path.parent.is_dir():
-        raise OutputError(f"The output folder {path.parent} does not exist. Create it first, or choose another.")
+    check_parent(path, "output")
     if path.is_dir():
         raise OutputError(f"The output {path} is a folder. Give the name of a file in it.")
     if path.exists() and not overwrite:
@@ -105,7 +104,9 @@ def check_parent(path: Path, what: str) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} for the {what} does not exist. Create it first.")
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"The folder {path.parent} for the {what} may not be written to. Choose another one.")
+        raise OutputError(
+            f"The folder {path.parent} for the {what} may not be written to. Check its permissions, or choose another."
+        )
 
 
 def check_own_folder(folder: Path, overwrite: bool, kind: str, is_ours: Callable[[Path], bool]) -> None:
@@ -133,9 +134,7 @@ def check_own_folder(folder: Path, overwrite: bool, kind: str, is_ours: Callable
             "empty folder."
         )
     if not overwrite:
-        raise OutputError(
-            f"The {kind} {folder} exists already. Add --overwrite to replace it, or choose another name."
-        )
+        raise OutputError(f"The {kind} {folder} exists already. Add --overwrite to replace it, or choose another name.")
 
 
 @contextmanager

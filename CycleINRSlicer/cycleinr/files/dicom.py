@@ -22,22 +22,14 @@ from .dicom_series import Listing, Series, choose, notes_on, series_at, series_o
 from .dicom_slices import SliceHeader, stack
 
 
-def read_dicom(path: Path, header_only: bool = False, series: str = "", frame: int | None = None) -> Volume:
-    """Read one DICOM series; arguments and errors as in ``read_volume``.
-
-    A file holds one slice or, as an enhanced image, several. Scout images and objects that are no images are left out.
+def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False) -> Volume:
+    """Read a series that was found.
 
     Returns:
         (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are whole
         numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where no
         slice lies. ``notes`` say what was left out or corrected.
     """
-    listing = series_at(path)
-    return volume_of_series(choose(listing, series, frame), listing, header_only)
-
-
-def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False) -> Volume:
-    """Read a series that was found; as ``read_dicom``."""
     _check_sound(chosen)
     found = stack(list(chosen.slices))
     first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)

@@ -18,7 +18,8 @@ from .dicom_header import TELLING
 from .dicom_slices import SAME_POSITION_MM, SliceHeader, difference
 
 _MOST_TELLING = 3
-_RANKED = ("TriggerTime", "AcquisitionTime", "ContentTime", "InstanceNumber")
+_NUMBER = "InstanceNumber"
+_RANKED = ("TriggerTime", "AcquisitionTime", "ContentTime", _NUMBER)
 """In the order of these, images at one place are counted where no value is shared by all images of a phase."""
 
 _WORDS = {
@@ -59,7 +60,10 @@ def _places(slices: Sequence[SliceHeader]) -> list[int]:
 
 def without_copies(slices: list[SliceHeader]) -> list[SliceHeader]:
     """One of each set of images that are the same in place, in all that tells phases apart, and in every pixel."""
-    keys = [_all_but_pixels(s, place) for s, place in zip(slices, _places(slices), strict=True)]
+    keys = [
+        (place, s.slope, s.intercept, *sorted((key, str(told)) for key, told in s.tells.items() if key != _NUMBER))
+        for s, place in zip(slices, _places(slices), strict=True)
+    ]
     alike = {key for key, count in Counter(keys).items() if count > 1}
     seen: set[tuple] = set()
     kept = []
@@ -71,11 +75,6 @@ def without_copies(slices: list[SliceHeader]) -> list[SliceHeader]:
             seen.add(same)
         kept.append(s)
     return kept
-
-
-def _all_but_pixels(s: SliceHeader, place: int) -> tuple:
-    tells = tuple(sorted((key, str(value)) for key, value in s.tells.items() if key != "InstanceNumber"))
-    return place, tells, s.slope, s.intercept
 
 
 def _pixels_hash(path: Path) -> str:
@@ -98,7 +97,7 @@ def phases(slices: list[SliceHeader]) -> list[tuple[str, list[SliceHeader]]]:
     places = _places(slices)
     if len(set(places)) == len(places):
         return [("", slices)]
-    telling = [key for key in TELLING if len({s.tells.get(key) for s in slices}) > 1 and key != "InstanceNumber"]
+    telling = [key for key in TELLING if len({s.tells.get(key) for s in slices}) > 1 and key != _NUMBER]
     choices = [keys for n in range(1, _MOST_TELLING + 1) for keys in combinations(telling, n)]
     for keys in choices:
         groups = _grouped(slices, places, [tuple(s.tells.get(key) for key in keys) for s in slices])

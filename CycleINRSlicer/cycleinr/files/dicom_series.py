@@ -138,13 +138,6 @@ class Listing:
         sound = [one for one in self.series if not one.problem]
         return [one for one in sound if not one.is_result] or sound
 
-    def check_damage(self, chosen: Series) -> None:
-        """Refuse a series beside which a damaged file lies that may belong to it, with an InputError."""
-        folders = {file.parent for file in chosen.files}
-        for path, error in self.damaged:
-            if path.parent in folders:
-                raise error
-
 
 def series_at(path: Path) -> Listing:
     """The series that a folder, a DICOMDIR or one file of a series stands for.
@@ -266,7 +259,11 @@ def choose(listing: Listing, name: str = "", frame: int | None = None, where: st
 def phases_of(listing: Listing, name: str, where: str = "The folder") -> list[Series]:
     """All phases of the series that is meant, in order; one where it is a single volume. As ``choose``."""
     found = _phases_named(listing, name) if name else _only_phases(listing, where)
-    listing.check_damage(found[0])
+    folders = {file.parent for file in found[0].files}
+    for path, error in listing.damaged:
+        if path.parent in folders:
+            # It may belong to the series
+            raise error
     return found
 
 

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from ..errors import GeometryError, InputError
-from ..geometry import Acquisition, FittedPositions, fit_positions
+from ..geometry import Acquisition, fit_positions
 from ..straighten import Sideways, sideways_of, straightened
 from ..volume import Volume
 from .bridges import ras_from_lps
@@ -177,23 +177,19 @@ def stack(slices: list[SliceHeader]) -> Stack:
         lps[:3, 2] += axes[:, 1::-1] @ sideways.lean_ji * fitted.spacing_mm
         corner_ji = corner_ji + sideways.lean_ji * (fitted.first_mm - places[len(ordered) // 2, 2])
     lps[:3, 3] = np.linalg.solve(axes.T, [*corner_ji[::-1], fitted.first_mm])
+    acquisition = fitted.acquisition
+    if not sideways.is_straight:
+        moved_ras_mm = sideways.shift_ji_mm @ axes[:, 1::-1].T @ ras_from_lps(np.eye(4))[:3, :3]
+        even = Acquisition(fitted.spacing_mm * np.arange(len(ordered)))
+        acquisition = replace(acquisition or even, shift_ras_mm=moved_ras_mm)
     return Stack(
         ordered,
         ras_from_lps(lps),
         (len(ordered), *shape_ji),
-        _acquisition(fitted, sideways, axes),
+        acquisition,
         sideways,
         tuple(note for note in (fitted.note, sideways.note(first.modality)) if note),
     )
-
-
-def _acquisition(fitted: FittedPositions, sideways: Sideways, axes: np.ndarray) -> Acquisition | None:
-    """Where the slices lie, with the moves that make the volume rectangular."""
-    if sideways.is_straight:
-        return fitted.acquisition
-    moved_ras_mm = sideways.shift_ji_mm @ axes[:, 1::-1].T @ ras_from_lps(np.eye(4))[:3, :3]
-    even = Acquisition(fitted.spacing_mm * np.arange(len(moved_ras_mm)))
-    return replace(fitted.acquisition or even, shift_ras_mm=moved_ras_mm)
 
 
 def _differing_thickness(slices: list[SliceHeader]) -> np.ndarray | None:
