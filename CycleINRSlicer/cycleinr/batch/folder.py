@@ -82,7 +82,7 @@ class BatchFolder:
             try:
                 yield folder
             finally:
-                # In this order: a computer of a cluster that still works on a case then notices that it is over. The
+                # In this order: a computer of a cluster that still works on a scan then notices that it is over. The
                 # file stays, since network file systems remember for a while that a file was missing.
                 folder.write(folder._current, "none")
                 folder._clear()
@@ -98,7 +98,7 @@ class BatchFolder:
         except OSError:
             current = ""
         if current != self.batch:
-            raise Cancelled("The batch that this case belonged to has ended; nothing was written.")
+            raise Cancelled("The batch that this scan belonged to has ended; nothing was written.")
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
