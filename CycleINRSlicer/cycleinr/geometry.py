@@ -195,36 +195,32 @@ class Acquisition:
         return _parts(self.positions_mm)
 
     @cached_property
+    def _intervals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each interval, (n - 1,): the number of its part, that part's spacing, and how many slices are missing."""
+        part = np.repeat(np.arange(len(self.parts)), [each.last - each.first for each in self.parts])
+        spacing_mm = np.array([each.spacing_mm for each in self.parts])[part]
+        times = np.diff(self.positions_mm) / spacing_mm
+        return part, spacing_mm, np.where(times > _GAP_STEPS, np.floor(times + 0.5) - 1, 0).astype(int)
+
+    @property
     def gaps(self) -> tuple[Gap, ...]:
         """Where slices are missing, in order."""
-        found = []
-        for part in self.parts:
-            for n in range(part.first, part.last):
-                start, stop = self.positions_mm[n : n + 2]
-                if stop - start > _GAP_STEPS * part.spacing_mm:
-                    missing = math.floor((stop - start) / part.spacing_mm + 0.5) - 1
-                    found.append(Gap(n, missing, float(start), float(stop)))
-        return tuple(found)
+        missing, places = self._intervals[2].tolist(), self.positions_mm.tolist()
+        return tuple(Gap(n, count, *places[n : n + 2]) for n, count in enumerate(missing) if count)
 
-    @cached_property
+    @property
     def local_spacing_mm(self) -> np.ndarray:
         """(n,) the spacing of the part that each slice lies in; of two, the finer one."""
-        spacings = np.full(len(self), np.inf)
-        for part in self.parts:
-            own = spacings[part.first : part.last + 1]
-            np.minimum(own, part.spacing_mm, out=own)
-        return spacings
+        spacing_mm = self._intervals[1]
+        return np.asarray(np.minimum(np.append(spacing_mm, np.inf), np.append(np.inf, spacing_mm)))
 
-    @cached_property
+    @property
     def interval_mm(self) -> np.ndarray:
         """(n - 1,) the spacing between each two slices: that of their part, and so many of it where slices are missing.
 
         What jitters within a part counts as even.
         """
-        spacings = np.concatenate([np.full(part.last - part.first, part.spacing_mm) for part in self.parts])
-        for gap in self.gaps:
-            spacings[gap.after] *= gap.missing + 1
-        return spacings
+        return np.asarray(self._intervals[1] * (self._intervals[2] + 1))
 
     def mm_of(self, indices: np.ndarray) -> np.ndarray:
         """Positions in mm of index positions; straight between slices, and beyond them as in the outermost interval."""
@@ -237,9 +233,8 @@ class Acquisition:
     @property
     def longest_even(self) -> range:
         """The most slices in a row with one spacing and one thickness and none missing."""
-        part_of = np.repeat(np.arange(len(self.parts)), [part.last - part.first for part in self.parts])
-        part_of[self._changes_of_thickness] = -1
-        part_of[[gap.after for gap in self.gaps]] = -1
+        part_of, _, missing = self._intervals
+        part_of = np.where(self._changes_of_thickness | (missing > 0), -1, part_of)
         ends = [0, *(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(part_of)]
         runs = (range(first, last + 1) for first, last in pairwise(ends) if last > first and part_of[first] >= 0)
         return max(runs, key=len, default=range(1))
