@@ -33,7 +33,7 @@ from typing import Protocol, TypeVar
 
 _SPIN_COUNT = "1000"
 _MOST_THREADS = 8
-"""Beyond as many, PyTorch's own threads share what one of ours does."""
+"""More of ours would only wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,18 @@ class CrewSize:
         blocks_each: Encoder blocks that one thread takes.
         encoding: Threads with encoder blocks.
         intervals: Threads that compute the slices of an interval.
-        own: PyTorch's own threads for each of these.
     """
 
     blocks_each: int
     encoding: int
     intervals: int
-    own: int
 
     @classmethod
     def of(cls, threads: int, blocks: int) -> CrewSize:
         """For this many threads in all, and encoder blocks. More work than cores, so that no core has to wait."""
         count = min(threads, _MOST_THREADS)
         each = -(-blocks // count)
-        return cls(each, -(-blocks // each), -(-count // 2), max(1, threads // _MOST_THREADS))
+        return cls(each, -(-blocks // each), -(-count // 2))
 
 
 def usable_cores() -> int:

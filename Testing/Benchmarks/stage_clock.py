@@ -41,10 +41,9 @@ class StageClock:
 
     def watch_engine(self) -> None:
         """Time the engine's stages for the rest of this process."""
-        from cycleinr.inference import cpu_network
         from cycleinr.inference.consistency import BoundedConsistency, Consistency
-        from cycleinr.inference.cpu_decoder import IntervalDecoder
         from cycleinr.inference.cpu_encoder import FoldedBlock, Stem
+        from cycleinr.inference.cpu_network import IntervalDecoder
         from cycleinr.inference.upsample import _Run
         from cycleinr.intensity import IntensityScale
 
@@ -53,8 +52,7 @@ class StageClock:
             ("encode", FoldedBlock, ("_mix",)),
             ("encode", Stem, ("_codes",)),
             ("sample", IntervalDecoder, ("project", "corrections", "queries")),
-            ("compose", cpu_network, ("_smooth", "_correct")),
-            ("compose", cpu_network.Area, ("pixels",)),
+            ("compose", StripNetwork, ("_compose",)),
             ("consistency", Consistency, ("apply",)),
             ("consistency", BoundedConsistency, ("apply",)),
             ("convert", IntensityScale, ("to_network",)),

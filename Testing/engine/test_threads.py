@@ -253,7 +253,6 @@ def test_every_block_has_a_thread(count, blocks):
     assert (size.encoding - 1) * size.blocks_each < blocks <= size.encoding * size.blocks_each
     assert size.encoding <= max(1, count)
     assert size.intervals >= 1
-    assert size.own * min(count, 8) <= max(count, 8)
 
 
 @pytest.mark.parametrize(
