@@ -43,7 +43,7 @@ class StageClock:
         """Time the engine's stages for the rest of this process."""
         from cycleinr.inference.consistency import BoundedConsistency, Consistency
         from cycleinr.inference.cpu_encoder import FoldedBlock, Stem
-        from cycleinr.inference.cpu_network import IntervalDecoder
+        from cycleinr.inference.cpu_network import IntervalDecoder, StripNetwork
         from cycleinr.inference.upsample import _Run
         from cycleinr.intensity import IntensityScale
 
