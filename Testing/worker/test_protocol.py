@@ -9,6 +9,7 @@ from cycleinr.errors import KINDS, CycleinrError, InputError, ProtocolError, err
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
+from cycleinr.volume import Volume
 from cycleinr.worker.events import (
     CancelledEvent,
     CheckAnswer,
@@ -19,6 +20,7 @@ from cycleinr.worker.events import (
     event_message,
     parse_event,
 )
+from cycleinr.worker.folder import load_volume, save_array
 from cycleinr.worker.protocol import (
     MAX_LINE_BYTES,
     AcquisitionMessage,
@@ -57,6 +59,19 @@ UNEVEN = replace(
 @pytest.mark.parametrize("request_", [CHECK, EXPORT, UNEVEN])
 def test_requests_survive_the_way(request_):
     assert parse_request(parse_line(format_line(request_.to_message(3)))) == (3, request_)
+
+
+def test_a_scan_of_uneven_slices_arrives_as_it_is(tmp_path):
+    array = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
+    own = Acquisition([0, 2.5, 5, 10], [2.5, 2.5, 5, 5])
+    scan = Volume(array, np.diag([1, 1, 2.5, 1]), "CT", notes=("A note.",), acquisition=own, valid=array % 5 != 0)
+    save_array(tmp_path, "in.npy", scan.array)
+    save_array(tmp_path, "mask.npy", scan.valid)
+    request = replace(UPSAMPLE, input=VolumeMessage.of(scan, "in.npy", "mask.npy"))
+    _, heard = parse_request(parse_line(format_line(request.to_message(3))))
+    found = load_volume(tmp_path, heard.input)
+    assert found.geometry_equal(scan) and found.acquisition.to_dict() == own.to_dict() and found.notes == scan.notes
+    assert np.array_equal(found.array, array) and np.array_equal(found.valid, scan.valid)
 
 
 @pytest.mark.parametrize(
