@@ -86,13 +86,14 @@ class Sideways:
             return np.zeros(2), shape_ji
         shift_px = self.shift_ji_mm / self.pixel_ji_mm
         first = np.floor(shift_px.min(axis=0) + _WHOLE_PX)
-        rows, columns = (np.ceil(shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - first).astype(int).tolist()
-        if rows > _MOST_TIMES * shape_ji[0] or columns > _MOST_TIMES * shape_ji[1]:
+        size = np.ceil(shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - first
+        if (size > _MOST_TIMES * np.array(shape_ji)).any():
             farthest = np.ptp(self.shift_ji_mm, axis=0).max()
             raise GeometryError(
                 f"The slices lie up to {farthest:.4g} mm sideways of each other, more than {_MOST_TIMES} times their "
                 "size. The geometry is damaged; export the scan again."
             )
+        rows, columns = size.astype(int).tolist()
         return first, (rows, columns)
 
     def note(self, modality: str | None) -> str:
