@@ -396,6 +396,9 @@ class TestWhatIsRefused:
     def test_colour_pixels(self, tmp_path):
         assert "RGB" in refusal(write_series(tmp_path, PhotometricInterpretation="RGB"))
 
+    def test_more_pixels_than_a_file_can_hold_are_refused_before_memory_is_taken(self, tmp_path):
+        assert "cannot be decoded" in refusal(write_series(tmp_path, Rows=60_000, Columns=60_000))
+
     @pytest.mark.parametrize("kept", [0, 50, 200, 600, 0.95])
     def test_a_truncated_file_by_its_name(self, tmp_path, kept):
         write_series(tmp_path)

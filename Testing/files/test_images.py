@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -210,6 +211,22 @@ class TestReading:
             data.unlink()
         with pytest.raises(InputError, match=f"a{suffix} cannot be read"):
             read_volume(tmp_path / f"a{suffix}")
+
+    @pytest.mark.parametrize(
+        ("field", "wrong", "says"),
+        [
+            (r"CompressedDataSize = \d+", "CompressedDataSize = 6", "end too early"),
+            (r"CompressedDataSize = \d+", "CompressedDataSize = six", "does not say how long"),
+            ("BinaryData = True", "BinaryData = False", "are text"),
+        ],
+    )
+    def test_packed_data_that_itk_would_read_in_part_are_refused(self, tmp_path, volume, field, wrong, says):
+        """ITK leaves in the voxels what was in the memory."""
+        write_volume(volume, tmp_path / "a.mhd")
+        text = (tmp_path / "a.mhd").read_text()
+        (tmp_path / "a.mhd").write_text(re.sub(field, wrong, text))
+        with pytest.raises(InputError, match=says):
+            read_volume(tmp_path / "a.mhd")
 
     def test_one_flipped_byte_in_a_compressed_nifti_is_noticed(self, tmp_path, volume):
         write_volume(volume, tmp_path / "a.nii.gz")

@@ -49,19 +49,13 @@ _NOT_A_SLICES = ("ImageType", "SOPInstanceUID", "SOPClassUID", "InstanceNumber")
 
 @dataclass(frozen=True, eq=False)
 class SourceSeries:
-    """One acquired series.
-
-    Attributes:
-        stack: Its slices in order of rising k, and the volume that they fill.
-        headers: The attributes that a derived series needs, in the same order.
-    """
+    """One acquired series: its slices in order of rising k, and the attributes of each that a derived series needs."""
 
     stack: Stack
     headers: list[pydicom.Dataset]
 
     @property
     def slices(self) -> list[SliceHeader]:
-        """Place and kind of each slice, in order of rising k."""
         return self.stack.slices
 
     @property
@@ -80,7 +74,6 @@ class SourceSeries:
 
     @property
     def is_multi_frame(self) -> bool:
-        """Whether the slices are frames of enhanced objects."""
         return self.slices[0].frame is not None
 
     @property
@@ -154,11 +147,6 @@ def read_source(source: Sequence[Path] | Series) -> SourceSeries:
 
 
 def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
-    """The attributes that a derived series needs, decoded.
-
-    Raises:
-        InputError: The file is damaged, or does not say which object of which study it is.
-    """
     try:
         header = read_header(path, attributes)
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.

@@ -1,13 +1,10 @@
 """Files that appear complete or not at all.
 
 Everything is written into a hidden staging folder beside the target, so on the same disk, and moved into place with
-one rename. A failure, a cancel or a kill leaves no output; only a kill can leave the staging folder behind, and
-``remove_leftovers`` clears that away for whoever did the killing.
+one rename. Only a kill can leave the staging folder behind, and ``remove_leftovers`` clears that away.
 
 A result and what belongs to it get their names one after the other, and no request to end comes between them. The
 command line's signal handler asks ``hold``; where nothing handles signals this way, as in Slicer, nothing is held.
-
-Some names a file system takes but the libraries that read and write files do not, and the other way round.
 """
 
 from __future__ import annotations
@@ -96,11 +93,7 @@ def check_target(path: Path, overwrite: bool) -> None:
 
 
 def check_parent(path: Path, what: str) -> None:
-    """Check that the folder that a result or a report goes into is there and open.
-
-    Raises:
-        OutputError: It is not; ``what`` says for what it is.
-    """
+    """Check that the folder of a path is there and open, with an OutputError; ``what`` says for what it is."""
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} for the {what} does not exist. Create it first.")
     if not os.access(path.parent, os.W_OK):
@@ -161,11 +154,7 @@ def staging_folder(path: Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, path: Path, overwrite: bool) -> None:
-    """Move a finished file into place.
-
-    Raises:
-        OutputError: A file of that name has appeared meanwhile and ``overwrite`` is False.
-    """
+    """Move a finished file into place; an OutputError says that one of that name has appeared meanwhile."""
     check_target(path, overwrite)
     # Without this, a power cut after the rename could leave a complete name on an empty file.
     with open(staged, "rb+") as file:
@@ -245,31 +234,19 @@ def sidecar(path: str | Path, content: Mapping[str, object], overwrite: bool = F
 
 
 def remove_leftovers(folder: str | Path, pid: int) -> None:
-    """Remove what a killed process left half-written in a folder.
-
-    Args:
-        pid: Id of the process; it must have ended.
-    """
+    """Remove what a killed process, by its id, left half-written in a folder; it must have ended."""
     for leftover in Path(folder).glob(f"{STAGING_PREFIX}{pid}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def check_scan_name(path: Path) -> None:
-    """Check that the libraries can open a file or folder of this name: SimpleITK ends the process on some.
-
-    Raises:
-        InputError: Its name, or that of a folder above it, is not UTF-8.
-    """
+    """Check that a name, and those above it, are UTF-8, with an InputError: SimpleITK ends the process on others."""
     if not _is_utf8(path):
         raise InputError(f"The name {str(path)!r} is not UTF-8. Rename the file or folder, or give a link to it.")
 
 
 def check_result_name(path: Path) -> None:
-    """Check that a result can have this name.
-
-    Raises:
-        OutputError: It is not UTF-8, or longer than the file system allows.
-    """
+    """Check that a result's name is UTF-8 and no longer than the file system allows, with an OutputError."""
     if not _is_utf8(path):
         raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.")
     try:

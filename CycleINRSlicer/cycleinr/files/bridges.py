@@ -50,11 +50,7 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
 
 
 def to_simpleitk(volume: Volume) -> SimpleITK.Image:
-    """A volume as a SimpleITK image with a copy of its samples.
-
-    Raises:
-        GeometryError: Its slices are not evenly spaced.
-    """
+    """A volume as a SimpleITK image with a copy of its samples; a GeometryError if its slices are not even."""
     import SimpleITK as sitk
 
     check_even(volume.acquisition, "An image of SimpleITK's")
@@ -117,11 +113,7 @@ def without_itk_warnings() -> Iterator[None]:
 
 
 def check_size(name: str, size: tuple[int, ...]) -> None:
-    """Check that an image of this size, (i, j, k, ...), is one volume.
-
-    Raises:
-        InputError: It has fewer than three dimensions, or several volumes.
-    """
+    """Check that an image of this size, (i, j, k, ...), is one volume of three dimensions, with an InputError."""
     text = " x ".join(map(str, size))
     if len(size) < 3:
         raise InputError(

@@ -56,11 +56,10 @@ def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Ser
 
 
 def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
-    """Headers of the slices or frames in some files; scouts and objects that are no images are left out.
+    """Headers of the slices or frames in some files; scouts, copies and objects that are no images are left out.
 
     Raises:
-        InputError: A file is missing, damaged or no DICOM file; no slice is left; or they are of several series, or no
-            grey CT or MR images.
+        InputError: A file is missing or damaged; or the slices are none, of several series, or no grey CT or MR images.
     """
     for file in files:
         if not Path(file).is_file() or not has_mark(Path(file)):
@@ -153,7 +152,6 @@ def _with_plain_grey(path: Path, copy: Path) -> Path:
 
 
 def _stored(path: Path) -> np.ndarray:
-    """By pydicom, without any rescale."""
     import pydicom
 
     with quiet(), WithinFile(open(path, "rb", buffering=0)) as file:

@@ -202,10 +202,7 @@ def _image_header(path: Path) -> SliceHeader | None:
 
 
 def frames_of(header: SliceHeader) -> list[SliceHeader]:
-    """A header for each frame of one enhanced image, scouts left out.
-
-    Args:
-        header: What the file says of all of its frames.
+    """A header for each frame of the enhanced image of a header, scouts left out.
 
     Raises:
         InputError: The functional groups are damaged, or do not place the frames in the patient.
