@@ -127,7 +127,7 @@ def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
 
 
-def read_source(source: Sequence[Path] | Series) -> SourceSeries:
+def read_source(source: Sequence[str | Path] | Series) -> SourceSeries:
     """Read the headers of a source series; scouts among the files are left out.
 
     Args:

@@ -58,7 +58,7 @@ class DicomSeries:
 @quiet()
 def write_dicom_series(
     volume: Volume,
-    source: Sequence[Path] | Series,
+    source: Sequence[str | Path] | Series,
     folder: Path,
     provenance: Mapping[str, str],
     settings: DicomSettings | None = None,

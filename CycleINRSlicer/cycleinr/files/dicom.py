@@ -55,23 +55,24 @@ def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Ser
     return chosen
 
 
-def slices_of_files(files: Sequence[Path]) -> list[SliceHeader]:
+def slices_of_files(files: Sequence[str | Path]) -> list[SliceHeader]:
     """Headers of the slices or frames in some files; scouts, copies and objects that are no images are left out.
 
     Raises:
         InputError: A file is missing or damaged; or the slices are none, of several series, or no grey CT or MR images.
     """
-    for file in files:
-        if not Path(file).is_file() or not has_mark(Path(file)):
-            raise InputError(f"{Path(file).name} is missing or no DICOM file. Export the series again.")
-    listing = series_of_files(files)
+    paths = [Path(file) for file in files]
+    for path in paths:
+        if not path.is_file() or not has_mark(path):
+            raise InputError(f"{path.name} is missing or no DICOM file. Export the series again.")
+    listing = series_of_files(paths)
     for _, error in listing.damaged:
         raise error
     if not listing.series:
         raise InputError(f"None of the {len(files)} files is a slice of a CT or MR series. Check the files.")
     if how_many := len({one.uid for one in listing.series}) - 1:
         raise InputError(f"The source holds {how_many + 1} DICOM series. Give the files of one of them.")
-    chosen = choose(listing, where="The source")
+    chosen = choose(listing)
     _check_sound(chosen)
     return list(chosen.slices)
 

@@ -231,7 +231,7 @@ def _is_binary(path: Path) -> bool:
     return not start or b"\0" in start
 
 
-def choose(listing: Listing, name: str = "", frame: int | None = None, where: str = "The folder") -> Series:
+def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series:
     """The series that is meant.
 
     Args:
@@ -241,7 +241,7 @@ def choose(listing: Listing, name: str = "", frame: int | None = None, where: st
     Raises:
         InputError: There is no such series, none or several can be meant; or a file beside it is damaged.
     """
-    found = phases_of(listing, name, where)
+    found = phases_of(listing, name)
     if frame is None and listing.file is not None:
         # A copy that was dropped belongs to none
         found = [one for one in found if listing.file in one.files] or found
@@ -256,9 +256,9 @@ def choose(listing: Listing, name: str = "", frame: int | None = None, where: st
     return found[frame - 1 if frame is not None else 0]
 
 
-def phases_of(listing: Listing, name: str, where: str = "The folder") -> list[Series]:
+def phases_of(listing: Listing, name: str) -> list[Series]:
     """All phases of the series that is meant, in order; one where it is a single volume. As ``choose``."""
-    found = _phases_named(listing, name) if name else _only_phases(listing, where)
+    found = _phases_named(listing, name) if name else _only_phases(listing)
     folders = {file.parent for file in found[0].files}
     for path, error in listing.damaged:
         if path.parent in folders:
@@ -286,7 +286,7 @@ def _phases_named(listing: Listing, name: str) -> list[Series]:
     return found
 
 
-def _only_phases(listing: Listing, where: str) -> list[Series]:
+def _only_phases(listing: Listing) -> list[Series]:
     """The phases of the only series that can be meant."""
     grey = [one for one in listing.series if one.modality in MODALITIES] or listing.series
     candidates = listing.possible or grey
@@ -296,7 +296,7 @@ def _only_phases(listing: Listing, where: str) -> list[Series]:
         uids = dict.fromkeys(thick) if len(thick) == 1 else uids
     if len(uids) > 1:
         raise InputError(
-            f"{where} holds {len(uids)} DICOM series that can be meant ({_listed(candidates)}). Choose one by its "
+            f"The folder holds {len(uids)} DICOM series that can be meant ({_listed(candidates)}). Choose one by its "
             f"number, for example --series {candidates[0].name}, or give one file of it."
         )
     return [one for one in candidates if one.uid in uids]
