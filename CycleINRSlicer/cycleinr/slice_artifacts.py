@@ -84,7 +84,6 @@ def _log_ratios(stack: np.ndarray) -> np.ndarray:
 
 
 _MAX_TRIPLES = 16
-_PIXELS_ACROSS = 160
 _BLUR_PIXELS = 1.5
 _FEWEST_PIXELS = 8
 """A smaller image tells nothing of its place."""

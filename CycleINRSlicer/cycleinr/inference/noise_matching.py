@@ -16,7 +16,6 @@ For MR the same step costs 0.2 to 0.5 dB (research/docs/results.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -127,11 +126,13 @@ def _match_thin(stacks: Stacks, profile: SliceProfile, seen: np.ndarray, monitor
     inside = seen.sum(axis=1) > 1 - _EPSILON
     new = stacks.positions != np.round(stacks.positions)
     new &= ~(seen[~inside] > 0).any(axis=0)
-    shares, levels = stacks.shares(), _levels_of(stacks.acquired, 2)
+    shares = stacks.shares()
+    levels = lru_cache(2)(lambda n: local_sigmas(stacks.acquired[n].astype(np.float32)))
     for index in np.flatnonzero(new):
         monitor.check()
         image = stacks.result[index].astype(np.float32)
-        stacks.replace(index, with_local_sigmas(image, local_sigmas(image), _mixed(shares[index], levels)))
+        wanted = sum(np.float32(shares[index, n]) * levels(n) for n in np.flatnonzero(shares[index]).tolist())
+        stacks.replace(index, with_local_sigmas(image, local_sigmas(image), wanted))
     if (seen[:, new] > 0).any():
         _restore(stacks, profile.of(inside), inside)
 
@@ -166,33 +167,28 @@ def even_out(stacks: Stacks, levels: np.ndarray, mean_level: float, thickness: f
     without_period, slow = _without_period(positions), _sliding_mean_weights(positions, _SLOW_SLICES)
     own_weights = without_period - slow @ without_period
     acquired_weights = slow @ (np.clip(wanted_course / course, 0, None)[:, None] * shares)
-    # A slice's level is measured before the slice is changed
-    own_levels = _levels_of(result, 1 + np.count_nonzero(own_weights, axis=1).max(), STEP_PIXELS)
-    acquired_levels = _levels_of(stacks.acquired, np.count_nonzero(acquired_weights, axis=1).max(), STEP_PIXELS)
+    own, of_acquired = _coarse_levels(result), _coarse_levels(stacks.acquired)
+    wanted = np.tensordot(np.float32(own_weights), own, 1) + np.tensordot(np.float32(acquired_weights), of_acquired, 1)
+    np.clip(wanted, (1 - _LARGEST_CHANGE) * own, (1 + _LARGEST_CHANGE) * own, out=wanted)
     nearest, seen = np.clip(np.round(positions), 0, len(stacks.acquired) - 1).astype(int), -1
     for index in range(len(result)):
         monitor.check()
         if nearest[index] != seen:
             seen = nearest[index]
             floor, ceiling = _around(stacks.acquired, seen)
-        wanted = _mixed(own_weights[index], own_levels) + _mixed(acquired_weights[index], acquired_levels)
-        change = wanted / np.maximum(own_levels(index), _EPSILON)
-        np.clip(change, 1 - _LARGEST_CHANGE, 1 + _LARGEST_CHANGE, out=change)
-        change = change.repeat(STEP_PIXELS, 0).repeat(STEP_PIXELS, 1)[: result.shape[1], : result.shape[2]]
         before = result[index].astype(np.float32)
-        own = local_sigmas(before)
-        image = with_local_sigmas(before, own, change * own, _DETAIL_SIGMAS * course[index])
+        levels_here = (_at_every_pixel(coarse[index], before.shape) for coarse in (own, wanted))
+        image = with_local_sigmas(before, *levels_here, _DETAIL_SIGMAS * course[index])
         np.clip(image, np.minimum(before, floor), np.maximum(before, ceiling), out=image)
         stacks.replace(index, image)
 
 
-def _levels_of(stack: np.ndarray, kept: int, step: int = 1) -> Callable[[int], np.ndarray]:
-    """``local_sigmas`` of a stack's slices, at every ``step``-th pixel; the last ``kept`` that were asked for stay."""
-    return lru_cache(int(kept))(lambda n: local_sigmas(stack[n].astype(np.float32))[::step, ::step])
+def _coarse_levels(stack: np.ndarray) -> np.ndarray:
+    return np.stack([local_sigmas(image.astype(np.float32))[::STEP_PIXELS, ::STEP_PIXELS] for image in stack])
 
 
-def _mixed(weights: np.ndarray, levels: Callable[[int], np.ndarray]) -> np.ndarray:
-    return sum(np.float32(weights[n]) * levels(int(n)) for n in np.flatnonzero(weights))
+def _at_every_pixel(coarse: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return coarse.repeat(STEP_PIXELS, 0).repeat(STEP_PIXELS, 1)[: shape[0], : shape[1]]
 
 
 def _without_period(positions: np.ndarray) -> np.ndarray:

@@ -117,9 +117,9 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     part = part_of(volume.shape_kji, whole, options.region, config)
     warnings = _warnings(volume, options, model, whole, seen)
     volume, grid = volume[part.source], part.grid
-    gaps = gaps_within(grid, part.kept[AXIS_OF_ARRAY[grid.axis]])
-    check_gaps(gaps, options.fill_gaps)
-    taus, tau_reason = slice_profile_tau(volume, options.thickness_mm, grid)
+    gaps = _gaps_within(grid, part.kept[AXIS_OF_ARRAY[grid.axis]])
+    _check_gaps(gaps, options.fill_gaps)
+    taus, tau_reason = _slice_profile_tau(volume, options.thickness_mm, grid)
     own = grid.acquisition
     tau = float(np.broadcast_to(taus, grid.n_in)[0 if own is None else own.local_spacing_mm.argmin()])
     affine, shape = _kept(output_ijk_to_ras(volume, grid), output_shape_kji(volume, grid), part.kept)
@@ -155,7 +155,7 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
         seconds=passed * cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
         tiling=tiling,
-        warnings=(*warnings, *limit_warnings(grid, tau, model.card), *uneven_warnings(grid, gaps)),
+        warnings=(*warnings, *_limit_warnings(grid, tau, model.card), *_uneven_warnings(grid, gaps)),
         padding=seen.note if seen else "",
     )
 
@@ -185,15 +185,8 @@ def _kept(
     return affine, (k, j, i)
 
 
-def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:
-    """tau = slice thickness / slice spacing and a sentence on where it comes from.
-
-    Returns:
-        One tau, or (n_in,) where the slices are not even; and the sentence.
-
-    Raises:
-        RequestError: A thickness that was given is negative, or beyond twice the spacing.
-    """
+def _slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:
+    """Slice thickness / slice spacing, (n_in,) where the slices are not even, and a sentence on where it comes from."""
     if grid.acquisition is not None:
         return _uneven_tau(volume, thickness_mm, grid.acquisition)
     spacing = grid.spacing_in_mm
@@ -208,7 +201,7 @@ def slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGri
 
 
 def _uneven_tau(volume: Volume, thickness_mm: float | None, own: Acquisition) -> tuple[np.ndarray, str]:
-    """``slice_profile_tau`` of slices that are not even."""
+    """``_slice_profile_tau`` of slices that are not even."""
     spacing = own.local_spacing_mm
     known, reason = own.thickness_mm, "as the scan says"
     if known is None and volume.slice_thickness_mm is not None:
@@ -230,14 +223,8 @@ def _check_thickness(thickness_mm: float, spacing: float) -> None:
         )
 
 
-def limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> tuple[str, ...]:
-    """Sentences for a person, none where all is well.
-
-    Args:
-        grid: The output slices.
-        tau: Slice thickness / slice spacing of the acquired slices.
-        card: The weights' model card; without ``training.ratios`` nothing is said of the ratio.
-    """
+def _limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Sentences on a request beyond what the weights of this card were trained for."""
     if grid.acquisition is not None:
         coarsest = max(part.spacing_mm for part in grid.acquisition.parts)
         grid = replace(grid, spacing_in_mm=coarsest)
@@ -281,13 +268,8 @@ Gaps = tuple[tuple[Gap, slice], ...]
 """Gaps of the scan, each with the output slices that lie in it."""
 
 
-def gaps_within(grid: SliceGrid, kept: slice) -> Gaps:
-    """The gaps that a result touches.
-
-    Args:
-        grid: The slices that are computed.
-        kept: Those of them that are the result; output slices are counted from its first.
-    """
+def _gaps_within(grid: SliceGrid, kept: slice) -> Gaps:
+    """The gaps that a result touches, which is ``kept`` of the slices that are computed and counts from its first."""
     own = grid.acquisition
     if own is None:
         return ()
@@ -302,12 +284,8 @@ def gaps_within(grid: SliceGrid, kept: slice) -> Gaps:
     return tuple(found)
 
 
-def check_gaps(gaps: Gaps, fill_gaps: bool) -> None:
-    """Refuse a scan with gaps unless they were asked to be filled, or one slice is missing in all.
-
-    Raises:
-        GeometryError: More are missing.
-    """
+def _check_gaps(gaps: Gaps, fill_gaps: bool) -> None:
+    """Refuse a scan with gaps unless they were asked to be filled, or one slice is missing in all."""
     missing = sum(gap.missing for gap, _ in gaps)
     if missing > 1 and not fill_gaps:
         where = (f"{gap.missing} after slice {gap.after + 1}, at {gap.first_mm:.4g} mm" for gap, _ in gaps)
@@ -318,7 +296,7 @@ def check_gaps(gaps: Gaps, fill_gaps: bool) -> None:
         )
 
 
-def uneven_warnings(grid: SliceGrid, gaps: Gaps) -> tuple[str, ...]:
+def _uneven_warnings(grid: SliceGrid, gaps: Gaps) -> tuple[str, ...]:
     """Sentences on changes of spacing and on what lies in gaps; slices are counted from 1."""
     own = grid.acquisition
     if own is None:

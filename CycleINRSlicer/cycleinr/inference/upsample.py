@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +82,7 @@ def upsample(
     acquired = replace(volume, valid=seen.valid)
     scan = filled(acquired, work.grid.axis)
     gains = log_gains(to_axis_first(scan.array, work.grid.axis)) if options.equalize_slices else None
-    run = _Run(_evened(scan, work, gains), work, options, monitor)
+    run = _Run(scan if gains is None else _evened(scan, work, gains), work, options, monitor)
     array, device = run.compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, scan, work, gains)
@@ -118,16 +118,9 @@ def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
     return measured.text("HU" if work.modality == "CT" else "MR units", first)
 
 
-def _evened(volume: Volume, work: Plan, gains: np.ndarray | None) -> Volume:
-    if gains is None:
-        return volume
+def _evened(volume: Volume, work: Plan, gains: np.ndarray) -> Volume:
     stack = evened(to_axis_first(volume.array, work.grid.axis), gains)
     return volume.with_array(from_axis_first(stack, work.grid.axis))
-
-
-def _scan_levels(volume: Volume, axis: str) -> np.ndarray:
-    """Noise level of each of the scan's slices."""
-    return slice_sigmas(*(to_axis_first(each, axis) for each in (volume.array, volume.valid) if each is not None))
 
 
 def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.ndarray) -> np.ndarray:
@@ -203,31 +196,15 @@ def _gpu_model(weights: Path, sha256: str, device: Device):
     return load_model(weights, sha256, device)
 
 
-@dataclass(frozen=True)
-class _Strip:
-    """A strip that is computed: ``fine`` begins at row ``first`` of ``stack``, which begins at row ``computed`` of the
-    scan."""
-
-    fine: Array
-    stack: Array
-    first: int
-    computed: int
-
-
 class _Run:
     """One volume's computation, strip by strip, with progress, cancel and retreat from memory shortage."""
 
-    def __init__(
-        self,
-        volume: Volume,
-        work: Plan,
-        options: UpsampleOptions,
-        monitor: Monitor,
-    ):
+    def __init__(self, volume: Volume, work: Plan, options: UpsampleOptions, monitor: Monitor):
         self.work, self.monitor = work, monitor
         self.memory_limit_gb = options.memory_limit_gb
         part = volume[work.part.source]
-        self.levels = _scan_levels(volume, work.grid.axis) if work.modality == "CT" else None
+        whole = [to_axis_first(each, work.grid.axis) for each in (volume.array, volume.valid) if each is not None]
+        self.levels = slice_sigmas(*whole) if work.modality == "CT" else None
         self.acquired = to_axis_first(part.array, work.grid.axis)
         self.valid = None if part.valid is None else to_axis_first(part.valid, work.grid.axis)
         self.array = empty_result(output_shape_kji(part, work.grid), volume.array.dtype)
@@ -307,7 +284,7 @@ class _Run:
         for computed, kept in parts:
             stack = networks[0].load(self.scale.to_network(self.acquired[:, computed]))
             fine = self._fine(networks, stack, kept, lambda size=stack.shape[1]: self._tick(size, total))
-            self._finish(_Strip(fine, stack, kept.start, computed.start), consistency, networks[0].host)
+            self._finish(fine, stack, kept.start, computed.start, consistency, networks[0].host)
 
     def _fine(
         self, networks: list[StripNetwork | GpuNetwork], stack: Array, kept: slice, tick: Callable[[], None]
@@ -322,19 +299,18 @@ class _Run:
         return fine
 
     def _finish(
-        self,
-        strip: _Strip,
-        consistency: AnyConsistency,
-        host: Callable[[Array], np.ndarray],
+        self, fine: Array, stack: Array, first: int, computed: int, consistency: AnyConsistency, host: Callable
     ) -> None:
-        """Back to the input's units, made consistent, cropped to the asked grid and written into the result."""
-        fine, stack, first = strip.fine, strip.stack, strip.first
+        """Back to the input's units, made consistent, cropped to the asked grid and written into the result.
+
+        ``fine`` begins at row ``first`` of ``stack``, which begins at row ``computed`` of the scan.
+        """
         asked = slice(self.covering.before, self.covering.before + self.work.grid.n_out)
         at_once = rows_at_once(fine)
         for row in range(0, fine.shape[1], at_once):
             self.monitor.check()
             columns = _to_units(fine[:, row : row + at_once], self.scale)
-            first_row = strip.computed + first + row
+            first_row = computed + first + row
             # Before the clamp to the input's range, which would turn an infinite value into a plausible one
             self._check_finite(consistency, columns, first_row)
             margin = min(first + row, REACH_PIXELS)
@@ -342,15 +318,11 @@ class _Run:
             acquired = _to_units(stack[:, around], self.scale)
             if consistency.integer:
                 consistency.xp.round(acquired, out=acquired)
-            consistency.apply(columns, acquired, margin, self._valid_rows(consistency, first_row - margin, acquired))
+            rows = slice(first_row - margin, first_row - margin + acquired.shape[1])
+            valid = None if self.valid is None else consistency.of(self.valid[:, rows])
+            consistency.apply(columns, acquired, margin, valid)
             self._check_finite(consistency, columns, first_row)
             self.range.write(host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
-
-    def _valid_rows(self, consistency: AnyConsistency, first_row: int, acquired: Array):
-        """Which of some acquired rows are no padding, as ``apply`` takes it."""
-        if self.valid is None:
-            return None
-        return consistency.of(self.valid[:, first_row : first_row + acquired.shape[1]])
 
     def _check_finite(self, consistency: AnyConsistency, values: Array, first_row: int) -> None:
         if not consistency.xp.isfinite(values).all():
