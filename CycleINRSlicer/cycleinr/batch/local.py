@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections import deque
@@ -72,7 +71,7 @@ class _Worker:
         try:
             while self.connection.poll():
                 found.append(self.connection.recv())
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError):
             pass
         return found
 
