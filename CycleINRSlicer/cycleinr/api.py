@@ -248,9 +248,7 @@ def upsample(
         RequestWarning: The request is outside what the weights were trained for; the result's ``warnings`` say so too.
     """
     upsampler = Upsampler(**_settings(locals()))
-    return upsampler(
-        scan, affine=affine, axes=axes, series=series, frame=frame, progress=progress, cancelled=cancelled
-    )
+    return upsampler(scan, affine=affine, axes=axes, series=series, frame=frame, progress=progress, cancelled=cancelled)
 
 
 @checked_call

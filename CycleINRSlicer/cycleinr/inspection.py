@@ -177,7 +177,7 @@ def _problem(array: np.ndarray, padding: int, low: float, high: float) -> str:
 
 
 def _modality_of(values: np.ndarray, whole: bool) -> tuple[str | None, str]:
-    """"CT", "MR" or None by a sample of the values, and why; ``whole``: they are whole numbers without offset."""
+    """ "CT", "MR" or None by a sample of the values, and why; ``whole``: they are whole numbers without offset."""
     air = float((values <= _AIR_HU).mean())
     if air > _AIR_SHARE:
         below = float((values < _BELOW_AIR_HU).mean())

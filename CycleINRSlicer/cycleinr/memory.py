@@ -1,8 +1,10 @@
-"""How much of the computer's memory a run may take, where a result goes that is too large for it, and how the process
-keeps what it has.
+"""How much of the computer's memory a run may take, where a result goes that is too large for it, and how a process of
+our own keeps what it has and waits.
 
 Page faults cost more than the arithmetic when memory goes back and forth: glibc returns large blocks to the kernel on
-every ``free`` and takes fresh, zeroed pages on the next ``malloc``.
+every ``free`` and takes fresh, zeroed pages on the next ``malloc``. PyTorch's threads (libgomp) wait for each other
+in a busy loop; when another program has one of the cores, the loop takes the time that the late thread needs, and a
+run can take three times as long.
 """
 
 from __future__ import annotations
@@ -173,3 +175,12 @@ def keep_freed_memory() -> bool:
         return False
     settings = [(_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1)]
     return all(libc.mallopt(key, value) == 1 for key, value in settings)
+
+
+def wait_politely() -> None:
+    """Make libgomp's threads sleep soon while they wait; to be called before torch is imported.
+
+    Settings of the user's own (``GOMP_SPINCOUNT``, ``OMP_WAIT_POLICY``) win. Other OpenMP libraries ignore it.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -10,9 +10,6 @@ Meanwhile NumPy's BLAS is held to one thread a caller; threadpoolctl does the sa
 has none. OpenBLAS (NumPy's own, on Windows and Linux), MKL and Accelerate from macOS 15 on are held. Before macOS 15
 Accelerate cannot be told, and computes products of this size in the calling thread anyway. A BLAS that is not known
 keeps its threads: the usual one, the reference BLAS, has none.
-
-PyTorch's threads (libgomp) wait for each other in a busy loop. When another program has one of the cores, the loop
-takes the time that the late thread needs: a run can take three times as long.
 """
 
 from __future__ import annotations
@@ -31,7 +28,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-_SPIN_COUNT = "1000"
 _MOST_THREADS = 8
 """More of ours would only wait for each other."""
 
@@ -67,15 +63,6 @@ def computing_threads() -> int:
     """Threads that a run will use: what ``OMP_NUM_THREADS`` says, as PyTorch does, or one for each core."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     return int(told) if told.isdecimal() and int(told) > 0 else usable_cores()
-
-
-def wait_politely() -> None:
-    """Make libgomp's threads sleep soon while they wait; to be called before torch is imported.
-
-    Settings of the user's own (``GOMP_SPINCOUNT``, ``OMP_WAIT_POLICY``) win. Other OpenMP libraries ignore it.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
 Item = TypeVar("Item")
@@ -342,9 +329,7 @@ def _loaded_on_windows() -> list[str]:
     kernel.K32EnumProcessModules.argtypes = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p)
     kernel.GetModuleFileNameW.argtypes = (wintypes.HMODULE, wintypes.LPWSTR, wintypes.DWORD)
     modules, needed = (wintypes.HMODULE * 4096)(), wintypes.DWORD()
-    kernel.K32EnumProcessModules(
-        kernel.GetCurrentProcess(), modules, ctypes.sizeof(modules), ctypes.byref(needed)
-    )
+    kernel.K32EnumProcessModules(kernel.GetCurrentProcess(), modules, ctypes.sizeof(modules), ctypes.byref(needed))
     buffer, found = ctypes.create_unicode_buffer(32768), []
     for module in modules[: needed.value // size]:
         if kernel.GetModuleFileNameW(module, buffer, len(buffer)):

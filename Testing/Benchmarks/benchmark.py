@@ -24,7 +24,7 @@ from scans import FULL_CT, shape_for
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "CycleINRSlicer"))
 
-from cycleinr.threads import wait_politely  # noqa: E402
+from cycleinr.memory import wait_politely  # noqa: E402
 
 
 @dataclass(frozen=True)

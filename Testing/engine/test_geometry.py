@@ -51,7 +51,6 @@ class TestPartsAndGaps:
             with pytest.raises(GeometryError, match="begin with 0 and rise"):
                 Acquisition(positions)
 
-
     def test_the_longest_even_part_ends_where_spacing_or_thickness_change_or_a_slice_is_missing(self):
         changing = np.cumsum([0, *[2.5] * 4, *[5] * 6])
         assert Acquisition(changing).longest_even == range(4, 11)

@@ -88,4 +88,3 @@ def finish(host, ui) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1] if len(sys.argv) > 1 else "output"))
-

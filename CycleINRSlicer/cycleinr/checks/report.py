@@ -99,6 +99,7 @@ _MADE = {
 }
 """What the page calls the entries of a result's provenance."""
 
+
 def is_report_file(name: str) -> bool:
     """Whether a report has a file of this name; whatever else lies in its folder is the user's."""
     return name in FILES

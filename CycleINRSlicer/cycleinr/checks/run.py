@@ -170,9 +170,7 @@ def _in_hounsfield_units(volume: Volume, offset: float) -> Volume:
     return replace(volume, array=volume.array.astype(kind) + np.asarray(offset, kind))
 
 
-def _without_padding(
-    volume: Volume, result: Volume, work: Plan, valid: np.ndarray | None
-) -> tuple[Volume, Volume]:
+def _without_padding(volume: Volume, result: Volume, work: Plan, valid: np.ndarray | None) -> tuple[Volume, Volume]:
     """Scan and result with values that make no edge in the place of padding, and with their masks."""
     if valid is None:
         return replace(volume, valid=None), replace(result, valid=None)

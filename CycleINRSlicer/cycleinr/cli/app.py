@@ -16,8 +16,7 @@ import typer
 from .. import __version__
 from ..errors import CycleinrError, OutOfMemoryError, OutputError, RequestError
 from ..files.atomic import hold, names_given
-from ..memory import keep_freed_memory
-from ..threads import wait_politely
+from ..memory import keep_freed_memory, wait_politely
 
 _MODULES = {"upsample": "upsample", "check": "upsample", "demo": "upsample", "batch": "batch", "info": "info"}
 """Our own commands, by the module that each is in; what they write, they write at the end."""

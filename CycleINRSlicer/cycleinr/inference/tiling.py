@@ -139,9 +139,12 @@ def passes(
         return (Pass(slicing, slice(0, grid.n_in), np.arange(len(positions)), positions),)
     apart = own.interval_mm
     thickness = tau * own.local_spacing_mm
-    taus = np.concatenate(
-        [np.full(part.last - part.first, np.median(thickness[part.first : part.last + 1])) for part in own.parts]
-    ) / apart
+    taus = (
+        np.concatenate(
+            [np.full(part.last - part.first, np.median(thickness[part.first : part.last + 1])) for part in own.parts]
+        )
+        / apart
+    )
     interval = np.clip(np.floor(positions), 0, grid.n_in - 2).astype(int)
     # An acquired slice lies in two intervals; the finer one knows more of it
     finer = (positions == interval) & (interval > 0) & (apart[interval - 1] < apart[interval])

@@ -18,9 +18,8 @@ from typing import BinaryIO
 
 from .. import __version__
 from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
-from ..memory import keep_freed_memory
+from ..memory import keep_freed_memory, wait_politely
 from ..monitor import Monitor, Progress, throttled
-from ..threads import wait_politely
 from .events import (
     CancelledEvent,
     CheckAnswer,
