@@ -33,8 +33,8 @@ def asked(thickness_mm: float | None = None, **target) -> UpsampleOptions:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (asked(spacing_mm=0.6), ["10 times", "1.5 to 6", "invented", "1 mm or more"]),
-        (asked(spacing_mm=5), ["1.2 times", "1.5 to 6", "4 mm or less"]),
+        (asked(spacing_mm=0.5), ["12 times", "1.5 to 10", "invented", "0.6 mm or more"]),
+        (asked(spacing_mm=5), ["1.2 times", "1.5 to 10", "4 mm or less"]),
         (asked(spacing_mm=2, thickness_mm=9), ["1.5 times as thick", "up to 1.2"]),
         (asked(spacing_mm=6), ["Nothing to do", "6 mm"]),
     ],
@@ -45,15 +45,15 @@ def test_requests_outside_the_training_are_told(scan, options, words):
     assert [word for word in words if word not in text] == []
 
 
-@pytest.mark.parametrize("ratio", [1.5, 5 / 3, 3, 6])
+@pytest.mark.parametrize("ratio", [1.5, 5 / 3, 3, 10])
 @pytest.mark.parametrize("thickness_mm", [0.0, 6.0, 7.2])
 def test_requests_within_the_training_are_not(scan, ratio, thickness_mm):
     assert plan(scan, asked(thickness_mm, ratio=ratio)).warnings == ()
 
 
 def test_python_hears_a_warning_and_the_result_keeps_it(scan):
-    with pytest.warns(RequestWarning, match="1.5 to 6") as heard:
-        result = upsample(scan, asked(ratio=8))
+    with pytest.warns(RequestWarning, match="1.5 to 10") as heard:
+        result = upsample(scan, asked(ratio=12))
 
     assert result.warnings == tuple(str(each.message) for each in heard)
     assert result.provenance["warnings"] == " ".join(result.warnings)

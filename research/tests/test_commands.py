@@ -59,4 +59,3 @@ def test_evaluate_names_what_it_does_not_know(tmp_path):
         with pytest.raises(RequestError, match="liver"):
             evaluate_command(tmp_path, tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
-

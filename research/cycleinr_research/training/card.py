@@ -21,7 +21,10 @@ INTENDED_USE = (
 )
 
 
-_TOLD = ("learning_rate", "ema", "cycle_weight", "window_weight", "extreme_weight", "initial_share")
+_TOLD = (
+    "learning_rate", "ema", "cycle_weight", "window_weight", "extreme_weight", "teacher_weight", "bfloat16_share",
+    "initial_share",
+)  # fmt: skip
 
 
 def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
@@ -46,6 +49,7 @@ def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
             "batch": config.batch,
             **{name: getattr(config, name) for name in _TOLD},
             "patch": asdict(config.patch),
+            "teachers": [read_card(Path(weights)).get("name") for weights in config.teacher_weights],
             "started_from": _start(config.initial_weights),
             "ratios": [config.patch.ratio_min, config.patch.ratio_max],
             "data": [volume for source in config.sources for volume in training_data(source)],
