@@ -66,7 +66,7 @@ def take_preview(host, ui, scan, folder: Path) -> None:
     import slicer
 
     slicer.util.mainWindow().show()
-    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView)
     slicer.util.setSliceViewerLayers(background=scan, fit=True)
     bounds_mm = np.zeros(6)
     scan.GetRASBounds(bounds_mm)
