@@ -174,13 +174,13 @@ class Consistency:
 REACH_PIXELS = 2
 """How far within the plane "around" reaches."""
 
-_EXPLAINED = 0.25
+EXPLAINED = 0.25
 """How much of the change from box to triangle counts as explained."""
 
-_NOISE_HU = 10.0
+NOISE_HU = 10.0
 """A change well below this is noise, which tells nothing about the profile."""
 
-_UNDERSHOOT_HU = 5.0
+UNDERSHOOT_HU = 5.0
 """How far the network's value may lie below all acquired values around it."""
 
 
@@ -198,7 +198,7 @@ class BoundedConsistency:
     def __init__(self, profile: SliceProfile, low: float, high: float, hu: float, integer: bool, arrays: Arrays):
         matrix = profile_matrix(profile)
         self.low, self.high, self.integer, self.xp = low, high, integer, arrays.module
-        self.noise, self.undershoot = _NOISE_HU * hu, _UNDERSHOOT_HU * hu
+        self.noise, self.undershoot = NOISE_HU * hu, UNDERSHOOT_HU * hu
         self.of = arrays.of
         self.forward = arrays.of(matrix)
         self.back = arrays.of(consistency_matrix(matrix))
@@ -234,7 +234,7 @@ class BoundedConsistency:
         flat = fine.reshape(len(fine), -1)
         error = acquired.reshape(len(acquired), -1) - self.forward @ flat
         change = abs(self.other @ flat)
-        explained = _EXPLAINED * change * (change / (change + self.noise))
+        explained = EXPLAINED * change * (change / (change + self.noise))
         error -= self.xp.clip(error, -explained, explained)
         if valid is not None:
             error *= valid.reshape(error.shape)

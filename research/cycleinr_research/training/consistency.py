@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from cycleinr.inference.consistency import EXPLAINED, NOISE_HU, REACH_PIXELS, UNDERSHOOT_HU
+from cycleinr.intensity import IntensityScale
 from cycleinr.resampling import SliceProfile, consistency_matrix, profile_matrix, triangle_matrix
 
-_EXPLAINED = 0.25
-_HU = 1 / 1512
+_HU = IntensityScale(0.0, 1.0).hu
 """One Hounsfield unit in network values."""
 
-_NOISE, _UNDERSHOOT = 10 * _HU, 5 * _HU
+_AROUND = 2 * REACH_PIXELS + 1
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ class Reacquisition:
         flat = fine.flatten(2)
         error = acquired.flatten(2) - self.forward @ flat
         change = (self.other @ flat).abs().detach()
-        explained = _EXPLAINED * change * (change / (change + _NOISE))
+        explained = EXPLAINED * change * (change / (change + NOISE_HU * _HU))
         error = error - torch.minimum(torch.maximum(error, -explained), explained)
         moved = fine + (self.back @ error).view_as(fine)
         lowest, highest = -_pooled(-acquired, 1), _pooled(acquired, 1)
         low = torch.maximum(torch.minimum(fine, self._near(lowest)), -_pooled(-fine, 1))
-        high = torch.maximum(fine, self._near(_pooled(highest, 5)))
-        floor = self._near(-_pooled(-lowest, 5)) - _UNDERSHOOT
+        high = torch.maximum(fine, self._near(_pooled(highest, _AROUND)))
+        floor = self._near(-_pooled(-lowest, _AROUND)) - UNDERSHOOT_HU * _HU
         return torch.maximum(torch.minimum(torch.maximum(moved, low), high), floor)
 
     def _near(self, acquired: torch.Tensor) -> torch.Tensor:
