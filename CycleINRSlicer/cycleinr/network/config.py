@@ -74,6 +74,7 @@ class NetworkConfig(Sizes):
             a cell's pixels are the decoder's ``cell ** 2`` outputs rather than separate queries.
         conditioning_width: Units of the small networks that turn position, ratio and tau into modulations.
         smoothing_taps: Length of the low-pass filter over the decoder's pixels (``network.layers``), odd; 1: none.
+        members: Networks of these sizes whose corrections are averaged; one errs where another does not.
     """
 
     width: int = 64
@@ -84,6 +85,7 @@ class NetworkConfig(Sizes):
     cell: int = 2
     conditioning_width: int = 32
     smoothing_taps: int = 1
+    members: int = 1
 
     def __post_init__(self):
         if self.smoothing_taps % 2 == 0:

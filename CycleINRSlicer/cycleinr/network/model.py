@@ -7,6 +7,8 @@ cycle-consistent loss); sizes, conditioning and the residual on cubic convolutio
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -38,10 +40,13 @@ class CycleINR(nn.Module):
         self.encoder = Encoder(self.config)
         self.sampling = LatentSampling(self.config)
         self.decoder = Decoder(self.config)
+        alone = replace(self.config, members=1)
+        self.others = nn.ModuleList(CycleINR(alone) for _ in range(1, self.config.members))
 
     def encode(self, stack: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
-        """Latent codes (N, S, C, h, w) of the acquired slices."""
-        return self.encoder(pad_to_cells(stack, self.config.cell), slicing)
+        """Latent codes (N, S, members * C, h, w) of the acquired slices."""
+        stack = pad_to_cells(stack, self.config.cell)
+        return torch.cat([member.encoder(stack, slicing) for member in (self, *self.others)], dim=2)
 
     def correction(
         self, codes: torch.Tensor, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor
@@ -49,8 +54,11 @@ class CycleINR(nn.Module):
         """The network's residual and its gate towards the B-spline; same shapes as ``forward``."""
         height, width = stack.shape[-2:]
         _, offsets = neighbour_indices(positions, stack.shape[1])
-        sampled = self.sampling(codes, positions, slicing)
-        residual, gate = self.decoder(sampled, offsets[..., 1], slicing)
+        parts = zip((self, *self.others), codes.split(self.config.width, dim=2), strict=True)
+        found = [
+            member.decoder(member.sampling(own, positions, slicing), offsets[..., 1], slicing) for member, own in parts
+        ]
+        residual, gate = (sum(each) / len(found) for each in zip(*found, strict=True))
         planes = torch.stack([residual, gate], dim=2)[..., :height, :width]
         return smooth_pixels(planes.flatten(0, 1), self.config.smoothing_taps).unflatten(0, positions.shape).unbind(2)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from cycleinr.errors import CycleinrError, RequestError
+from cycleinr.network.model import CycleINR
 from cycleinr.network.weights import build_network, load_network
 from lightning_fabric import Fabric
 
@@ -104,7 +105,8 @@ class Trainer:
         self.parallel, self.optimizer = fabric.setup(network, optimizer)
         if config.bfloat16_share:
             for each in (network, *self.teachers):
-                self._compute_in_bfloat16(each.encoder)
+                for member in (each, *getattr(each, "others", ())):
+                    self._compute_in_bfloat16(member.encoder)
 
     def run(self) -> torch.nn.Module:
         """Train until the budget is used up; returns the weights' moving average, or its mean with the initial ones.
@@ -234,7 +236,35 @@ def _first_network(config: TrainingConfig) -> torch.nn.Module:
     """
     if not config.initial_weights:
         return build_network(config.architecture, config.network)
-    return _loaded(config.initial_weights, config)
+    network = _loaded(config.initial_weights, config)
+    return with_mirrored_twin(network) if getattr(config.network, "members", 1) == 2 else network
+
+
+@torch.no_grad()
+def with_mirrored_twin(network: CycleINR) -> CycleINR:
+    """A network of two members, which begins as the mean over an image and its rotation by half a turn.
+
+    The second member has the kernels of the first, turned: what it answers is what the first answers for the turned
+    image. From there on the two learn together, each what the other does not see.
+
+    Args:
+        network: Of one member, or of two already, which stays.
+    """
+    if network.config.members == 2:
+        return network
+    pair = CycleINR(replace(network.config, members=2))
+    turned = {}
+    for name, tensor in network.state_dict().items():
+        if tensor.ndim == 4 and tensor.shape[-1] > 1:
+            tensor = tensor.flip(2, 3)
+        # A cell's pixels are channels here
+        if name == "encoder.stem.weight":
+            tensor = tensor.unflatten(1, (-1, network.config.cell**2)).flip(2).flatten(1, 2)
+        if name.startswith("decoder.out."):
+            tensor = tensor.unflatten(0, (-1, network.config.cell**2)).flip(1).flatten(0, 1)
+        turned[f"others.0.{name}"] = tensor
+    pair.load_state_dict({**network.state_dict(), **turned})
+    return pair
 
 
 def _loaded(weights: str, config: TrainingConfig) -> torch.nn.Module:
