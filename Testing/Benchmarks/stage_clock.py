@@ -52,7 +52,7 @@ class StageClock:
             ("encode", FoldedBlock, ("_mix",)),
             ("encode", Stem, ("_codes",)),
             ("sample", IntervalDecoder, ("project", "corrections", "queries")),
-            ("compose", StripNetwork, ("_compose",)),
+            ("compose", StripNetwork, ("_add",)),
             ("consistency", Consistency, ("apply",)),
             ("consistency", BoundedConsistency, ("apply",)),
             ("convert", IntensityScale, ("to_network",)),

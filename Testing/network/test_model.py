@@ -14,6 +14,7 @@ from cycleinr.network.weights import Parameters, parameter_shapes
 from network import reference_network
 
 SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)
+PAIR = replace(SMALL, members=2, smoothing_taps=3)
 SLICING = Slicing(tau=0.7, anisotropy=5.2, ratio=3.3)
 
 
@@ -46,7 +47,7 @@ def run_fast(model, stack, positions, slicing=SLICING, kept=None):
     return torch.from_numpy(network.run(stack.numpy(), kept or slice(0, stack.shape[1]), lambda: None))
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(), SMALL, replace(SMALL, decoder_layers=1, blocks=1, cell=3)])
+@pytest.mark.parametrize("config", [NetworkConfig(), SMALL, replace(SMALL, decoder_layers=1, blocks=1, cell=3), PAIR])
 def test_the_parameters_shapes_are_those_of_the_network(config):
     assert parameter_shapes(config) == {n: tuple(v.shape) for n, v in CycleINR(config).state_dict().items()}
 
@@ -63,8 +64,21 @@ def test_an_image_with_odd_sides_keeps_its_size(model, stack):
     assert slices.shape == (1, 3, 9, 11)
 
 
-def test_every_parameter_receives_a_gradient(stack):
-    model = make_network().requires_grad_(True)
+def test_members_are_averaged(stack):
+    pair, positions, slicing = make_network(PAIR), torch.tensor([[0.3, 2.7]]), SLICING.to_tensor()
+    answers = []
+    for member in parameters_of(pair).members:
+        alone = CycleINR(member.config)
+        alone.load_state_dict({name: torch.from_numpy(values) for name, values in member.arrays.items()})
+        answers.append(alone(stack[None], positions, slicing))
+
+    assert torch.allclose(pair(stack[None], positions, slicing), (answers[0] + answers[1]) / 2, atol=1e-6)
+    assert (answers[0] - answers[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("config", [SMALL, PAIR])
+def test_every_parameter_receives_a_gradient(stack, config):
+    model = make_network(config).requires_grad_(True)
 
     model(stack[None], torch.tensor([[0.3, 2.7]]), SLICING.to_tensor()).square().sum().backward()
 
@@ -97,7 +111,7 @@ def test_the_fast_path_equals_the_network(model, stack):
 
 @pytest.mark.parametrize("tau", [0.0, 1.0])
 @pytest.mark.parametrize("shape", [(2, 9, 30), (5, 24, 67), (4, 41, 8), (3, 3, 3)])
-@pytest.mark.parametrize("config", [NetworkConfig(smoothing_taps=7), replace(SMALL, cell=3, decoder_layers=1)])
+@pytest.mark.parametrize("config", [NetworkConfig(smoothing_taps=7), replace(SMALL, cell=3, decoder_layers=1), PAIR])
 def test_every_way_to_compute_the_network_gives_the_same(config, shape, tau):
     """Slices of any size, outputs beyond the stack's ends, and some of the rows only."""
     model, slicing = make_network(config), Slicing(tau, 5.2, 2.5)

@@ -108,6 +108,29 @@ def test_the_initial_weights_can_have_a_share_in_the_finished_ones(tmp_path):
     assert len(validated) == 3  # as it starts, trained, mixed
 
 
+def test_a_second_member_begins_as_the_mirror_image_of_the_first_and_learns_beside_it(tmp_path):
+    first = train(SMALL, tmp_path / "first")
+    save_network(first, tmp_path / "first.safetensors", model_card(SMALL, tmp_path / "first"))
+    pair = replace(first.config, members=2)
+    config = replace(SMALL, steps=2, initial_weights=str(tmp_path / "first.safetensors"), network=pair)
+    trainer = Trainer(config, tmp_path / "pair", Fabric(accelerator="cpu", devices=1))
+    batch = PatchSampler(load_sources(SMALL.sources), SMALL.patch, 2, seed=5).draw(0)
+
+    with torch.no_grad():
+        begun = trainer.state.model(batch.stack, batch.positions, batch.slicing)
+        turned = first(batch.stack.flip(2, 3), batch.positions, batch.slicing).flip(2, 3)
+        mean = (first(batch.stack, batch.positions, batch.slicing) + turned) / 2
+    assert torch.allclose(begun, mean, atol=1e-6)
+    before = {name: value.clone() for name, value in trainer.state.model.named_parameters()}
+    after = dict(trainer.run().named_parameters())
+    assert not any(
+        torch.equal(after[f"{member}decoder.out.weight"], before[f"{member}decoder.out.weight"])
+        for member in ("", "others.0.")
+    )
+    save_network(trainer.state.average, tmp_path / "pair.safetensors", model_card(config, tmp_path / "pair"))
+    assert load_network(tmp_path / "pair.safetensors").config == pair
+
+
 def test_an_encoder_in_bfloat16_learns_what_one_in_full_precision_learns(tmp_path):
     whole, half, both = (train(replace(SMALL, bfloat16_share=s), tmp_path / str(s)) for s in (0.0, 1.0, 0.5))
 

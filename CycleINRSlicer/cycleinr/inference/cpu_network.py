@@ -23,7 +23,6 @@ from .cpu_encoder import TILE, CellLayout, EncoderStream, activate
 
 _NEGLIGIBLE_WEIGHT = 1e-6
 
-
 _BLOCK = 4096
 """Positions times output slices at a time: 64 channels of these are 1 MB."""
 
@@ -73,10 +72,11 @@ class IntervalDecoder:
     Args:
         parameters: Trained parameters.
         features: (3,) of the slicing.
+        share: Of the corrections that are these parameters', where they are a member's.
     """
 
-    def __init__(self, parameters: Parameters, features: np.ndarray):
-        self.parameters, self.features = parameters, features
+    def __init__(self, parameters: Parameters, features: np.ndarray, share: float = 1.0):
+        self.parameters, self.features, self.share = parameters, features, share
         config = parameters.config
         self.heads, self.width, self.pixels = config.heads, config.width, config.cell**2
         self.depth = self.width // self.heads
@@ -90,8 +90,7 @@ class IntervalDecoder:
         projected = np.empty((3 * self.width, len(codes)), np.float32)
         for start in range(0, len(codes), _SHORTEST_BLOCK):
             part = slice(start, start + _SHORTEST_BLOCK)
-            projected[:, part] = self.project_weight @ codes[part].T
-            projected[:, part] += self.project_bias
+            projected[:, part] = self.project_weight @ codes[part].T + self.project_bias
         return Projections(*projected.reshape(3, self.width, -1))
 
     def windows(self, codes: Iterable[np.ndarray]) -> Iterator[Window]:
@@ -132,8 +131,8 @@ class IntervalDecoder:
             layer = f"decoder.hidden.{number}"
             gain, shift = 1 + modulations[:, number, 0], modulations[:, number, 1]
             layers.append((parameters.matrix(layer) * gain, parameters.bias(layer)[:, None] * gain + shift))
-        gain = np.ones((2 * self.pixels, 1), np.float32)
-        gain[: self.pixels] = RESIDUAL_SCALE
+        gain = np.full((2 * self.pixels, 1), self.share, np.float32)
+        gain[: self.pixels] *= RESIDUAL_SCALE
         last = parameters.matrix("decoder.out") * gain, parameters.bias("decoder.out")[:, None] * gain
         layers.append(tuple(np.broadcast_to(part, (len(steps), *part.shape)) for part in last))
         return layers
@@ -212,7 +211,7 @@ class Interval:
         predicted: Those that the network corrects; the others are known.
         near: Slices that cubic convolution takes; ``cubic`` (outputs, near) holds the weights.
         far: Slices that the B-spline takes; ``towards`` (predicted, far) are its weights minus cubic convolution's.
-        queries: Of the predicted slices.
+        queries: Of the predicted slices, each member's.
     """
 
     outputs: slice
@@ -221,7 +220,7 @@ class Interval:
     cubic: np.ndarray
     far: slice
     towards: np.ndarray
-    queries: Queries
+    queries: list[Queries]
 
 
 @dataclass(frozen=True)
@@ -282,14 +281,15 @@ class StripNetwork:
         features = slicing.features()
         self.config, self.slices, self.n_out = parameters.config, slices, len(positions)
         self.arrays = Arrays.numpy()
-        self.encoder = EncoderStream(parameters, features)
-        self.decoder = IntervalDecoder(parameters, features)
+        members = parameters.members
+        self.encoders = [EncoderStream(own, features) for own in members]
+        self.decoders = [IntervalDecoder(own, features, 1 / len(members)) for own in members]
         self.intervals = self._intervals(np.clip(positions, 0, slices - 1), thin=slicing.tau == 0)
 
     @property
     def ticks(self) -> int:
-        """How often ``run`` calls its ``tick``: for each acquired slice that goes in and each interval done."""
-        return 2 * self.slices - 1
+        """How often ``run`` calls its ``tick``: for each acquired slice that a member takes in and interval it does."""
+        return len(self.encoders) * (2 * self.slices - 1)
 
     @staticmethod
     def load(values: np.ndarray) -> np.ndarray:
@@ -314,25 +314,29 @@ class StripNetwork:
         area = Area.of_rows(kept, stack.shape[1:], self.config)
         wanted = stack[:, kept].reshape(len(stack), -1)
 
-        def finish(found: tuple[Interval, Window]) -> None:
-            self._compose(*found, area, wanted, out)
-            threads.tick()
+        for member, (encoder, decoder) in enumerate(zip(self.encoders, self.decoders, strict=True)):
 
-        with crew(computing_threads(), self.config.blocks, tick) as threads:
-            slices = self._slices(stack, threads.tick)
-            codes = self.encoder.codes(slices, area.layout, threads)
-            windows = self.decoder.windows(cells[area.cell_rows].reshape(-1, cells.shape[-1]) for cells in codes)
-            threads.each(finish, (found for found in zip(self.intervals, windows, strict=True)))
+            def finish(found: tuple[Interval, Window], member: int = member) -> None:
+                self._add(*found, member, area, wanted, out)
+                threads.tick()
+
+            with crew(computing_threads(), self.config.blocks, tick) as threads:
+                slices = self._slices(stack, threads.tick)
+                codes = encoder.codes(slices, area.layout, threads)
+                windows = decoder.windows(cells[area.cell_rows].reshape(-1, cells.shape[-1]) for cells in codes)
+                threads.each(finish, (found for found in zip(self.intervals, windows, strict=True)))
         return out
 
-    def _compose(self, interval: Interval, window: Window, area: Area, wanted: np.ndarray, out: np.ndarray) -> None:
-        """An interval's output slices: cubic convolution, and from there the residual and the way to the B-spline."""
+    def _add(
+        self, interval: Interval, window: Window, member: int, area: Area, wanted: np.ndarray, out: np.ndarray
+    ) -> None:
+        """Cubic convolution of an interval's output slices, once, and a member's residual and way to the B-spline."""
         target = out[interval.outputs]
-        if len(target):
+        if member == 0 and len(target):
             np.matmul(interval.cubic, wanted[interval.near], out=target.reshape(len(target), -1))
         target = out[interval.predicted]
         if len(target):
-            pixels = area.pixels(self.decoder.corrections(window, interval.queries))
+            pixels = area.pixels(self.decoders[member].corrections(window, interval.queries[member]))
             towards = np.matmul(interval.towards, wanted[interval.far]).reshape(target.shape)
             towards *= pixels[:, 1]
             target += pixels[:, 0]
@@ -354,14 +358,15 @@ class StripNetwork:
         towards = (spline - cubic).astype(np.float32)
         # A thin slice that was acquired is known; there is nothing to predict at its position.
         unknown = ~(thin & (positions == np.round(positions)))
-        queries = self.decoder.queries(positions, slices)
+        queries = [decoder.queries(positions, slices) for decoder in self.decoders]
         found = []
         for n in range(slices - 1):
             inside = indices[:, 1] == n
             outputs, predicted = _range(inside), _range(inside & unknown)
             near, far = slice(max(n - 1, 0), n + 3), _range((np.abs(spline[predicted]) > _NEGLIGIBLE_WEIGHT).any(0))
             weights = cubic[outputs, near].astype(np.float32), towards[predicted, far]
-            found.append(Interval(outputs, predicted, near, weights[0], far, weights[1], queries.part(predicted)))
+            asked = [each.part(predicted) for each in queries]
+            found.append(Interval(outputs, predicted, near, weights[0], far, weights[1], asked))
         return found
 
 
@@ -378,16 +383,12 @@ def smooth_pixels(planes: np.ndarray, taps: int) -> np.ndarray:
 def _filter(plane: np.ndarray, axis: int, taps: int, out: np.ndarray | None = None) -> np.ndarray:
     """Sum of shifted planes, pairs of equal weight together."""
     weights, reach, size = low_pass(taps), taps // 2, plane.shape[axis]
-    margins = [(reach, reach) if n == axis else (0, 0) for n in range(2)]
-    wide = np.pad(plane, margins, mode="edge")
-
-    def shifted(steps: int) -> np.ndarray:
-        return wide[steps : steps + size] if axis == 0 else wide[:, steps : steps + size]
-
-    total = np.multiply(shifted(reach), np.float32(weights[reach]), out=out)
+    wide = np.pad(plane, [(reach, reach) if n == axis else (0, 0) for n in range(2)], mode="edge")
+    shifted = [wide[n : n + size] if axis == 0 else wide[:, n : n + size] for n in range(taps)]
+    total = np.multiply(shifted[reach], np.float32(weights[reach]), out=out)
     pair = np.empty_like(total)
     for n in range(reach):
-        np.add(shifted(n), shifted(2 * reach - n), out=pair)
+        np.add(shifted[n], shifted[-1 - n], out=pair)
         np.multiply(pair, np.float32(weights[n]), out=pair)
         np.add(total, pair, out=total)
     return total

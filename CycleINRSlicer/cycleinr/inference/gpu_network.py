@@ -161,12 +161,9 @@ def tiling_on(
     free += torch.cuda.memory_reserved(device.name) - torch.cuda.memory_allocated(device.name)
     limit_bytes = _SHARE * free if memory_limit_gb is None else min(_SHARE * free, memory_limit_gb * 1e9)
     n_in, rows, columns = stack_shape
-    codes = (
-        columns
-        / config.cell**2
-        * config.width
-        * max(_ENCODER_COPIES * n_in, 4 * n_in + _SAMPLING_COPIES * _SLICES_AT_ONCE)
-    )
+    encoding = (_ENCODER_COPIES + 2 * (config.members - 1)) * n_in
+    sampling = (3 + config.members) * n_in + _SAMPLING_COPIES * _SLICES_AT_ONCE
+    codes = columns / config.cell**2 * config.width * max(encoding, sampling)
     per_row = _FLOAT_BYTES * (codes + columns * (4 * n_in + 3 * n_fine))
     fitting = limit_bytes / per_row - 2 * config.receptive_pixels
     return Tiling.within(max(fitting, SMALLEST_CELLS * config.cell), rows, config)

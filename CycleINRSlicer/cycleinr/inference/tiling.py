@@ -309,4 +309,4 @@ class StripCost:
         cells = rows * self.columns / self.config.cell**2
         encode = self.config.blocks * 12 * width**2 + 3 * width**2 + 27 * 4 * width
         decode = width * hidden + (self.config.decoder_layers - 1) * hidden**2 + 40 * width
-        return 2 * cells * (encode * self.grid.n_in + decode * self.grid.n_out)
+        return 2 * self.config.members * cells * (encode * self.grid.n_in + decode * self.grid.n_out)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -265,6 +265,14 @@ class Parameters:
         if found != parameter_shapes(self.config):
             raise ModelError("The parameters do not fit the network of their model card. Install both files again.")
 
+    @property
+    def members(self) -> list[Parameters]:
+        """Those of each member, as a network of its own."""
+        alone = replace(self.config, members=1)
+        names = member_shapes(alone)
+        prefixes = ["", *(f"others.{n}." for n in range(self.config.members - 1))]
+        return [Parameters(alone, {name: self.arrays[prefix + name] for name in names}) for prefix in prefixes]
+
     def matrix(self, layer: str) -> np.ndarray:
         """Weights (out, in) of a 1x1 convolution."""
         return self.arrays[f"{layer}.weight"][:, :, 0, 0]
@@ -283,6 +291,13 @@ class Parameters:
 
 def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by name."""
+    shapes = member_shapes(config)
+    others = (f"others.{n}." for n in range(config.members - 1))
+    return shapes | {prefix + name: shape for prefix in others for name, shape in shapes.items()}
+
+
+def member_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """The same for the first member, or one that is alone."""
     width, told = config.width, 2 * HARMONICS + 1 + 3
     decoder = [config.decoder_width] * config.decoder_layers
     shapes = _layer("encoder.stem", width, 3 * config.cell**2, 3, 3)
