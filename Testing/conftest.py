@@ -17,7 +17,7 @@ for folder in (REPOSITORY / "CycleINRSlicer", REPOSITORY / "research", REPOSITOR
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from cycleinr.memory import wait_politely  # noqa: E402
+from cycleinr.computer import wait_politely  # noqa: E402
 
 # One definition for all folders: the host can be started once per process only
 from slicer_host.fixtures import host, running_host, scene  # noqa: E402, F401

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 
 import slicer
-from cycleinr.inference.devices import has_gpu_driver, torch_version
+from cycleinr.computer import has_gpu_driver, torch_version
 from cycleinr.worker.events import PrepareAnswer
 from slicer.i18n import tr as _
 

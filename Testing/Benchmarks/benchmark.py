@@ -24,7 +24,7 @@ from scans import FULL_CT, shape_for
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "CycleINRSlicer"))
 
-from cycleinr.memory import wait_politely  # noqa: E402
+from cycleinr.computer import wait_politely  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def measure_all(what: Scope) -> Findings:
 
 def gpus() -> list[str]:
     """Names of the GPUs that work, found by another process, since this one imports no torch."""
-    code = "from cycleinr.inference.devices import list_devices; print(*[d.name for d in list_devices()])"
+    code = "from cycleinr.computer import list_devices; print(*[d.name for d in list_devices()])"
     paths = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "CycleINRSlicer")}
     found = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
     return [name for name in found.stdout.split() if name != "cpu"]

@@ -33,10 +33,10 @@ def convolution_rate(repeats: int = 40, pixels: int = 192) -> dict:
 
 def run(shape: list[int], memory_limit_gb: float | None = None, device: str = "cpu", stages: bool = False) -> dict:
     """A whole run from file to file with the bundled CT weights; ``stages``: timed by stages, for one thread."""
+    from cycleinr.computer import keep_freed_memory
     from cycleinr.files import read_volume, write_volume
     from cycleinr.grid import Target
     from cycleinr.inference.options import UpsampleOptions
-    from cycleinr.memory import keep_freed_memory
     from stage_clock import StageClock, stage_flops
 
     keep_freed_memory()
@@ -121,8 +121,8 @@ def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
 def module(slices: int = 12, pixels: int = 96) -> dict:
     """``CycleINR.forward`` as training calls it, per output voxel at x5."""
     import torch
+    from cycleinr.computer import keep_freed_memory
     from cycleinr.inference.options import bundled_weights
-    from cycleinr.memory import keep_freed_memory
     from cycleinr.network.weights import load_network
 
     keep_freed_memory()
@@ -131,7 +131,7 @@ def module(slices: int = 12, pixels: int = 96) -> dict:
 
 def arssr(slices: int = 12, pixels: int = 32) -> dict:
     """ArSSR's published architecture with random weights, per output voxel at x5."""
-    from cycleinr.memory import keep_freed_memory
+    from cycleinr.computer import keep_freed_memory
     from cycleinr_research.evaluation.peers.arssr import ArSSR
 
     keep_freed_memory()
@@ -175,10 +175,10 @@ def profile(shape: list[int], top: int = 12) -> dict:
     import cProfile
     import pstats
 
+    from cycleinr.computer import keep_freed_memory
     from cycleinr.grid import Target
     from cycleinr.inference.options import UpsampleOptions
     from cycleinr.inference.upsample import upsample
-    from cycleinr.memory import keep_freed_memory
     from scans import make_scan
 
     keep_freed_memory()

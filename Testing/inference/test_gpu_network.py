@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from cycleinr.computer import Device, DeviceChoice, choose_device
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
-from cycleinr.inference.devices import Device, DeviceChoice, choose_device
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample

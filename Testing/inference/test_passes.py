@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cycleinr.checks.run import check_result
+from cycleinr.computer import Device, DeviceChoice
 from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.consistency import Arrays, consistency_for
-from cycleinr.inference.devices import Device, DeviceChoice
 from cycleinr.inference.options import Region, UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cycleinr.computer import Device, DeviceChoice, DeviceMemoryError
 from cycleinr.errors import (
     Cancelled,
-    DeviceError,
     GeometryError,
     InputError,
     ModelError,
@@ -26,7 +26,6 @@ from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.consistency import covering_grid
 from cycleinr.inference.cpu_network import StripNetwork
-from cycleinr.inference.devices import Device, DeviceChoice, DeviceMemoryError, choose_device, list_devices
 from cycleinr.inference.gpu_network import GpuNetwork
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
@@ -383,18 +382,6 @@ def test_a_gpu_that_gets_smaller_parts_gives_the_result_of_the_whole(thick, monk
 def test_a_request_that_cannot_be_met_says_why(thick, change, options, error, says):
     with pytest.raises(error, match=says):
         upsample(change(thick), request(2, **options))
-
-
-def test_an_unknown_device_is_refused_with_a_list_of_those_there():
-    with pytest.raises(DeviceError, match="cpu"):
-        choose_device("cuda:7")
-
-
-def test_the_automatic_device_comes_with_a_reason():
-    choice = choose_device("auto")
-
-    assert choice.device.name in [device.name for device in list_devices()]
-    assert choice.reason
 
 
 def test_damaged_weights_are_refused(thick, tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference import devices
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.upsample import upsample
 from cycleinr.worker.protocol import PrepareRequest, UpsampleRequest, VolumeMessage, format_line
@@ -85,8 +84,8 @@ def test_a_broken_pytorch_is_said_and_the_cpu_computes(tmp_path):
     """As a half-finished installation leaves it, on a computer with a GPU."""
     (tmp_path / "torch.py").write_text("raise ImportError('DLL load failed')")
     code = (
-        "from cycleinr.inference import devices; devices.no_gpu_reason = lambda: None\n"
-        "choice = devices.choose_device('auto'); print(choice.device.name, choice.reason)"
+        "from cycleinr import computer; computer.no_gpu_reason = lambda: None\n"
+        "choice = computer.choose_device('auto'); print(choice.device.name, choice.reason)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY / "CycleINRSlicer")])}
     said = python(environment, "-c", code).strip()
@@ -101,27 +100,6 @@ def test_pytorch_reads_the_weights_without_safetensors(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY / "CycleINRSlicer")])}
     assert int(python(environment, "-c", code)) > 10_000
-
-
-@pytest.mark.parametrize(
-    ("system", "machine", "driver", "found"),
-    [
-        ("linux", "x86_64", "nvidiactl", True),
-        ("linux", "x86_64", "nothing", False),
-        ("win32", "AMD64", "System32/nvcuda.dll", True),
-        ("win32", "AMD64", "nothing", False),
-        ("darwin", "arm64", "nothing", True),
-        ("darwin", "x86_64", "nothing", False),
-    ],
-)
-def test_a_gpu_is_looked_for_without_pytorch(tmp_path, monkeypatch, system, machine, driver, found):
-    (tmp_path / driver).parent.mkdir(exist_ok=True)
-    (tmp_path / driver).touch()
-    monkeypatch.setattr(devices, "_DRIVER_FILES", (str(tmp_path / "nvidiactl"),))
-    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
-    monkeypatch.setattr(devices.sys, "platform", system)
-    monkeypatch.setattr(devices.platform, "machine", lambda: machine)
-    assert devices.has_gpu_driver() == found
 
 
 def test_pytorch_is_not_loaded_where_no_gpu_is_used(tmp_path):

@@ -167,7 +167,7 @@ def _serve(connection: Connection, threads: int) -> None:
     threading.Thread(target=_leave_with_the_batch, daemon=True).start()
     logging.basicConfig(level=os.environ.get("CYCLEINR_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    from ..memory import keep_freed_memory
+    from ..computer import keep_freed_memory
 
     keep_freed_memory()
     try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import __version__
+from ..computer import available_memory_bytes, limit_bytes
 from ..errors import RequestError
 from ..files import image_suffix
 from ..jobs import Job, make_folder
-from ..memory import available_memory_bytes, limit_bytes
 from .cluster import Cluster, run_on_cluster
 from .find import Found, find_scans
 from .folder import BatchFolder, write_manifest

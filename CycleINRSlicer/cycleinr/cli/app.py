@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..computer import keep_freed_memory, wait_politely
 from ..errors import CycleinrError, OutOfMemoryError, OutputError, RequestError
 from ..files.atomic import hold, names_given
-from ..memory import keep_freed_memory, wait_politely
 
 _MODULES = {"upsample": "upsample", "check": "upsample", "demo": "upsample", "batch": "batch", "info": "info"}
 """Our own commands, by the module that each is in; what they write, they write at the end."""

@@ -11,10 +11,10 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from ..computer import DEFAULT_LIMIT_BYTES
 from ..errors import RequestError
 from ..grid import Target
 from ..inference.options import Region, UpsampleOptions
-from ..memory import DEFAULT_LIMIT_BYTES
 
 Input = Annotated[
     Path,

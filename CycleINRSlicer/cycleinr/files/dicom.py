@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..computer import check_room, out_of_memory
 from ..errors import InputError
-from ..memory import check_room, out_of_memory
 from ..volume import MODALITIES, Volume
 from .bridges import unread, without_itk_warnings
 from .dicom_header import GREY, WithinFile, has_mark, quiet, undecodable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..computer import check_room, out_of_memory
 from ..errors import InputError, OutputError
 from ..geometry import check_even
-from ..memory import check_room, out_of_memory
 from ..straighten import rectangular
 from ..volume import Volume
 from . import mgh, nifti

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..computer import Device, DeviceMemoryError
 from ..network.config import NetworkConfig, Slicing
 from ..network.model import CycleINR
 from ..network.weights import load_network
 from ..resampling import NEIGHBOURS
 from .consistency import Arrays
-from .devices import Device, DeviceMemoryError
 from .tiling import Tiling
 
 SMALLEST_CELLS = 4

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..computer import limit_bytes
 from ..errors import GeometryError, InputError, RequestError
 from ..geometry import Acquisition, Gap, spacing_of, subgrid_affine
 from ..grid import (
@@ -24,7 +25,6 @@ from ..grid import (
     to_axis_first,
 )
 from ..inspection import Inspection, inspect
-from ..memory import limit_bytes
 from ..network.config import NetworkConfig
 from ..resampling import MAX_TAU, NEIGHBOURS, TRAINED_TAU_MAX
 from ..result import text_of_gaps

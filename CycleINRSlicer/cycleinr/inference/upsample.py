@@ -16,11 +16,11 @@ import numpy as np
 
 from .. import __version__
 from ..agreement import agreement, unit_of
+from ..computer import Device, DeviceMemoryError, choose_device, cpu, empty_result, torch_version
 from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
 from ..intensity import IntensityScale, ValueRange, filled, intensity_scale, put_padding_back, valid_in_result
-from ..memory import empty_result
 from ..monitor import Monitor
 from ..network.config import NetworkConfig
 from ..network.weights import Parameters, load_parameters
@@ -30,7 +30,6 @@ from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
 from .cpu_network import StripNetwork
-from .devices import Device, DeviceMemoryError, choose_device, cpu, torch_version
 from .noise_matching import Stacks, match_noise
 from .options import UpsampleOptions
 from .plan import Plan, plan

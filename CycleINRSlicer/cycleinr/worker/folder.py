@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..computer import check_room
 from ..errors import InputError, OutputError
 from ..geometry import Acquisition
-from ..memory import check_room
 from ..volume import Volume
 from .protocol import FOLDER_PREFIX, VolumeMessage
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .. import __version__
+from ..computer import keep_freed_memory, wait_politely
 from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
-from ..memory import keep_freed_memory, wait_politely
 from ..monitor import Monitor, Progress, throttled
 from .events import (
     CancelledEvent,
@@ -143,8 +143,8 @@ class Worker:
 
     def _prepare(self, _request: PrepareRequest, _monitor: Monitor) -> PrepareAnswer:
         with _loading():
+            from ..computer import choose_device, list_devices, torch_version
             from ..inference import upsample  # noqa: F401
-            from ..inference.devices import choose_device, list_devices, torch_version
 
         devices = [{"name": d.name, "label": d.label, "memory_gb": d.memory_gb} for d in list_devices()]
         best = choose_device("auto")

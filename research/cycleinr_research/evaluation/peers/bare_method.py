@@ -34,7 +34,7 @@ def bare_method(name: str, label: str, weights: Path, device: str = "auto") -> M
     network = []
 
     def run(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-        from cycleinr.inference.devices import choose_device
+        from cycleinr.computer import choose_device
 
         if not network:
             network.append(load_network(weights).requires_grad_(False))
