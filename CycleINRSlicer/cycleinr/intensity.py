@@ -19,6 +19,7 @@ _CT_CENTRE_HU, _CT_SCALE_HU = 484.0, 1512.0
 _MR_CENTRE, _MR_SCALE = 0.3, 0.5
 _PERCENTILE = 99.9
 _PERCENTILE_SAMPLES = 2_000_000
+_MR_RANGE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ def robust_maximum(array: np.ndarray, valid: np.ndarray | None = None) -> float:
         sample = sample[valid.reshape(-1)[some]] if valid.reshape(-1)[some].any() else array[valid]
     low = float(sample.min())
     return max(float(np.percentile(sample, _PERCENTILE)) - low, 1e-6)
+
+
+def unit_of(scan: Volume, modality: str) -> float:
+    """What errors are counted in: 1 HU, or a thousandth of an MR scan's range up to its 99.9th percentile."""
+    return 1.0 if modality == "CT" else robust_maximum(scan.array, scan.valid) / _MR_RANGE
 
 
 def intensity_scale(

@@ -15,7 +15,7 @@ import numpy as np
 
 from .grid import AXIS_OF_ARRAY, SliceGrid, pixel_mm_of, to_axis_first
 from .intensity import filled, robust_maximum
-from .noise import smoothed
+from .resampling import smoothed
 from .volume import Volume
 
 _TISSUE_SHARE = 0.15

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cycleinr import resampling
 from cycleinr.grid import SliceGrid
-from cycleinr.noise import slice_sigmas
+from cycleinr.inference.noise import slice_sigmas
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation import methods
 from scipy.interpolate import CubicSpline

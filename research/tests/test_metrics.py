@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from cycleinr.noise import slice_sigmas
+from cycleinr.inference.noise import slice_sigmas
 from cycleinr_research.evaluation import metrics
 from scipy.ndimage import convolve
 

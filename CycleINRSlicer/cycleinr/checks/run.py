@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..agreement import Agreement, agreement, unit_of
 from ..errors import RequestError
 from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target, from_axis_first, to_axis_first
+from ..inference.noise import slice_sigmas
 from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
 from ..inspection import inspect
-from ..intensity import filled, valid_in_result
+from ..intensity import filled, unit_of, valid_in_result
 from ..monitor import Monitor
-from ..noise import slice_sigmas
+from ..resampling import Agreement, agreement
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
 from .self_check import SelfCheck, self_check, why_not
@@ -40,7 +40,7 @@ class Noise:
 
 
 def noise(volume: Volume, result: Volume, axis: str) -> Noise:
-    """Measure both volumes along ``axis``; see ``cycleinr.noise.slice_sigmas`` for what is measured."""
+    """Measure both volumes along ``axis``; see ``cycleinr.inference.noise.slice_sigmas`` for what is measured."""
 
     def levels(own: Volume) -> np.ndarray:
         return slice_sigmas(*(to_axis_first(each, axis) for each in (own.array, own.valid) if each is not None))

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..agreement import resliced, whole_windows
 from ..errors import warnings_told_elsewhere
 from ..geometry import subgrid_affine
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
@@ -24,6 +23,7 @@ from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan
 from ..intensity import ValueRange
 from ..monitor import Monitor
+from ..resampling import resliced, whole_windows
 from ..volume import Volume
 
 _FRESH_RATIO = 2.0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..agreement import unit_of
 from ..grid import pixel_mm_of, to_axis_first
-from ..noise import smoothed
+from ..intensity import unit_of
+from ..resampling import smoothed
 from ..volume import Volume
 from ..windows import DisplayWindow
 

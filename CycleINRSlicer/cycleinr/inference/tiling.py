@@ -20,10 +20,10 @@ import numpy as np
 from ..errors import OutOfMemoryError
 from ..grid import AXIS_OF_ARRAY, SliceGrid
 from ..network.config import NetworkConfig, Slicing
-from ..noise import REACH_PIXELS, STEP_PIXELS
 from ..resampling import NEIGHBOURS
 from ..threads import CrewSize
 from .consistency import CoveringGrid
+from .noise import REACH_PIXELS, STEP_PIXELS
 from .options import Region
 
 _AROUND_SLICES = 4

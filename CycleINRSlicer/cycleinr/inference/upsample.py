@@ -15,22 +15,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
-from ..agreement import agreement, unit_of
 from ..computer import Device, DeviceMemoryError, choose_device, cpu, empty_result, torch_version
 from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
-from ..intensity import IntensityScale, ValueRange, filled, intensity_scale, put_padding_back, valid_in_result
+from ..intensity import IntensityScale, ValueRange, filled, intensity_scale, put_padding_back, unit_of, valid_in_result
 from ..monitor import Monitor
 from ..network.config import NetworkConfig
 from ..network.weights import Parameters, load_parameters
-from ..noise import slice_sigmas
+from ..resampling import agreement
 from ..result import Provenance, Result, text_of_gaps
 from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
 from .cpu_network import StripNetwork
-from .noise_matching import Stacks, match_noise
+from .noise import Stacks, match_noise, slice_sigmas
 from .options import UpsampleOptions
 from .plan import Plan, plan
 from .tiling import Tiling

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from cycleinr.grid import SliceGrid
-from cycleinr.noise import slice_sigmas, smoothed
-from cycleinr.resampling import bspline_weights, linear_weights, nearest_weights, resampled
+from cycleinr.inference.noise import slice_sigmas
+from cycleinr.resampling import bspline_weights, linear_weights, nearest_weights, resampled, smoothed
 from cycleinr.volume import Volume
 from scipy.optimize import brentq
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from cycleinr.noise import slice_sigmas
+from cycleinr.inference.noise import slice_sigmas
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5

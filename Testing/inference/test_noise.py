@@ -8,14 +8,13 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample as upsample_module
 from cycleinr.inference.consistency import covering_grid
-from cycleinr.inference.noise_matching import Stacks, even_out
+from cycleinr.inference.noise import Stacks, even_out, local_sigmas, slice_sigmas, with_local_sigmas
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.upsample import upsample
 from cycleinr.intensity import ValueRange
 from cycleinr.monitor import Monitor
-from cycleinr.noise import local_sigmas, slice_sigmas, smoothed, with_local_sigmas
-from cycleinr.resampling import SliceProfile, acquire, bspline_weights, resampled
+from cycleinr.resampling import SliceProfile, acquire, bspline_weights, resampled, smoothed
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import sigma_deviation
 from cycleinr_research.evaluation.protocol import make_case
