@@ -1,9 +1,13 @@
-"""Voxel values on their way through the network: padding filled and put back, and intensities to the network's units,
-about [-1, 1.7], and back into the scan's own type.
+"""Voxel values on their way through the network: padding filled and put back, slices' brightness evened and put back,
+and intensities to the network's units, about [-1, 1.7], and back into the scan's own type.
 
 CT uses one fixed map for all scans, since HU are absolute. MR has no unit: its 99.9th percentile becomes the top of
 the range. Padding, outside the reconstructed field, would be an edge that no scan has and bleed as far as the network
 looks. So it is filled with values that continue the slice, and put back into the result as it was.
+
+Each slice of a 2D MR acquisition has a gain of its own (cross-talk, interleaved order, receiver). Anatomy and coils
+change the brightness too, but slowly, so a slice's gain is what its brightness has beyond the smooth course along the
+slices.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .grid import from_axis_first, to_axis_first
+from .grid import SliceGrid, from_axis_first, to_axis_first
 from .volume import Volume
 
 _CT_CENTRE_HU, _CT_SCALE_HU = 484.0, 1512.0
@@ -177,3 +181,68 @@ def _recipes(valid: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray
         found.append((targets, np.stack(sources)[:, reached], weight[:, reached] / weight[:, reached].sum(axis=0)))
         known.reshape(-1)[targets] = True
     return found
+
+
+_TISSUE_SHARE = 0.15
+_FEW_PIXELS = 2000
+"""With fewer pixels of tissue, differences of the anatomy look like gains."""
+
+_PIXELS_ACROSS = 160
+_SMOOTH_COURSE = np.array([1, 4, 6, 4, 1]) / 16
+"""Binomial weights; a gain that alternates from slice to slice is wholly outside of what they let through."""
+
+
+def log_gains(stack: np.ndarray) -> np.ndarray:
+    """Natural logarithm of each slice's gain against the smooth course, (slices,) float64.
+
+    Args:
+        stack: (slices, rows, columns), intensities whose zero means no signal.
+    """
+    course = np.concatenate([[0.0], np.cumsum(_log_ratios(stack))])
+    reach = len(_SMOOTH_COURSE) // 2
+    # Odd reflection: a course that rises at an end goes on rising
+    padded = np.pad(course, reach, mode="reflect", reflect_type="odd")
+    return course - np.convolve(padded, _SMOOTH_COURSE, mode="valid")
+
+
+def step_across(stack: np.ndarray) -> int:
+    """Every so-manieth row and column of slices tells enough of their brightness and place."""
+    return max(1, min(stack.shape[1:]) // _PIXELS_ACROSS)
+
+
+def _log_ratios(stack: np.ndarray) -> np.ndarray:
+    """Logarithm of the median ratio of each slice to the one before, over the tissue that both show."""
+    step = step_across(stack)
+    small = stack[:, ::step, ::step].astype(np.float32)
+    limit = _TISSUE_SHARE * robust_maximum(small) + max(0.0, float(small.min()))
+    ratios = np.zeros(len(small) - 1)
+    for n, (before, after) in enumerate(zip(small[:-1], small[1:], strict=True)):
+        tissue = (before > limit) & (after > limit)
+        if np.count_nonzero(tissue) >= _FEW_PIXELS:
+            ratios[n] = np.median(np.log(after[tissue] / before[tissue]))
+    return ratios
+
+
+def evened(stack: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """The stack with each slice's gain taken out, float32."""
+    return stack * np.exp(-gains).astype(np.float32)[:, None, None]
+
+
+def gains_of_result(gains: np.ndarray, grid: SliceGrid) -> np.ndarray:
+    """Log gain of each slice of a result, (n_out,), by which it gets the scan's own brightness back.
+
+    At an acquired position it is that slice's gain, and between two it runs straight from one to the other: softer
+    bands than those of a result that is made to give each slab's brightness back.
+
+    Args:
+        gains: Of the acquired slices, (n_in,).
+        grid: The result's slices.
+    """
+    return np.interp(grid.positions(), np.arange(grid.n_in), gains)
+
+
+def put_back(fine: np.ndarray, gains: np.ndarray, values: ValueRange, out: np.ndarray) -> None:
+    """Multiply each slice by its gain into ``out``, rounded where that holds integers."""
+    for slice_, gain, target in zip(fine, gains, out, strict=True):
+        image = slice_ * np.float32(np.exp(gain))
+        values.write(np.rint(image) if out.dtype.kind in "iu" else image, target)

@@ -1,4 +1,4 @@
-"""What a look at all voxels tells: padding, range, and CT or MR by evidence."""
+"""What a look at all voxels tells: padding, range, CT or MR by evidence, and odd slices that lie beside even ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cycleinr.errors import ModalityError
 from cycleinr.files import read_volume
-from cycleinr.inspection import inspect
+from cycleinr.inspection import inspect, interleaved_displacement
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
@@ -126,3 +126,17 @@ def test_the_look_does_not_change_the_scan(ct):
     scan = Volume(ct.copy(), np.eye(4))
     inspect(replace(scan, modality="CT"))
     np.testing.assert_array_equal(scan.array, ct)
+
+
+@pytest.mark.parametrize("pixels", [(0.0, 1.0), (-0.7, 0.7)])
+def test_a_displacement_of_odd_slices_is_measured_to_its_size(pixels):
+    from scipy.ndimage import shift
+
+    still = read_volume(DATA / "mr_head_1mm.nii.gz").array[:48:2]
+    array = still.astype(np.float32)
+    array[1::2] = [shift(slice_, pixels, order=1, mode="nearest") for slice_ in array[1::2]]
+
+    (found, share), (before, _) = interleaved_displacement(array), interleaved_displacement(still)
+
+    assert np.allclose(found, pixels, atol=0.1) and share >= 0.9
+    assert np.hypot(*before) < 0.1

@@ -24,11 +24,10 @@ from ..grid import (
     plan_grid,
     to_axis_first,
 )
-from ..inspection import Inspection, inspect
+from ..inspection import Inspection, SliceArtifacts, inspect
 from ..network.config import NetworkConfig
 from ..resampling import MAX_TAU, NEIGHBOURS, TRAINED_TAU_MAX
 from ..result import text_of_gaps
-from ..slice_artifacts import SliceArtifacts
 from ..threads import computing_threads
 from ..volume import Volume
 from .consistency import CoveringGrid, covering_grid

@@ -19,13 +19,24 @@ from ..computer import Device, DeviceMemoryError, choose_device, cpu, empty_resu
 from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
-from ..intensity import IntensityScale, ValueRange, filled, intensity_scale, put_padding_back, unit_of, valid_in_result
+from ..intensity import (
+    IntensityScale,
+    ValueRange,
+    evened,
+    filled,
+    gains_of_result,
+    intensity_scale,
+    log_gains,
+    put_back,
+    put_padding_back,
+    unit_of,
+    valid_in_result,
+)
 from ..monitor import Monitor
 from ..network.config import NetworkConfig
 from ..network.weights import Parameters, load_parameters
 from ..resampling import agreement
 from ..result import Provenance, Result, text_of_gaps
-from ..slice_artifacts import evened, gains_of_result, log_gains, put_back
 from ..volume import Volume
 from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
 from .cpu_network import StripNetwork
@@ -126,7 +137,7 @@ def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.nd
     result = empty_result(array.shape, volume.array.dtype)
     fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
     own = gains[work.part.source[AXIS_OF_ARRAY[work.grid.axis]]]
-    put_back(fine, gains_of_result(own, work.grid), float(volume.array.min()), float(volume.array.max()), out)
+    put_back(fine, gains_of_result(own, work.grid), ValueRange.of(volume.array), out)
     return result
 
 

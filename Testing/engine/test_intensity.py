@@ -1,4 +1,4 @@
-"""Brightness steps and interleaved motion of 2D MR: a real scan, and the same scan with known gains and shifts."""
+"""Brightness steps of 2D MR, evened out and put back: a real scan, and the same scan with known gains."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,8 @@ from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.upsample import upsample
-from cycleinr.slice_artifacts import interleaved_displacement, log_gains, typical_step
+from cycleinr.inspection import typical_step
+from cycleinr.intensity import log_gains
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
@@ -42,19 +43,6 @@ def test_steps_are_measured_to_their_size(still, banded):
     assert typical_step(log_gains(banded.array)) == pytest.approx(np.log(1 + STEP), abs=0.01)
     jumps = np.diff(log_gains(banded.array))[2:-2]
     assert np.allclose(jumps, np.where(np.arange(len(jumps)) % 2, -1, 1) * np.log(1 + STEP), atol=0.02)
-
-
-@pytest.mark.parametrize("pixels", [(0.0, 1.0), (-0.7, 0.7)])
-def test_a_displacement_of_odd_slices_is_measured_to_its_size(still, pixels):
-    from scipy.ndimage import shift
-
-    array = still.array.astype(np.float32)
-    array[1::2] = [shift(slice_, pixels, order=1, mode="nearest") for slice_ in array[1::2]]
-
-    found, before = interleaved_displacement(array), interleaved_displacement(still.array)
-
-    assert np.allclose((found.rows, found.columns), pixels, atol=0.1) and found.agreement >= 0.9
-    assert np.hypot(before.rows, before.columns) < 0.1
 
 
 def test_plan_tells_steps_and_motion_and_nothing_of_a_sound_scan(still, banded):
