@@ -362,7 +362,7 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
         raise RequestError(
             "The network is a PyTorch module, and PyTorch is not installed. Install it with: pip install torch"
         ) from error
-    from .network.weights import load_network
+    from .network import load_network
 
     return cast("CycleINR", load_network(weights))
 

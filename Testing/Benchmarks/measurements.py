@@ -99,8 +99,8 @@ def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
     """The tests' literal implementation: one query at a time, per output voxel, with its encoder's share."""
     import torch
     from cycleinr.inference.options import bundled_weights
-    from cycleinr.network.config import Slicing
-    from cycleinr.network.weights import load_network
+    from cycleinr.network import load_network
+    from cycleinr.weights import Slicing
     from network import reference_network
 
     model = load_network(bundled_weights("ct")).requires_grad_(False)
@@ -123,7 +123,7 @@ def module(slices: int = 12, pixels: int = 96) -> dict:
     import torch
     from cycleinr.computer import keep_freed_memory
     from cycleinr.inference.options import bundled_weights
-    from cycleinr.network.weights import load_network
+    from cycleinr.network import load_network
 
     keep_freed_memory()
     return _forward(load_network(bundled_weights("ct")).to(memory_format=torch.channels_last), slices, pixels)
@@ -220,7 +220,7 @@ def _first_progress(lines, parse_line, number: int) -> float:
 
 def _forward(network, slices: int, pixels: int) -> dict:
     import torch
-    from cycleinr.network.config import Slicing
+    from cycleinr.weights import Slicing
 
     stack = torch.randn(1, slices, pixels, pixels)
     positions = torch.arange(5 * (slices - 1) + 1)[None] / 5
@@ -249,7 +249,7 @@ def _source(shape: list[int], folder: Path) -> Path:
 
 
 def _network_config(work):
-    from cycleinr.network.config import NetworkConfig
+    from cycleinr.weights import NetworkConfig
 
     return NetworkConfig.from_dict(work.card["network"])
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
-from cycleinr.network.config import NetworkConfig, Slicing
 from cycleinr.network.model import CycleINR
+from cycleinr.weights import NetworkConfig, Slicing
 from places import REPOSITORY
 from torch.utils.flop_counter import FlopCounterMode
 

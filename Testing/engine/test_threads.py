@@ -10,9 +10,8 @@ import weakref
 import numpy as np
 import pytest
 from cycleinr.inference.cpu_network import StripNetwork
-from cycleinr.network.config import NetworkConfig, Slicing
-from cycleinr.network.weights import Parameters, parameter_shapes
 from cycleinr.threads import CrewSize, Threads, libraries
+from cycleinr.weights import NetworkConfig, Parameters, Slicing, parameter_shapes
 from hypothesis import given
 from hypothesis import strategies as st
 from places import REPOSITORY

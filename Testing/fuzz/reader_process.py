@@ -45,7 +45,7 @@ def _volume(path: Path) -> None:
 
 def _weights(path: Path) -> None:
     from cycleinr.inference.plan import plan
-    from cycleinr.network.weights import load_network
+    from cycleinr.network import load_network
     from cycleinr.volume import Volume
 
     scan = Volume(np.arange(512).reshape(8, 8, 8), np.diag([1.0, 1.0, 5.0, 1.0]), "MR")

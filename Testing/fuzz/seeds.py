@@ -168,8 +168,8 @@ def _enhanced(folder: Path, encoding: str) -> Seed:
 
 
 def _weights(folder: Path) -> Seed:
-    from cycleinr.network.config import NetworkConfig
     from cycleinr.network.model import CycleINR
+    from cycleinr.weights import NetworkConfig
     from cycleinr_research.weights import save_network
 
     place = folder / "weights"

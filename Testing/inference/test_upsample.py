@@ -32,10 +32,10 @@ from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.inference.upsample import upsample
 from cycleinr.monitor import Monitor
-from cycleinr.network.config import NetworkConfig
 from cycleinr.network.model import CycleINR
 from cycleinr.resampling import SliceProfile, acquire, bspline_weights, linear_weights, resampled
 from cycleinr.volume import Volume
+from cycleinr.weights import NetworkConfig
 from cycleinr_research.evaluation.metrics import psnr
 from cycleinr_research.evaluation.protocol import make_case
 from places import REPOSITORY

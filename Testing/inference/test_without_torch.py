@@ -95,7 +95,7 @@ def test_a_broken_pytorch_is_said_and_the_cpu_computes(tmp_path):
 def test_pytorch_reads_the_weights_without_safetensors(tmp_path):
     (tmp_path / "safetensors.py").write_text("raise ImportError('blocked')")
     code = (
-        "from cycleinr.inference.options import bundled_weights; from cycleinr.network.weights import load_network\n"
+        "from cycleinr.inference.options import bundled_weights; from cycleinr.network import load_network\n"
         "print(sum(values.numel() for values in load_network(bundled_weights('ct')).parameters()))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY / "CycleINRSlicer")])}

@@ -7,8 +7,8 @@ the small conditioning networks, and nothing of how slices, neighbours and cells
 import math
 
 import torch
-from cycleinr.network.config import DIFFERENCE_GAIN, LINEAR_FLOOR, RESIDUAL_SCALE
 from cycleinr.network.layers import offset_features
+from cycleinr.weights import DIFFERENCE_GAIN, LINEAR_FLOOR, RESIDUAL_SCALE
 from scipy import ndimage
 
 

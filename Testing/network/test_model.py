@@ -7,10 +7,9 @@ import pytest
 import torch
 from cycleinr.inference.cpu_network import StripNetwork
 from cycleinr.inference.gpu_network import GpuNetwork
-from cycleinr.network.config import NetworkConfig, Slicing
 from cycleinr.network.layers import cubic_weights, smooth_pixels
 from cycleinr.network.model import CycleINR
-from cycleinr.network.weights import Parameters, parameter_shapes
+from cycleinr.weights import NetworkConfig, Parameters, Slicing, parameter_shapes
 from network import reference_network
 
 SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)

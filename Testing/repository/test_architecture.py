@@ -64,5 +64,5 @@ def test_what_slicer_imports_of_the_engine_is_light():
 def test_the_workers_imports_are_installed_or_bundled():
     """The engine's process in Slicer has what Slicer bundles (NumPy, SciPy, SimpleITK, pydicom), nothing else."""
     absent = ("torch", "safetensors", "matplotlib", "typer", "rich", "lightning_fabric", "skimage", "PIL")
-    modules = ["cycleinr.worker.serve", "cycleinr.inference.upsample", "cycleinr.network.weights"]
+    modules = ["cycleinr.worker.serve", "cycleinr.inference.upsample", "cycleinr.network"]
     assert loaded_with(modules, absent) == ""

@@ -4,7 +4,7 @@ It builds on the engine, `cycleinr`, which knows nothing of it: the commands ``c
 evaluate`` are entry points of this package, and the peers' networks are registered here by name.
 """
 
-from cycleinr.network.weights import register
+from cycleinr.network import register
 
 register("arssr", "cycleinr_research.evaluation.peers.arssr:ArSSR")
 register("saint", "cycleinr_research.evaluation.peers.saint:SAINT")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from cycleinr.errors import ModelError
-from cycleinr.network.weights import CARD_FORMAT, card_path
+from cycleinr.weights import CARD_FORMAT, card_path
 
 _FIRST_SAFE_TORCH = "2.6"
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from cycleinr.errors import ModelError, RequestError
 from cycleinr.inference.options import choose_model
-from cycleinr.network.config import RESIDUAL_SCALE, Slicing
+from cycleinr.network import load_network
 from cycleinr.network.layers import cubic_convolution
-from cycleinr.network.weights import load_network, read_card
+from cycleinr.weights import RESIDUAL_SCALE, Slicing, read_card
 from cycleinr_research.evaluation.methods import METHODS
 from cycleinr_research.evaluation.network_method import method_of_weights
 from cycleinr_research.evaluation.peers.arssr import ArSSR, ArssrSizes

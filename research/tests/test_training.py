@@ -12,9 +12,9 @@ from cycleinr.errors import InputError, ModelError, RequestError
 from cycleinr.inference.consistency import Arrays, BoundedConsistency
 from cycleinr.inference.options import choose_model
 from cycleinr.intensity import IntensityScale
-from cycleinr.network.config import NetworkConfig
-from cycleinr.network.weights import load_network
+from cycleinr.network import load_network
 from cycleinr.resampling import SliceProfile, acquire
+from cycleinr.weights import NetworkConfig
 from cycleinr_research.torch_linear import linear
 from cycleinr_research.training.card import check_subjects, model_card
 from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config

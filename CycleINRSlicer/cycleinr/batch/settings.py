@@ -14,7 +14,7 @@ from ..errors import RequestError
 from ..files import image_suffix
 from ..grid import AXIS_OF_ARRAY, EXTENTS
 from ..inference.options import BUNDLED, UpsampleOptions, find_weights
-from ..network.weights import read_card
+from ..weights import read_card
 
 FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced")
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}

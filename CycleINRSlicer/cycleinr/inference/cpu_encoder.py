@@ -22,9 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network.config import DIFFERENCE_GAIN, NEGATIVE_SLOPE
-from ..network.weights import Parameters
 from ..threads import Crew
+from ..weights import DIFFERENCE_GAIN, NEGATIVE_SLOPE, Parameters
 
 TILE = 4
 """Outputs of a tile along rows and columns."""

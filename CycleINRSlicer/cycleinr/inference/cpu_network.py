@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network.config import LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig, Slicing, low_pass
-from ..network.weights import Parameters, offset_features
 from ..resampling import NEIGHBOURS, bspline_weights, cubic_weights, neighbour_indices
 from ..threads import computing_threads, crew
+from ..weights import LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig, Parameters, Slicing, low_pass, offset_features
 from .consistency import Arrays
 from .cpu_encoder import TILE, CellLayout, EncoderStream, activate
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from ..computer import Device, DeviceMemoryError
-from ..network.config import NetworkConfig, Slicing
+from ..network import load_network
 from ..network.model import CycleINR
-from ..network.weights import load_network
 from ..resampling import NEIGHBOURS
+from ..weights import NetworkConfig, Slicing
 from .consistency import Arrays
 from .tiling import Tiling
 

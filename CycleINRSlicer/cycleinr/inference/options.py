@@ -12,9 +12,9 @@ from typing import Any
 from ..errors import ModelError, RequestError
 from ..grid import COLUMN_OF_AXIS, Target, acquired_spacings, uneven_slices
 from ..inspection import Inspection, inspect
-from ..network.weights import CYCLEINR, architecture, read_card
 from ..result import Provenance, Result
 from ..volume import Volume
+from ..weights import CYCLEINR, architecture, read_card
 
 _PLACES = (Path(__file__).resolve().parents[2] / "Resources" / "Models", Path(__file__).resolve().parents[1] / "models")
 MODELS_FOLDER = next((folder for folder in _PLACES if folder.is_dir()), _PLACES[0])

@@ -19,9 +19,9 @@ import numpy as np
 
 from ..errors import OutOfMemoryError
 from ..grid import AXIS_OF_ARRAY, SliceGrid
-from ..network.config import NetworkConfig, Slicing
 from ..resampling import NEIGHBOURS
 from ..threads import CrewSize
+from ..weights import NetworkConfig, Slicing
 from .consistency import CoveringGrid
 from .noise import REACH_PIXELS, STEP_PIXELS
 from .options import Region

@@ -33,11 +33,10 @@ from ..intensity import (
     valid_in_result,
 )
 from ..monitor import Monitor
-from ..network.config import NetworkConfig
-from ..network.weights import Parameters, load_parameters
 from ..resampling import agreement
 from ..result import Provenance, Result, text_of_gaps
 from ..volume import Volume
+from ..weights import NetworkConfig, Parameters, load_parameters
 from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
 from .cpu_network import StripNetwork
 from .noise import Stacks, match_noise, slice_sigmas

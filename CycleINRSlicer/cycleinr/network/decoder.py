@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .config import HARMONICS, LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig
+from ..weights import HARMONICS, LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig
 from .layers import Modulator, kaiming_normal_, leaky, neighbour_indices, normal_, offset_features
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .config import DIFFERENCE_GAIN, NetworkConfig
+from ..weights import DIFFERENCE_GAIN, NetworkConfig
 from .layers import Modulator, kaiming_normal_, leaky, normal_
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from .. import resampling
 from ..resampling import NEIGHBOURS
-from .config import HARMONICS, NEGATIVE_SLOPE, low_pass
+from ..weights import HARMONICS, NEGATIVE_SLOPE, low_pass
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .config import NetworkConfig
+from ..weights import NetworkConfig
 from .decoder import Decoder, LatentSampling
 from .encoder import Encoder
 from .layers import bspline_weights, cubic_convolution, neighbour_indices, smooth_pixels

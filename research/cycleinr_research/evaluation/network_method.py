@@ -8,8 +8,9 @@ import numpy as np
 from cycleinr.errors import RequestError
 from cycleinr.grid import SliceGrid, Target
 from cycleinr.inference.options import UpsampleOptions
-from cycleinr.network.weights import CYCLEINR, architecture, network_class, read_card
+from cycleinr.network import network_class
 from cycleinr.volume import Volume
+from cycleinr.weights import CYCLEINR, architecture, read_card
 
 from .methods import Method
 from .peers.bare_method import bare_method

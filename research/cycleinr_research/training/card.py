@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from cycleinr import __version__
 from cycleinr.errors import RequestError
-from cycleinr.network.weights import network_class, read_card
+from cycleinr.network import network_class
+from cycleinr.weights import read_card
 
 from .config import Source, TrainingConfig
 from .loop import LOG
@@ -28,7 +29,7 @@ _TOLD = (
 
 
 def model_card(config: TrainingConfig, folder: Path, name: str = "") -> dict:
-    """Put a run's facts together; ``network.weights.save_network`` adds sizes and hash.
+    """Put a run's facts together; ``cycleinr_research.weights.save_network`` adds sizes and hash.
 
     Args:
         config: The run.

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cycleinr.errors import RequestError
-from cycleinr.network.config import NetworkConfig, Sizes
-from cycleinr.network.weights import CYCLEINR, sizes_of
+from cycleinr.network import network_class
 from cycleinr.volume import MODALITIES
+from cycleinr.weights import CYCLEINR, NetworkConfig, Sizes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -116,7 +116,7 @@ class TrainingConfig:
     Attributes:
         name: Names the run's folder.
         sources, validation: Volumes to learn from and to watch progress on; never the same.
-        architecture, network: Which network (``network.weights``) and its sizes.
+        architecture, network: Which network (``cycleinr.network``) and its sizes.
         steps, batch, learning_rate, warmup_steps, clip_norm, ema, weight_decay: The optimisation.
         max_minutes: Ends the run, and brings the learning rate down, by the clock where that comes before ``steps``;
             only training steps count, validation does not. 0 sets no limit.
@@ -232,7 +232,9 @@ def config_from_dict(values: dict, base: Path) -> TrainingConfig:
     try:
         for key in ("sources", "validation"):
             values[key] = tuple(_source(entry, base) for entry in values.get(key, ()))
-        values["network"] = sizes_of(values.get("architecture", CYCLEINR), values.get("network", {}))
+        values["network"] = network_class(values.get("architecture", CYCLEINR)).sizes.from_dict(
+            values.get("network", {})
+        )
         values["patch"] = PatchConfig(**values.get("patch", {}))
         values["teacher_weights"] = tuple(str((base / name).resolve()) for name in values.get("teacher_weights", ()))
         if values.get("initial_weights"):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 from cycleinr.errors import CycleinrError, RequestError
+from cycleinr.network import load_network, network_class
 from cycleinr.network.model import CycleINR
-from cycleinr.network.weights import build_network, load_network
 from lightning_fabric import Fabric
 
 from ..weights import load_pickled_numbers
@@ -235,7 +235,7 @@ def _first_network(config: TrainingConfig) -> torch.nn.Module:
         RequestError: The initial weights are of another architecture.
     """
     if not config.initial_weights:
-        return build_network(config.architecture, config.network)
+        return network_class(config.architecture)(config.network)
     network = _loaded(config.initial_weights, config)
     return with_mirrored_twin(network) if getattr(config.network, "members", 1) == 2 else network
 

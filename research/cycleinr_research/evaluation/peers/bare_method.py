@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from cycleinr.errors import InputError
 from cycleinr.grid import SliceGrid
-from cycleinr.network.config import Slicing
-from cycleinr.network.weights import load_network, read_card
+from cycleinr.network import load_network
 from cycleinr.volume import Volume
+from cycleinr.weights import Slicing, read_card
 
 from ..methods import Method
 

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from cycleinr.network.config import RESIDUAL_SCALE, Sizes
+from cycleinr.weights import RESIDUAL_SCALE, Sizes
 from torch import nn
 from torch.nn import functional as F
 

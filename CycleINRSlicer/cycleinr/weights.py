@@ -1,22 +1,14 @@
-"""Weights on disk: one safetensors file and one model card (JSON) of the same name beside it.
+"""The network without PyTorch: its sizes, what it is told of a scan's slicing, and its weights as NumPy arrays.
 
-The card holds the network's sizes, so the two files are enough to build the network; it also says what the weights
-were trained on, how well they do and what they are for. safetensors holds numbers only: loading it runs no code.
+Weights on disk are one safetensors file and one model card (JSON) of the same name beside it. The card holds the
+network's sizes, so the two files are enough to build the network; it also says what the weights were trained on, how
+well they do and what they are for. safetensors holds numbers only: loading it runs no code.
 
 The format: 8 bytes with the header's length (little-endian), a JSON header with each tensor's type, shape and place,
 and the numbers one after the other without gaps. Our weights are 32-bit floats only; everything else is refused.
 Source: https://github.com/huggingface/safetensors#format
 
-Without PyTorch, the parameters are NumPy arrays whose names and shapes are those of ``network.model.CycleINR``.
-
-Networks go by the name that cards and training configurations use. All of them are called as
-``network(stack, positions, slicing)`` with the shapes of ``CycleINR.forward``, so one training loop and one evaluation
-serve them all. A network class carries:
-
-- ``architecture``: its name here, and ``method``: its source in a sentence.
-- ``sizes``: the frozen dataclass of its sizes, a ``config.Sizes``.
-- ``memory_format``: the layout in which its weights are trained.
-- ``ratio`` (of an instance): the one ratio that it is made for, or None for any.
+Names and shapes of the arrays are those of ``network.model.CycleINR``.
 """
 
 from __future__ import annotations
@@ -24,16 +16,139 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
-from importlib import import_module
-from math import prod
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ModelError
-from .config import HARMONICS, NetworkConfig, Sizes
+from .errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+HARMONICS = 3
+"""Sines and cosines of an offset that the small networks are told."""
+
+DIFFERENCE_GAIN = 4.0
+"""By which the stem's differences to the neighbouring slices are amplified."""
+
+NEGATIVE_SLOPE = 0.1
+"""Of the activation."""
+
+LINEAR_FLOOR = 0.02
+"""Keeps the two farther slices, whose linear weight is 0, within the attention's reach."""
+
+RESIDUAL_SCALE = 0.05
+"""Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
+
+_CUTOFF = 0.7
+"""Of the low-pass filter over the decoder's pixels, as a share of the Nyquist frequency."""
+
+MAX_SIZE = 4096
+"""Far beyond any network of ours; a damaged card must not ask for all memory."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a network as whole numbers; to and from the ``network`` entry of a model card."""
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict):
+        """Build from a model card's ``network`` entry.
+
+        Raises:
+            ModelError: A size is unknown to this version, no whole number, or absurdly large.
+        """
+        if not isinstance(values, dict):
+            raise ModelError(f"The model card's network sizes are {values!r:.80}. Use weights of this release.")
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown or not all(type(v) is int and 0 < v <= MAX_SIZE for v in values.values()):
+            raise ModelError(
+                f"The model card's network sizes {values} are not of this version "
+                f"(unknown: {', '.join(unknown) or 'none'}). Use weights and CycleINR of the same release."
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Sizes):
+    """Sizes of the CycleINR network.
+
+    Attributes:
+        width: Channels of a latent code.
+        blocks: Residual blocks of the encoder; its receptive field is ``blocks`` slices to each side.
+        heads: Attention heads of ALCGS; ``width`` is a multiple of it.
+        decoder_width: Units in each hidden layer of the decoder.
+        decoder_layers: Hidden layers of the decoder.
+        cell: In-plane pixels per side of the cell that one latent code stands for. The in-plane grid never moves, so
+            a cell's pixels are the decoder's ``cell ** 2`` outputs rather than separate queries.
+        conditioning_width: Units of the small networks that turn position, ratio and tau into modulations.
+        smoothing_taps: Length of the low-pass filter over the decoder's pixels (``network.layers``), odd; 1: none.
+        members: Networks of these sizes whose corrections are averaged; one errs where another does not.
+    """
+
+    width: int = 64
+    blocks: int = 8
+    heads: int = 4
+    decoder_width: int = 64
+    decoder_layers: int = 2
+    cell: int = 2
+    conditioning_width: int = 32
+    smoothing_taps: int = 1
+    members: int = 1
+
+    def __post_init__(self):
+        if self.smoothing_taps % 2 == 0:
+            raise ModelError(f"The network's filter has {self.smoothing_taps} taps; the number must be odd.")
+        if self.width % self.heads:
+            raise ModelError(f"The network's width {self.width} is no multiple of its {self.heads} attention heads.")
+
+    @property
+    def receptive_pixels(self) -> int:
+        """In-plane pixels to each side that an output pixel depends on (stem, one 3x3 convolution a block, filter)."""
+        return self.cell * (self.blocks + 1) + self.cell - 1 + self.smoothing_taps // 2
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """How the input was sliced and how the output will be.
+
+    Attributes:
+        tau: Slice thickness / slice spacing of the acquired slices.
+        anisotropy: Acquired slice spacing / in-plane pixel spacing.
+        ratio: Acquired slice spacing / requested slice spacing.
+    """
+
+    tau: float
+    anisotropy: float
+    ratio: float
+
+    def features(self) -> np.ndarray:
+        """(3,) float32: tau and the two ratios' base-2 logarithms, each centred to about [-1, 1]."""
+        anisotropy, ratio = np.clip(self.anisotropy, 0.5, 32), np.clip(self.ratio, 1, 16)
+        return np.array([2 * self.tau - 1, np.log2(anisotropy) - 2, np.log2(ratio) - 1.5], np.float32)
+
+    def to_tensor(self, device=None) -> torch.Tensor:
+        """``features`` as a (1, 3) torch tensor."""
+        import torch
+
+        return torch.from_numpy(self.features()[None]).to(device)
+
+
+@lru_cache(maxsize=8)
+def low_pass(taps: int) -> tuple[float, ...]:
+    """Hamming-windowed sinc that passes what lies below 0.7 of the Nyquist frequency; its weights sum to 1.
+
+    1 tap filters nothing.
+    """
+    weights = np.sinc(_CUTOFF * (np.arange(taps) - (taps - 1) / 2)) * np.hamming(taps)
+    return tuple((weights / weights.sum()).tolist())
+
 
 CARD_FORMAT = 1
 _LENGTH_BYTES = 8
@@ -42,7 +157,6 @@ _METADATA = "__metadata__"
 _MOST_DIMENSIONS = 8
 _FLOAT_BYTES = 4
 CYCLEINR = "cycleinr"
-_PLACES = {CYCLEINR: "cycleinr.network.model:CycleINR"}
 
 
 def architecture(card: dict) -> str:
@@ -104,66 +218,6 @@ def read_weights(weights: Path, sha256: str | None = None) -> tuple[dict, dict[s
         return card, read_tensors(data)
     except FormatError as error:
         raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
-
-
-def load_network(weights: Path, sha256: str | None = None):
-    """Build the network that a weights file and its card describe, in evaluation mode on the CPU.
-
-    Args:
-        weights: The weights file.
-        sha256: Hash of the weights that are meant, where the card was read before.
-
-    Raises:
-        ModelError: The file is missing, damaged, changed since its card was written, does not fit the card, or holds
-            numbers that are not finite.
-    """
-    import torch
-
-    card, arrays = read_weights(weights, sha256)
-    tensors = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
-    name = architecture(card)
-    sizes = sizes_of(name, card["network"])
-    # Without numbers first: a card with wrong sizes must not take memory for a network that the weights do not fit.
-    with torch.device("meta"):
-        wanted = build_network(name, sizes).state_dict()
-    if {key: (value.shape, value.dtype) for key, value in tensors.items()} != {
-        key: (value.shape, value.dtype) for key, value in wanted.items()
-    }:
-        raise ModelError(f"The weights {weights.name} do not fit the network of their card.")
-    model = build_network(name, sizes)
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def register(name: str, place: str) -> None:
-    """Make another network known, as "module:class"; the module is imported when the network is first asked for."""
-    _PLACES[name] = place
-
-
-def network_class(name: str) -> type[Any]:
-    """The class of an architecture.
-
-    Raises:
-        ModelError: No architecture has this name.
-    """
-    if not isinstance(name, str) or name not in _PLACES:
-        raise ModelError(f"There is no architecture {name!r}. Choose of {', '.join(_PLACES)}.")
-    module, _, cls = _PLACES[name].partition(":")
-    return getattr(import_module(module), cls)
-
-
-def sizes_of(name: str, values: dict) -> Sizes:
-    """Sizes of an architecture from plain values, as a model card or a configuration holds them.
-
-    Raises:
-        ModelError: No such architecture, or a size that it does not have.
-    """
-    return network_class(name).sizes.from_dict(values)
-
-
-def build_network(name: str, sizes: Sizes):
-    """A network with random weights."""
-    return network_class(name)(sizes)
 
 
 class FormatError(ValueError):
@@ -239,7 +293,7 @@ def _place(name: str, entry: object) -> tuple[int, int, tuple[int, ...]]:
     if not _whole_numbers(offsets) or len(offsets) != 2:
         raise FormatError(f"{name!r} has the place {offsets!r:.80}")
     begin, end = offsets
-    if end - begin != _FLOAT_BYTES * prod(shape):
+    if end - begin != _FLOAT_BYTES * math.prod(shape):
         raise FormatError(f"{name!r} has {end - begin} bytes for the shape {shape!r:.80}")
     return begin, end, tuple(shape)
 

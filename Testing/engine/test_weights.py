@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from cycleinr.inference.options import BUNDLED, bundled_weights
-from cycleinr.network.weights import FormatError, read_tensors
+from cycleinr.weights import FormatError, read_tensors
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
