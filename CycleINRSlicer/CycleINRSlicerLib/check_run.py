@@ -13,7 +13,6 @@ import numpy as np
 import slicer
 import vtk
 from cycleinr.inference.options import options_of_result
-from cycleinr.worker.events import CheckAnswer
 from cycleinr.worker.protocol import CheckRequest, VolumeMessage
 from slicer.i18n import tr as _
 
@@ -65,12 +64,12 @@ class CheckRun(EngineTask):
         self._mapFile = self._path("error")
         return CheckRequest(*messages, self._options, self._mapFile.name)
 
-    def _import(self, answer: CheckAnswer) -> Iterator[None]:
-        self.numbers, image = answer.numbers, vtk.vtkImageData()
-        if answer.shape_kji is None:
+    def _import(self, answer: dict) -> Iterator[None]:
+        self.numbers, image = answer["numbers"], vtk.vtkImageData()
+        if answer["shape_kji"] is None:
             return
-        yield from self._copyAnswer(image, self._mapFile, answer.shape_kji)
-        mapNode = _addMap(image, np.array(answer.ijk_to_ras), self._result.node, self.numbers)
+        yield from self._copyAnswer(image, self._mapFile, answer["shape_kji"])
+        mapNode = _addMap(image, np.array(answer["ijk_to_ras"]), self._result.node, self.numbers)
         mapNode.AddNodeReferenceID(CHART_ROLE, _addCurve(self._result.node, self.numbers).GetID())
         self._map = WeakNode(mapNode)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import slicer
 from cycleinr.computer import has_gpu_driver, torch_version
-from cycleinr.worker.events import PrepareAnswer
 from slicer.i18n import tr as _
 
 AUTO, CPU = "auto", "cpu"
@@ -28,10 +27,10 @@ class DeviceBox:
         self._fill([(AUTO, _("Automatic")), (CPU, _("CPU"))])
         box.connect("currentIndexChanged(int)", self._onIndexChanged)
 
-    def fill(self, answer: PrepareAnswer) -> None:
+    def fill(self, answer: dict) -> None:
         """Show the devices that the engine's process found, and why it would take which."""
-        self.reason = answer.reason
-        self._fill([(AUTO, _("Automatic")), *((device["name"], _deviceText(device)) for device in answer.devices)])
+        self.reason = answer["reason"]
+        self._fill([(AUTO, _("Automatic")), *((device["name"], _deviceText(device)) for device in answer["devices"])])
 
     def choose(self, name: str) -> None:
         """Show ``name``; one that this computer lacks is listed all the same, since a loaded scene may ask for it."""

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import slicer
-from cycleinr.errors import CycleinrError, ProtocolError
-from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, PrepareAnswer, parse_event
-from cycleinr.worker.protocol import PrepareRequest, Request, parse_line, request_id
+from cycleinr.errors import CycleinrError
+from cycleinr.worker.protocol import (
+    CancelledEvent,
+    DoneEvent,
+    Event,
+    FailedEvent,
+    PrepareRequest,
+    Request,
+    parse_event,
+    parse_line,
+    request_id,
+)
 from slicer.i18n import tr as _
 
 from .callbacks import OneShot
@@ -49,7 +58,7 @@ class Engine:
 
     Attributes:
         process: The ``EngineProcess``.
-        devices: The devices of this computer; None before the process was asked.
+        devices: The answer on this computer's devices; None before the process was asked.
         lastDeath: Why the process ended the last time.
     """
 
@@ -58,7 +67,7 @@ class Engine:
         self._listeners: dict[int, Listener] = {}
         self._lastId = 0
         self._idle = OneShot(IDLE_MS, self._endIfIdle)
-        self.devices: PrepareAnswer | None = None
+        self.devices: dict | None = None
         self.lastDeath = ""
 
     def start(self) -> None:
@@ -71,28 +80,20 @@ class Engine:
 
         def listen(event: Event | DiedEvent) -> None:
             if isinstance(event, DoneEvent):
-                self.devices = event.answer(PrepareAnswer)
+                self.devices = event.answer
                 onPrepared()
 
         self.submit(PrepareRequest(), listen)
 
     def submit(self, request: Request, listener: Listener) -> int:
-        """Send a request and return its id; ``listener`` hears of it until its last event.
-
-        Raises:
-            ProtocolError: The request is too long for a message.
-        """
+        """Send a request and return its id; ``listener`` hears of it until its last event."""
         number = self._lastId = self._lastId + 1
         self.start()
         if not self.process.isRunning:
             listener(DiedEvent(self.lastDeath))
             return number
         self._listeners[number] = listener
-        try:
-            self.process.send(request.to_message(number))
-        except ProtocolError:
-            del self._listeners[number]
-            raise
+        self.process.send(request.to_message(number))
         return number
 
     def cancel(self, number: int) -> None:

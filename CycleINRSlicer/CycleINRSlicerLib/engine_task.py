@@ -17,9 +17,16 @@ import numpy as np
 import slicer
 from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
-from cycleinr.worker.events import CancelledEvent, DoneEvent, Event, FailedEvent, ProgressEvent
 from cycleinr.worker.folder import save_in_steps
-from cycleinr.worker.protocol import Request, VolumeMessage
+from cycleinr.worker.protocol import (
+    CancelledEvent,
+    DoneEvent,
+    Event,
+    FailedEvent,
+    ProgressEvent,
+    Request,
+    VolumeMessage,
+)
 from slicer.i18n import tr as _
 
 from .callbacks import OneShot, SceneWatch
@@ -68,7 +75,6 @@ class EngineTask:
         self.error: CycleinrError | None = None
         self._startedAt_s, self._endedAt_s = time.monotonic(), None
         self._number: int | None = None
-        self._sent: Request | None = None
         self._files: list[Path] = []
         self._steps: Iterator[None] | None = None
         self._watch: SceneWatch | None = None
@@ -80,7 +86,7 @@ class EngineTask:
         """What to ask for, with the volumes as they travel."""
         raise NotImplementedError
 
-    def _import(self, answer) -> Iterator[None]:
+    def _import(self, answer: dict) -> Iterator[None]:
         """Bring the request's answer into the scene, in steps between turns of the event loop."""
         raise NotImplementedError
 
@@ -214,9 +220,8 @@ class EngineTask:
                 copied += array.nbytes
                 names.append(path.name)
             messages.append(VolumeMessage.of(volume, *names))
-        self._sent = self._request(messages)
         self.state = RunState.RUNNING
-        self._number = self._engine.submit(self._sent, self._onEvent)
+        self._number = self._engine.submit(self._request(messages), self._onEvent)
 
     def _checkEngine(self) -> None:
         """A process that cannot start dies before it is asked anything."""
@@ -260,13 +265,9 @@ class EngineTask:
         if self._givenUp is not None:  # a moment too late for the engine
             self._end(RunState.CANCELLED, self._givenUp)
             return
-        answer, error = _attempt(lambda: event.answer(self._sent.Answer))
-        if error is not None:
-            self._end(RunState.FAILED, error)
-            return
         self.state, self.phase, self.remaining_s = RunState.IMPORTING, _("Adding the result to the scene"), 0.0
         self._tell()
-        self._do(self._import(answer))
+        self._do(self._import(event.answer))
 
     def _onDied(self, event: DiedEvent) -> None:
         if self._givenUp is not None:

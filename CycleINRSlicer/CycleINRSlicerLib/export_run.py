@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cycleinr.errors import CycleinrError
-from cycleinr.worker.events import DoneEvent, ExportAnswer, ProgressEvent
-from cycleinr.worker.protocol import ExportRequest, VolumeMessage, write_sources
+from cycleinr.worker.protocol import DoneEvent, ExportRequest, ProgressEvent, VolumeMessage, write_sources
 from slicer.i18n import tr as _
 
 from .engine import DiedEvent, Engine
@@ -48,8 +47,8 @@ class ExportRun(EngineTask):
         write_sources(sourcesFile, self._sources)
         return ExportRequest(*messages, sourcesFile.name, str(self.folder), self._provenance)
 
-    def _import(self, answer: ExportAnswer) -> Iterator[None]:
-        self.fileCount, self.maxError = answer.files, answer.max_error
+    def _import(self, answer: dict) -> Iterator[None]:
+        self.fileCount, self.maxError = answer["files"], answer["max_error"]
         yield
 
     def _onProgress(self, event: ProgressEvent) -> None:

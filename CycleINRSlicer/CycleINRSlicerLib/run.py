@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import vtk
 from cycleinr.inference.options import UpsampleOptions
-from cycleinr.worker.events import UpsampleAnswer
 from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
 from slicer.i18n import tr as _
 
@@ -78,15 +77,15 @@ class Run(EngineTask):
         self._resultFile = self._path("result")
         return UpsampleRequest(*messages, self._options, self._resultFile.name)
 
-    def _import(self, answer: UpsampleAnswer) -> Iterator[None]:
+    def _import(self, answer: dict) -> Iterator[None]:
         """Copy the result out of the engine's folder and show it."""
         image = vtk.vtkImageData()
         yield from self._copyAnswer(image, self._resultFile, self._plan.shape_kji)
-        affine, inputNode = np.array(answer.ijk_to_ras), self._input.node
-        node = result_node.showResult(image, affine, inputNode, self._chosenOutput.node, answer.provenance)
+        affine, inputNode = np.array(answer["ijk_to_ras"]), self._input.node
+        node = result_node.showResult(image, affine, inputNode, self._chosenOutput.node, answer["provenance"])
         self._output = WeakNode(node)
         if self._options.region is None:
-            pace.learnRun(self._plan, answer.seconds)
+            pace.learnRun(self._plan, answer["seconds"])
         if self._makesDifference:
             self.phase = _("Computing the difference to B-spline")
             resultAt_s = self.seconds

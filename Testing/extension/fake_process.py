@@ -9,19 +9,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from cycleinr.worker.events import (
+from cycleinr.worker.protocol import (
+    FOLDER_PREFIX,
     CancelledEvent,
     DoneEvent,
     FailedEvent,
-    PrepareAnswer,
-    ProgressEvent,
-    UpsampleAnswer,
-    event_message,
-)
-from cycleinr.worker.protocol import (
-    FOLDER_PREFIX,
     PrepareRequest,
+    ProgressEvent,
     UpsampleRequest,
+    event_message,
     format_line,
     parse_line,
     parse_request,
@@ -121,9 +117,8 @@ class FakeProcess:
         """Compute the oldest request and tell of it; ``changes`` replace fields of the answer."""
         request = self.requests[0][1]
         if isinstance(request, PrepareRequest):
-            values = vars(
-                PrepareAnswer([{"name": "cpu", "label": "CPU", "memory_gb": None}], "cpu", "It is there.", "0")
-            )
+            device = {"name": "cpu", "label": "CPU", "memory_gb": None}
+            values = {"devices": [device], "auto": "cpu", "reason": "It is there.", "torch": "0"}
         else:
             values = self._upsample(request)
         self._last(DoneEvent({**values, **changes}))
@@ -144,4 +139,10 @@ class FakeProcess:
         np.save(self.folder / request.output, result)
         affine = np.array(request.input.ijk_to_ras)
         affine[:3, 2] /= 2
-        return vars(UpsampleAnswer(list(result.shape), result.dtype.name, affine.tolist(), PROVENANCE, 0.1))
+        return {
+            "shape_kji": list(result.shape),
+            "dtype": result.dtype.name,
+            "ijk_to_ras": affine.tolist(),
+            "provenance": PROVENANCE,
+            "seconds": 0.1,
+        }

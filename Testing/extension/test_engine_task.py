@@ -214,13 +214,6 @@ def test_errors_of_the_engine_come_back_as_what_they_are(host, process, scan, ki
     assert type(run.error).__name__ == errorName and "why" in str(run.error)
 
 
-def test_an_answer_that_fits_no_request_is_a_failure(host, process, scan, monkeypatch):
-    run = reached(host, process, scan, "running", monkeypatch)
-    process.finish(surprise=1)
-    finished(host, run)
-    assert run.state.value == "failed" and "surprise" in str(run.error) and filesIn(process.folder) == []
-
-
 def test_a_result_of_another_shape_is_a_failure(host, process, scan, monkeypatch):
     run = reached(host, process, scan, "running", monkeypatch, ratio=3)
     process.finish()
@@ -230,8 +223,7 @@ def test_a_result_of_another_shape_is_a_failure(host, process, scan, monkeypatch
 
 def test_a_line_that_the_process_could_not_read_ends_every_run(host, process, scan, monkeypatch):
     """Nobody knows whose line it was, and nobody may wait for ever."""
-    from cycleinr.worker.events import FailedEvent, event_message
-    from cycleinr.worker.protocol import format_line
+    from cycleinr.worker.protocol import FailedEvent, event_message, format_line
 
     runs = [reached(host, process, scan, "running", monkeypatch) for _ in range(2)]
     process._onLine(format_line(event_message(None, FailedEvent("ProtocolError", "A message is no JSON."))).rstrip())
@@ -369,7 +361,7 @@ def test_an_idle_engine_ends_and_comes_back(host, process, scan, monkeypatch):
 
     engine = Engine(connect)
     prepared = []
-    engine.prepare(lambda: prepared.append(engine.devices.auto))
+    engine.prepare(lambda: prepared.append(engine.devices["auto"]))
     host.process_events(until=lambda: prepared, timeout_s=5)
     assert prepared == ["cpu"] and engine.process.isRunning
     host.process_events(until=lambda: not engine.process.isRunning, timeout_s=5)

@@ -275,7 +275,7 @@ def test_devices_are_listed_with_the_reason(host, ui, parameters, engine):
     host.process_events(until=lambda: ui.deviceLabel.text, timeout_s=LIMIT_S)
     texts = [ui.deviceBox.itemText(index) for index in range(ui.deviceBox.count)]
     assert texts[0] == "Automatic" and texts[-1].startswith("CPU, ")
-    assert ui.deviceLabel.text == engine.devices.reason
+    assert ui.deviceLabel.text == engine.devices["reason"]
     ui.deviceBox.currentIndex = len(texts) - 1
     assert parameters.device == "cpu"
 

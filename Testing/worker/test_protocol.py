@@ -10,26 +10,20 @@ from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
 from cycleinr.volume import Volume
-from cycleinr.worker.events import (
-    CancelledEvent,
-    CheckAnswer,
-    DoneEvent,
-    ExportAnswer,
-    FailedEvent,
-    ProgressEvent,
-    event_message,
-    parse_event,
-)
 from cycleinr.worker.folder import load_volume, save_array
 from cycleinr.worker.protocol import (
-    MAX_LINE_BYTES,
     AcquisitionMessage,
+    CancelledEvent,
     CheckRequest,
+    DoneEvent,
     ExportRequest,
+    FailedEvent,
+    ProgressEvent,
     UpsampleRequest,
     VolumeMessage,
-    file_name,
+    event_message,
     format_line,
+    parse_event,
     parse_line,
     parse_request,
     read_sources,
@@ -88,8 +82,6 @@ def test_a_scan_of_uneven_slices_arrives_as_it_is(tmp_path):
         (UPSAMPLE, {"options": {**asdict(UPSAMPLE.options), "fill_gaps": 1}}),
         (EXPORT, {"sources": []}),
         (EXPORT, {"sources": "/data"}),
-        (EXPORT, {"sources": "in.npy"}),
-        (EXPORT, {"folder": "a\0b"}),
         (EXPORT, {"provenance": {"model": 3}}),
     ],
 )
@@ -106,16 +98,12 @@ def test_a_caller_that_knows_of_no_uneven_slices_is_understood():
 
 
 def test_a_series_of_any_length_is_handed_over(tmp_path):
-    """Ten thousand files with long names are more than a line may hold."""
     sources = [f"/database/{'x' * 200}/Jörg/{number}.dcm" for number in range(10_000)]
     write_sources(tmp_path / "sources.json", sources)
     assert [str(path) for path in read_sources(tmp_path / "sources.json")] == sources
-    assert len(format_line(EXPORT.to_message(1))) < 1000
-    with pytest.raises(ProtocolError, match=f"at most {MAX_LINE_BYTES}"):
-        format_line({"sources": sources})
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", "[3]", '["a\\u0000b"]'])
+@pytest.mark.parametrize("content", ["", "3", "[3]"])
 def test_a_damaged_list_of_sources_is_an_input_error(tmp_path, content):
     path = tmp_path / "sources.json"
     path.write_text(content)
@@ -136,13 +124,6 @@ def test_events_survive_the_way(event):
     assert parse_event(json.loads(format_line(event_message(3, event)))) == event
 
 
-def test_an_answer_is_that_of_its_request():
-    done = DoneEvent({"files": 3, "max_error": 0.0})
-    assert done.answer(EXPORT.Answer) == ExportAnswer(3, 0.0)
-    with pytest.raises(ProtocolError):
-        done.answer(CheckAnswer)
-
-
 @pytest.mark.parametrize("message", [{}, {"event": "flown"}, {"event": "failed", "id": 1}, {"event": ["done"]}])
 def test_events_that_nobody_knows_are_refused(message):
     with pytest.raises(ProtocolError):
@@ -160,15 +141,10 @@ def test_every_error_of_the_engine_has_a_name_that_brings_it_back():
     assert kind_of(KeyError("x")) == "UnexpectedError" and str(error_of("UnexpectedError", "why")) == "why"
 
 
-@pytest.mark.parametrize("name", ["in.npy", "result_12.npy"])
-def test_plain_names_are_taken(name):
-    assert file_name(name) == name
-
-
 @pytest.mark.parametrize("name", ["../in.npy", "/in.npy", "a\\in.npy", ".npy", "in.npz", "C:in.npy", 3, None])
 def test_paths_are_refused(name):
     with pytest.raises(ProtocolError):
-        file_name(name)
+        parse_request({**UPSAMPLE.to_message(3), "output": name})
 
 
 JSON = st.recursive(

@@ -3,14 +3,13 @@ larger than the memory."""
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
         message.modality,
         message.slice_thickness_mm,
         notes=tuple(message.notes),
-        acquisition=None if message.acquisition is None else Acquisition(**asdict(message.acquisition)),
+        acquisition=None if message.acquisition is None else Acquisition(**vars(message.acquisition)),
         valid=None if message.valid is None else _load_array(folder, message.valid),
     )
 
@@ -112,40 +111,30 @@ class PrivateFolder:
 
     def __init__(self):
         self.path: Path | None = None
-        self._left = []
+        self._left: list[Path] = []
 
     def make(self, root: Path) -> Path:
         """Make a new folder in ``root``, and remove what this or a crashed application had to leave there."""
-        for path in root.glob(f"{FOLDER_PREFIX}[0-9]*-*"):
-            pid = path.name.removeprefix(FOLDER_PREFIX).split("-")[0]
-            if pid.isdigit() and int(pid) != os.getpid() and not _is_running(int(pid)):
-                self._left.append(path)
-        self._delete_left()
-        self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=root))
+        pids = {path: path.name.split("-")[1] for path in root.glob(f"{FOLDER_PREFIX}[0-9]*-*")}
+        own = str(os.getpid())
+        self.discard(path for path, pid in pids.items() if pid.isdigit() and pid != own and not _is_running(int(pid)))
+        self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{own}-", dir=root))
         return self.path
 
-    def discard(self, files: Iterable[Path]) -> None:
-        """Delete files that nobody needs any more. Never raises; those in use go later."""
-        self._left += files
-        self._delete_left()
+    def discard(self, paths: Iterable[Path]) -> None:
+        """Delete what nobody needs any more. Never raises; what is in use goes later."""
+        self._left = [path for path in (*self._left, *paths) if not _delete(path)]
 
     def remove(self) -> None:
         """Delete the folder. Never raises; what is in use in it goes later."""
-        if self.path is not None:
-            self._left.append(self.path)
-            self.path = None
-        self._delete_left()
-
-    def _delete_left(self) -> None:
-        self._left = [path for path in self._left if not _delete(path)]
+        self.discard([] if self.path is None else [self.path])
+        self.path = None
 
 
 def _delete(path: Path) -> bool:
-    """Delete as much as can be; whether nothing is left."""
-    try:
+    """Delete as much as can be; whether nothing is left, since what is in use is tried again."""
+    with suppress(OSError):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    except OSError as error:
-        logging.info("%s is in use and will be deleted later (%s).", path.name, error.strerror)
     return not path.exists()
 
 

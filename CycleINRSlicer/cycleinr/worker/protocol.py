@@ -13,37 +13,48 @@ Then come requests::
     {"id": 4, "do": "export", "result": {...}, "sources": "sources.json", "folder": "...", "provenance": {...}}
     {"id": 2, "do": "cancel"}
 
-What comes back is in ``events``; every request but cancel ends with exactly one of done, failed, cancelled.
+What comes back are events; every request but cancel ends with exactly one of done, failed, cancelled. A failure without
+an id answers a line that could not be read, so nobody knows which request it was::
+
+    {"event": "ready", "protocol": 2, "version": "0.1.0", "pid": 4711}
+    {"event": "progress", "id": 2, "phase": "Computing slices", "fraction": 0.31, "remaining_s": 12.5}
+    {"event": "failed", "id": 2, "kind": "OutOfMemoryError", "message": "..."}
+    {"event": "cancelled", "id": 2}
+    {"event": "done", "id": 1, "devices": [{"name": "cpu", "label": "CPU", "memory_gb": null}], "auto": "cpu",
+     "reason": "why it is taken by itself", "torch": "its version, or empty"}
+    {"event": "done", "id": 2, "shape_kji": [...], "dtype": "int16", "ijk_to_ras": [...], "provenance": {...},
+     "seconds": 3.5}
+    {"event": "done", "id": 3, "numbers": {...}, "shape_kji": [...], "ijk_to_ras": [...]}       null: no error map
+    {"event": "done", "id": 4, "files": 296, "max_error": 0.0}
 
 Volumes travel as uncompressed ``.npy`` files inside the private folder; a message names a file in it, never a path.
-Only export names paths: the new folder that the user chose and, in a file of the private folder since a series may have
-thousands, the DICOM files that the scan came from.
+Only export names paths: the new folder that the user chose and, in a file of the private folder, the DICOM files that
+the scan came from.
 The worker ends when its standard input closes, so it cannot outlive the application that started it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, BinaryIO, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..errors import InputError, ProtocolError
+from ..errors import CycleinrError, InputError, ProtocolError, error_of, kind_of
 from ..inference.options import UpsampleOptions
 from ..volume import Volume
-from .events import CheckAnswer, ExportAnswer, PrepareAnswer, UpsampleAnswer
 
 PROTOCOL = 2
-MAX_LINE_BYTES = 1_000_000
 FOLDER_PREFIX = "cycleinr-"
 """The private folder's name starts so; the worker removes no other folder."""
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+FileName = NewType("FileName", str)
+"""The plain name of a file in the private folder."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.(npy|json)")
 
 
 @dataclass(frozen=True)
@@ -58,33 +69,15 @@ class AcquisitionMessage:
 
 @dataclass(frozen=True)
 class VolumeMessage:
-    """A volume as it travels: the name of its array's file, and what places it in the patient.
+    """A volume as it travels: ``file`` and ``valid`` name its arrays' files, all else is as in ``Volume``."""
 
-    Attributes:
-        file: Name of an ``.npy`` file (K, J, I) in the private folder.
-        ijk_to_ras: Four rows of four numbers, mm.
-        modality: ``"CT"``, ``"MR"`` or None.
-        slice_thickness_mm: None where it is unknown.
-        acquisition: Of slices that are not even; None where they are.
-        valid: Name of the ``.npy`` file of ``Volume.valid``; None where all voxels are measured.
-        notes: ``Volume.notes``.
-    """
-
-    file: str
+    file: FileName
     ijk_to_ras: list[list[float]]
     modality: str | None = None
     slice_thickness_mm: float | None = None
     acquisition: AcquisitionMessage | None = None
-    valid: str | None = None
+    valid: FileName | None = None
     notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name in (self.file, *([] if self.valid is None else [self.valid])):
-            file_name(name)
-        if [len(row) for row in self.ijk_to_ras] != [4] * 4:
-            raise ProtocolError("ijk_to_ras must be four rows of four numbers.")
-        if self.modality not in (None, "CT", "MR"):
-            raise ProtocolError(f"The modality is {self.modality!r:.80}; CT, MR or null is needed.")
 
     @classmethod
     def of(cls, volume: Volume, file: str, valid: str | None = None) -> VolumeMessage:
@@ -95,7 +88,7 @@ class VolumeMessage:
 
 
 class _Request:
-    """What all requests have: ``do`` names the kind, and ``Answer`` is what one that is done is answered with."""
+    """What all requests have; ``do`` names the kind."""
 
     do: ClassVar[str]
 
@@ -109,7 +102,6 @@ class PrepareRequest(_Request):
     """Load what the first request would wait for, and say which devices there are."""
 
     do: ClassVar[str] = "prepare"
-    Answer: ClassVar[type] = PrepareAnswer
 
 
 @dataclass(frozen=True)
@@ -117,13 +109,9 @@ class UpsampleRequest(_Request):
     """One volume to make finer; ``output`` names the file that receives the result's array."""
 
     do: ClassVar[str] = "upsample"
-    Answer: ClassVar[type] = UpsampleAnswer
     input: VolumeMessage
     options: UpsampleOptions
-    output: str
-
-    def __post_init__(self) -> None:
-        file_name(self.output)
+    output: FileName
 
 
 @dataclass(frozen=True)
@@ -131,61 +119,75 @@ class CheckRequest(_Request):
     """One result to check; ``output`` names the file that receives the error map, which some results do not have."""
 
     do: ClassVar[str] = "check"
-    Answer: ClassVar[type] = CheckAnswer
     input: VolumeMessage
     result: VolumeMessage
     options: UpsampleOptions
-    output: str
-
-    def __post_init__(self) -> None:
-        file_name(self.output)
+    output: FileName
 
 
 @dataclass(frozen=True)
 class ExportRequest(_Request):
-    """One result to write as a DICOM series.
-
-    Attributes:
-        sources: Name of a ``.json`` file in the private folder, a list of the paths of the series that the result was
-            computed from (see ``write_sources``).
-        folder: Path of the new folder for the series.
-        provenance: How the result was made.
-    """
+    """One result to write as a DICOM series into a new folder; ``sources`` names the file of ``write_sources``."""
 
     do: ClassVar[str] = "export"
-    Answer: ClassVar[type] = ExportAnswer
     result: VolumeMessage
-    sources: str
+    sources: FileName
     folder: str
     provenance: dict[str, str]
-
-    def __post_init__(self) -> None:
-        file_name(self.sources, ".json")
 
 
 Request = PrepareRequest | UpsampleRequest | CheckRequest | ExportRequest
 
 
-def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """The stream's lines, of each no more than ``parse_line`` needs to see that it is too long.
+@dataclass(frozen=True)
+class ProgressEvent:
+    """How far the request is; ``remaining_s`` is None while unknown."""
 
-    The rest of such a line is read and dropped in pieces, so that no line takes more memory than is allowed.
-    """
-    begins = True
-    while piece := stream.readline(MAX_LINE_BYTES + 1):
-        if begins:
-            yield piece
-        begins = piece.endswith(b"\n")
+    phase: str
+    fraction: float
+    remaining_s: float | None
+
+
+@dataclass(frozen=True)
+class DoneEvent:
+    """The request is done; ``answer`` holds what the message has for this kind of request."""
+
+    answer: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FailedEvent:
+    """``kind`` is one of ``cycleinr.errors.KINDS``, ``message`` is for people."""
+
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, error: Exception) -> FailedEvent:
+        """The event that tells of an error; one that nobody raised on purpose is named by its class."""
+        text = str(error) if isinstance(error, CycleinrError) else f"{type(error).__name__}: {error}"
+        return cls(kind_of(error), text)
+
+    def error(self) -> CycleinrError:
+        """The error as it was raised there."""
+        return error_of(self.kind, self.message)
+
+
+@dataclass(frozen=True)
+class CancelledEvent:
+    """The request was given up, as asked for."""
+
+
+Event = ProgressEvent | DoneEvent | FailedEvent | CancelledEvent
+_NAMES = {ProgressEvent: "progress", DoneEvent: "done", FailedEvent: "failed", CancelledEvent: "cancelled"}
 
 
 def parse_line(line: str | bytes) -> dict:
     """One line as a message.
 
     Raises:
-        ProtocolError: It is too long, no JSON object, or holds numbers that JSON does not know.
+        ProtocolError: It is no JSON object, or holds numbers that JSON does not know.
     """
-    if len(line) > MAX_LINE_BYTES:
-        raise _too_long(len(line))
     try:
         message = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -196,18 +198,8 @@ def parse_line(line: str | bytes) -> dict:
 
 
 def format_line(message: dict) -> bytes:
-    """A message as one line of ASCII; None stands for numbers that JSON does not know.
-
-    Raises:
-        ProtocolError: It is longer than the other side reads.
-    """
-    clean = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in message.items()
-    }
-    line = json.dumps(clean, allow_nan=False).encode() + b"\n"
-    if len(line) > MAX_LINE_BYTES:
-        raise _too_long(len(line))
-    return line
+    """A message as one line of ASCII."""
+    return json.dumps(message, allow_nan=False).encode() + b"\n"
 
 
 def parse_folder(line: str | bytes) -> Path:
@@ -242,8 +234,27 @@ def parse_request(message: dict) -> tuple[int, Request]:
     return number, _read_fields(kind, {name: value for name, value in message.items() if name not in ("id", "do")})
 
 
+def event_message(number: int | None, event: Event) -> dict:
+    """An event of a request as a JSON object."""
+    values = event.answer if isinstance(event, DoneEvent) else asdict(event)
+    return {"event": _NAMES[type(event)], "id": number, **values}
+
+
+def parse_event(message: dict) -> Event:
+    """Read what ``event_message`` wrote.
+
+    Raises:
+        ProtocolError: There is no such event, or its fields are others.
+    """
+    values = {key: value for key, value in message.items() if key not in ("event", "id")}
+    for kind, name in _NAMES.items():
+        if name == message.get("event"):
+            return DoneEvent(values) if kind is DoneEvent else _read_fields(kind, values)
+    raise ProtocolError(f"The engine said what nobody understands: {message!r:.200}.")
+
+
 def write_sources(path: Path, sources: list[str]) -> None:
-    """Write the paths of an export's source files."""
+    """Write the paths of the files of the series that an export's result was computed from."""
     path.write_text(json.dumps(sources), encoding="ascii")
 
 
@@ -251,27 +262,12 @@ def read_sources(path: Path) -> list[Path]:
     """Read what ``write_sources`` wrote.
 
     Raises:
-        InputError: The file is missing or no list of paths.
+        InputError: The file is no list of paths.
     """
     try:
-        sources = json.loads(path.read_text(encoding="ascii"))
-    except (OSError, ValueError, RecursionError) as error:
+        return [Path(source) for source in json.loads(path.read_text(encoding="ascii"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"The list of source files {path.name} cannot be read: {error}.") from error
-    if not (isinstance(sources, list) and sources and all(map(_is_text, sources))):
-        raise InputError(f"The list of source files {path.name} is no list of paths.")
-    return [Path(source) for source in sources]
-
-
-def file_name(name: object, suffix: str = ".npy") -> str:
-    """``name`` if it is the plain name of a file with that suffix.
-
-    Raises:
-        ProtocolError: It is something else, a path for instance.
-    """
-    stem = name.removesuffix(suffix) if isinstance(name, str) and name.endswith(suffix) else ""
-    if not _FILE_NAME.fullmatch(stem):
-        raise ProtocolError(f"{name!r} is no plain {suffix} file name; volumes lie in the private folder only.")
-    return name
 
 
 _Kind = TypeVar("_Kind")
@@ -294,7 +290,7 @@ def _read(kind: Any, value: Any, name: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         return _read_fields(kind, value)
-    if origin is UnionType:
+    if origin in (Union, UnionType):
         return None if value is None else _read(inner[0], value, name)
     if origin is list and isinstance(value, list):
         return [_read(inner[0], each, name) for each in value]
@@ -305,17 +301,11 @@ def _read(kind: Any, value: Any, name: str) -> Any:
     # A JSON integer may be too large for a float
     if kind is float and (type(value) is float or (type(value) is int and abs(value) < 1e300)):
         return float(value)
-    if (kind is str and _is_text(value)) or (kind in (bool, int) and type(value) is kind):
+    if kind is FileName and isinstance(value, str) and _FILE_NAME.fullmatch(value):
+        return value
+    if kind in (str, bool, int) and type(value) is kind:
         return value
     raise ProtocolError(f"{name} is {value!r:.80}; {kind if inner else kind.__name__} is needed.")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
-
-
-def _too_long(length: int) -> ProtocolError:
-    return ProtocolError(f"A message of {length} bytes or more is too long; at most {MAX_LINE_BYTES} are allowed.")
 
 
 def _refuse_constant(text: str) -> None:

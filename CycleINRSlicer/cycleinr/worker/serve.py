@@ -12,43 +12,15 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .. import __version__
 from ..computer import keep_freed_memory, wait_politely
 from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
 from ..monitor import Monitor, Progress, throttled
-from .events import (
-    CancelledEvent,
-    CheckAnswer,
-    DoneEvent,
-    Event,
-    ExportAnswer,
-    FailedEvent,
-    PrepareAnswer,
-    ProgressEvent,
-    UpsampleAnswer,
-    event_message,
-)
+from . import protocol
 from .folder import check_plain_file, load_volume, save_array
-from .protocol import (
-    FOLDER_PREFIX,
-    MAX_LINE_BYTES,
-    PROTOCOL,
-    CheckRequest,
-    ExportRequest,
-    PrepareRequest,
-    UpsampleRequest,
-    format_line,
-    lines_of,
-    parse_folder,
-    parse_line,
-    parse_request,
-    read_sources,
-    request_id,
-)
 
 _PROGRESS_INTERVAL_S = 0.05
 _NICENESS = 5
@@ -58,7 +30,7 @@ _NICENESS = 5
 def main() -> int:
     """``python -m cycleinr worker``: serve until standard input closes. Returns the exit code."""
     try:
-        folder = parse_folder(sys.stdin.buffer.readline(MAX_LINE_BYTES + 1))
+        folder = protocol.parse_folder(sys.stdin.buffer.readline())
     except ProtocolError as error:
         print(f"cycleinr worker: {error} The first line of standard input names a folder.", file=sys.stderr)
         return error.exit_code
@@ -82,78 +54,72 @@ class Worker:
         self._requests: queue.Queue[dict] = queue.Queue()
         self._write_lock = threading.Lock()
         self._cancelled_ids: set[int | None] = set()
-        self._handlers = {
-            PrepareRequest: self._prepare,
-            UpsampleRequest: self._upsample,
-            CheckRequest: self._check,
-            ExportRequest: self._export,
-        }
 
     def run(self) -> None:
         """Never returns: the process ends when the input closes."""
-        self._write({"event": "ready", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+        self._write({"event": "ready", "protocol": protocol.PROTOCOL, "version": __version__, "pid": os.getpid()})
         threading.Thread(target=self._read, daemon=True).start()
         while True:
             message = self._requests.get()
-            number, event = request_id(message), self._outcome(message)
+            number, event = protocol.request_id(message), self._outcome(message)
             self._cancelled_ids.discard(number)
             self._send(number, event)
 
     def _read(self) -> None:
         """Its own thread, so that cancelling and the application's end are heard during a computation."""
-        for line in lines_of(self._lines):
+        for line in self._lines:
             try:
-                message = parse_line(line)
+                message = protocol.parse_line(line)
             except ProtocolError as error:
-                self._send(None, FailedEvent.of(error))
+                self._send(None, protocol.FailedEvent.of(error))
                 continue
             if message.get("do") == "cancel":
-                self._cancelled_ids.add(request_id(message))
+                self._cancelled_ids.add(protocol.request_id(message))
             else:
                 self._requests.put(message)
         # The application is gone: nobody can want what is being computed, and nobody else removes the folder
-        if self._folder.name.startswith(FOLDER_PREFIX):
+        if self._folder.name.startswith(protocol.FOLDER_PREFIX):
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
-    def _outcome(self, message: dict) -> Event:
+    def _outcome(self, message: dict) -> protocol.Event:
         """Do what a request asks for.
 
         The event is sent by the caller: in here, an exception's traceback holds the maps of the request's files, and
         Windows lets nobody delete a mapped file.
         """
         try:
-            number, request = parse_request(message)
-            return DoneEvent(asdict(self._handlers[type(request)](request, self._monitor(number))))
+            number, request = protocol.parse_request(message)
+            monitor = self._monitor(number)
+            monitor.check()
+            return protocol.DoneEvent(getattr(self, f"_{request.do}")(request, monitor))
         except Cancelled:
-            return CancelledEvent()
-        except CycleinrError as error:
-            return FailedEvent.of(error)
+            return protocol.CancelledEvent()
         except Exception as error:
-            # The traceback goes into the log of the application; the reader gets one sentence
-            traceback.print_exc(file=sys.stderr)
-            return FailedEvent.of(error)
+            if not isinstance(error, CycleinrError):
+                # The traceback goes into the log of the application; the reader gets one sentence
+                traceback.print_exc(file=sys.stderr)
+            return protocol.FailedEvent.of(error)
 
-    def _send(self, number: int | None, event: Event) -> None:
-        self._write(event_message(number, event))
+    def _send(self, number: int | None, event: protocol.Event) -> None:
+        self._write(protocol.event_message(number, event))
 
     def _write(self, message: dict) -> None:
         with self._write_lock:
-            self._messages.write(format_line(message))
+            self._messages.write(protocol.format_line(message))
 
-    def _prepare(self, _request: PrepareRequest, _monitor: Monitor) -> PrepareAnswer:
+    def _prepare(self, _request: protocol.PrepareRequest, _monitor: Monitor) -> dict[str, Any]:
         with _loading():
             from ..computer import choose_device, list_devices, torch_version
             from ..inference import upsample  # noqa: F401
 
         devices = [{"name": d.name, "label": d.label, "memory_gb": d.memory_gb} for d in list_devices()]
         best = choose_device("auto")
-        return PrepareAnswer(devices, best.device.name, best.reason, torch_version() or "")
+        return {"devices": devices, "auto": best.device.name, "reason": best.reason, "torch": torch_version() or ""}
 
-    def _upsample(self, request: UpsampleRequest, monitor: Monitor) -> UpsampleAnswer:
+    def _upsample(self, request: protocol.UpsampleRequest, monitor: Monitor) -> dict[str, Any]:
         monitor.tell("Starting the engine", 0.0)
         volume = load_volume(self._folder, request.input)
-        monitor.check()
         with _loading():
             from ..inference.upsample import upsample
 
@@ -161,51 +127,48 @@ class Worker:
         result = upsample(volume, request.options, monitor)
         monitor.tell("Handing over", 1.0, 0.0)
         save_array(self._folder, request.output, result.volume.array)
-        monitor.check()
-        return UpsampleAnswer(
-            shape_kji=list(result.volume.shape_kji),
-            dtype=result.volume.array.dtype.name,
-            ijk_to_ras=result.volume.ijk_to_ras.tolist(),
-            provenance=result.provenance.to_dict(),
-            seconds=time.monotonic() - started,
-        )
+        return {
+            "shape_kji": list(result.volume.shape_kji),
+            "dtype": result.volume.array.dtype.name,
+            "ijk_to_ras": result.volume.ijk_to_ras.tolist(),
+            "provenance": result.provenance.to_dict(),
+            "seconds": time.monotonic() - started,
+        }
 
-    def _check(self, request: CheckRequest, monitor: Monitor) -> CheckAnswer:
+    def _check(self, request: protocol.CheckRequest, monitor: Monitor) -> dict[str, Any]:
         monitor.tell("Starting the engine", 0.0)
         scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
-        monitor.check()
         with _loading():
             from ..checks.run import check_result, numbers
 
         check = check_result(scan, result, request.options, monitor)
         monitor.tell("Handing over", 1.0, 0.0)
-        shape_kji = ijk_to_ras = None
+        answer = {"numbers": numbers(check), "shape_kji": None, "ijk_to_ras": None}
         if check.self_check is not None:
             shown = check.expected_error
             save_array(self._folder, request.output, shown.array)
-            shape_kji, ijk_to_ras = list(shown.shape_kji), shown.ijk_to_ras.tolist()
-        monitor.check()
-        return CheckAnswer(numbers(check), shape_kji, ijk_to_ras)
+            answer.update(shape_kji=list(shown.shape_kji), ijk_to_ras=shown.ijk_to_ras.tolist())
+        return answer
 
-    def _export(self, request: ExportRequest, monitor: Monitor) -> ExportAnswer:
+    def _export(self, request: protocol.ExportRequest, monitor: Monitor) -> dict[str, Any]:
         monitor.tell("Writing the DICOM series", 0.0)
         result = load_volume(self._folder, request.result)
         listed = self._folder / request.sources
         check_plain_file(listed)
-        sources = read_sources(listed)
+        sources = protocol.read_sources(listed)
         monitor.check()
         with _loading():
             from ..dicom_out import write_dicom_series
 
         series = write_dicom_series(result, sources, Path(request.folder), request.provenance)
-        return ExportAnswer(len(series.files), series.max_error)
+        return {"files": len(series.files), "max_error": series.max_error}
 
     def _monitor(self, number: int) -> Monitor:
         """Tells the caller of a request as often as a reader can see."""
 
         def send(progress: Progress) -> None:
             remaining_s = None if progress.remaining_s is None else round(progress.remaining_s, 2)
-            self._send(number, ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
+            self._send(number, protocol.ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
 
         return Monitor(throttled(send, _PROGRESS_INTERVAL_S), lambda: number in self._cancelled_ids)
 
