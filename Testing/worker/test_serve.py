@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cycleinr.grid import Target
 from cycleinr.inference.options import UpsampleOptions
-from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage, format_line
+from cycleinr.worker.protocol import ExportRequest, UpsampleRequest, VolumeMessage, format_line, write_sources
 from places import REPOSITORY
 
 AFFINE = np.diag([0.7, 0.7, 4.0, 1.0]).tolist()
@@ -200,12 +200,12 @@ def test_a_disk_that_is_full_is_an_output_error_and_no_broken_installation(worke
 
 
 def test_a_package_that_is_missing_is_named(worker, tmp_path, monkeypatch):
-    (tmp_path / "concurrent.py").write_text("raise OSError('DLL load failed')")
+    (tmp_path / "pydicom.py").write_text("raise ImportError('DLL load failed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "cycleinr-other").mkdir()
-    broken = Process(tmp_path / "cycleinr-other")
-    broken.say({"id": 1, "do": "prepare"})
-    answer = broken.hear()
+    broken = Process(worker.folder)
+    write_sources(worker.folder / "sources.json", [])
+    broken.say(ExportRequest(REQUEST.input, "sources.json", str(tmp_path / "new"), {}).to_message(1))
+    answer = broken.hear_until("failed")
     assert answer["kind"] == "PackageError" and answer["message"].endswith("cannot be loaded: DLL load failed")
     assert broken.leave() == 0
 

@@ -10,8 +10,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,6 +93,9 @@ class Worker:
             return protocol.DoneEvent(getattr(self, f"_{request.do}")(request, monitor))
         except Cancelled:
             return protocol.CancelledEvent()
+        except ImportError as error:
+            text = f"A Python package that the engine needs cannot be loaded: {error}"
+            return protocol.FailedEvent.of(PackageError(text))
         except Exception as error:
             if not isinstance(error, CycleinrError):
                 # The traceback goes into the log of the application; the reader gets one sentence
@@ -109,9 +110,8 @@ class Worker:
             self._messages.write(protocol.format_line(message))
 
     def _prepare(self, _request: protocol.PrepareRequest, _monitor: Monitor) -> dict[str, Any]:
-        with _loading():
-            from ..computer import choose_device, list_devices, torch_version
-            from ..inference import upsample  # noqa: F401
+        from ..computer import choose_device, list_devices, torch_version
+        from ..inference import upsample  # noqa: F401
 
         devices = [{"name": d.name, "label": d.label, "memory_gb": d.memory_gb} for d in list_devices()]
         best = choose_device("auto")
@@ -119,10 +119,9 @@ class Worker:
 
     def _upsample(self, request: protocol.UpsampleRequest, monitor: Monitor) -> dict[str, Any]:
         monitor.tell("Starting the engine", 0.0)
-        volume = load_volume(self._folder, request.input)
-        with _loading():
-            from ..inference.upsample import upsample
+        from ..inference.upsample import upsample
 
+        volume = load_volume(self._folder, request.input)
         started = time.monotonic()
         result = upsample(volume, request.options, monitor)
         monitor.tell("Handing over", 1.0, 0.0)
@@ -137,10 +136,9 @@ class Worker:
 
     def _check(self, request: protocol.CheckRequest, monitor: Monitor) -> dict[str, Any]:
         monitor.tell("Starting the engine", 0.0)
-        scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
-        with _loading():
-            from ..checks.run import check_result, numbers
+        from ..checks.run import check_result, numbers
 
+        scan, result = (load_volume(self._folder, each) for each in (request.input, request.result))
         check = check_result(scan, result, request.options, monitor)
         monitor.tell("Handing over", 1.0, 0.0)
         answer = {"numbers": numbers(check), "shape_kji": None, "ijk_to_ras": None}
@@ -157,8 +155,7 @@ class Worker:
         check_plain_file(listed)
         sources = protocol.read_sources(listed)
         monitor.check()
-        with _loading():
-            from ..dicom_out import write_dicom_series
+        from ..dicom_out import write_dicom_series
 
         series = write_dicom_series(result, sources, Path(request.folder), request.provenance)
         return {"files": len(series.files), "max_error": series.max_error}
@@ -171,12 +168,3 @@ class Worker:
             self._send(number, protocol.ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
 
         return Monitor(throttled(send, _PROGRESS_INTERVAL_S), lambda: number in self._cancelled_ids)
-
-
-@contextmanager
-def _loading() -> Iterator[None]:
-    """What a missing or broken package raises becomes a ``PackageError``."""
-    try:
-        yield
-    except (ImportError, OSError) as error:  # a broken DLL is an OSError
-        raise PackageError(f"A Python package that the engine needs cannot be loaded: {error}") from error
