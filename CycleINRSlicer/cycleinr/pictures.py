@@ -1,14 +1,15 @@
-"""Pictures as PNG files in memory; axial, coronal and sagittal planes before and after, to scale. Needs no display."""
+"""Pictures of a result and of its check, as PNG files in memory. Needs no display."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .checks.trust import FULL_SHARE, MARKED_SHARE, SHOWN_SHARE
 from .geometry import nearest_ras
 from .grid import AXIS_OF_ARRAY, SliceGrid, from_axis_first, to_axis_first
 from .resampling import bspline_weights, linear_weights, nearest_weights, resampled
@@ -38,7 +39,7 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
         "Cubic B-spline": bspline_weights,
         f"CycleINR ({grid.spacing_out_mm:.3g} mm)": None,
     }
-    figure, axes = new_figure((13, 4.4 * len(rows)), len(rows), len(PLANES), facecolor="black")
+    figure, axes = _new_figure((13, 4.4 * len(rows)), len(rows), len(PLANES), facecolor="black")
     for line, (label, method) in zip(axes, rows.items(), strict=True):
         for axis, plane in zip(line, PLANES, strict=True):
             _draw(axis, _plane(acquired, result, grid, method, PLANES[plane]), 2 - PLANES[plane], window)
@@ -49,21 +50,47 @@ def three_planes(acquired: Volume, result: Volume, grid: SliceGrid, window: Disp
         color="white",
         fontsize=11,
     )
-    return png(figure)
+    return _png(figure)
 
 
-def new_figure(inches: tuple[float, float], rows: int = 1, columns: int = 1, **look: Any) -> tuple[Figure, Any]:
-    """A figure of matplotlib's, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float], str]], **axes: Any) -> bytes:
+    """Curves from 0 on, by what they are called: abscissae, ordinates, matplotlib's format; ``axes`` as its ``set``."""
+    figure, axis = _new_figure((8.0, 3.0))
+    for label, (x, y, style) in lines.items():
+        axis.plot(x, y, style, ms=3, lw=1, label=label)
+    axis.set(ylim=(0, None), **axes)
+    axis.legend(fontsize=8)
+    return _png(figure)
+
+
+def map_over_slice(
+    image: np.ndarray, errors: np.ndarray, pixel_mm: tuple[float, float], title: str, window: DisplayWindow, unit: str
+) -> bytes:
+    """A slice, (rows, columns), and beside it the error to expect in its pixels, as shares of the window's width."""
+    figure, axes = _new_figure((8.0, 4.2), 1, 2)
+    percent, aspect = 100 / window.width * errors, pixel_mm[0] / pixel_mm[1]
+    for axis in axes:
+        axis.imshow(image, cmap="gray", vmin=window.low, vmax=window.high, aspect=aspect)
+        axis.set(xticks=[], yticks=[])
+        axis.axis("off")
+    axes[0].set_title(f"{title}, {window.name} window", fontsize=9)
+    coloured = np.ma.masked_less(percent, 100 * SHOWN_SHARE)
+    colours = axes[1].imshow(coloured, cmap="hot", vmin=0, vmax=100 * FULL_SHARE, alpha=0.7, aspect=aspect)
+    axes[1].contour(percent, [100 * MARKED_SHARE], colors="cyan", linewidths=0.6)
+    axes[1].set_title("Expected error; outlined: a quarter of the window or more", fontsize=9)
+    bar = figure.colorbar(colours, ax=axes[1], shrink=0.8, extend="max")
+    bar.set_label(f"% of the window's {window.width:.4g} {unit}", fontsize=8)
+    return _png(figure)
+
+
+def _new_figure(inches: tuple[float, float], rows: int = 1, columns: int = 1, **look: Any) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=inches, layout="constrained", **look)
-    FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns)
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG file."""
+def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
     # Else matplotlib's web address goes into the file
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})

@@ -95,8 +95,8 @@ def test_the_self_check_of_slabs_compares_slabs_of_the_same_thickness(slabs):
 def test_thin_slices_are_never_interpolated_for_the_self_check(thin, ratio, offset):
     _, check = _checked(thin, _options(0.0, ratio=ratio))
 
-    assert check.self_check.offset == pytest.approx(offset)
-    assert check.self_check.from_result == (ratio == 3)
+    assert check.self_check.new_slices_offset == pytest.approx(offset)
+    assert check.self_check.new_slices_from == ("result" if ratio == 3 else "second pass")
     assert check.self_check.slices.tolist() == list(range(1, 9))
 
 
@@ -137,7 +137,7 @@ def test_slices_may_lie_along_any_axis(slabs, axis):
     _, check = _checked(turned, _options(3.2))
 
     assert np.allclose(check.self_check.rms, upright.self_check.rms, rtol=1e-3)
-    assert np.allclose(check.noise.after, upright.noise.after, rtol=1e-3)
+    assert np.allclose(check.noise_after, upright.noise_after, rtol=1e-3)
     assert check.self_check.error_map.shape_kji == tuple(upright.self_check.error_map.shape_kji[n] for n in order)
     assert np.allclose(check.self_check.error_map.ijk_to_ras[:3, 3], upright.self_check.error_map.ijk_to_ras[:3, 3])
 
@@ -163,10 +163,11 @@ def test_the_residual_is_that_of_reslicing_the_result(slabs):
 
 def test_noise_and_its_jumps_are_measured_along_the_slices(slabs):
     result, check = _checked(slabs, _options(3.2))
+    told = numbers(check)["noise"]
 
-    assert len(check.noise.before) == 10 and len(check.noise.after) == 37
-    assert check.noise.snli_before == pytest.approx(snli(slabs.array))
-    assert check.noise.snli_after == pytest.approx(snli(result.array))
+    assert len(told["sigma_before"]) == 10 and len(told["sigma_after"]) == 37
+    assert told["snli_before"] == pytest.approx(snli(slabs.array))
+    assert told["snli_after"] == pytest.approx(snli(result.array))
 
 
 def test_mr_residuals_are_judged_by_the_range(slabs):

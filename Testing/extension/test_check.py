@@ -78,7 +78,7 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
     assert composite.GetForegroundVolumeID() == node.GetID() and 0 < composite.GetForegroundOpacity() < 1
     assert composite.GetBackgroundVolumeID() == result.GetID()
     assert slicer.app.layoutManager().layout == layout
-    assert expected.trust.words("HU") in ui.checkLabel.text and "Colours: black 0 to white" in ui.checkLabel.text
+    assert expected.verdict in ui.checkLabel.text and "Colours: black 0 to white" in ui.checkLabel.text
     assert "not acquired" in node.GetDescription() and filesIn(engine.process.folder) == []
 
 

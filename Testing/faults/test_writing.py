@@ -31,15 +31,15 @@ def job_of(kind: str, scan, out, tmp_path, overwrite: bool = False) -> Job:
 @pytest.fixture(autouse=True)
 def pictures_drawn_once(monkeypatch) -> None:
     """The report's pictures are made in memory, no step of writing: later runs of a test take those of its first."""
-    for name in ("three_planes", "noise_png", "curve_png", "trust_png"):
+    for name in ("three_planes", "curves", "map_over_slice"):
         monkeypatch.setattr(report, name, once(getattr(report, name)))
 
 
 def once(draw):
     drawn = []
 
-    def picture(*arguments) -> bytes:
-        drawn.append(drawn[0] if drawn else draw(*arguments))
+    def picture(*arguments, **labels) -> bytes:
+        drawn.append(drawn[0] if drawn else draw(*arguments, **labels))
         return drawn[0]
 
     return picture

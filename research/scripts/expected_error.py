@@ -50,7 +50,7 @@ def pair(thick: str, thin: str) -> None:
     large, marked = true > LARGE_HU, expected >= MARKED_SHARE * BRAIN.width
     at_share = expected > np.percentile(expected, 100 - MARKED_SHARE_ALLOWED)
     few = np.random.default_rng(0).integers(0, true.size, 200_000)
-    print(check.trust.words("HU"))
+    print(check.verdict)
     print(
         f"{true.size} brain voxels, {large.mean():.1%} with an error above {LARGE_HU:g} HU; marked {marked.mean():.1%} "
         f"of all and {marked[large].mean():.1%} of those, precision {large[marked].mean():.1%}; with exactly "

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 
+import numpy as np
+
 from ..files import write_volume
 from ..files.atomic import check_own_folder
-from ..pictures import three_planes
-from .figures import curve_png, noise_png, trust_png
+from ..grid import pixel_mm_of, to_axis_first
+from ..pictures import curves, map_over_slice, three_planes
 from .run import Check, numbers
 
 PAGE, NUMBERS, ERROR_MAP, EXPECTED = FILES = (
@@ -75,8 +77,6 @@ _NOISE = (
 )
 
 _MADE = {
-    "software": "Software",
-    "version": "Version",
     "torch": "PyTorch",
     "model": "Weights",
     "weights_sha256": "Checksum of the weights",
@@ -88,16 +88,13 @@ _MADE = {
     "slice_profile": "Acquired slices taken as",
     "device": "Computed on",
     "intensity_offset": "Added to the values for HU",
-    "padding": "Padding",
     "gaps": "Where slices are missing",
     "region": "Part of the scan",
     "reading": "Done while reading",
     "equalized_slices": "Brightness of the slices evened out",
-    "agreement": "Agreement",
-    "warnings": "Warnings",
     "derived": "Note",
 }
-"""What the page calls the entries of a result's provenance."""
+"""What the page calls entries of a result's provenance that do not say it themselves."""
 
 
 def is_report_file(name: str) -> bool:
@@ -130,13 +127,10 @@ def write_report(check: Check, made: Mapping[str, str], names: tuple[str, str], 
     Raises:
         OutputError: A file cannot be written.
     """
-    found = numbers(check)
-    about = {"kind": KIND, "derived": made["derived"], "input": names[0], "output": names[1], "made": dict(made)}
-    content = {**about, **found}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    found = {"kind": KIND, "derived": made["derived"], "input": names[0], "output": names[1], "made": dict(made)}
+    found |= numbers(check)
+    text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NUMBERS).write_text(text, encoding="utf-8")
-    planes = three_planes(check.scan, check.result, check.work.grid, check.window)
-    pictures = {"planes": planes, "noise": noise_png(found)}
     if check.self_check is not None:
         maps = {
             ERROR_MAP: (check.self_check.error_map, "Self-check error map"),
@@ -144,19 +138,13 @@ def write_report(check: Check, made: Mapping[str, str], names: tuple[str, str], 
         }
         for name, (volume, title) in maps.items():
             write_volume(volume, folder / name, {"about": f"{title}, {check.unit}", "derived": made["derived"]})
-        pictures.update(curve=curve_png(found), trust=trust_png(check))
-    (folder / PAGE).write_text(page(content, pictures), encoding="utf-8")
+    (folder / PAGE).write_text(page(check, found), encoding="utf-8")
 
 
-def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
-    """The report's page.
-
-    Args:
-        content: What report.json holds.
-        pictures: PNG files by name: planes, noise, and, where there is a self-check, curve and trust.
-    """
-    unit, left, levels, acquired = (content[part] for part in ("unit", "residual", "noise", "acquired"))
-    limit = "1 HU" if content["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
+def page(check: Check, found: Mapping) -> str:
+    """The report's page; ``found`` is what report.json holds."""
+    unit, left, levels, acquired = (found[part] for part in ("unit", "residual", "noise", "acquired"))
+    limit = "1 HU" if found["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
     agreement = {
         "Largest difference": f"{left['largest']:.4g} {unit}",
         "Half of the voxels differ by at most": f"{left['median']:.4g} {unit}",
@@ -172,39 +160,44 @@ def page(content: Mapping, pictures: Mapping[str, bytes]) -> str:
         "SNLI of the result's slices": f"{levels['snli_after']:.4g} {unit}",
     }
     made = {
-        "Input": content["input"],
-        "Acquired": f"{acquired['slices']} slices along {content['axis']}, {acquired['apart']}",
-        **{_MADE.get(key, key.replace("_", " ")): text for key, text in content["made"].items()},
+        "Input": found["input"],
+        "Acquired": f"{acquired['slices']} slices along {found['axis']}, {acquired['apart']}",
+        **{_MADE.get(key, key.replace("_", " ").capitalize()): text for key, text in found["made"].items()},
     }
-    noise_picture = _picture(pictures["noise"], "Noise of each slice before and after")
+    planes = three_planes(check.scan, check.result, check.work.grid, check.window)
     parts = [
-        *(f'<p class="warning">{_escaped(text)}</p>' for text in content["warnings"]),
-        _trust(content, pictures),
-        _section("Pictures", _picture(pictures["planes"], "Axial, coronal and sagittal planes")),
-        _section("Self-check", *_self_check(content, pictures)),
-        _section("Agreement with the acquired slices", _text(_RESIDUAL), _table(agreement.items())),
-        _section("Noise", _text(_NOISE), _table(noise.items()), noise_picture),
-        _section("How the result was made", _table(made.items())),
+        *(f'<p class="warning">{_escaped(text)}</p>' for text in found["warnings"]),
+        *([] if check.trust is None else _trust(check, found)),
+        *("<h2>Pictures</h2>", _picture(planes, "Axial, coronal and sagittal planes")),
+        *("<h2>Self-check</h2>", *_self_check(found)),
+        *("<h2>Agreement with the acquired slices</h2>", _text(_RESIDUAL), _table(agreement.items())),
+        *("<h2>Noise</h2>", _text(_NOISE), _table(noise.items()), _noise_curves(found)),
+        *("<h2>How the result was made</h2>", _table(made.items())),
     ]
-    said = {"title": f"Check of {content['output']}", **{name: content[name] for name in ("verdict", "derived")}}
+    said = {"title": f"Check of {found['output']}", **{name: found[name] for name in ("verdict", "derived")}}
     return _PAGE.substitute({name: _escaped(text) for name, text in said.items()}, body="\n".join(parts))
 
 
-def _trust(content: Mapping, pictures: Mapping[str, bytes]) -> str:
-    found, window, unit = content["trust"], content["window"], content["unit"]
-    if found is None:
-        return ""
+def _trust(check: Check, found: Mapping) -> list[str]:
+    told, window, unit, axis = found["trust"], check.window, check.unit, check.work.grid.axis
     rows = {
-        "Display window": f"{window['name']}: width {window['width']:.4g}, level {window['level']:.4g} {unit}",
-        "Typical expected error of the tissue in it": f"{found['typical']:.2g} {unit}",
-        f"Tissue with {found['marked_from']:.3g} {unit} (a quarter of it) or more": f"{found['marked_share']:.1%}",
+        "Display window": f"{window.name}: width {window.width:.4g}, level {window.level:.4g} {unit}",
+        "Typical expected error of the tissue in it": f"{told['typical']:.2g} {unit}",
+        f"Tissue with {told['marked_from']:.3g} {unit} (a quarter of it) or more": f"{told['marked_share']:.1%}",
     }
-    picture = _picture(pictures["trust"], "The expected error over the least certain slice")
-    files = _text("The expected error of every voxel is in expected_error.nii.gz.")
-    return _section("Where to trust it", _text(_TRUST), picture, _table(rows.items()), files)
+    ends, own = told["least_certain_slices"], check.self_check
+    shown = int(own.rms.argmax() if ends is None else np.abs(own.slices - sum(ends) / 2).argmin())
+    number, stacks = own.slices[shown], [to_axis_first(each.array, axis) for each in (check.scan, check.expected_error)]
+    title, pixel_mm = f"Acquired slice {number + 1}", pixel_mm_of(check.scan, axis)
+    picture = map_over_slice(stacks[0][number], stacks[1][shown], pixel_mm, title, window, unit)
+    return [
+        *("<h2>Where to trust it</h2>", _text(_TRUST)),
+        *(_picture(picture, "The expected error over the least certain slice"), _table(rows.items())),
+        _text("The expected error of every voxel is in expected_error.nii.gz."),
+    ]
 
 
-def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> list[str]:
+def _self_check(content: Mapping) -> list[str]:
     found, unit = content["self_check"], content["unit"]
     if "left_out" in found:
         return [_text(f"Left out. {found['left_out']}")]
@@ -214,24 +207,33 @@ def _self_check(content: Mapping, pictures: Mapping[str, bytes]) -> list[str]:
         "Slice with the largest error": f"{found['worst_slice'] + 1} (counted from 1 along {content['axis']})",
         "Left out, too near to an end": _slices(found["slices_left_out"]),
     }
-    each = zip(found["slices"], found["mean_absolute"], found["rms"], strict=True)
+    counted, means, rms = ([n + 1 for n in found["slices"]], found["mean_absolute"], found["rms"])
+    curve = curves(
+        {"root mean square": (counted, rms, "o-"), "mean absolute": (counted, means, "o-")},
+        xlabel="acquired slice", ylabel=f"error, {unit}", xlim=(1, content["acquired"]["slices"]),
+    )  # fmt: skip
     head = ("Slice", f"Mean absolute error, {unit}", f"Root mean square, {unit}")
-    listed = _table([(n + 1, f"{mean:.4g}", f"{rms:.4g}") for n, mean, rms in each], head)
+    listed = [(n, f"{mean:.4g}", f"{root:.4g}") for n, mean, root in zip(counted, means, rms, strict=True)]
     return [
-        _text(_SELF_CHECK),
-        _table(rows.items()),
-        _picture(pictures["curve"], "Self-check error of each acquired slice"),
-        f"<details><summary>All slices</summary>{listed}</details>",
+        *(_text(_SELF_CHECK), _table(rows.items()), _picture(curve, "Self-check error of each acquired slice")),
+        f"<details><summary>All slices</summary>{_table(listed, head)}</details>",
         _text("The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices."),
     ]
 
 
+def _noise_curves(found: Mapping) -> str:
+    result, levels = found["result"], found["noise"]
+    places_mm = [result["first_mm"] + n * result["spacing_mm"] for n in range(result["slices"])]
+    lines = {
+        "result": (places_mm, levels["sigma_after"], ".-"),
+        "acquired": (found["acquired"]["positions_mm"], levels["sigma_before"], "o"),
+    }
+    png = curves(lines, xlabel="mm from the first acquired slice", ylabel=f"noise sigma, {found['unit']}")
+    return _picture(png, "Noise of each slice before and after")
+
+
 def _slices(slices: list[int]) -> str:
     return ", ".join(str(n + 1) for n in slices) or "none"
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<h2>{_escaped(title)}</h2>\n" + "\n".join(parts)
 
 
 def _text(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import RequestError
-from ..grid import AXIS_OF_ARRAY, MIN_SLICES, Target, from_axis_first, to_axis_first
+from ..grid import from_axis_first, to_axis_first
 from ..inference.noise import slice_sigmas
 from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
@@ -17,35 +17,8 @@ from ..monitor import Monitor
 from ..resampling import Agreement, agreement
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
-from .self_check import SelfCheck, self_check, why_not
-from .trust import MARKED_SHARE, Trust, expected_error, trust
-
-
-@dataclass(frozen=True, eq=False)
-class Noise:
-    """Immerkaer's sigma of every acquired slice (n_in,) and of the result's (n_out,), in the scan's units."""
-
-    before: np.ndarray
-    after: np.ndarray
-
-    @property
-    def snli_before(self) -> float:
-        """Slice-wise noise level inconsistency of the scan: standard deviation of its slices' sigma."""
-        return float(np.std(self.before))
-
-    @property
-    def snli_after(self) -> float:
-        """The same of the result."""
-        return float(np.std(self.after))
-
-
-def noise(volume: Volume, result: Volume, axis: str) -> Noise:
-    """Measure both volumes along ``axis``; see ``cycleinr.inference.noise.slice_sigmas`` for what is measured."""
-
-    def levels(own: Volume) -> np.ndarray:
-        return slice_sigmas(*(to_axis_first(each, axis) for each in (own.array, own.valid) if each is not None))
-
-    return Noise(levels(volume), levels(result))
+from .self_check import SelfCheck, self_check
+from .trust import Trust, expected_error, trust
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,27 +28,35 @@ class Check:
     Attributes:
         scan, result: What was compared; of a CT in HU.
         work: What the run's options came to.
+        residual: What re-slicing the result leaves of the acquired slices.
+        noise_before, noise_after: Immerkaer's sigma of every acquired slice, (n_in,), and of the result's, (n_out,).
         window: The display window that errors are held against.
         self_check: None where there is none; ``left_out`` says why.
         expected_error: The absolute error to expect, on the self-check's grid; None without one.
-        trust: The same in words; None without a self-check.
+        trust: The same summed up; None without a self-check.
     """
 
     scan: Volume
     result: Volume
     work: Plan
     residual: Agreement
-    noise: Noise
+    noise_before: np.ndarray
+    noise_after: np.ndarray
     window: DisplayWindow
     self_check: SelfCheck | None
-    left_out: str = ""
     expected_error: Volume | None = None
     trust: Trust | None = None
+    left_out: str = ""
 
     @property
     def unit(self) -> str:
         """The unit of all intensities in the report."""
         return "HU" if self.work.modality == "CT" else "MR units"
+
+    @property
+    def verdict(self) -> str:
+        """For the reader, in one or two sentences."""
+        return self.trust.words(self.window, self.unit) if self.trust else f"Not checked. {self.left_out}"
 
 
 def check_whole(options: UpsampleOptions) -> None:
@@ -107,58 +88,33 @@ def check_result(
         CycleinrError: As ``upsample``.
     """
     check_whole(options)
-    scan, fine = (_in_hounsfield_units(each, options.intensity_offset) for each in (volume, result))
+    compared = [_in_hounsfield_units(each, options.intensity_offset) for each in (volume, result)]
     options = replace(options, intensity_offset=0.0)
-    seen = inspect(scan)
-    work = plan(scan, options, seen)
-    _check_place(fine, work)
-    volume, result = _without_padding(scan, fine, work, seen.valid)
-    shown = window_for(volume, work.modality, window)
+    seen = inspect(compared[0])
+    work = plan(compared[0], options, seen)
+    _check_place(compared[1], work)
+    volume, result = _without_padding(*compared, work, seen.valid)
+    axis, shown = work.grid.axis, window_for(volume, work.modality, window)
     monitor = monitor or Monitor()
     comparing, measuring, checking = monitor.stages([0.05, 0.05, 0.9])
     comparing.tell("Comparing with the acquired slices", 0.0)
-    left = _residual(volume, result, work, monitor)
-    measuring.tell("Measuring noise", 0.0)
-    levels = noise(volume, result, work.grid.axis)
-    passes, left_out = _self_check(volume, result, work, options, checking)
-    if passes is None:
-        monitor.tell("Checked", 1.0, 0.0)
-        return Check(scan, fine, work, left, levels, shown, None, left_out)
-    expected = expected_error(passes.error_map, volume, work.modality, work.grid.axis)
-    if volume.valid is not None:
-        stack, valid = (to_axis_first(each, work.grid.axis) for each in (expected.array, volume.valid))
-        stack[~valid[passes.slices]] = 0
-    told = trust(expected, passes.slices, volume, work.modality, work.grid.axis, shown)
-    monitor.tell("Checked", 1.0, 0.0)
-    return Check(scan, fine, work, left, levels, shown, passes, "", expected, told)
-
-
-def _residual(volume: Volume, result: Volume, work: Plan, monitor: Monitor) -> Agreement:
-    fine, acquired = (to_axis_first(each.array, work.grid.axis) for each in (result, volume))
-    valid = None if volume.valid is None else to_axis_first(volume.valid, work.grid.axis)
+    (acquired, valid), (fine, fine_valid) = (_stacks(each, axis) for each in (volume, result))
     limit = unit_of(volume, work.modality)
-    return agreement(fine, acquired, work.grid.profile(work.slice_tau), limit, valid, monitor=monitor)
+    left = agreement(fine, acquired, work.grid.profile(work.slice_tau), limit, valid, monitor=monitor)
+    measuring.tell("Measuring noise", 0.0)
+    noise = slice_sigmas(acquired, valid), slice_sigmas(fine, fine_valid)
+    found = self_check(volume, result, work, options, checking)
+    monitor.tell("Checked", 1.0, 0.0)
+    if isinstance(found, str):
+        return Check(*compared, work, left, *noise, shown, None, left_out=found)
+    expected = expected_error(found, volume, work.modality, axis)
+    told = trust(expected, found.slices, volume, work.modality, axis, shown)
+    return Check(*compared, work, left, *noise, shown, found, expected, told)
 
 
-def _self_check(
-    volume: Volume, result: Volume | None, work: Plan, options: UpsampleOptions, monitor: Monitor
-) -> tuple[SelfCheck | None, str]:
-    """The self-check, of slices that are not even of their longest even part; or why there is none, in one sentence."""
-    uneven, first = work.grid.acquisition, 0
-    if uneven is not None:
-        longest = uneven.longest_even
-        if len(longest) < MIN_SLICES:
-            return None, f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
-        first, slices = longest.start, slice(longest.start, longest.stop)
-        part = volume[tuple(slices if axis == work.grid.axis else slice(None) for axis in AXIS_OF_ARRAY)]
-        volume, result = replace(part, modality=work.modality), None
-        options = replace(options, target=Target(spacing_mm=work.grid.spacing_out_mm), axis=work.grid.axis)
-        work = plan(volume, options)
-    why = why_not(volume, work, options)
-    if why:
-        return None, why
-    found = self_check(volume, result, work, options, monitor)
-    return replace(found, slices=found.slices + first), ""
+def _stacks(volume: Volume, axis: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Samples and mask with the slices' axis first."""
+    return to_axis_first(volume.array, axis), None if volume.valid is None else to_axis_first(volume.valid, axis)
 
 
 def _in_hounsfield_units(volume: Volume, offset: float) -> Volume:
@@ -196,7 +152,8 @@ def numbers(check: Check) -> dict:
 
     Slices are counted from 0 along the through-plane axis, in sentences from 1. Intensities are in ``unit``.
     """
-    grid, told, left, levels = check.work.grid, check.trust, check.residual, check.noise
+    grid, found, left = check.work.grid, check.self_check, check.residual
+    noise = {"before": check.noise_before, "after": check.noise_after}
     return {
         "unit": check.unit,
         "modality": check.work.modality,
@@ -210,40 +167,30 @@ def numbers(check: Check) -> dict:
         },
         "result": {"slices": grid.n_out, "spacing_mm": grid.spacing_out_mm, "first_mm": grid.first_mm},
         "window": {"name": check.window.name, "width": check.window.width, "level": check.window.level},
-        "verdict": told.words(check.unit) if told else f"Not checked. {check.left_out}",
+        "verdict": check.verdict,
         "warnings": list(check.work.warnings),
-        "trust": told and {
-            "typical": told.typical,
-            "marked_from": MARKED_SHARE * told.window.width,
-            "marked_share": told.marked_share,
-            "least_certain_slices": told.slices,
-            "place": told.place,
+        "trust": check.trust and vars(check.trust),
+        "self_check": {"left_out": check.left_out} if found is None else {
+            **{name: getattr(found, name).tolist() for name in ("slices", "mean_absolute", "rms")},
+            "slices_left_out": _others(grid.n_in, found.slices),
+            "mean_absolute_of_all": float(found.mean_absolute.mean()),
+            "rms_of_all": float(np.sqrt(np.square(found.rms).mean())),
+            "worst_slice": int(found.slices[found.rms.argmax()]),
+            "new_slices_offset": found.new_slices_offset,
+            "new_slices_from": found.new_slices_from,
         },
-        "self_check": _passes(check.self_check, grid.n_in) if check.self_check else {"left_out": check.left_out},
         "residual": {
-            "slices_left_out": np.setdiff1d(np.arange(grid.n_in), left.slices).tolist(),
+            "slices_left_out": _others(grid.n_in, left.slices),
             **{name: value for name, value in vars(left).items() if isinstance(value, float)},
         },
         "noise": {
-            "sigma_before": levels.before.tolist(),
-            "sigma_after": levels.after.tolist(),
-            "mean_sigma_before": float(levels.before.mean()),
-            "mean_sigma_after": float(levels.after.mean()),
-            "snli_before": levels.snli_before,
-            "snli_after": levels.snli_after,
+            **{f"sigma_{when}": sigmas.tolist() for when, sigmas in noise.items()},
+            **{f"mean_sigma_{when}": float(sigmas.mean()) for when, sigmas in noise.items()},
+            # Slice-wise noise level inconsistency
+            **{f"snli_{when}": float(sigmas.std()) for when, sigmas in noise.items()},
         },
     }  # fmt: skip
 
 
-def _passes(found: SelfCheck, n_in: int) -> dict:
-    return {
-        "slices": found.slices.tolist(),
-        "slices_left_out": np.setdiff1d(np.arange(n_in), found.slices).tolist(),
-        "mean_absolute": found.mean_absolute.tolist(),
-        "rms": found.rms.tolist(),
-        "mean_absolute_of_all": float(found.mean_absolute.mean()),
-        "rms_of_all": float(np.sqrt(np.square(found.rms).mean())),
-        "worst_slice": int(found.slices[found.rms.argmax()]),
-        "new_slices_offset": found.offset,
-        "new_slices_from": "result" if found.from_result else "second pass",
-    }
+def _others(count: int, slices: np.ndarray) -> list[int]:
+    return np.setdiff1d(np.arange(count), slices).tolist()

@@ -20,10 +20,10 @@ from ..errors import warnings_told_elsewhere
 from ..geometry import subgrid_affine
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
 from ..inference.options import UpsampleOptions
-from ..inference.plan import Plan
+from ..inference.plan import Plan, plan
 from ..intensity import ValueRange
 from ..monitor import Monitor
-from ..resampling import resliced, whole_windows
+from ..resampling import SliceProfile, resliced, whole_windows
 from ..volume import Volume
 
 _FRESH_RATIO = 2.0
@@ -39,62 +39,125 @@ class SelfCheck:
         slices: Indices of the compared acquired slices along the through-plane axis, 0 is the first, (n,).
         mean_absolute, rms: Mean and root mean square of |X^ - X| over each slice, in the scan's units, (n,).
         error_map: |X^ - X| as float32, on the grid of the compared acquired slices.
-        offset: How far Y lay behind each acquired slice, as a share of the slice spacing.
-        from_result: Whether Y was taken from the result; False: from the same network, at half the spacing.
+        new_slices_offset: How far Y lay behind each acquired slice, as a share of the slice spacing.
+        new_slices_from: "result"; or "second pass" of the same network, at half the spacing.
     """
 
     slices: np.ndarray
     mean_absolute: np.ndarray
     rms: np.ndarray
     error_map: Volume
-    offset: float
-    from_result: bool
-
-
-def why_not(volume: Volume, work: Plan, options: UpsampleOptions) -> str:
-    """Why this result allows no self-check, in one sentence; empty where it does."""
-    if work.grid.is_identity:
-        return "The result has the scan's own slices, so there are no new ones to check."
-    if work.grid.acquisition is not None:
-        return "The scan's slices jitter; the self-check compares slices that lie equally far apart."
-    available = len(_Between(volume, work, options).wanted)
-    if available < MIN_SLICES:
-        return (
-            f"The scan's {work.grid.n_in} slices leave {available} whole ones of its thickness between them; the "
-            f"self-check needs at least {MIN_SLICES}."
-        )
-    return ""
+    new_slices_offset: float
+    new_slices_from: str
 
 
 def self_check(
-    volume: Volume,
-    result: Volume | None,
-    work: Plan,
-    options: UpsampleOptions,
-    monitor: Monitor,
-) -> SelfCheck:
-    """Run the self-check; takes about as long as the result took, and twice its memory.
+    volume: Volume, result: Volume | None, work: Plan, options: UpsampleOptions, monitor: Monitor
+) -> SelfCheck | str:
+    """Run the self-check, of slices that are not even on their longest even part.
+
+    It takes about as long as the result took, and twice its memory.
 
     Args:
-        volume, result: Input and output of one run, for which ``why_not`` is empty; without the output it is made.
+        volume, result: Input and output of one run; without the output it is made.
         work, options: What ``plan`` made of that run's options, and these options.
+
+    Returns:
+        What was found; or, in one sentence, why this result allows no self-check.
 
     Raises:
         Cancelled: ``monitor`` said so.
         CycleinrError: As ``upsample``.
     """
+    grid, axis = work.grid, work.grid.axis
+    if grid.acquisition is not None:
+        even = grid.acquisition.longest_even
+        if len(even) < MIN_SLICES:
+            return f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
+        part = volume[tuple(slice(even.start, even.stop) if each == axis else slice(None) for each in AXIS_OF_ARRAY)]
+        part = replace(part, modality=work.modality)
+        options = replace(options, target=Target(spacing_mm=grid.spacing_out_mm), axis=axis)
+        work = plan(part, options)
+        if work.grid.acquisition is not None:
+            return "The scan's slices jitter; the self-check compares slices that lie equally far apart."
+        found = self_check(part, None, work, options, monitor)
+        return found if isinstance(found, str) else replace(found, slices=found.slices + even.start)
+    if grid.is_identity:
+        return "The result has the scan's own slices, so there are no new ones to check."
+    own = _has_slices_between(grid, work.tau)
+    # What was found out automatically for the run is written down; the ratio is that of the check
+    options = replace(
+        options,
+        target=Target(ratio=grid.ratio if own else _FRESH_RATIO),
+        axis=axis,
+        extent="edges" if own and grid.first_mm != 0 else "centres",
+        thickness_mm=work.tau * grid.spacing_in_mm,
+    )
+    if not own:
+        result, grid = None, plan_grid(volume, options.target, axis, options.extent)
+    # Thin slices: a fine slice itself, the one before the middle where none lies on it
+    middle = grid.ratio / 2 if _is_thick(grid, work.tau) else round(grid.ratio) // 2
+    between = _behind_each(grid.profile(work.tau), middle)
+    available = len(whole_windows(between))
+    if available < MIN_SLICES:
+        return (
+            f"The scan's {grid.n_in} slices leave {available} whole ones of its thickness between them; the "
+            f"self-check needs at least {MIN_SLICES}."
+        )
+    scan = replace(volume, modality=work.modality)
+    return _cycle(scan, result, between, float(middle / grid.ratio), options, monitor)
+
+
+def _cycle(
+    scan: Volume,
+    result: Volume | None,
+    between: SliceProfile,
+    offset: float,
+    options: UpsampleOptions,
+    monitor: Monitor,
+) -> SelfCheck:
     from ..inference.upsample import upsample
 
-    between = _Between(volume, work, options)
-    given = result if between.from_result else None
-    *first, last = monitor.stages([1, 1] if given is None else [1], "Checking the result with itself")
-    scan, again = replace(volume, modality=work.modality), _options(work, options)
+    axis, wanted = options.axis, whole_windows(between)
+    *first, last = monitor.stages([1, 1] if result is None else [1], "Checking the result with itself")
     with warnings_told_elsewhere():
-        fine = upsample(scan, again, *first).volume if given is None else given
-        second_scan = between.scan(scan, fine, monitor)
-        back = upsample(second_scan, again, last).volume
-    found = between.compare(scan, back, _grid(second_scan, again), monitor)
-    return replace(found, from_result=given is not None)
+        fine = upsample(scan, options, *first).volume if result is None else result
+        second = _reacquired(fine, between, scan, axis, wanted[0] + offset, monitor)
+        values = np.empty(second.shape_kji, scan.array.dtype)
+        rounded = np.rint(second.array) if values.dtype.kind in "iu" else second.array
+        ValueRange.of(fine.array).write(rounded, values)
+        second = second.with_array(values)
+        back = upsample(second, options, last).volume
+    again = plan_grid(second, options.target, axis, options.extent)
+    profile = _behind_each(again.profile(between.tau), again.ratio * (1 - offset))
+    slices = whole_windows(profile) + wanted[0] + 1
+    error_map = _reacquired(back, profile, scan, axis, slices[0], monitor)
+    error, acquired = to_axis_first(error_map.array, axis), to_axis_first(scan.array, axis)[slices]
+    np.abs(np.subtract(error, acquired, out=error, casting="same_kind"), out=error)
+    measured = np.full(len(slices), error[0].size)
+    if scan.valid is not None:
+        valid = to_axis_first(scan.valid, axis)[slices]
+        error *= valid
+        measured = np.count_nonzero(valid, axis=(1, 2)).clip(1)
+    mean_absolute = error.sum(axis=(1, 2), dtype=np.float64) / measured
+    rms = np.sqrt(np.einsum("nij,nij->n", error, error, dtype=np.float64) / measured)
+    return SelfCheck(slices, mean_absolute, rms, error_map, offset, "second pass" if result is None else "result")
+
+
+def _reacquired(fine: Volume, profile: SliceProfile, scan: Volume, axis: str, first: float, monitor: Monitor) -> Volume:
+    """All whole slices of a profile, float32; the first lies so many slices behind the scan's."""
+    array = []
+    for slice_ in resliced(to_axis_first(fine.array, axis), profile, whole_windows(profile)):
+        monitor.check()
+        array.append(slice_)
+    begin = np.zeros(3)
+    begin[COLUMN_OF_AXIS[axis]] = first
+    return scan.with_array(np.stack(array, AXIS_OF_ARRAY[axis]), subgrid_affine(scan.ijk_to_ras, begin))
+
+
+def _behind_each(profile: SliceProfile, distance: float) -> SliceProfile:
+    """A slice of the same thickness so many fine ones behind each acquired one but the last."""
+    return replace(profile, centres=profile.centres[:-1] + distance)
 
 
 def _has_slices_between(grid: SliceGrid, tau: float) -> bool:
@@ -103,93 +166,9 @@ def _has_slices_between(grid: SliceGrid, tau: float) -> bool:
     Windows of two fine slices or more are means in any case; thinner ones need a fine slice just there, in every
     interval at the same place.
     """
-    if grid.ratio < _FRESH_RATIO - ROUNDING:
-        return False
     whole = abs(grid.ratio - round(grid.ratio)) <= ROUNDING * grid.ratio and grid.first_mm == 0
-    return whole or _is_thick(grid, tau)
+    return grid.ratio >= _FRESH_RATIO - ROUNDING and (whole or _is_thick(grid, tau))
 
 
 def _is_thick(grid: SliceGrid, tau: float) -> bool:
     return tau * grid.ratio >= _THICK_WINDOW - ROUNDING
-
-
-def _options(work: Plan, options: UpsampleOptions) -> UpsampleOptions:
-    """The run's own options with all that was found out automatically written down; the ratio is that of the check."""
-    grid = work.grid
-    own = _has_slices_between(grid, work.tau)
-    return replace(
-        options,
-        target=Target(ratio=grid.ratio if own else _FRESH_RATIO),
-        axis=grid.axis,
-        extent="edges" if own and grid.first_mm != 0 else "centres",
-        thickness_mm=work.tau * grid.spacing_in_mm,
-    )
-
-
-def _grid(volume: Volume, options: UpsampleOptions) -> SliceGrid:
-    return plan_grid(volume, options.target, options.axis, options.extent)
-
-
-class _Between:
-    """Y: where its slices lie on a fine grid, and Y as a scan of its own.
-
-    Attributes:
-        axis: "i", "j" or "k".
-        from_result: Whether the fine grid is the result's, or that of a fresh pass.
-        offset: Distance of each Y behind an acquired slice, as a share of the slice spacing.
-        wanted: Indices of the acquired slices that a whole Y lies behind.
-    """
-
-    def __init__(self, volume: Volume, work: Plan, options: UpsampleOptions):
-        self.from_result = _has_slices_between(work.grid, work.tau)
-        grid = work.grid if self.from_result else _grid(volume, _options(work, options))
-        # Thin slices: a fine slice itself, the one before the middle where none lies on it
-        middle = grid.ratio / 2 if _is_thick(grid, work.tau) else round(grid.ratio) // 2
-        profile = grid.profile(work.tau)
-        self._profile = replace(profile, centres=profile.centres[:-1] + middle)
-        self.axis, self.offset, self.wanted = grid.axis, float(middle / grid.ratio), whole_windows(self._profile)
-
-    def scan(self, scan: Volume, fine: Volume, monitor: Monitor) -> Volume:
-        """Y, in the scan's own type."""
-        array = _slices_like(scan, self.axis, len(self.wanted), scan.array.dtype)
-        stack, integer, values = to_axis_first(array, self.axis), array.dtype.kind in "iu", ValueRange.of(fine.array)
-        for n, slice_ in enumerate(resliced(to_axis_first(fine.array, self.axis), self._profile, self.wanted)):
-            monitor.check()
-            values.write(np.rint(slice_, out=slice_) if integer else slice_, stack[n])
-        return scan.with_array(array, _moved(scan, self.axis, self.wanted[0] + self.offset))
-
-    def compare(self, scan: Volume, back: Volume, grid: SliceGrid, monitor: Monitor) -> SelfCheck:
-        """X^ against X for all acquired slices that can be re-sliced whole from what was made of Y, on its grid."""
-        profile, axis = grid.profile(self._profile.tau), self.axis
-        profile = replace(profile, centres=profile.centres[:-1] + grid.ratio * (1 - self.offset))
-        wanted = whole_windows(profile)
-        slices, acquired = wanted + self.wanted[0] + 1, to_axis_first(scan.array, axis)
-        error_map = _slices_like(scan, axis, len(slices), np.dtype(np.float32))
-        stack = to_axis_first(error_map, axis)
-        mean_absolute, rms = np.empty(len(slices)), np.empty(len(slices))
-        valid = None if scan.valid is None else to_axis_first(scan.valid, axis)
-        for n, slice_ in enumerate(resliced(to_axis_first(back.array, axis), profile, wanted)):
-            monitor.check()
-            slice_ -= acquired[slices[n]]
-            measured = slice_.size
-            if valid is not None:
-                slice_ *= valid[slices[n]]
-                measured = max(1, np.count_nonzero(valid[slices[n]]))
-            stack[n] = np.abs(slice_, out=slice_)
-            mean_absolute[n] = slice_.sum(dtype=np.float64) / measured
-            rms[n] = np.sqrt(np.square(slice_, dtype=np.float64).sum() / measured)
-        placed = scan.with_array(error_map, _moved(scan, axis, slices[0]))
-        return SelfCheck(slices, mean_absolute, rms, placed, self.offset, self.from_result)
-
-
-def _slices_like(scan: Volume, axis: str, count: int, dtype: np.dtype) -> np.ndarray:
-    shape = list(scan.shape_kji)
-    shape[AXIS_OF_ARRAY[axis]] = count
-    return np.empty(shape, dtype)
-
-
-def _moved(scan: Volume, axis: str, slices: float) -> np.ndarray:
-    """The scan's ijk_to_ras, begun some slices later."""
-    first = np.zeros(3)
-    first[COLUMN_OF_AXIS[axis]] = slices
-    return subgrid_affine(scan.ijk_to_ras, first)

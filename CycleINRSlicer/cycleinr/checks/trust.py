@@ -17,6 +17,7 @@ from ..intensity import unit_of
 from ..resampling import smoothed
 from ..volume import Volume
 from ..windows import DisplayWindow
+from .self_check import SelfCheck
 
 SHOWN_SHARE, MARKED_SHARE, FULL_SHARE = 0.1, 0.25, 0.5
 """The map's scale, as shares of the display window's width: coloured from, least certain from, colours end at."""
@@ -34,44 +35,45 @@ _FEW = 1e-3
 """Below this share of marked tissue no place is called uncertain."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Trust:
-    """The expected error of a result in words, which count slices from 1, and numbers, which count them from 0.
+    """The expected error of a result summed up over the tissue that the display window shows.
 
     Attributes:
-        window: What the errors are held against.
-        typical: Median of the expected error over the window's tissue, in the scan's units.
-        marked_share: Share of that tissue whose expected error is a quarter of the window's width or more.
-        slices: First and last of the least certain slices; None where hardly anything is marked.
+        typical: Median of the expected error, in the scan's units.
+        marked_from: A quarter of the window's width.
+        marked_share: Share of the tissue whose expected error is that or more.
+        least_certain_slices: First and last of them, counted from 0; None where hardly anything is marked.
         place: Where most of what is marked lies: "at bone", "at air", or empty.
     """
 
-    window: DisplayWindow
     typical: float
+    marked_from: float
     marked_share: float
-    slices: tuple[int, int] | None
+    least_certain_slices: tuple[int, int] | None
     place: str
 
-    def words(self, unit: str) -> str:
+    def words(self, window: DisplayWindow, unit: str) -> str:
         """For a reader, for example "Least certain: slices 28 to 32, at bone. Brain tissue: typically within 4 HU."."""
-        typical = f"{self.window.tissue}: typically within {self.typical:.2g} {unit}."
-        if self.slices is None:
+        typical = f"{window.tissue}: typically within {self.typical:.2g} {unit}."
+        if self.least_certain_slices is None:
             return f"No place stands out. {typical}"
-        first, last = (n + 1 for n in self.slices)
+        first, last = (n + 1 for n in self.least_certain_slices)
         where = f"slice {first}" if first == last else f"slices {first} to {last}"
         return f"Least certain: {where}{', ' if self.place else ''}{self.place}. {typical}"
 
 
-def expected_error(error_map: Volume, scan: Volume, modality: str, axis: str) -> Volume:
+def expected_error(found: SelfCheck, scan: Volume, modality: str, axis: str) -> Volume:
     """The absolute error to expect, on the grid of the self-check's error map, float32 in the scan's units."""
     factor, power = _CT if modality == "CT" else _MR
     unit = unit_of(scan, modality)
-    local = local_rms(error_map, scan, axis)
-    expected = local.array
+    expected = local_rms(found.error_map, scan, axis)
     # In place, and a slice at a time: the map may be large
-    for slice_ in expected:
+    for n, slice_ in enumerate(to_axis_first(expected.array, axis)):
         slice_[:] = unit * factor * (np.square(slice_ / unit) + _FLOOR_SQUARED) ** (power / 2)
-    return local
+        if scan.valid is not None:
+            slice_ *= to_axis_first(scan.valid, axis)[found.slices[n]]
+    return expected
 
 
 def local_rms(error_map: Volume, scan: Volume, axis: str) -> Volume:
@@ -87,29 +89,27 @@ def trust(
     expected_error: Volume, slices: np.ndarray, scan: Volume, modality: str, axis: str, window: DisplayWindow
 ) -> Trust:
     """Sum the expected error of the acquired ``slices`` up over the tissue that ``window`` shows."""
-    expected = to_axis_first(expected_error.array, axis)
-    acquired = to_axis_first(scan.array, axis)
+    expected, acquired = (to_axis_first(each.array, axis) for each in (expected_error, scan))
     marked_from = MARKED_SHARE * window.width
-    tissue, marked = np.zeros(len(expected)), np.zeros(len(expected))
-    at_bone = at_air = 0
-    values = []
-    for n, slice_ in enumerate(slices):
-        inside = (acquired[slice_] > window.low) & (acquired[slice_] < window.high)
+    values, marked, near = [], np.zeros(len(slices)), {"at bone": 0, "at air": 0}
+    for n, k in enumerate(slices):
+        inside = (acquired[k] > window.low) & (acquired[k] < window.high)
         if scan.valid is not None:
-            inside &= to_axis_first(scan.valid, axis)[slice_]
+            inside &= to_axis_first(scan.valid, axis)[k]
         here = inside & (expected[n] >= marked_from)
-        tissue[n], marked[n] = inside.sum(), here.sum()
+        marked[n] = np.count_nonzero(here)
         values.append(expected[n][inside])
-        if modality == "CT" and here.any():
-            around = acquired[max(0, slice_ - 1) : slice_ + 2]
-            at_bone += int((here & _near((around > _BONE_HU).any(axis=0), scan, axis)).sum())
-            at_air += int((here & _near((around < _AIR_HU).any(axis=0), scan, axis)).sum())
-    total = max(1.0, marked.sum())
-    share = marked.sum() / max(1.0, tissue.sum())
-    place = "at bone" if at_bone > total / 2 else "at air" if at_air > total / 2 else ""
-    typical = float(np.median(np.concatenate(values))) if tissue.sum() else 0.0
-    worst = _worst(slices, marked) if share > _FEW else None
-    return Trust(window, typical, float(share), worst, place if worst else "")
+        if modality == "CT" and marked[n]:
+            around = acquired[max(0, k - 1) : k + 2]
+            for place, dense in (("at bone", around > _BONE_HU), ("at air", around < _AIR_HU)):
+                near[place] += np.count_nonzero(here & _near(dense.any(axis=0), scan, axis))
+    tissue = np.concatenate(values)
+    share = float(marked.sum()) / max(1, tissue.size)
+    typical = float(np.median(tissue)) if tissue.size else 0.0
+    if share <= _FEW:
+        return Trust(typical, marked_from, share, None, "")
+    place = next((place for place, count in near.items() if count > marked.sum() / 2), "")
+    return Trust(typical, marked_from, share, _worst(slices, marked), place)
 
 
 def _worst(slices: np.ndarray, marked: np.ndarray) -> tuple[int, int]:
