@@ -133,7 +133,7 @@ def _volumeFromHeaders(node) -> Volume:
         NodeError: The files are not at hand, or the transform is another one than these headers ask for.
     """
     # Reading DICOM takes a tenth of a second to import, which no panel should wait for
-    from cycleinr.files.dicom import slices_of_files
+    from cycleinr.files.dicom_series import slices_of_files
     from cycleinr.files.dicom_slices import stack
 
     transform = node.GetParentTransformNode()

@@ -236,7 +236,7 @@ def _report(job: Job, name: str, volume: Volume, result: Result, monitor: Monito
 
 def _check_dicom(job: Job) -> None:
     from .dicom_out import check_series_folder
-    from .files.dicom import chosen_series
+    from .files.dicom_series import chosen_series
 
     if image_suffix(job.output):
         raise RequestError(
@@ -256,7 +256,7 @@ def _check_dicom(job: Job) -> None:
 
 def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str, ...]:
     from .dicom_out import DicomSettings, write_dicom_series
-    from .files.dicom import chosen_series
+    from .files.dicom_series import chosen_series
 
     source = chosen_series(job.input, job.series, job.frame)
     settings = replace(job.dicom or DicomSettings(), multi_frame=job.format == "dicom-enhanced")

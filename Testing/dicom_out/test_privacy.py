@@ -15,8 +15,7 @@ import pydicom
 import pytest
 from cycleinr.errors import CycleinrError
 from cycleinr.files import read_volume
-from cycleinr.files.dicom import slices_of_files
-from cycleinr.files.dicom_series import series_of_files
+from cycleinr.files.dicom_series import series_of_files, slices_of_files
 from dicom_maker import frame, write_enhanced, write_series
 from places import REPOSITORY
 from pydicom.datadict import dictionary_VR

@@ -49,7 +49,7 @@ def dicomNode(folder, monkeypatch, name="scan"):
     import pydicom
     import slicer
     import vtk
-    from cycleinr.files.dicom import slices_of_files
+    from cycleinr.files.dicom_series import slices_of_files
 
     slices = sorted(
         slices_of_files(sorted(folder.glob("*.dcm"))), key=lambda each: each.position_lps_mm @ each.normal_lps

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cycleinr.errors import InputError
 from cycleinr.files import read_volume
-from cycleinr.files.dicom import chosen_series
+from cycleinr.files.dicom_series import chosen_series
 from dicom_maker import (
     OTHER_SERIES,
     PATIENT,
@@ -101,7 +101,7 @@ class TestWhichIsMeant:
         write_series(tmp_path, prefix="c", SeriesInstanceUID=generate_uid(), SeriesNumber=8, Modality="PT")
 
         assert read_volume(tmp_path).notes == (
-            "Series 3 was taken; left out: 7 (fewer than 4 slices); 8 (PT is neither CT nor MR).",
+            "Series 3 was taken; left out: 7 (fewer than 4 slices); 8 (its modality PT is neither CT nor MR).",
         )
 
     def test_series_of_one_number_are_told_apart(self, tmp_path):

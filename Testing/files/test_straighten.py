@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from cycleinr.files.dicom_slices import SliceHeader, stack
+from cycleinr.files.dicom_header import SliceHeader
+from cycleinr.files.dicom_slices import stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

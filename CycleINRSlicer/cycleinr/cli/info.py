@@ -55,8 +55,9 @@ def info_command(
     if as_json:
         print(json.dumps({"possible": possible, "reason": reason, **content}, indent=1))
     else:
-        for n, one in enumerate(content["series"]):
-            print(f"{'' if n else 'Series':<17}{_series_line(one)}")
+        for n, one in enumerate(listing.series if listing is not None else ()):
+            why = f" - not possible: {one.problem}" if one.problem else ""
+            print(f"{'' if n else 'Series':<17}{one}{why}")
         notes = [f"Note             {text}" for text in content["notes"]]
         refusal = [] if possible else [f"Not possible     {reason}"]
         print("\n".join([*lines, *notes, *forecast, *refusal]))
@@ -142,14 +143,6 @@ def describe_plan(work: Plan) -> list[str]:
         f"Time             about {max(1, round(work.seconds))} s on this machine's CPU",
         *(f"Warning          {text}" for text in work.warnings),
     ]
-
-
-def _series_line(one: dict[str, Any]) -> str:
-    spacing = "" if one["spacing_mm"] is None else f"{one['spacing_mm']:.3g} mm apart"
-    texts = [f"{one['images']} {one['modality']} images", one["orientation"], spacing, one["part"]]
-    texts += ["made by CycleINR"] if one["made_by_cycleinr"] else []
-    reason = f" - not possible: {one['reason']}" if one["reason"] else ""
-    return f"{one['series']}: {', '.join(text for text in texts if text)}{reason}"
 
 
 def _times(parts) -> str:

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GeometryError, InputError
-from ..files.dicom import slices_of_files
-from ..files.dicom_header import GROUPS, quiet, read_header
-from ..files.dicom_series import Series
-from ..files.dicom_slices import SliceHeader, Stack, stack
+from ..files.dicom_header import GROUPS, SliceHeader, quiet, read_header
+from ..files.dicom_series import Series, slices_of_files
+from ..files.dicom_slices import Stack, stack
 from ..volume import Volume
 from .attributes import ALL_READ
 
@@ -137,7 +136,7 @@ def read_source(source: Sequence[str | Path] | Series) -> SourceSeries:
         InputError: A file is missing or damaged, or the files are of several series.
         GeometryError: As ``read_volume``.
     """
-    found = stack(list(source.slices) if isinstance(source, Series) else slices_of_files(source))
+    found = stack(source.slices if isinstance(source, Series) else slices_of_files(source))
     frames = found.slices[0].frame is not None
     wanted = [*ALL_READ, *GROUPS, *_PULSE] if frames else ALL_READ
     with quiet():

@@ -1,8 +1,4 @@
-"""One DICOM series as a volume: which files belong to it, and their pixels.
-
-Headers are read with pydicom without the pixels; GDCM, through SimpleITK, decodes the pixels in every transfer syntax
-it knows. Messages name files and series numbers, never anything about the patient.
-"""
+"""One DICOM series as a volume: GDCM, through SimpleITK, decodes pixels in every transfer syntax that it knows."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ import numpy as np
 
 from ..computer import check_room, out_of_memory
 from ..errors import InputError
-from ..volume import MODALITIES, Volume
+from ..volume import Volume
 from .bridges import unread, without_itk_warnings
-from .dicom_header import GREY, WithinFile, has_mark, quiet, undecodable
-from .dicom_series import Listing, Series, choose, notes_on, series_at, series_of_files
-from .dicom_slices import SliceHeader, stack
+from .dicom_header import SliceHeader, WithinFile, quiet, read_header, undecodable
+from .dicom_series import Listing, Series, notes_on
+from .dicom_slices import stack
 
 
 def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False) -> Volume:
@@ -30,8 +26,7 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
         numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where no
         slice lies. ``notes`` say what was left out or corrected.
     """
-    _check_sound(chosen)
-    found = stack(list(chosen.slices))
+    found = stack(chosen.slices)
     first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)
     whole = all(s.slope.is_integer() and s.intercept.is_integer() and s.allocated_bits <= 16 for s in found.slices)
     if header_only:
@@ -48,50 +43,7 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
     return found.volume(pixels, name, notes_on(listing, chosen))
 
 
-def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Series:
-    """The series that is meant, which can be read; arguments and errors as in ``read_volume``."""
-    chosen = choose(series_at(path), series, frame)
-    _check_sound(chosen)
-    return chosen
-
-
-def slices_of_files(files: Sequence[str | Path]) -> list[SliceHeader]:
-    """Headers of the slices or frames in some files; scouts, copies and objects that are no images are left out.
-
-    Raises:
-        InputError: A file is missing or damaged; or the slices are none, of several series, or no grey CT or MR images.
-    """
-    paths = [Path(file) for file in files]
-    for path in paths:
-        if not path.is_file() or not has_mark(path):
-            raise InputError(f"{path.name} is missing or no DICOM file. Export the series again.")
-    listing = series_of_files(paths)
-    for _, error in listing.damaged:
-        raise error
-    if not listing.series:
-        raise InputError(f"None of the {len(files)} files is a slice of a CT or MR series. Check the files.")
-    if how_many := len({one.uid for one in listing.series}) - 1:
-        raise InputError(f"The source holds {how_many + 1} DICOM series. Give the files of one of them.")
-    chosen = choose(listing)
-    _check_sound(chosen)
-    return list(chosen.slices)
-
-
-def _check_sound(chosen: Series) -> None:
-    """Refuse what are no grey CT or MR images, and frames without a place, with an InputError."""
-    for s in chosen.slices:
-        if s.modality not in MODALITIES:
-            raise InputError(f"The series is of modality {s.modality}. Only CT and MR can be processed.")
-        if s.samples_per_pixel != 1 or s.photometric not in GREY:
-            raise InputError(
-                f"{s.path.name} holds pixels of kind {s.photometric} with {s.samples_per_pixel} value(s) "
-                "each; only grey images can be read. Give the series that the scanner made."
-            )
-    if chosen.is_multi_frame and chosen.slices[0].frame is None:
-        raise InputError(chosen.problem)
-
-
-def _pixels_of(ordered: list[SliceHeader], size: tuple[int, ...], whole: bool) -> np.ndarray:
+def _pixels_of(ordered: Sequence[SliceHeader], size: tuple[int, ...], whole: bool) -> np.ndarray:
     """Rescaled pixels (K, J, I) of slices or frames in order."""
     array = np.empty(size, np.int32 if whole else np.float32)
     by_file: dict[Path, list[int]] = {}
@@ -132,24 +84,18 @@ def _rescaled(path: Path, whole: bool, bright: bool) -> np.ndarray:
 
     with tempfile.TemporaryDirectory(prefix="cycleinr-dicom-") if bright else nullcontext("") as folder:
         if bright:
-            path = _with_plain_grey(path, Path(folder, "copy.dcm"))
+            content = bytearray(path.read_bytes())
+            with quiet():
+                grey = read_header(path, ["PhotometricInterpretation"]).get_item("PhotometricInterpretation")
+            at = grey.value_tell  # type: ignore[attr-defined]  # not parsed yet
+            if content[at : at + 11] != b"MONOCHROME1":
+                raise undecodable(path)
+            content[at + 10 : at + 11] = b"2"
+            path = Path(folder, "copy.dcm")
+            path.write_bytes(content)
         with without_itk_warnings():
             kind = sitk.sitkInt32 if whole else sitk.sitkFloat32
             return sitk.GetArrayFromImage(sitk.ReadImage(str(path), kind, imageIO="GDCMImageIO"))
-
-
-def _with_plain_grey(path: Path, copy: Path) -> Path:
-    import pydicom
-
-    content = bytearray(path.read_bytes())
-    with quiet(), WithinFile(open(path, "rb", buffering=0)) as file:
-        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
-        at = data.get_item("PhotometricInterpretation").value_tell  # type: ignore[attr-defined]  # not parsed yet
-    if content[at : at + 11] != b"MONOCHROME1":
-        raise undecodable(path)
-    content[at + 10 : at + 11] = b"2"
-    copy.write_bytes(content)
-    return copy
 
 
 def _stored(path: Path) -> np.ndarray:

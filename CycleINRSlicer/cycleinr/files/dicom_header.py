@@ -1,8 +1,8 @@
-"""DICOM headers through pydicom: without a word on the console, and with no more memory than the file has bytes.
+"""DICOM headers through pydicom: what one file says about its slice, or about each of its frames.
 
 pydicom warns of values that break the standard and prints them, patients' data included, and it takes the memory that
 an element claims before it finds that the file ends earlier. GDCM takes memory for what a file's elements say, and then
-reads. What one file says about its slice is a ``SliceHeader``.
+reads. Positions and orientations here are in LPS mm, as DICOM gives them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,18 +24,12 @@ import numpy as np
 
 from ..errors import InputError
 from .atomic import check_scan_name
-from .dicom_slices import SliceHeader
+from .bridges import ras_from_lps
 
 if TYPE_CHECKING:
     import pydicom
 
 _UNKNOWN = "unknown"
-ENHANCED_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
-)
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -46,16 +40,15 @@ TELLING = (
 )
 """What may tell images at one place of a series from each other: phases, echoes, repetitions."""
 
-PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-
+_PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MANUFACTURER = "CycleINR"
 """Manufacturer (0008,0070) of all that is written here; also tells our own files from a scanner's."""
 
 _TAGS = [
-    *("SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "Manufacturer"),
+    *("SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "Manufacturer"),
     *("SliceThickness", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
-    *("RescaleIntercept", "RescaleSlope", "PixelRepresentation", *PADDING, *TELLING),
+    *("RescaleIntercept", "RescaleSlope", "PixelRepresentation", *_PADDING, *TELLING),
 ]
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _OF_FRAMES = (
@@ -77,38 +70,82 @@ _OF_FRAMES = (
 )
 """What a single slice says, and the functional group and attribute in which a frame says it (PS3.3, C.7.6.16)."""
 
-# CT and MR Image Storage: a file of these classes without position or size must be damaged, not another kind of image.
-_SLICE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
-_WORDS_IN_IMAGE_TYPE = 8
-_LETTERS_IN_A_WORD = 16
+_IMAGE_CLASSES = "1.2.840.10008.5.1.4.1.1"
+_SLICE_CLASSES = (f"{_IMAGE_CLASSES}.2", f"{_IMAGE_CLASSES}.4")
+"""CT and MR: without position or size, a file must be damaged, not another kind of image."""
 
+_ENHANCED_CLASSES = tuple(f"{_IMAGE_CLASSES}.{end}" for end in ("2.1", "2.2", "4.1", "4.4"))
+"""Enhanced CT and MR, and legacy ones converted to these."""
+
+_WORDS_IN_IMAGE_TYPE, _LETTERS_IN_A_WORD = 8, 16
 _MOST_PACKED = 4096
 """Times that pixels of a scan can be compressed; more is promised by damaged headers, and memory is taken for it."""
 
 _UNDEFINED = 0xFFFFFFFF
 _LONG_FORMS = (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"UN")
-_ITEM, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_ITEM, _END = [0xFFFE, 0xE000], [0xFFFE, 0xE0DD]
 _PIXEL_DATA = (0x7FE0, 0x0010)
-
-_MODALITIES = {
-    "AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CFM", "CR", "CT", "CTPROTOCOL", "DG", "DMS", "DOC", "DX", "ECG", "EEG",
-    "EMG", "EOG", "EPS", "ES", "FID", "GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO", "LEN", "LS", "M3D",
-    "MG", "MR", "NM", "OAM", "OCT", "OP", "OPM", "OPT", "OPTBSV", "OPTENF", "OPV", "OSS", "OT", "PA", "PLAN", "POS",
-    "PR", "PT", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD",
-    "RTSEGANN", "RTSTRUCT", "RWV", "SEG", "SM", "SMR", "SR", "SRF", "STAIN", "TEXTUREMAP", "TG", "US", "VA", "XA",
-    "XC", "XAPROTOCOL", "AS", "CD", "CF", "CP", "CS", "DD", "DF", "DM", "DS", "EC", "FA", "FS", "LP", "MA", "MS",
-    "OPR", "ST", "TH", "VF", "VL",
-}  # fmt: skip
-"""DICOM PS3.3, C.7.3.1.1.1, with the retired ones."""
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 """Whether low values are shown bright or dark; what the values are in HU or MR units is the same for both."""
 
-_PHOTOMETRIC = {
-    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
-    "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
-}  # fmt: skip
-"""DICOM PS3.3, C.7.6.3.1.2."""
+_MODALITIES = (
+    *("BMD", "CR", "CT", "DX", "ES", "GM", "IVOCT", "IVUS", "MG", "MR", "NM", "OP", "OPT", "OT", "PT", "PX", "RF"),
+    *("RG", "RTDOSE", "RTIMAGE", "SC", "SEG", "SM", "TG", "US", "XA", "XC"),
+)
+_PHOTOMETRIC = (*GREY, "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+"""The usual words of PS3.3, C.7.3.1.1.1 and C.7.6.3.1.2; a message must not repeat just any text."""
+
+
+@dataclass(frozen=True, eq=False)
+class SliceHeader:
+    """What one file says about its slice; None where it says nothing.
+
+    Attributes:
+        position_lps_mm: Centre of the first pixel, (3,); with orientation and pixel spacing, or none of the three.
+        along_row_lps, along_column_lps: Unit vectors of rising column index and of rising row index, (3,).
+        pixel_mm: Distance between rows, distance between columns.
+        frames: Of an enhanced image; None for a file that is one slice.
+        frame: Which of them this is.
+        is_scout: An overview image to plan a scan on, without a place.
+        is_result: It was made by CycleINR.
+        padding: Ends of the range of stored values outside the field; empty for none.
+        tells: What may tell it from another image at the same place, by DICOM keyword; see ``TELLING``.
+    """
+
+    path: Path
+    series_uid: str
+    series_number: str
+    modality: str
+    position_lps_mm: np.ndarray | None
+    along_row_lps: np.ndarray | None
+    along_column_lps: np.ndarray | None
+    pixel_mm: tuple[float, float] | None
+    rows_columns: tuple[int, int]
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+    allocated_bits: int
+    samples_per_pixel: int
+    photometric: str
+    frames: int | None = None
+    frame: int | None = None
+    is_scout: bool = False
+    is_result: bool = False
+    padding: tuple[int, ...] = ()
+    tells: Mapping[str, float | str | tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def normal_lps(self) -> np.ndarray:
+        """Unit vector at right angles to the slice."""
+        normal = np.cross(self.along_row_lps, self.along_column_lps)
+        return normal / np.linalg.norm(normal)
+
+    def place_ras_mm(self, column: float, row: float) -> np.ndarray:
+        """Where a pixel of the slice lies, (3,) RAS mm."""
+        across, down = column * self.pixel_mm[1], row * self.pixel_mm[0]
+        place = self.position_lps_mm + across * self.along_row_lps + down * self.along_column_lps
+        return ras_from_lps(np.eye(4))[:3, :3] @ place
 
 
 @contextmanager
@@ -180,110 +217,99 @@ def _image_header(path: Path) -> SliceHeader | None:
         if not syntax.is_deflated and _is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
             raise undecodable(path)
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
-    if "LOCALIZER" in (data.get("ImageType") or []):
-        # Nothing of where it lies, which may be nowhere
-        told = pydicom.Dataset()
-        for keyword in ("Modality", "SeriesInstanceUID", "SeriesNumber"):
-            if keyword in data:
-                told.add(data[keyword])
-        return replace(_header(path, told), is_scout=True)
     frames = int(data.get("NumberOfFrames") or 1)
-    samples = [int(data.get(keyword) or 1) for keyword in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")]
+    header = _header(path, data, frames if frames > 1 or sop_class in _ENHANCED_CLASSES else None)
+    if header.is_scout:
+        return header
+    bits = math.prod((frames, *header.rows_columns, header.samples_per_pixel, header.allocated_bits))
     packed = _MOST_PACKED if syntax.is_compressed or syntax.is_deflated else 1
-    if frames * math.prod(samples) // 8 > packed * path.stat().st_size:
+    if bits // 8 > packed * path.stat().st_size:
         raise undecodable(path)
-    if sop_class in ENHANCED_CLASSES or frames > 1:
-        return _header(path, data, frames) if data.get("Rows") else None
-    header = _header(path, data)
-    complete = header.series_uid and header.position_lps_mm is not None and min(header.rows_columns) > 0
-    if not complete and sop_class in _SLICE_CLASSES:
+    is_placed = header.frames is not None or (header.series_uid and header.position_lps_mm is not None)
+    if is_placed and min(header.rows_columns) > 0:
+        return header
+    if sop_class in _SLICE_CLASSES:
         raise _damaged(path)
-    return header if complete else None
+    return None
 
 
 def frames_of(header: SliceHeader) -> list[SliceHeader]:
-    """A header for each frame of the enhanced image of a header, scouts left out.
-
-    Raises:
-        InputError: The functional groups are damaged, or do not place the frames in the patient.
-    """
-
-    path = header.path
+    """A header for each frame of an enhanced image, scouts left out; none where they are damaged, or have no place."""
     try:
         with quiet():
-            data = read_header(path, [*_TAGS, *GROUPS])
+            data = read_header(header.path, [*_TAGS, *GROUPS])
             shared, own = (data.get(keyword) or [] for keyword in GROUPS)
-            for keyword in {*GROUPS, *TELLING, *(keyword for keyword, *_ in _OF_FRAMES)} & set(data.dir()):
-                del data[keyword]
-            found = [_frame(data, (one, *shared[:1])) for one in own]
-            frames = [
-                replace(_header(path, frame, header.frames), frame=n)
-                for n, frame in enumerate(found)
-                if "LOCALIZER" not in (frame.get("ImageType") or [])
-            ]
-    except Exception as error:
-        raise _unplaced(path) from error
-    if not frames or len(found) != header.frames or any(frame.position_lps_mm is None for frame in frames):
-        raise _unplaced(path)
-    return frames
+            for keyword in (*GROUPS, *TELLING, *(keyword for keyword, *_ in _OF_FRAMES)):
+                data.pop(keyword, None)
+            found = [_header(header.path, _frame(data, (*shared[:1], one)), header.frames) for one in own]
+    # As for a single slice
+    except Exception:
+        return []
+    frames = [replace(each, frame=n) for n, each in enumerate(found) if not each.is_scout]
+    is_sound = len(found) == header.frames and all(each.position_lps_mm is not None for each in frames)
+    return frames if is_sound else []
 
 
 def _frame(data: pydicom.Dataset, groups: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
-    """What a file says of one frame, as of a single slice; its own group goes before what all share."""
+    """What a file says of one frame, as of a single slice; of its groups, the later goes before the earlier."""
     import pydicom
 
     frame = pydicom.Dataset()
     frame.update(data)
     for keyword, sequence, name in _OF_FRAMES:
-        items = [group.get(sequence) for group in groups]
-        values = [item[0].get(name) for item in items if item]
-        if said := [value for value in values if value not in (None, "")]:
-            setattr(frame, keyword, said[0])
+        for group in groups:
+            items = group.get(sequence)
+            if items and (value := items[0].get(name)) not in (None, ""):
+                setattr(frame, keyword, value)
     return frame
 
 
-def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> SliceHeader:
-    def numbers(key: str, count: int) -> np.ndarray | None:
-        value = data.get(key)
-        if value is None or value == "":
+def _header(path: Path, data: pydicom.Dataset, frames: int | None) -> SliceHeader:
+    is_scout = "LOCALIZER" in (data.get("ImageType") or [])
+
+    def numbers(keyword: str, count: int) -> np.ndarray | None:
+        value = data.get(keyword)
+        # A scout may lie nowhere
+        if is_scout or value in (None, ""):
             return None
-        array = np.asarray(value, dtype=np.float64)
+        array = np.atleast_1d(np.asarray(value, np.float64))
         if array.shape != (count,) or not np.isfinite(array).all():
             raise _damaged(path)
         return array
 
-    def number(key: str, otherwise: float | None) -> float | None:
-        value = data.get(key)
+    def number(keyword: str, otherwise: float) -> float:
+        value = data.get(keyword)
         return otherwise if value in (None, "") else float(value)
 
-    orientation = numbers("ImageOrientationPatient", 6)
-    pixel, position = numbers("PixelSpacing", 2), numbers("ImagePositionPatient", 3)
-    axes = None
-    if position is None or orientation is None or pixel is None:
-        position = pixel = None
+    position, axes = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
+    pixel, thickness_mm = numbers("PixelSpacing", 2), number("SliceThickness", 0.0)
+    if position is None or axes is None or pixel is None:
+        position, axes, pixel = None, (None, None), None
     else:
-        axes = orientation.reshape(2, 3) / np.linalg.norm(orientation.reshape(2, 3), axis=1, keepdims=True)
-        if pixel.min() <= 0 or not np.allclose(np.linalg.norm(orientation.reshape(2, 3), axis=1), 1, atol=1e-2):
+        axes = axes.reshape(2, 3)
+        lengths = np.linalg.norm(axes, axis=1, keepdims=True)
+        if pixel.min() <= 0 or not np.allclose(lengths, 1, atol=1e-2):
             raise _damaged(path)
+        axes, pixel = axes / lengths, (float(pixel[0]), float(pixel[1]))
     return SliceHeader(
         path=path,
         series_uid=str(data.get("SeriesInstanceUID") or ""),
         series_number=str(data.get("SeriesNumber") or "without number"),
         modality=_known(data.get("Modality"), _MODALITIES),
         position_lps_mm=position,
-        along_row_lps=None if axes is None else axes[0],
-        along_column_lps=None if axes is None else axes[1],
-        pixel_mm=None if pixel is None else (float(pixel[0]), float(pixel[1])),
+        along_row_lps=axes[0],
+        along_column_lps=axes[1],
+        pixel_mm=pixel,
         rows_columns=(int(data.get("Rows") or 0), int(data.get("Columns") or 0)),
-        thickness_mm=number("SliceThickness", None),
+        thickness_mm=thickness_mm if 0 < thickness_mm < math.inf else None,
         slope=number("RescaleSlope", 1.0),
         intercept=number("RescaleIntercept", 0.0),
         allocated_bits=int(data.get("BitsAllocated") or 16),
         samples_per_pixel=int(data.get("SamplesPerPixel") or 1),
         photometric=_known(data.get("PhotometricInterpretation"), _PHOTOMETRIC),
         frames=frames,
+        is_scout=is_scout,
         is_result=data.get("Manufacturer") == MANUFACTURER,
-        uid=str(data.get("SOPInstanceUID") or ""),
         padding=_padding(data),
         tells={keyword: found for keyword in TELLING if (found := _telling(data.get(keyword))) is not None},
     )
@@ -292,7 +318,7 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None = None) -> Sli
 def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
     """The ends of the range of stored values that padding has; none where the header names no padding."""
     signed = data.get("PixelRepresentation") == 1
-    ends = [data.get(keyword) for keyword in PADDING]
+    ends = [data.get(keyword) for keyword in _PADDING]
     # Without a value representation that pydicom can tell, they are bytes; others write them without their sign
     numbers = [int.from_bytes(end[:2], "little") if isinstance(end, bytes) else end for end in ends if end is not None]
     whole = [number for number in numbers if isinstance(number, int)]
@@ -318,21 +344,13 @@ def _telling(value: object) -> float | str | tuple[str, ...] | None:
     return number if np.isfinite(number) else None
 
 
-def _known(value: object, words: set[str]) -> str:
-    """A word of the standard's, else "unknown": a message must not repeat just any text."""
+def _known(value: object, words: Sequence[str]) -> str:
     return str(value) if str(value) in words else _UNKNOWN
 
 
 def _damaged(path: Path) -> InputError:
     return InputError(
         f"The header of {path.name} is damaged or incomplete. Export the series again, or remove that file."
-    )
-
-
-def _unplaced(path: Path) -> InputError:
-    return InputError(
-        f"The frames of {path.name} are damaged, or do not say where they lie in the patient. Export the image again, "
-        "or convert it to NIfTI with dcm2niix and give the converted volume."
     )
 
 
@@ -354,37 +372,28 @@ class WithinFile(io.BufferedReader):
 
 
 def _is_truncated(file: BinaryIO, little_endian: bool, compressed: bool) -> bool:
-    """Whether the pixels, or what stands before them, end after the end of the file.
+    """Whether what a file has from its pixels on, or from its end if it has none, ends after the end of the file.
 
-    Args:
-        file: At the element that holds the pixels (7FE0,0010), or behind the last element if there is none.
-        little_endian, compressed: What the transfer syntax says. Compressed files whose elements come without their
-            types, which the standard rules out (PS3.5, A.4), count as truncated: GDCM finds wrong lengths there.
+    Compressed files whose elements come without their types, which the standard rules out (PS3.5, A.4), count as
+    truncated: GDCM finds wrong lengths there.
     """
-    start, size = file.tell(), os.fstat(file.fileno()).st_size
-    if start > size:
-        return True
+    at, size = file.tell(), os.fstat(file.fileno()).st_size
     order = "<" if little_endian else ">"
     head = file.read(12)
     if len(head) < 12 or struct.unpack_from(f"{order}2H", head) != _PIXEL_DATA:
-        return False
-    long_form = head[4:6] in _LONG_FORMS
-    if compressed and not long_form:
+        return at > size
+    is_long = head[4:6] in _LONG_FORMS
+    if compressed and not is_long:
         return True
-    length = struct.unpack_from(f"{order}I", head, 8 if long_form else 4)[0]
-    start += 12 if long_form else 8
+    length = struct.unpack_from(f"{order}I", head, 8 if is_long else 4)[0]
+    at += 12 if is_long else 8
     if length != _UNDEFINED:
-        return start + length > size
+        return at + length > size
     # Compressed pixels are a list of items, each with its length (DICOM PS3.5, A.4)
-    while start < size:
-        file.seek(start)
-        head = file.read(8)
-        if len(head) < 8:
-            return True
-        group, element, length = struct.unpack(f"{order}2HI", head)
-        if (group, element) == _END:
-            return False
-        if (group, element) != _ITEM:
-            return True
-        start += 8 + length
+    while at + 8 <= size:
+        file.seek(at)
+        *tag, length = struct.unpack(f"{order}2HI", file.read(8))
+        if tag != _ITEM:
+            return tag != _END
+        at += 8 + length
     return True

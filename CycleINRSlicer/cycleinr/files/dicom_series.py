@@ -1,15 +1,15 @@
 """Which DICOM series lie in a folder, on a disc or beside a file, what tells them apart, and which one is meant.
 
-Folders are searched with their subfolders, as discs have them; a DICOMDIR stands for the folder that it lies in. Exact
-copies of an image count once. Images at the same place under one Series Instance UID are phases, echoes or repetitions:
-each of these is a series of its own here. Messages name files and series numbers, never anything about the patient.
+Folders are searched with their subfolders, as discs have them; a DICOMDIR stands for the folder that it lies in.
+Phases, echoes and repetitions under one Series Instance UID are series of their own here. Messages name files and
+series numbers, never anything about the patient.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +18,10 @@ import numpy as np
 from ..errors import InputError
 from ..grid import MIN_SLICES
 from ..volume import MODALITIES
-from .dicom_header import DICOM_SUFFIXES, GREY, frames_of, has_mark, slice_header
-from .dicom_phases import heights_mm, phases, stacks, without_copies
-from .dicom_slices import SliceHeader
+from .dicom_header import DICOM_SUFFIXES, GREY, SliceHeader, frames_of, has_mark, slice_header
+from .dicom_slices import heights_mm, phases, stacks, without_copies
 
-THICK_MM = 2.0
+_THICK_MM = 2.0
 """Of several series, the only one with slices so far apart is the one that can be meant."""
 
 _MOST_FILES = 200_000
@@ -39,14 +38,19 @@ class Series:
         slices: Without scouts and copies; the frames of an enhanced image are slices.
         part: What tells it from the other phases of its series, in words; "" if there are none.
         parts: How many phases there are.
-        problem: Why it cannot be made finer; "" if it perhaps can.
+        refusal: Why it cannot be read; "" if it perhaps can.
     """
 
     name: str
     slices: tuple[SliceHeader, ...]
     part: str = ""
     parts: int = 1
-    problem: str = ""
+    refusal: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be made finer; "" if it perhaps can."""
+        return self.refusal or (f"fewer than {MIN_SLICES} slices" if len(self.slices) < MIN_SLICES else "")
 
     @property
     def uid(self) -> str:
@@ -101,19 +105,11 @@ class Series:
         }
 
     def __str__(self) -> str:
-        spacing = self.spacing_mm
-        return ", ".join(
-            text
-            for text in (
-                f"series {self.name}: {len(self.slices)} {self.modality} image{'s' if len(self.slices) != 1 else ''}",
-                self.orientation,
-                "" if spacing is None else f"{spacing:.3g} mm apart",
-                self.part,
-                "made by CycleINR" if self.is_result else "",
-                f"for example {self.slices[0].path.name}",
-            )
-            if text
-        )
+        images, spacing = len(self.slices), self.spacing_mm
+        texts = [self.part, f"{images} {self.modality} image{'s' if images != 1 else ''}", self.orientation]
+        texts += [] if spacing is None else [f"{spacing:.3g} mm apart"]
+        texts += ["made by CycleINR"] if self.is_result else []
+        return f"{self.name}: {', '.join(filter(None, texts))}"
 
 
 @dataclass(frozen=True)
@@ -231,6 +227,29 @@ def _is_binary(path: Path) -> bool:
     return not start or b"\0" in start
 
 
+def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Series:
+    """The series that is meant; arguments and errors as in ``read_volume``."""
+    return choose(series_at(path), series, frame)
+
+
+def slices_of_files(files: Sequence[str | Path]) -> list[SliceHeader]:
+    """Headers of the slices or frames in some files; scouts, copies and objects that are no images are left out.
+
+    Raises:
+        InputError: A file is missing or damaged; or the slices are none, of several series, or no grey CT or MR images.
+    """
+    paths = [Path(file) for file in files]
+    for path in paths:
+        if not path.is_file() or not has_mark(path):
+            raise InputError(f"{path.name} is missing or no DICOM file. Export the series again.")
+    listing = series_of_files(paths)
+    for _, error in listing.damaged:
+        raise error
+    if (how_many := len({one.uid for one in listing.series})) != 1:
+        raise InputError(f"The source holds {how_many} DICOM series, where one is needed. Give the files of one.")
+    return list(choose(listing).slices)
+
+
 def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series:
     """The series that is meant.
 
@@ -239,21 +258,21 @@ def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series
         frame: Which of its phases, counted from 1; None where it has one.
 
     Raises:
-        InputError: There is no such series, none or several can be meant; or a file beside it is damaged.
+        InputError: There is no such series, none or several can be meant; it, or a file beside it, cannot be read.
     """
     found = phases_of(listing, name)
-    if frame is None and listing.file is not None:
-        # A copy that was dropped belongs to none
-        found = [one for one in found if listing.file in one.files] or found
-    if len(found) > 1 and frame is None:
-        told = _listed(found, lambda one: f"{one.name}: {one.part}, {len(one.slices)} {one.orientation} images")
+    if frame is not None:
+        if not 1 <= frame <= len(found):
+            raise InputError(f"There is no frame {frame}: the series has {len(found)}. Give a number from 1.")
+        return found[frame - 1]
+    # A copy that was dropped belongs to none
+    own = [one for one in found if listing.file in one.files] or found
+    if len(own) > 1:
         raise InputError(
-            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes ({told}). Choose one with "
+            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes ({_told(own)}). Choose one with "
             "--frame N, or take all of them with --all-frames."
         )
-    if frame is not None and not 1 <= frame <= len(found):
-        raise InputError(f"There is no frame {frame}: the series has {len(found)}. Give a number from 1.")
-    return found[frame - 1 if frame is not None else 0]
+    return own[0]
 
 
 def phases_of(listing: Listing, name: str) -> list[Series]:
@@ -264,6 +283,11 @@ def phases_of(listing: Listing, name: str) -> list[Series]:
         if path.parent in folders:
             # It may belong to the series
             raise error
+    for one in found:
+        if one.refusal:
+            raise InputError(
+                f"Series {one.name} cannot be read: {one.refusal}. Give a CT or MR series as the scanner made it."
+            )
     return found
 
 
@@ -272,9 +296,9 @@ def notes_on(listing: Listing, chosen: Series) -> tuple[str, ...]:
     others = [one for one in listing.series if one.uid != chosen.uid]
     if not others:
         return listing.notes
-    reasons = {one: one.problem or ("made by CycleINR" if one.is_result else "") for one in others}
-    text = _listed(others, lambda one: f"{one.name} ({reasons[one]})" if reasons[one] else one.name)
-    return (*listing.notes, f"Series {chosen.name} was taken; left out: {text}.")
+    reasons = [one.problem or ("made by CycleINR" if one.is_result else "") for one in others]
+    texts = [f"{one.name} ({why})" if why else one.name for one, why in zip(others, reasons, strict=True)]
+    return (*listing.notes, f"Series {chosen.name} was taken; left out: {_listed(texts)}.")
 
 
 def _phases_named(listing: Listing, name: str) -> list[Series]:
@@ -282,7 +306,7 @@ def _phases_named(listing: Listing, name: str) -> list[Series]:
     found = exact or [one for one in listing.series if one.name.startswith(f"{name}.")]
     if not found or len({one.uid for one in found}) > 1:
         wrong = f"Several series have the number {name}" if found else f"There is no series {name}"
-        raise InputError(f"{wrong}. Give the number of one of these: {_listed(found or listing.series)}.")
+        raise InputError(f"{wrong}. Give the number of one of these: {_told(found or listing.series)}.")
     return found
 
 
@@ -292,19 +316,22 @@ def _only_phases(listing: Listing) -> list[Series]:
     candidates = listing.possible or grey
     uids = dict.fromkeys(one.uid for one in candidates)
     if len(uids) > 1:
-        thick = {one.uid for one in candidates if (one.spacing_mm or 0.0) >= THICK_MM}
+        thick = {one.uid for one in candidates if (one.spacing_mm or 0.0) >= _THICK_MM}
         uids = dict.fromkeys(thick) if len(thick) == 1 else uids
     if len(uids) > 1:
         raise InputError(
-            f"The folder holds {len(uids)} DICOM series that can be meant ({_listed(candidates)}). Choose one by its "
+            f"The folder holds {len(uids)} DICOM series that can be meant ({_told(candidates)}). Choose one by its "
             f"number, for example --series {candidates[0].name}, or give one file of it."
         )
     return [one for one in candidates if one.uid in uids]
 
 
-def _listed(series: Sequence[Series], text: Callable[[Series], str] = str) -> str:
-    more = [f"and {len(series) - _FEW} more"] if len(series) > _FEW else []
-    return "; ".join([*map(text, series[:_FEW]), *more])
+def _told(series: Sequence[Series]) -> str:
+    return _listed([f"series {one}, for example {one.files[0].name}" for one in series])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return "; ".join([*texts[:_FEW], *([f"and {len(texts) - _FEW} more"] if len(texts) > _FEW else [])])
 
 
 def _named(volumes: Sequence[Sequence[Series]]) -> Iterator[Series]:
@@ -329,11 +356,12 @@ def _named(volumes: Sequence[Sequence[Series]]) -> Iterator[Series]:
 
 def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:
     """What one Series Instance UID holds: one volume, or several phases."""
-    try:
-        slices = [one for s in slices for one in (frames_of(s) if s.frames is not None else [s])]
-    except InputError as error:
-        return [Series("", tuple(slices), problem=str(error))]
-    parallel = stacks(slices)
+    each_files = [frames_of(s) if s.frames is not None else [s] for s in slices]
+    if [] in each_files:
+        file = slices[each_files.index([])].path.name
+        refusal = f"the frames of {file} are damaged or do not say where they lie, and dcm2niix may know more of them"
+        return [Series("", tuple(slices), refusal=refusal)]
+    parallel = stacks([one for own in each_files for one in own])
     found: list[tuple[str, list[SliceHeader]]] = []
     for each in parallel:
         kept = without_copies(each)
@@ -342,12 +370,11 @@ def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:
             notes.append(f"{len(each) - len(kept)} exact copies of images of series {number} were dropped.")
         stack = f"stack {len(found) + 1}" if len(parallel) > 1 else ""
         found += [(", ".join(filter(None, (stack, part))), own) for part, own in phases(kept)]
-    return [Series("", tuple(own), part, problem=_problem_of(own)) for part, own in found]
+    return [Series("", tuple(own), part, refusal=_refusal_of(own)) for part, own in found]
 
 
-def _problem_of(slices: Sequence[SliceHeader]) -> str:
+def _refusal_of(slices: Sequence[SliceHeader]) -> str:
     if slices[0].modality not in MODALITIES:
-        return f"{slices[0].modality} is neither CT nor MR"
-    if any(s.samples_per_pixel != 1 or s.photometric not in GREY for s in slices):
-        return f"its pixels are of kind {slices[0].photometric}, not grey"
-    return f"fewer than {MIN_SLICES} slices" if len(slices) < MIN_SLICES else ""
+        return f"its modality {slices[0].modality} is neither CT nor MR"
+    coloured = [s.photometric for s in slices if s.samples_per_pixel != 1 or s.photometric not in GREY]
+    return f"its pixels are of kind {coloured[0]}, not grey" if coloured else ""

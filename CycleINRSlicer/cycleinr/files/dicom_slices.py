@@ -1,13 +1,15 @@
-"""Header of one DICOM slice or frame, and whether a set of them stacks up to one rectangular volume.
+"""How the slices of a DICOM series lie: a stack that fills one rectangular volume, or several stacks and phases.
 
-Positions and orientations here are in LPS mm, as DICOM gives them.
+One Series Instance UID may hold stacks of different orientation, copies of images, phases, echoes and repetitions. Only
+images at a place where another one lies are told apart: many series change their acquisition from slice to slice.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 
@@ -15,76 +17,31 @@ import numpy as np
 
 from ..errors import GeometryError, InputError
 from ..geometry import Acquisition, fit_positions
+from ..grid import MIN_SLICES
 from ..straighten import Sideways, sideways_of, straightened
 from ..volume import Volume
-from .bridges import ras_from_lps
+from .bridges import ras_from_lps, without_itk_warnings
+from .dicom_header import TELLING, SliceHeader
 
-SAME_POSITION_MM = 0.01
+_SAME_POSITION_MM = 0.01
 _ORIENTATION_TOLERANCE = 1e-3
 _PIXEL_SPACING_TOLERANCE_SHARE = 1e-3
 
 _SCANNED = {"CT": (-1024, 3071), "MR": (0, 0)}
 """Values of air and tissue in HU; in MR that of no signal."""
 
+_MOST_TELLING = 3
+_NUMBER = "InstanceNumber"
+_RANKED = ("TriggerTime", "AcquisitionTime", "ContentTime", _NUMBER)
+"""In the order of these, images at one place are counted where no value is shared by all images of a phase."""
 
-@dataclass(frozen=True, eq=False)
-class SliceHeader:
-    """What one file says about its slice; None where it says nothing.
-
-    Attributes:
-        position_lps_mm: Centre of the first pixel, (3,) - Image Position (Patient) (0020,0032).
-        along_row_lps: Unit vector of rising column index, (3,) - Image Orientation (Patient) (0020,0037).
-        along_column_lps: Unit vector of rising row index, (3,) - the same tag's last three values.
-        pixel_mm: Distance between rows, distance between columns - Pixel Spacing (0028,0030).
-        rows_columns: Rows (0028,0010), Columns (0028,0011).
-        thickness_mm: Slice Thickness (0018,0050).
-        slope: Rescale Slope (0028,1053).
-        intercept: Rescale Intercept (0028,1052).
-        allocated_bits: Bits Allocated (0028,0100).
-        frames: Number of Frames (0028,0008) of an enhanced image; None for a file that is one slice.
-        frame: Which of them this is.
-        is_scout: An overview image to plan a scan on; it may lack all that places it.
-        is_result: It was made by CycleINR, as its Manufacturer (0008,0070) says.
-        uid: SOP Instance UID (0008,0018).
-        padding: Ends of the range of stored values outside the field, Pixel Padding Value (0028,0120) and Range Limit
-            (0028,0121); empty for none.
-        tells: What may tell it from another image at the same place, by DICOM keyword; see ``dicom_header.TELLING``.
-    """
-
-    path: Path
-    series_uid: str
-    series_number: str
-    modality: str
-    position_lps_mm: np.ndarray | None
-    along_row_lps: np.ndarray | None
-    along_column_lps: np.ndarray | None
-    pixel_mm: tuple[float, float] | None
-    rows_columns: tuple[int, int]
-    thickness_mm: float | None
-    slope: float
-    intercept: float
-    allocated_bits: int
-    samples_per_pixel: int
-    photometric: str
-    frames: int | None = None
-    frame: int | None = None
-    is_scout: bool = False
-    is_result: bool = False
-    uid: str = ""
-    padding: tuple[int, ...] = ()
-    tells: Mapping[str, float | str | tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def normal_lps(self) -> np.ndarray:
-        """Unit vector at right angles to the slice."""
-        normal = np.cross(self.along_row_lps, self.along_column_lps)
-        return normal / np.linalg.norm(normal)
-
-    def place_ras_mm(self, column: float, row: float) -> np.ndarray:
-        """Where a pixel of the slice lies, (3,) RAS mm."""
-        across, down = column * self.pixel_mm[1], row * self.pixel_mm[0]
-        place = self.position_lps_mm + across * self.along_row_lps + down * self.along_column_lps
-        return ras_from_lps(np.eye(4))[:3, :3] @ place
+_WORDS = {
+    "EchoTime": "echo time {} ms", "EchoNumbers": "echo {}", "TemporalPositionIdentifier": "time point {}",
+    "AcquisitionNumber": "acquisition {}", "DiffusionBValue": "b-value {}", "InversionTime": "inversion time {} ms",
+    "TriggerTime": "trigger time {} ms", "NominalPercentageOfCardiacPhase": "{} % of the heart's cycle",
+    "ImageType": "image type {}", "KVP": "{} kV",
+}  # fmt: skip
+"""What tells a phase apart, in words; times of day are none of them, and are told as seconds after the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +65,7 @@ class Stack:
     notes: tuple[str, ...]
 
     def volume(self, pixels: np.ndarray, name: str, notes: tuple[str, ...] = ()) -> Volume:
-        """The volume that the slices fill.
-
-        Args:
-            pixels: (slices, rows, columns), in order.
-            name: Its name.
-            notes: What else there is to say.
-        """
+        """The volume that the slices fill with their pixels, (slices, rows, columns) in order."""
         modality = self.slices[0].modality
         array, valid = straightened(pixels, self.sideways, modality, _measured(self.slices, pixels))
         return Volume(
@@ -146,7 +97,7 @@ def _measured(slices: list[SliceHeader], pixels: np.ndarray) -> np.ndarray | Non
     return None if valid.all() else valid
 
 
-def stack(slices: list[SliceHeader]) -> Stack:
+def stack(slices: Sequence[SliceHeader]) -> Stack:
     """Sort slices along their normal and derive the volume's geometry from their positions.
 
     The distance between slices comes from the positions, because Slice Thickness and Spacing Between Slices are often
@@ -162,12 +113,13 @@ def stack(slices: list[SliceHeader]) -> Stack:
     _check_alike(slices)
     first = slices[0]
     # Columns: along the rising column index, along the rising row index, along the normal
-    directions = (first.along_row_lps, first.along_column_lps, first.normal_lps)
-    axes = np.column_stack([np.asarray(direction) for direction in directions])
+    axes = np.array([first.along_row_lps, first.along_column_lps, first.normal_lps]).T
     ordered = sorted(slices, key=lambda s: float(s.position_lps_mm @ axes[:, 2]))
     places = np.array([s.position_lps_mm for s in ordered]) @ axes
     _check_positions(places[:, 2])
-    fitted = fit_positions(places[:, 2], _differing_thickness(ordered))
+    thickness = [s.thickness_mm for s in ordered]
+    differs = None not in thickness and len(set(thickness)) > 1
+    fitted = fit_positions(places[:, 2], np.array(thickness) if differs else None)
     sideways = sideways_of(places[:, 1::-1], places[:, 2], first.pixel_mm, first.rows_columns)
     start, shape_ji = sideways.grid(first.rows_columns)
     lps = np.eye(4)
@@ -182,31 +134,17 @@ def stack(slices: list[SliceHeader]) -> Stack:
         moved_ras_mm = sideways.shift_ji_mm @ axes[:, 1::-1].T @ ras_from_lps(np.eye(4))[:3, :3]
         even = Acquisition(fitted.spacing_mm * np.arange(len(ordered)))
         acquisition = replace(acquisition or even, shift_ras_mm=moved_ras_mm)
-    return Stack(
-        ordered,
-        ras_from_lps(lps),
-        (len(ordered), *shape_ji),
-        acquisition,
-        sideways,
-        tuple(note for note in (fitted.note, sideways.note(first.modality)) if note),
-    )
+    notes = tuple(note for note in (fitted.note, sideways.note(first.modality)) if note)
+    return Stack(ordered, ras_from_lps(lps), (len(ordered), *shape_ji), acquisition, sideways, notes)
 
 
-def _differing_thickness(slices: list[SliceHeader]) -> np.ndarray | None:
-    """Thickness of each slice in mm where they differ; None where they are all alike, or one says nothing."""
-    each = [s.thickness_mm for s in slices]
-    if any(mm is None or not math.isfinite(mm) or mm <= 0 for mm in each) or len(set(each)) == 1:
-        return None
-    return np.array(each)
-
-
-def thickness_of(slices: list[SliceHeader]) -> float | None:
-    """Slice thickness of a series in mm, None if no slice tells a positive one."""
-    known = [s.thickness_mm for s in slices if s.thickness_mm and math.isfinite(s.thickness_mm) and s.thickness_mm > 0]
+def thickness_of(slices: Sequence[SliceHeader]) -> float | None:
+    """Slice thickness of a series in mm, None if no slice tells one."""
+    known = [s.thickness_mm for s in slices if s.thickness_mm is not None]
     return float(median(known)) if known else None
 
 
-def difference(one: SliceHeader, other: SliceHeader) -> str:
+def _difference(one: SliceHeader, other: SliceHeader) -> str:
     """What keeps two slices from lying in one stack: "size", "pixel spacing" or "orientation"; "" for nothing."""
     if one.rows_columns != other.rows_columns:
         return "size"
@@ -216,7 +154,7 @@ def difference(one: SliceHeader, other: SliceHeader) -> str:
     return "orientation" if turned.max() > _ORIENTATION_TOLERANCE else ""
 
 
-def _check_alike(slices: list[SliceHeader]) -> None:
+def _check_alike(slices: Sequence[SliceHeader]) -> None:
     if len(slices) == 1:
         raise GeometryError(
             "The DICOM series has one slice; super-resolution needs a stack of them. "
@@ -224,7 +162,7 @@ def _check_alike(slices: list[SliceHeader]) -> None:
         )
     first = slices[0]
     for other in slices[1:]:
-        which = difference(first, other)
+        which = _difference(first, other)
         if which == "orientation":
             raise GeometryError(
                 f"The slices differ in orientation: {first.path.name} and {other.path.name} are not parallel, as in a "
@@ -232,14 +170,16 @@ def _check_alike(slices: list[SliceHeader]) -> None:
             )
         if which:
             here, there = (
-                f"{s.path.name} has {_times(s.rows_columns)} pixels of {_times(s.pixel_mm)} mm" for s in (first, other)
+                f"{s.path.name} has {s.rows_columns[0]} x {s.rows_columns[1]} pixels of {s.pixel_mm[0]:g} x "
+                f"{s.pixel_mm[1]:g} mm"
+                for s in (first, other)
             )
             raise InputError(f"The slices differ in {which}: {here}, {there}. Remove the images that do not belong.")
 
 
 def _check_positions(along_mm: np.ndarray) -> None:
     """``along_mm`` are (slices,) sorted positions along the normal."""
-    doubled = np.diff(along_mm) < SAME_POSITION_MM
+    doubled = np.diff(along_mm) < _SAME_POSITION_MM
     if doubled.any():
         raise GeometryError(
             f"{np.count_nonzero(doubled)} of {len(along_mm)} slices lie where another slice lies already (the first at "
@@ -248,5 +188,110 @@ def _check_positions(along_mm: np.ndarray) -> None:
         )
 
 
-def _times(numbers: tuple) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
+def heights_mm(slices: Sequence[SliceHeader]) -> np.ndarray:
+    """Positions along the first slice's normal, in mm."""
+    return np.array([s.position_lps_mm for s in slices]) @ slices[0].normal_lps
+
+
+def stacks(slices: list[SliceHeader]) -> list[list[SliceHeader]]:
+    """Stacks of another orientation or size, as reformatted planes have them; one where a few images do not fit."""
+    groups: list[list[SliceHeader]] = []
+    for s in slices:
+        fitting = next((group for group in groups if not _difference(group[0], s)), None)
+        if fitting is None:
+            groups.append([s])
+        else:
+            fitting.append(s)
+    return groups if all(len(group) >= MIN_SLICES for group in groups) else [slices]
+
+
+def _places(slices: Sequence[SliceHeader]) -> list[int]:
+    """A number for each slice, the same for those at the same height."""
+    heights = heights_mm(slices)
+    order = np.argsort(heights, kind="stable")
+    places = np.empty(len(slices), int)
+    places[order] = np.cumsum(np.diff(heights[order], prepend=heights[order[:1]]) >= _SAME_POSITION_MM)
+    return places.tolist()
+
+
+def without_copies(slices: list[SliceHeader]) -> list[SliceHeader]:
+    """One of each set of images that are the same in place, in all that tells phases apart, and in every pixel."""
+    keys = [
+        (place, s.slope, s.intercept, *sorted((key, str(told)) for key, told in s.tells.items() if key != _NUMBER))
+        for s, place in zip(slices, _places(slices), strict=True)
+    ]
+    alike = {key for key, count in Counter(keys).items() if count > 1}
+    kept: dict[tuple, SliceHeader] = {}
+    for n, (s, key) in enumerate(zip(slices, keys, strict=True)):
+        kept.setdefault((key, _pixels_hash(s.path)) if key in alike and s.frame is None else (n,), s)
+    return list(kept.values())
+
+
+def _pixels_hash(path: Path) -> str:
+    """Hash of the decoded pixels; of the file where they cannot be decoded, which is told when they are read."""
+    # Later than the worker's own reading of a request, which tells what cannot be loaded
+    import hashlib
+
+    import SimpleITK as sitk
+
+    try:
+        with without_itk_warnings():
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+        return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    except RuntimeError:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def phases(slices: list[SliceHeader]) -> list[tuple[str, list[SliceHeader]]]:
+    """Volumes of slices at places that repeat, each with what tells it apart; all slices where nothing does."""
+    places = _places(slices)
+    if len(set(places)) == len(places):
+        return [("", slices)]
+    telling = [key for key in TELLING if len({s.tells.get(key) for s in slices}) > 1 and key != _NUMBER]
+    for keys in (keys for n in range(1, _MOST_TELLING + 1) for keys in combinations(telling, n)):
+        if groups := _grouped(slices, places, [tuple(s.tells.get(key) for key in keys) for s in slices]):
+            return [(_words(keys, value, groups[0][0]), own) for value, own in groups]
+    folders = [(str(s.path.parent),) for s in slices]
+    for what, values in [*(("volume", _ranks(slices, places, key)) for key in _RANKED), ("folder", folders)]:
+        if groups := _grouped(slices, places, values):
+            return [(f"{what} {n} of {len(groups)}", own) for n, (_, own) in enumerate(groups, 1)]
+    return [("", slices)]
+
+
+def _grouped(slices: list[SliceHeader], places: list[int], values: list[tuple]) -> list[tuple[tuple, list]]:
+    """Slices by value, in order of it; nothing where a group has two slices at one place, or too few slices."""
+    groups: dict[tuple, list[int]] = {}
+    for n, value in enumerate(values):
+        groups.setdefault(value, []).append(n)
+    least = min(MIN_SLICES, len(set(places)))
+    if any(len(own) < least or len({places[n] for n in own}) < len(own) for own in groups.values()):
+        return []
+    # Values that some slices lack come last
+    ordered = sorted(groups.items(), key=lambda item: [(v is None, isinstance(v, tuple), v or 0) for v in item[0]])
+    return [(value, [slices[n] for n in own]) for value, own in ordered]
+
+
+def _ranks(slices: list[SliceHeader], places: list[int], key: str) -> list[tuple[int]]:
+    """Which of those at its place each slice is, as time goes on; nothing where that says nothing."""
+    values = [s.tells.get(key) for s in slices]
+    differ = len(set(zip(places, values, strict=True))) == len(slices)
+    if not differ or len(set(Counter(places).values())) > 1 or not all(isinstance(each, float) for each in values):
+        return []
+    ranks, seen = {}, Counter[int]()
+    for n in sorted(range(len(slices)), key=values.__getitem__):
+        ranks[n] = (seen[places[n]],)
+        seen[places[n]] += 1
+    return [ranks[n] for n in range(len(slices))]
+
+
+def _words(keys: Sequence[str], value: tuple, first: tuple) -> str:
+    """What tells a phase apart; times of day as seconds after the first phase, which say nothing about the patient."""
+    texts = []
+    for key, one, start in zip(keys, value, first, strict=True):
+        if one is None:
+            texts.append(f"without {key}")
+        elif key in _WORDS:
+            texts.append(_WORDS[key].format("/".join(one) if isinstance(one, tuple) else f"{one:g}"))
+        elif isinstance(one, float) and isinstance(start, float):
+            texts.append(f"{one - start:g} s after the first")
+    return ", ".join(texts)
