@@ -11,9 +11,14 @@ def main() -> None:
         from cycleinr.worker.serve import main as serve
 
         sys.exit(serve())
-    from cycleinr.cli.app import run
+    try:
+        from cycleinr.cli.app import run
 
-    sys.exit(run())
+        sys.exit(run())
+    except KeyboardInterrupt:
+        # While packages load, before run() answers signals
+        print("cycleinr: Cancelled; nothing was written.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def check_output(output: Path, overwrite: bool) -> None:
             "or ask for a DICOM series with --format dicom."
         )
     check_parent(output, "result")
-    if output.exists() and not overwrite:
+    if os.path.lexists(output) and not overwrite:
         raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
 
 

@@ -77,6 +77,7 @@ def test_a_poor_source_makes_no_new_errors(tmp_path, write):
     scan = scan_of(write_source(tmp_path / "series", **lacking))
     assert errors(scan.files[0]) != set()
     assert errors(write(scan).files[0]) == set()
+    assert errors(write(scan, DicomSettings(multi_frame=True), folder="one").files[0]) == set()
 
 
 def test_the_judge_can_tell(ct, write):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, cycleinr
+from command_line import COMMAND, ENVIRONMENT, cycleinr
 from cycleinr.files import read_volume
 from dicom_maker import write_series
 from faults.conftest import contents, said_clearly
@@ -102,6 +102,14 @@ def test_a_signal_in_any_phase_ends_the_run_cleanly(scan, out, name, phase):
     assert process.returncode == ENDED[name], said
     assert said.count("cycleinr: ") == 1 and "Traceback" not in said
     assert contents(out) == {}
+
+
+def test_ctrl_c_while_packages_load_is_no_traceback(scan, out, tmp_path):
+    (tmp_path / "typer.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    found = f"{ENVIRONMENT['PYTHONPATH']}:{tmp_path}"
+    done = cycleinr("upsample", scan, out / "fine.nii.gz", "--ratio", 2, environment={"PYTHONPATH": found})
+
+    assert done.returncode == ENDED["SIGINT"] and said_clearly(done, "nothing was written"), done.stderr
 
 
 def test_a_hangup_that_is_to_be_ignored_is_ignored(scan, out):

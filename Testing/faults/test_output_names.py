@@ -36,6 +36,14 @@ def test_a_name_that_no_result_can_have_is_refused_at_once(scan, out, monkeypatc
     assert contents(out) == {}
 
 
+def test_a_link_to_nothing_is_refused_at_once(scan, out, monkeypatch, capsys):
+    (out / "fine.nii.gz").symlink_to(out / "missing.nii.gz")
+    monkeypatch.setattr(sys, "argv", ["cycleinr", "upsample", str(scan), str(out / "fine.nii.gz"), "--ratio", "2"])
+
+    assert app.run() == 5
+    assert "fine.nii.gz exists already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["demo"], ["batch", "--ratio", "2"]])
 def test_a_folder_that_cannot_be_made_is_refused_at_once(scan, out, monkeypatch, capsys, command):
     name, *options = command

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import cycleinr
 from cycleinr.errors import InputError, OutputError
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, sidecar, write_volume
 from cycleinr.volume import Volume
@@ -85,3 +86,14 @@ def test_data_that_are_a_pipe_are_refused_at_once(tmp_path, volume):
 
     with pytest.raises(InputError, match="no plain file"):
         read_volume(tmp_path / "a.mhd")
+
+
+def test_a_name_that_the_locale_cannot_say_is_refused(tmp_path, volume):
+    """SimpleITK would end the process."""
+    folder = tmp_path / "ü"
+    folder.mkdir()
+    write_volume(volume, folder / "a.mha")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = cycleinr("upsample", folder / "a.mha", folder / "b.mha", "--ratio", 2, environment=locale)
+
+    assert done.returncode == 5 and "not UTF-8" in done.stderr, done.stderr

@@ -21,7 +21,7 @@ SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2.1", "MR": "1.2.840.10008.5.1.4.1
 _KEPT = (
     *PATIENT_AND_STUDY,
     *("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime", "ProtocolName"),
-    *("RelatedSeriesSequence", "PatientPosition", "Laterality", "BodyPartExamined", "FrameOfReferenceUID"),
+    *("RelatedSeriesSequence", "PatientPosition", "BodyPartExamined", "FrameOfReferenceUID"),
     *("PositionReferenceIndicator", "Manufacturer", "ManufacturerModelName", "SoftwareVersions"),
     *("ContributingEquipmentSequence", "PixelPaddingValue", "PixelPaddingRangeLimit", "AcquisitionNumber"),
     *("AcquisitionDateTime", "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime"),

@@ -88,7 +88,7 @@ def check_target(path: Path, overwrite: bool) -> None:
     check_parent(path, "output")
     if path.is_dir():
         raise OutputError(f"The output {path} is a folder. Give the name of a file in it.")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path} exists already and was left as it is. Choose another name, or ask to overwrite it.")
 
 
@@ -261,7 +261,7 @@ def check_result_name(path: Path) -> None:
 
 def _is_utf8(path: Path) -> bool:
     try:
-        os.fsencode(path).decode()
+        # SimpleITK takes the text, which is other bytes where the locale is not UTF-8
+        return str(path).encode() == os.fsencode(path)
     except ValueError:
         return False
-    return True
