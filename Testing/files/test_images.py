@@ -216,7 +216,7 @@ class TestReading:
         ("field", "wrong", "says"),
         [
             (r"CompressedDataSize = \d+", "CompressedDataSize = 6", "end too early"),
-            (r"CompressedDataSize = \d+", "CompressedDataSize = six", "does not say how long"),
+            (r"CompressedDataSize = \d+", "CompressedDataSize = six", "field compresseddatasize"),
             ("BinaryData = True", "BinaryData = False", "are text"),
         ],
     )

@@ -18,7 +18,7 @@ from ..errors import CycleinrError, InputError
 from ..files import image_suffix
 from ..files.dicom_header import looks_like_dicom, quiet, read_header
 from ..files.dicom_series import Listing, Series, files_below, series_of_files
-from ..files.images import image_kind, stem
+from ..files.images import image_format, stem
 from ..files.zipped import is_zip, unpacked
 from .names import STATE
 
@@ -130,7 +130,7 @@ class _Search:
     def _in_folder(self, folder: Path, entries: list[Path]) -> Iterator[Found]:
         files = sorted(entry for entry in entries if entry.is_file())
         for file in files:
-            if image_suffix(file) or (file.name.lower().endswith(_BY_CONTENT) and image_kind(file)):
+            if image_suffix(file) or (file.name.lower().endswith(_BY_CONTENT) and image_format(file)):
                 yield _image(file)
         for file in files:
             if file.suffix.lower() == ".zip" and is_zip(file):

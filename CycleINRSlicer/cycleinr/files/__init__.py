@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import GeometryError, InputError
 from ..volume import Volume
 from .atomic import check_scan_name, remove_leftovers, sidecar
-from .images import IMAGE_SUFFIXES, image_frames, image_header, image_kind, image_suffix, read_image, write_volume
+from .images import IMAGE_SUFFIXES, image_format, image_frames, image_header, image_suffix, read_image, write_volume
 from .zipped import is_zip, unpacked
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _only_scan(folder: Path, archive: str) -> Path:
     files = files_below(folder)
     if any(looks_like_dicom(file) for file in files):
         return folder
-    images = [file for file in files if image_kind(file) and not file.name.lower().endswith((".img", ".img.gz"))]
+    images = [file for file in files if image_format(file) and not file.name.lower().endswith((".img", ".img.gz"))]
     if len(images) == 1:
         return images[0]
     raise InputError(
@@ -156,7 +156,7 @@ def _only_scan(folder: Path, archive: str) -> Path:
 def is_dicom(path: str | Path) -> bool:
     """Whether ``read_volume`` would read this path as a DICOM series; of an archive, whether it may."""
     path = Path(path)
-    if not path.is_file() or image_kind(path):
+    if not path.is_file() or image_format(path):
         return path.is_dir()
     from .dicom_header import looks_like_dicom
 

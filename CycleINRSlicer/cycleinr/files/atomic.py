@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -265,3 +266,8 @@ def _is_utf8(path: Path) -> bool:
         return str(path).encode() == os.fsencode(path)
     except ValueError:
         return False
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name that a header or an archive gives may mean a place outside the folder, on any system."""
+    return ".." in re.split(r"[\\/]", name) or re.match(r"[\\/]|~.*[\\/]|[A-Za-z]:", name) is not None

@@ -1,36 +1,23 @@
-"""Image files: NIfTI and MGH by readers of our own, NRRD and MetaImage through SimpleITK."""
+"""Image files: which format each has, and reading and writing them."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ..computer import check_room, out_of_memory
 from ..errors import InputError, OutputError
 from ..geometry import check_even
 from ..straighten import rectangular
 from ..volume import Volume
-from . import mgh, nifti
+from . import nifti
 from .atomic import check_target, publish, staging_folder
-from .bridges import (
-    check_size,
-    check_values,
-    index_to_lps,
-    ras_from_lps,
-    storable,
-    to_simpleitk,
-    unread,
-    without_itk_warnings,
-)
-from .headers import check_length, find_data
+from .bridges import storable, to_simpleitk, unread, without_itk_warnings
+from .itk_images import itk_header
 from .samples import ImageHeader, unpacked_start
 
 if TYPE_CHECKING:
@@ -40,14 +27,12 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _DETACHED = {".nhdr": ".raw.gz", ".mhd": ".zraw"}
 """Header suffix -> suffix that ITK gives to the compressed data file beside it."""
 
-_SUFFIXES = {
-    "nifti": (*nifti.SUFFIXES, *nifti.PAIR_SUFFIXES),
-    "mgh": mgh.SUFFIXES,
-    "nrrd": (".nrrd", ".nhdr"),
-    "meta": (".mha", ".mhd"),
+_FORMATS = {
+    itk_header: (".nrrd", ".nhdr", ".mha", ".mhd"),
+    nifti.nifti_header: (*nifti.SUFFIXES, ".hdr", ".img", ".hdr.gz", ".img.gz"),
+    nifti.mgh_header: (".mgz", ".mgh"),
 }
-_READERS = {"nrrd": "NrrdImageIO", "meta": "MetaImageIO"}
-"""Left to choose, ITK asks each reader in turn, and the NIfTI one takes scan.nrrd.nii for a scan.nrrd."""
+"""What reads the header of a format -> how its files' names end."""
 
 _FIELD_CHARACTERS = 1000
 _FIELD_PREFIX = "CycleINR_"
@@ -59,8 +44,8 @@ def image_suffix(path: str | Path) -> str:
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
 
 
-def image_kind(path: Path) -> str:
-    """Which format a file has: "nifti", "mgh", "nrrd" or "meta"; "" for none of these.
+def image_format(path: Path) -> Callable[[Path], ImageHeader] | None:
+    """What reads the header of an image file; None for what is none.
 
     By its content; the name decides where that is damaged, or is the data file of a pair.
 
@@ -69,17 +54,15 @@ def image_kind(path: Path) -> str:
     """
     start = unpacked_start(path)
     if start[128:132] == b"DICM":
-        return ""
-    if start.startswith(b"NRRD000"):
-        return "nrrd"
+        return None
+    if re.match(rb"NRRD000|\s*(ObjectType|NDims|Comment)\s*=", start):
+        return itk_header
     if nifti.looks_like_nifti(start):
-        return "nifti"
-    if mgh.looks_like_mgh(start):
-        return "mgh"
-    if re.match(rb"\s*(ObjectType|NDims|Comment)\s*=", start):
-        return "meta"
+        return nifti.nifti_header
+    if nifti.looks_like_mgh(start):
+        return nifti.mgh_header
     name = path.name.lower()
-    return next((kind for kind, suffixes in _SUFFIXES.items() if name.endswith(suffixes)), "")
+    return next((header for header, suffixes in _FORMATS.items() if name.endswith(suffixes)), None)
 
 
 def image_header(path: Path) -> ImageHeader:
@@ -88,15 +71,13 @@ def image_header(path: Path) -> ImageHeader:
     Raises:
         InputError: The file is damaged, or is no image of three dimensions or more with one value per voxel.
     """
-    kind = image_kind(path)
-    if not kind:
+    header = image_format(path)
+    if header is None:
         raise InputError(
             f"{path.name} is of no format that can be read. Give one of {', '.join(IMAGE_SUFFIXES)}, .hdr and .img, "
             ".mgz, a DICOM folder, one file of a DICOM series, or a zip archive of these."
         )
-    if kind == "nifti":
-        return nifti.nifti_header(path)
-    return mgh.mgh_header(path) if kind == "mgh" else _itk_header(path, kind)
+    return header(path)
 
 
 def read_image(path: Path, header_only: bool = False, frame: int | None = None) -> Volume:
@@ -126,52 +107,9 @@ def image_frames(path: Path, found: ImageHeader, first: int, count: int, header_
 
 def stem(path: Path) -> str:
     """An image file's name without its ending."""
-    endings = sorted((end for suffixes in _SUFFIXES.values() for end in suffixes), key=len, reverse=True)
+    endings = sorted((end for suffixes in _FORMATS.values() for end in suffixes), key=len, reverse=True)
     ending = next((end for end in endings if path.name.lower().endswith(end)), "")
     return path.name[: len(path.name) - len(ending)]
-
-
-def _itk_header(path: Path, kind: str) -> ImageHeader:
-    """NRRD and MetaImage."""
-    import SimpleITK as sitk
-
-    data = find_data(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(_READERS[kind])
-    reader.SetFileName(str(path))
-    with _itk_errors(path):
-        reader.ReadImageInformation()
-    check_values(path.name, reader.GetNumberOfComponents())
-    sizes = reader.GetSize()
-    check_size(path.name, sizes[:3])
-    # SimpleITK tells the NumPy type of an image, not that of a reader
-    dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).dtype
-
-    check_length(path, data, math.prod(sizes) * dtype.itemsize)
-
-    def voxels(first: int, count: int) -> np.ndarray:
-        with _itk_errors(path):
-            array = sitk.GetArrayFromImage(reader.Execute())
-        return array.reshape(-1, *sizes[2::-1])[first : first + count]
-
-    return ImageHeader(sizes, dtype, ras_from_lps(index_to_lps(reader)), voxels)
-
-
-@contextmanager
-def _itk_errors(path: Path) -> Iterator[None]:
-    # Warnings are ITK's own, in C++ and with the places of its sources
-    try:
-        with without_itk_warnings():
-            yield
-    except RuntimeError as error:
-        # The last line that is no number, without the place in memory
-        lines = [line for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
-        reason = re.sub(r".*\(0x\w+\): ", "", lines[-1])
-        if "allocat" in reason or "bad_alloc" in reason:
-            raise out_of_memory(path.name) from error
-        raise InputError(
-            f"{path.name} cannot be read: {reason} Check that the file is complete, or export it again."
-        ) from error
 
 
 def write_volume(
@@ -210,9 +148,8 @@ def write_volume(
         if suffix in _DETACHED:
             _write_detached(image, folder, path, suffix, overwrite)
         else:
-            staged = folder / f"image{suffix}"
-            _write(image, staged, path)
-            publish(staged, path, overwrite)
+            _write(image, folder / f"image{suffix}", path)
+            publish(folder / f"image{suffix}", path, overwrite)
 
 
 def write_frames(
@@ -252,12 +189,11 @@ def _write_detached(image: SimpleITK.Image, folder: Path, path: Path, suffix: st
     The data get a name that nothing has yet and are moved first; the rename of the header switches over. Data that the
     replaced header named, in our way, go.
     """
-    stem, end = path.name[: -len(suffix)], _DETACHED[suffix]
-    candidates = (path.with_name(f"{stem}{f'-{n}' if n > 1 else ''}{end}") for n in count(1))
-    data = next(candidate for candidate in candidates if not candidate.exists())
-    ours = rf"^(?:ElementDataFile = |data file: )({re.escape(stem)}(?:-\d+)?{re.escape(end)})\s*$"
+    name, end = path.name[: -len(suffix)], _DETACHED[suffix]
+    names = (f"{name}-{n}" if n > 1 else name for n in count(1))
+    free = next(each for each in names if not path.with_name(each + end).exists())
+    data, header = path.with_name(free + end), folder / (free + suffix)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    header = folder / (data.name[: -len(end)] + suffix)
     _write(image, header, path)
     publish(folder / data.name, data, overwrite=False)
     try:
@@ -265,6 +201,6 @@ def _write_detached(image: SimpleITK.Image, folder: Path, path: Path, suffix: st
     except BaseException:
         data.unlink(missing_ok=True)
         raise
-    for replaced in re.findall(ours, text, re.MULTILINE):
-        if replaced != data.name:
-            path.with_name(replaced).unlink(missing_ok=True)
+    ours = rf"^(?:ElementDataFile = |data file: )({re.escape(name)}(?:-\d+)?{re.escape(end)})\s*$"
+    for replaced in set(re.findall(ours, text, re.MULTILINE)) - {data.name}:
+        path.with_name(replaced).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""NIfTI-1, NIfTI-2 and Analyze files, one or two files an image, by their own headers; NIfTI-1 is written too.
+"""NIfTI-1, NIfTI-2, Analyze and FreeSurfer's MGH files by their own headers; NIfTI-1 is written too.
 
 ITK's library is not asked: it takes the voxels of a scan.nii that lies beside the scan.nii.gz, makes 0 of NaN, fills
 what is missing with zeros, takes spacings and directions from different places of the header, and knows no NIfTI-2.
-Layout of the headers: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h.
+Layout of the headers: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h;
+https://surfer.nmr.mgh.harvard.edu/fswiki/FsTutorial/MghFormat.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,6 @@ from .bridges import check_size, check_values, ras_from_lps
 from .samples import ImageHeader, damaged, read_samples, unpacked_start
 
 SUFFIXES = (".nii.gz", ".nii")
-PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 def _layout(size: int, **fields: tuple[str, int]) -> np.dtype:
@@ -52,6 +54,8 @@ _TYPES = {
 }  # fmt: skip
 _COMPLEX = (32, 1792, 2048)
 _COLOUR = {128: 3, 2304: 4}
+_MGH_VOXELS_AT = 284
+_MGH_TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 _LONGEST = 32767
 _PACKING = 3
 """A head CT gets no smaller from 4 to 6, which take up to three times as long."""
@@ -90,9 +94,7 @@ def nifti_header(path: Path) -> ImageHeader:
         raise damaged(path, "it has no NIfTI header" if start or not own.stat().st_size else "it cannot be unpacked")
     is_analyze = found.dtype.itemsize == 348 and found["magic"] not in (b"n+1", b"ni1")
     is_pair = is_analyze or found["magic"] in (b"ni1", b"ni2")
-    if is_pair and path.name.lower().endswith(SUFFIXES):
-        text = "its header says that it is one of a pair of files (.hdr and .img), and has no voxels of its own"
-        raise damaged(path, text)
+    data = _pair_of(path, ".img") if is_pair else path
     # Before NIfTI, other things stood in the place of the codes
     q_code, s_code = (0, 0) if is_analyze else found["codes"].clip(0).tolist()
     places = np.hstack([found["pixdim"][1:4], q_code and found["quatern"], s_code and found["srow"].ravel()])
@@ -103,24 +105,23 @@ def nifti_header(path: Path) -> ImageHeader:
     check_size(path.name, sizes[:3])
     slope, intercept = found["scl_slope"].item(), found["scl_inter"].item()
     # Slope 0 means that there is none
-    if is_analyze or not (math.isfinite(slope) and math.isfinite(intercept) and slope):
-        slope, intercept = 1.0, 0.0
-    as_stored, rescaled = (slope, intercept) == (1.0, 0.0), np.dtype(np.float64 if stored.char == "d" else np.float32)
-    kind = stored.newbyteorder("=") if as_stored else rescaled
+    is_rescaled = not is_analyze and slope and math.isfinite(slope) and math.isfinite(intercept)
+    is_rescaled = is_rescaled and (slope, intercept) != (1.0, 0.0)
+    kind = np.dtype("f8" if stored.char == "d" else "f4") if is_rescaled else stored.newbyteorder("=")
     offset, least = found["vox_offset"].item(), 0 if is_pair else found.dtype.itemsize
     at = max(int(offset), least) if math.isfinite(offset) else least
 
     def voxels(first: int, count: int) -> np.ndarray:
-        array = read_samples(_pair_of(path, ".img") if is_pair else path, at, stored, sizes, first, count)
-        return array.astype(kind, copy=False) if as_stored else (array * np.float64(slope) + intercept).astype(kind)
+        array = read_samples(data, at, stored, sizes, first, count)
+        return (array * np.float64(slope) + intercept if is_rescaled else array).astype(kind, copy=False)
 
     mm = 1.0 if is_analyze else _MM_OF_UNIT.get(int(found["xyzt_units"]) & 7, 1.0)
     affine, kept, note = _placement(found, q_code, s_code, sizes)
     notes = tuple(text for text in (note, _ANALYZE_NOTE if is_analyze else "") if text)
     seconds = found["pixdim"][4].item()
     frame_s = seconds if seconds > 0 and math.isfinite(seconds) else 1.0
-    known = {"notes": notes, "nifti_codes": kept}
-    return ImageHeader(sizes, kind, np.diag([mm, mm, mm, 1.0]) @ affine, voxels, frame_s, known)
+    mm_affine = np.diag([mm, mm, mm, 1.0]) @ affine
+    return ImageHeader(sizes, kind, mm_affine, voxels, frame_s, {"notes": notes, "nifti_codes": kept})
 
 
 def _stored_type(path: Path, found: np.void, sizes: Sequence[int]) -> np.dtype:
@@ -165,44 +166,73 @@ def _placement(
     s, q = np.vstack([found["srow"].astype(np.float64), [0, 0, 0, 1]]), _qform(found)
     if not q_code or not s_code:
         return s if s_code else q, (q_code, s_code), ""
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*sizes[:3], 1]
+    corners = np.array(list(product((0, 1), (0, 1), (0, 1), (1,)))) * [*sizes[:3], 1]
     apart_mm = float(np.linalg.norm(corners @ (s - q).T, axis=1).max())
-    without_spacing = (found["pixdim"][1:4] == 1).all() and not np.allclose(np.linalg.norm(s[:3, :3], axis=0), 1)
-    by_sform = s_code == _SCANNER or without_spacing
-    taken = s if by_sform else q
+    taken, which, why = s, "sform", "which says that it is the scanner's, as 3D Slicer takes it"
+    if s_code != _SCANNER:
+        if (found["pixdim"][1:4] == 1).all() and not np.allclose(np.linalg.norm(s[:3, :3], axis=0), 1):
+            why = "since the qform states no spacing; 3D Slicer takes the qform"
+        else:
+            taken, which, why = (
+                q,
+                "qform",
+                "since the sform does not say that it is the scanner's, as 3D Slicer takes it",
+            )
     # A qform cannot lean as what a tilted gantry left does, and says nothing of its own then
-    leans = by_sform and is_sheared(s)
+    leans = taken is s and is_sheared(s)
     if leans or apart_mm <= _SAME_SHARE * float(np.linalg.norm(q[:3, :3], axis=0).max()):
         return taken, (q_code, s_code), ""
-    if s_code == _SCANNER:
-        why = "which says that it is the scanner's, as 3D Slicer takes it"
-    elif without_spacing:
-        why = "since the qform states no spacing; 3D Slicer takes the qform"
-    else:
-        why = "since the sform does not say that it is the scanner's, as 3D Slicer takes it"
     names = [_NAMES[code] if code < len(_NAMES) else str(code) for code in (q_code, s_code)]
     note = (
         f"The qform ({names[0]}) and the sform ({names[1]}) of the NIfTI file place it up to {apart_mm:.3g} mm apart; "
-        f"the {'sform' if by_sform else 'qform'} was taken, {why}."
+        f"the {which} was taken, {why}."
     )
-    return taken, (0, s_code) if by_sform else (q_code, 0), note
+    return taken, (0, s_code) if taken is s else (q_code, 0), note
 
 
 def _qform(found: np.void) -> np.ndarray:
     b, c, d, *offset = found["quatern"].tolist()
-    a = math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
-    length = math.sqrt(a * a + b * b + c * c + d * d)
-    a, b, c, d = (x / length for x in (a, b, c, d))
-    affine = np.eye(4)
-    affine[:3, :3] = [
-        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-    ]
+    quaternion = np.array([math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d)), b, c, d])
+    a, *axis = quaternion / np.linalg.norm(quaternion)
+    across = np.cross(np.eye(3), axis)
     turned, *spacing = found["pixdim"][:4].tolist()
+    affine = np.eye(4)
+    affine[:3, :3] += 2 * (a * across + across @ across)
     affine[:3, :3] *= np.abs(spacing) * (1, 1, -1 if turned < 0 else 1)
     affine[:3, 3] = offset
     return affine
+
+
+def looks_like_mgh(start: bytes) -> bool:
+    """Whether the first bytes of a file, unpacked, are those of an MGH header."""
+    if len(start) < _MGH_VOXELS_AT:
+        return False
+    version, *sizes, kind = struct.unpack_from(">6i", start)
+    return version == 1 and min(sizes) > 0 and kind in _MGH_TYPES
+
+
+def mgh_header(path: Path) -> ImageHeader:
+    """The header; an InputError says that there is none, or that it says nothing of the place."""
+    start = unpacked_start(path)
+    if not looks_like_mgh(start):
+        raise damaged(path, "it has no MGH header")
+    *sizes, kind, _, is_placed = struct.unpack_from(">6ih", start, 4)
+    numbers = np.array(struct.unpack_from(">15f", start, 30), np.float64)
+    if not is_placed:
+        raise InputError(f"{path.name} does not say where it lies. Give the volume that it was made from.")
+    if not np.isfinite(numbers).all():
+        raise damaged(path, "its header places it nowhere")
+    affine = np.eye(4)
+    # Columns of direction cosines one after the other; the place is that of the middle
+    affine[:3, :3] = numbers[3:12].reshape(3, 3).T * numbers[:3]
+    affine[:3, 3] = numbers[12:] - affine[:3, :3] @ (np.array(sizes[:3]) / 2)
+    stored = np.dtype(_MGH_TYPES[kind])
+    values = stored.newbyteorder("=")
+
+    def voxels(first: int, count: int) -> np.ndarray:
+        return read_samples(path, _MGH_VOXELS_AT, stored, sizes, first, count).astype(values)
+
+    return ImageHeader(tuple(sizes if sizes[3] > 1 else sizes[:3]), values, affine, voxels)
 
 
 def write_nifti(
@@ -217,9 +247,8 @@ def write_nifti(
 
     Args:
         frames: (K, J, I) each; one gives a 3-D image.
-        codes: Qform and sform code; 0 for one that is left away. Without either, a place that the file cannot hold then
-            is called the scanner's.
-        note: Goes into ``descrip``, where it fits.
+        codes: Of qform and sform. Without either, a place that the file cannot hold then is called the scanner's.
+        note: The start of it goes into ``descrip``.
         frame_s: Time between frames in seconds.
 
     Raises:

@@ -6,8 +6,6 @@ of times their length. Python's reader unpacks no more of a file than its list s
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import stat
 import sys
@@ -20,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutOfMemoryError
+from .atomic import leads_out
 
 _PASSWORD = 0x1
 _FAILURES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
@@ -89,7 +88,7 @@ def _refusal(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> str:
     promised = sum(member.file_size for member in members)
     if len(members) > limits.files:
         return f"it holds {len(members)} files, more than {limits.files}"
-    if any(_leads_out(member.filename) for member in members):
+    if any(leads_out(member.filename) for member in members):
         return "a name in it leads out of the folder"
     if any(stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR) for member in members):
         return "it holds links or devices"
@@ -113,11 +112,6 @@ def _check_room(path: Path, archive: zipfile.ZipFile, folder: str) -> None:
             f"{path.name} unpacks to {promised / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free for temporary files. "
             "Free space, or set TMPDIR to another folder."
         )
-
-
-def _leads_out(name: str) -> bool:
-    parts = re.split(r"[\\/]", name.rstrip("/\\"))
-    return os.path.isabs(name) or ".." in parts or "" in parts or ":" in name or "\0" in name
 
 
 def _no_room(path: Path, error: OSError) -> InputError:
