@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import RequestError
@@ -15,7 +15,7 @@ from .inference.plan import Plan, plan_unseen
 from .inference.plan import plan as plan_scan
 from .monitor import Monitor, ProgressCallback
 from .result import Forecast, Result
-from .scans import Scan, callback, checked_call, number, volume_of
+from .scans import Scan, callback, checked_call, number, path_text, read_scan, volume_of
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .checks.run import Check
     from .network.model import CycleINR
+
+_MODELS = "Give auto, ct, mr, or the path of a weights file."
 
 
 @checked_call
@@ -47,9 +49,7 @@ def read(path: str | PathLike[str], *, series: int | str | None = None, frame: i
         GeometryError: Sheared otherwise than by a tilted gantry, or DICOM slices that form no stack.
         OutOfMemoryError: It does not fit into the memory.
     """
-    from .files import read_volume
-
-    return read_volume(path, "" if series is None else str(series), frame)
+    return read_scan(path, series, frame)
 
 
 @checked_call
@@ -71,7 +71,7 @@ def write(volume: Volume | Result, path: str | PathLike[str], *, overwrite: bool
         OutputError: The format is not supported, the folder is missing or full, or a file exists already.
     """
     if isinstance(volume, (Volume, Result)):
-        volume.save(path, overwrite=overwrite)
+        volume.save(path_text("path", path), overwrite=overwrite)
     else:
         raise RequestError(f"A {type(volume).__name__} cannot be written. Give a cycleinr.Volume or cycleinr.Result.")
 
@@ -117,7 +117,7 @@ class Upsampler:
             axis=axis,
             extent=extent,
             thickness_mm=number("thickness", thickness),
-            model=fspath(model),
+            model=path_text("model", model, _MODELS),
             device=device,
             memory_limit_gb=number("memory_limit", memory_limit),
             region=None if region is None else Region.of(region),
@@ -160,10 +160,7 @@ class Upsampler:
     ) -> Forecast:
         """What these settings come to for a scan; arguments, result and errors are those of ``cycleinr.plan``."""
         if isinstance(scan, (str, PathLike)) and affine is None and axes is None:
-            from .files import read_volume
-
-            header = read_volume(scan, "" if series is None else str(series), frame, header_only=True)
-            return _forecast(header, self.options, values_known=False)
+            return _forecast(read_scan(scan, series, frame, header_only=True), self.options, values_known=False)
         return _forecast(volume_of(scan, affine, axes, series, frame), self.options, values_known=True)
 
 
@@ -240,8 +237,9 @@ def upsample(
     Raises:
         InputError: The scan cannot be read, is no 3-D volume of finite numbers, or is an array without a place.
         GeometryError: Axes rule it out, several slices are missing, or an array is plainly transposed.
-        RequestError: None or several targets, an unknown keyword, or a value that does not fit the scan.
-        ModelError, DeviceError, OutOfMemoryError: As their names say.
+        RequestError: None or several targets, an unknown keyword, or a value that does not fit the scan;
+            NothingToDoError where that is as fine already.
+        ModelError, DeviceError, OutOfMemoryError, NonFiniteError: As their names say.
         Cancelled: ``cancelled`` said so.
 
     Warns:
@@ -331,8 +329,9 @@ def check(
     """
     monitor = Monitor(callback("progress", progress), callback("cancelled", cancelled))
     volume = volume_of(scan, affine, axes)
-    made = result if isinstance(result, Result) else Result.read(result)
-    options = options_of_result(volume, made, fspath(model))
+    wanted = "Give the Result that upsample returned, or the path of a saved one."
+    made = result if isinstance(result, Result) else Result.read(path_text("result", result, wanted))
+    options = options_of_result(volume, made, path_text("model", model, _MODELS))
     options = replace(options, device=device, memory_limit_gb=number("memory_limit", memory_limit))
     from .checks.run import check_result
 
@@ -355,7 +354,7 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
         RequestError: PyTorch is not installed.
         ModelError: The weights or their card are missing, damaged, or of another network.
     """
-    weights = find_weights(fspath(model))
+    weights = find_weights(path_text("model", model, _MODELS))
     try:
         import torch  # noqa: F401
     except ImportError as error:

@@ -73,18 +73,28 @@ def is_sheared(ijk_to_ras: np.ndarray) -> bool:
     return ijk_to_ras.shape == (4, 4) and bool(cosines_of(ijk_to_ras).max() > SHEAR_TOLERANCE)
 
 
+def as_affine(given: object) -> np.ndarray:
+    """A copy of a matrix as float64; GeometryError if it holds no numbers."""
+    try:
+        return np.asarray(given, dtype=np.float64).copy()
+    except (TypeError, ValueError) as error:
+        raise GeometryError(
+            f"The affine is {given!r:.80}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."
+        ) from error
+
+
 def check_affine(affine: np.ndarray) -> None:
     """Raise ``GeometryError`` unless a matrix can be the ijk_to_ras of a volume."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
         raise GeometryError(
             f"The ijk-to-RAS matrix is\n{affine}\nbut it must be 4 x 4, finite, with last row 0 0 0 1. "
-            "The file's geometry is damaged; export the volume again."
+            "Give such a matrix; of a file, the geometry is damaged: export it again."
         )
     spacing = spacing_of(affine)
     if min(spacing) == 0 or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-6:
         raise GeometryError(
             f"The axes i, j, k are the columns of\n{affine[:3, :3]}\nand span no volume: they lie in one plane, or one "
-            "has no length. The file's geometry is damaged; export the volume again."
+            "has no length. Give three directions; of a file, the geometry is damaged: export it again."
         )
     cosines = cosines_of(affine)
     if cosines.max() > SHEAR_TOLERANCE:

@@ -148,8 +148,12 @@ class Result:
             write_volume(self.volume, path, self.provenance.to_dict(), overwrite)
 
     @classmethod
-    def read(cls, path: str | PathLike[str]) -> Result:
+    def read(cls, path: str | PathLike[str], frame: int | None = None) -> Result:
         """Read a result that ``save`` or the command line wrote, with the .json file beside it.
+
+        Args:
+            path: The result.
+            frame: Of a result of all frames, which one, counted from 1; without a meaning for others.
 
         Raises:
             InputError: Volume or .json file are missing or damaged.
@@ -168,7 +172,8 @@ class Result:
             raise InputError(f"{beside.name} is damaged ({error}). Copy it beside the volume again.") from error
         provenance = Provenance.from_dict(texts if isinstance(texts, dict) else {})
         warned = provenance.more.get("warnings")
-        return cls(read_volume(path), provenance, (warned,) if warned else ())
+        volume = read_volume(path, frame=frame if "frames" in provenance.more else None)
+        return cls(volume, provenance, (warned,) if warned else ())
 
 
 @dataclass(frozen=True)

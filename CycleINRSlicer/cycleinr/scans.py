@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Union
 import numpy as np
 
 from .errors import GeometryError, InputError, RequestError
-from .geometry import is_sheared
+from .geometry import as_affine, is_sheared
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -32,6 +32,17 @@ _R = TypeVar("_R")
 
 _SLENDER, _LESS_SLENDER = 16.0, 4.0
 """A scan that is so many times longer than thin is none of a body; transposed arrays of thick slices are far beyond."""
+
+
+def read_scan(
+    path: str | os.PathLike[str], series: int | str | None = None, frame: int | None = None, header_only: bool = False
+) -> Volume:
+    """What `read` and `plan` read; arguments and errors as ``read`` explains them."""
+    from .files import read_volume
+
+    if frame is not None and (isinstance(frame, bool) or not isinstance(frame, numbers.Integral)):
+        raise RequestError(f"The frame is {frame!r}. Give a whole number from 1.")
+    return read_volume(path_text("path", path), "" if series is None else str(series), frame, header_only)
 
 
 def volume_of(
@@ -53,9 +64,7 @@ def volume_of(
     if isinstance(scan, Volume):
         return scan
     if isinstance(scan, (str, os.PathLike)):
-        from .files import read_volume
-
-        return read_volume(os.fspath(scan), "" if series is None else str(series), frame)
+        return read_scan(scan, series, frame)
     # What has not been imported, nobody can have an object of
     if (itk := sys.modules.get("SimpleITK")) and isinstance(scan, itk.Image):
         return Volume.from_simpleitk(scan)
@@ -81,12 +90,7 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
 
         check_size("The array", array.shape)
         raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
-    try:
-        matrix = np.asarray(affine, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise GeometryError(
-            f"The affine is {_text_of(affine)}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."
-        ) from error
+    matrix = as_affine(affine)
     array_kji = array if axes == "kji" else array.T
     if is_sheared(matrix):
         from .straighten import rectangular
@@ -138,7 +142,14 @@ def number(name: str, value: object) -> float | None:
         return None
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return float(value)
-    raise RequestError(f"The {name} is {value!r}, which is no number. Give a number, for example {name}=5 / 3.")
+    raise RequestError(f"The {name} is {value!r}, which is no number. Give one, or leave {name}= away.")
+
+
+def path_text(name: str, value: object, wanted: str = "Give one of these.") -> str:
+    """An argument's path or text as text; what is neither is refused with a ``RequestError`` that says what to give."""
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    raise RequestError(f"The {name} is {value!r:.80}, which is neither a text nor a path. {wanted}")
 
 
 def callback(name: str, value: Callable[..., _R] | None) -> Callable[..., _R] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from .errors import GeometryError, InputError, RequestError
-from .geometry import Acquisition, check_affine, nearest_ras, same_places, spacing_of, subgrid_affine
+from .geometry import Acquisition, as_affine, check_affine, nearest_ras, same_places, spacing_of, subgrid_affine
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -76,7 +76,7 @@ class Volume:
     nifti_codes: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        array, affine = np.asarray(self.array), np.array(self.ijk_to_ras, dtype=np.float64)
+        array, affine = np.asarray(self.array), as_affine(self.ijk_to_ras)
         _check_array(array)
         check_affine(affine)
         if self.modality is not None and self.modality not in MODALITIES:
@@ -228,7 +228,7 @@ class Volume:
         Raises:
             RequestError: The letters do not name one direction along each of the patient's three axes.
         """
-        wanted, own = orientation.upper(), self.orientation
+        wanted, own = str(orientation).upper(), self.orientation
         columns = [next((n for n, letter in enumerate(own) if letter in (to, _OPPOSITE.get(to))), -1) for to in wanted]
         if sorted(columns) != [0, 1, 2]:
             raise RequestError(

@@ -246,6 +246,10 @@ REFUSED = {
     ),
     "a list": (([[1]],), {"ratio": 2}, "InputError", "type list, which cannot be read"),
     "nothing": ((None,), {"ratio": 2}, "InputError", "NoneType"),
+    "a number of a text": ((SCAN,), {"ratio": 2, "thickness": "auto"}, "RequestError", "or leave thickness= away"),
+    "a model by number": ((SCAN,), {"ratio": 2, "model": 3}, "RequestError", "The model is 3, which is neither"),
+    "a frame as text": (("scan.nii",), {"ratio": 2, "frame": "2"}, "RequestError", "The frame is '2'"),
+    "labels of ITK": ((sitk.Image([8, 8, 8], sitk.sitkLabelUInt8),), {"ratio": 2}, "InputError", "without intensities"),
     "no file": (("nowhere.nii.gz",), {"ratio": 2}, "InputError", "no file or folder"),
     "a volume with affine": (
         (ci.Volume(SCAN, THICK),), {"ratio": 2, "affine": THICK}, "RequestError", "knows its own place",
@@ -281,6 +285,25 @@ def test_keywords_of_the_other_functions_are_checked_too(head):
         ci.Upsampler(spacings=1)
     with pytest.raises(ci.RequestError, match="A ndarray cannot be written"):
         ci.write(head.array, "x.nii")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        (lambda _: ci.read(None), ci.RequestError, "The path is None"),
+        (lambda head: ci.write(head, None), ci.RequestError, "The path is None"),
+        (lambda _: ci.load_model(None), ci.RequestError, "The model is None"),
+        (lambda head: ci.check(head, head), ci.RequestError, "Give the Result that upsample returned"),
+        (lambda head: ci.Volume(head.array, "RAS"), ci.GeometryError, "not 4 x 4 numbers"),
+        (lambda head: head.reorient(None), ci.RequestError, "The orientation is None"),
+        (lambda _: ci.Volume.from_simpleitk(None), ci.InputError, "NoneType without intensities"),
+        (lambda _: ci.Volume.from_nibabel(None), ci.InputError, "NoneType, no image of nibabel's"),
+        (lambda head: ci.upsample(head, spacing=50), ci.NothingToDoError, "coarser than the input's"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_in_words(head, call, kind, said):
+    with pytest.raises(kind, match=said):
+        call(head)
 
 
 class TestCheck:

@@ -97,6 +97,11 @@ def test_a_frame_or_all_frames_of_a_time_series(tmp_path):
     second = nibabel.load(tmp_path / "second.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj)[..., 1], np.asarray(second.dataobj))
     assert json.loads((tmp_path / "all.nii.gz.json").read_text())["frames"] == "2"
+    checked = [
+        cycleinr("check", tmp_path / "4d.nii.gz", tmp_path / name, "--frame", "2")
+        for name in ("all.nii.gz", "second.nii.gz")
+    ]
+    assert checked[0].stdout == checked[1].stdout != "", checked[0].stderr
 
 
 def test_phases_of_a_dicom_series_become_frames(tmp_path):

@@ -43,6 +43,9 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
     """
     import SimpleITK as sitk
 
+    # Asked for the components of a label map, SimpleITK ends the process
+    if not isinstance(image, sitk.Image) or "label" in image.GetPixelIDTypeAsString():
+        raise InputError(f"The image is {type(image).__name__} without intensities. Give a scalar SimpleITK.Image.")
     check_values("The image", image.GetNumberOfComponentsPerPixel())
     check_size("The image", image.GetSize())
     array = sitk.GetArrayFromImage(image)
@@ -71,6 +74,8 @@ def from_nibabel(image: nibabel.spatialimages.SpatialImage) -> Volume:
         InputError: No 3-D image, or values that are no intensities.
         GeometryError: Its axes are not perpendicular, otherwise than by a tilted gantry.
     """
+    if not hasattr(image, "dataobj"):
+        raise InputError(f"The image is {type(image).__name__}, no image of nibabel's. Give what nibabel.load returns.")
     check_size("The image", image.shape)
     array = np.asanyarray(image.dataobj)
     return rectangular(array.reshape(array.shape[:3]).T, np.asarray(image.affine))

@@ -270,7 +270,7 @@ def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series
     if len(own) > 1:
         raise InputError(
             f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes ({_told(own)}). Choose one with "
-            "--frame N, or take all of them with --all-frames."
+            "--frame N (in Python frame=N), or take all of them with --all-frames."
         )
     return own[0]
 
@@ -321,7 +321,8 @@ def _only_phases(listing: Listing) -> list[Series]:
     if len(uids) > 1:
         raise InputError(
             f"The folder holds {len(uids)} DICOM series that can be meant ({_told(candidates)}). Choose one by its "
-            f"number, for example --series {candidates[0].name}, or give one file of it."
+            f"number, for example --series {candidates[0].name} (in Python series={candidates[0].name!r}), or give one "
+            "file of it."
         )
     return [one for one in candidates if one.uid in uids]
 

@@ -86,8 +86,8 @@ def read_image(path: Path, header_only: bool = False, frame: int | None = None) 
     if found.frames > 1 and frame is None:
         raise InputError(
             f"{path.name} is {len(found.sizes)}-dimensional with size {' x '.join(map(str, found.sizes))}: "
-            f"{found.frames} frames of a time series or the like. Choose one with --frame N, or take all of them with "
-            "--all-frames."
+            f"{found.frames} frames of a time series or the like. Choose one with --frame N (in Python frame=N), "
+            "or take all of them with --all-frames."
         )
     if frame is not None and not 1 <= frame <= found.frames:
         raise InputError(f"There is no frame {frame}: {path.name} has {found.frames}. Give a number from 1.")
