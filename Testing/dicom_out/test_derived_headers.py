@@ -8,7 +8,7 @@ import struct
 import pydicom
 import pytest
 from cycleinr.dicom_out import DicomSettings, write_dicom_series
-from cycleinr.errors import GeometryError, InputError, RequestError
+from cycleinr.errors import GeometryError, InputError
 from dicom_maker import OTHER_SERIES, PATIENT_ID
 from dicom_out.series_sources import private_block, scan_of, write_source, write_tilted
 from pydicom.dataset import Dataset
@@ -239,7 +239,7 @@ class TestRefused:
         assert "StudyInstanceUID" in self.refusal(InputError, ct.result.volume, files, tmp_path, ct.result.provenance)
 
     def test_an_incomplete_provenance(self, ct, tmp_path):
-        message = self.refusal(RequestError, ct.result.volume, ct.files, tmp_path, {"version": "1"})
+        message = self.refusal(InputError, ct.result.volume, ct.files, tmp_path, {"version": "1"})
         assert "weights_sha256" in message
 
 

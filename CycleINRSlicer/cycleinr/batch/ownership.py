@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..checks.report import is_report_file
-from ..dicom_out.series import is_slice_name
+from ..dicom_out.write import is_slice_name
 from .names import PARTS, REPORT, part
 from .record import Mark, Record
 

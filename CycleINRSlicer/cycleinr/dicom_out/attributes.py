@@ -1,4 +1,4 @@
-"""Which attributes a derived series takes over from its source, and how.
+"""Which attributes a derived series takes over from its source.
 
 An explicit list, so that nothing private, typed by hand or untrue for computed slices travels along unnoticed.
 """
@@ -6,58 +6,53 @@ An explicit list, so that nothing private, typed by hand or untrue for computed 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-from ..errors import InputError
 
 if TYPE_CHECKING:
     import pydicom
 
-    from .source import SourceSeries
-
 PATIENT_AND_STUDY = (
-    *("SpecificCharacterSet", "TimezoneOffsetFromUTC"),
-    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "OtherPatientIDsSequence"),
-    *("PatientAge", "PatientSize", "PatientWeight", "PatientSpeciesDescription", "PatientBreedDescription"),
-    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
-    *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID"),
-    *("ClinicalTrialSiteName", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"),
-    *("ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription", "ClinicalTrialCoordinatingCenterName"),
-    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
-    *("IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "ProcedureCodeSequence"),
-)
+    "SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID",
+    "PatientBirthDate", "PatientSex", "OtherPatientIDsSequence", "PatientAge", "PatientSize", "PatientWeight",
+    "PatientSpeciesDescription", "PatientBreedDescription", "PatientIdentityRemoved", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "ClinicalTrialSponsorName", "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription",
+    "ClinicalTrialCoordinatingCenterName", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
+    "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "ProcedureCodeSequence",
+)  # fmt: skip
 """Taken from the first slice: these are the same in all files of a study."""
 
 ACQUISITION = (
-    *("Modality", "Laterality", "BodyPartExamined", "AnatomicRegionSequence", "PatientPosition", "ProtocolName"),
-    *("FrameOfReferenceUID", "PositionReferenceIndicator"),
-    *("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "IrradiationEventUID"),
-    *("ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusVolume"),
-    *("BurnedInAnnotation", "RecognizableVisualFeatures"),
-)
-CT_ACQUISITION = (
-    *("KVP", "ScanOptions", "DataCollectionDiameter", "ReconstructionDiameter", "DistanceSourceToDetector"),
-    *("DistanceSourceToPatient", "GantryDetectorTilt", "TableHeight", "RotationDirection", "ExposureTime"),
-    *("XRayTubeCurrent", "Exposure", "FilterType", "GeneratorPower", "FocalSpots", "ConvolutionKernel"),
-    *("RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth", "TableSpeed", "TableFeedPerRotation"),
-    *("SpiralPitchFactor", "CTDIvol", "RescaleType"),
-)
-MR_ACQUISITION = (
-    *("ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName", "AngioFlag"),
-    *("RepetitionTime", "EchoTime", "EchoTrainLength", "InversionTime", "TriggerTime", "NumberOfAverages"),
-    *("ImagingFrequency", "ImagedNucleus", "EchoNumbers", "MagneticFieldStrength", "NumberOfPhaseEncodingSteps"),
-    *("PercentSampling", "PercentPhaseFieldOfView", "PixelBandwidth", "ReceiveCoilName", "TransmitCoilName"),
-    *("AcquisitionMatrix", "InPlanePhaseEncodingDirection", "FlipAngle", "VariableFlipAngleFlag", "SAR", "dBdt"),
-    *("DiffusionBValue",),
-)
+    "Modality", "Laterality", "BodyPartExamined", "AnatomicRegionSequence", "PatientPosition", "ProtocolName",
+    "FrameOfReferenceUID", "PositionReferenceIndicator", "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime",
+    "AcquisitionDateTime", "IrradiationEventUID", "ContrastBolusAgent", "ContrastBolusAgentSequence",
+    "ContrastBolusRoute", "ContrastBolusVolume", "BurnedInAnnotation", "RecognizableVisualFeatures",
+)  # fmt: skip
+PER_MODALITY = {
+    "CT": (
+        "KVP", "ScanOptions", "DataCollectionDiameter", "ReconstructionDiameter", "DistanceSourceToDetector",
+        "DistanceSourceToPatient", "GantryDetectorTilt", "TableHeight", "RotationDirection", "ExposureTime",
+        "XRayTubeCurrent", "Exposure", "FilterType", "GeneratorPower", "FocalSpots", "ConvolutionKernel",
+        "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth", "TableSpeed", "TableFeedPerRotation",
+        "SpiralPitchFactor", "CTDIvol", "RescaleType",
+    ),
+    "MR": (
+        "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName", "AngioFlag",
+        "RepetitionTime", "EchoTime", "EchoTrainLength", "InversionTime", "TriggerTime", "NumberOfAverages",
+        "ImagingFrequency", "ImagedNucleus", "EchoNumbers", "MagneticFieldStrength", "NumberOfPhaseEncodingSteps",
+        "PercentSampling", "PercentPhaseFieldOfView", "PixelBandwidth", "ReceiveCoilName", "TransmitCoilName",
+        "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "FlipAngle", "VariableFlipAngleFlag", "SAR", "dBdt",
+        "DiffusionBValue",
+    ),
+}  # fmt: skip
 """Taken where all slices agree; a value that changes from slice to slice is true for no computed one."""
 
-PER_MODALITY = {"CT": CT_ACQUISITION, "MR": MR_ACQUISITION}
-
 MAY_BE_EMPTY = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
-    *("AccessionNumber", "ReferringPhysicianName", "PatientPosition", "PositionReferenceIndicator"),
-)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "PatientPosition", "PositionReferenceIndicator",
+)  # fmt: skip
 MAY_BE_EMPTY_PER_MODALITY = {
     "CT": ("KVP", "AcquisitionNumber"),
     "MR": ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength"),
@@ -65,73 +60,48 @@ MAY_BE_EMPTY_PER_MODALITY = {
 """Type 2 of PS3.3: must be there, with no value where it is unknown."""
 
 EQUIPMENT = (
-    *("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions", "StationName"),
-    *("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName"),
-)
-USED_OTHERWISE = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber"),
-    *("ImageType", "ContributingEquipmentSequence", "RescaleSlope", "RescaleIntercept", "PixelRepresentation"),
-    *("PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression", "LossyImageCompressionRatio"),
-    *("LossyImageCompressionMethod", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"),
-)
+    "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions", "StationName",
+    "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
+)  # fmt: skip
+LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
+_USED_OTHERWISE = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber",
+    "ImageType", "ContributingEquipmentSequence", "RescaleSlope", "RescaleIntercept", "PixelRepresentation",
+)  # fmt: skip
 ALL_READ = sorted(
-    {*PATIENT_AND_STUDY, *ACQUISITION, *CT_ACQUISITION, *MR_ACQUISITION, *MAY_BE_EMPTY, *EQUIPMENT, *USED_OTHERWISE}
+    {*PATIENT_AND_STUDY, *ACQUISITION, *PER_MODALITY["CT"], *PER_MODALITY["MR"], *EQUIPMENT, *LOSSY, *PADDING, *WINDOW}
+    | set(_USED_OTHERWISE)
 )
 
 
-def taken_over(source: SourceSeries) -> pydicom.Dataset:
-    """A new data set with what the source says about patient, study and acquisition.
-
-    Raises:
-        InputError: The slices name different studies, patients or frames of reference.
-    """
+def dataset(**attributes: object) -> pydicom.Dataset:
+    """A data set of some attributes."""
     import pydicom
 
-    headers, modality = source.headers, source.modality
-    for keyword in ("StudyInstanceUID", "PatientID", "FrameOfReferenceUID"):
-        if not _agree(headers, keyword):
-            raise InputError(
-                f"The slices of the series differ in {keyword}, so it is not clear where the result belongs. "
-                "Export the series again, or repair its headers."
-            )
-    result = pydicom.Dataset()
-    for keyword in PATIENT_AND_STUDY:
-        copy_attribute(headers[0], result, keyword)
-    for keyword in (*ACQUISITION, *PER_MODALITY[modality]):
-        if _agree(headers, keyword):
-            copy_attribute(headers[0], result, keyword)
-    for keyword in (*MAY_BE_EMPTY, *MAY_BE_EMPTY_PER_MODALITY[modality]):
-        if keyword not in result:
-            setattr(result, keyword, None)
-    if not source.stack.sideways.is_straight:
-        # The new stack is straight, and readers that look for a tilt must not shear it again.
-        result.pop("GantryDetectorTilt", None)
-    _note_lossy_compression(headers, result)
-    return result
+    data = pydicom.Dataset()
+    for keyword, value in attributes.items():
+        setattr(data, keyword, value)
+    return data
 
 
-def copy_attribute(origin: pydicom.Dataset, target: pydicom.Dataset, keyword: str) -> None:
-    """Copy one attribute if it is there, without the private ones that a sequence may hold."""
-    if keyword not in origin:
-        return
+def copied(origin: pydicom.Dataset, keywords: Iterable[str]) -> pydicom.Dataset:
+    """Those of the attributes that a data set has, without the private ones that a sequence may hold."""
     import pydicom
 
-    found = origin[keyword]
-    # Without the element's reference to its dataset, which pydicom 2 copies along with it
-    element = pydicom.DataElement(found.tag, found.VR, copy.deepcopy(found.value))
-    if element.VR == "SQ":
-        for item in element.value:
-            item.remove_private_tags()
-    target.add(element)
+    data = pydicom.Dataset()
+    for keyword in keywords:
+        if keyword in origin:
+            found = origin[keyword]
+            # Without the element's reference to its dataset, which pydicom 2 copies along with it
+            element = pydicom.DataElement(found.tag, found.VR, copy.deepcopy(found.value))
+            for item in element.value if element.VR == "SQ" else ():
+                item.remove_private_tags()
+            data.add(element)
+    return data
 
 
-def _agree(headers: list[pydicom.Dataset], keyword: str) -> bool:
-    first = headers[0].get(keyword)
-    return all(header.get(keyword) == first for header in headers[1:])
-
-
-def _note_lossy_compression(headers: list[pydicom.Dataset], result: pydicom.Dataset) -> None:
-    """Pixels that were lossy once stay so in all that is derived from them (PS3.3 C.7.6.1.1.5)."""
-    lossy = next((h for h in headers if h.get("LossyImageCompression") == "01"), None)
-    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        copy_attribute(lossy or headers[0], result, keyword)
+def code(value: str, meaning: str, scheme: str = "DCM") -> pydicom.Dataset:
+    """An item of a code sequence (PS3.16)."""
+    return dataset(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)

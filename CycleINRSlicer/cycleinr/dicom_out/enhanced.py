@@ -10,31 +10,27 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .attributes import PATIENT_AND_STUDY, copy_attribute
-from .series import dataset
+from .attributes import PER_MODALITY, WINDOW, code, copied, dataset
 
 if TYPE_CHECKING:
     import pydicom
 
-SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2.1", "MR": "1.2.840.10008.5.1.4.1.1.4.1"}
+_SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2.1", "MR": "1.2.840.10008.5.1.4.1.1.4.1"}
 
-_KEPT = (
-    *PATIENT_AND_STUDY,
-    *("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime", "ProtocolName"),
-    *("RelatedSeriesSequence", "PatientPosition", "BodyPartExamined", "FrameOfReferenceUID"),
-    *("PositionReferenceIndicator", "Manufacturer", "ManufacturerModelName", "SoftwareVersions"),
-    *("ContributingEquipmentSequence", "PixelPaddingValue", "PixelPaddingRangeLimit", "AcquisitionNumber"),
-    *("AcquisitionDateTime", "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime"),
-    *("ImageComments", "BurnedInAnnotation", "LossyImageCompression", "LossyImageCompressionRatio"),
-    *("LossyImageCompressionMethod", "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit"),
-    "PixelRepresentation",
-)
+_MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+_DERIVATION = ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence")
+_OF_SINGLE_SLICES = {
+    *WINDOW, *_MEASURES, *_DERIVATION,
+    "PixelData", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "RescaleIntercept",
+    "RescaleSlope", "RescaleType", "AnatomicRegionSequence", "IrradiationEventUID", "ContrastBolusAgent",
+    "ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusVolume", "AcquisitionDate", "AcquisitionTime",
+    "RecognizableVisualFeatures", "Laterality",
+}  # fmt: skip
+"""What stands in functional groups, or has no place in an enhanced object."""
+
 _TYPE = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]
 _CT = dict(PixelPresentation="MONOCHROME", VolumetricProperties="VOLUME", VolumeBasedCalculationTechnique="NONE")
 _DESCRIBED = {"CT": _CT, "MR": {**_CT, "ComplexImageComponent": "MAGNITUDE", "AcquisitionContrast": "UNKNOWN"}}
-_FRAME_TYPES = {"CT": "CTImageFrameTypeSequence", "MR": "MRImageFrameTypeSequence"}
-_MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
-_WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 _REGIONS = {
     "HEAD": ("69536005", "Head"), "BRAIN": ("12738006", "Brain"), "NECK": ("45048000", "Neck"),
     "CHEST": ("51185008", "Chest"), "ABDOMEN": ("818981001", "Abdomen"), "PELVIS": ("816092008", "Pelvis"),
@@ -55,27 +51,14 @@ def enhanced(slices: Sequence[pydicom.Dataset], uid: str, organization_uid: str,
         InputError: The source says nothing of when it was made, which such an object has to.
     """
     first, modality = slices[0], slices[0].Modality
-    data = dataset()
-    for keyword in _KEPT:
-        copy_attribute(first, data, keyword)
-    data.SOPClassUID, data.SOPInstanceUID = SOP_CLASSES[modality], uid
     # Without a time of writing, for the same bytes in every run, that of the study stands in
-    data.ContentDate = data.get("ContentDate") or first.get("StudyDate")
-    data.ContentTime = data.get("ContentTime") or first.get("StudyTime")
-    if not data.ContentDate or not data.ContentTime:
+    when = [first.get(f"Content{which}") or first.get(f"Study{which}") for which in ("Date", "Time")]
+    if not all(when):
         raise InputError(
             "The source does not say when its study was made, which an enhanced DICOM object has to. Write a series of "
             "single slices with --format dicom, or leave --deterministic-uids away."
         )
-    data.InstanceNumber, data.NumberOfFrames, data.ImageType = 1, len(slices), _TYPE
-    data.DeviceSerialNumber = str(data.SoftwareVersions)
-    data.update(dataset(**_DESCRIBED[modality]))
-    # Low values are always dark in such an object
-    data.PhotometricInterpretation, data.PresentationLUTShape = "MONOCHROME2", "IDENTITY"
-    data.ContentQualification, data.AcquisitionContextSequence = "RESEARCH", []
-    data.setdefault("LossyImageCompression", "00")
-    data.DimensionOrganizationSequence = [dataset(DimensionOrganizationUID=organization_uid)]
-    data.DimensionIndexSequence = [
+    pointers = [
         dataset(
             DimensionOrganizationUID=organization_uid,
             DimensionIndexPointer=pointer,
@@ -83,11 +66,32 @@ def enhanced(slices: Sequence[pydicom.Dataset], uid: str, organization_uid: str,
         )
         for pointer in (_STACK_ID, _IN_STACK)
     ]
-    data.SourceImageEvidenceSequence = [_evidence(slices)]
-    if modality == "MR":
-        data.ApplicableSafetyStandardAgency = "UNKNOWN"
-    data.SharedFunctionalGroupsSequence = [_shared(first, event_uid)]
-    data.PerFrameFunctionalGroupsSequence = [_of_frame(each, n) for n, each in enumerate(slices, 1)]
+    data = copied(first, {*first.dir()} - _OF_SINGLE_SLICES.union(PER_MODALITY[modality]))
+    data.update(
+        dataset(
+            SOPClassUID=_SOP_CLASSES[modality],
+            SOPInstanceUID=uid,
+            ContentDate=when[0],
+            ContentTime=when[1],
+            InstanceNumber=1,
+            NumberOfFrames=len(slices),
+            ImageType=_TYPE,
+            DeviceSerialNumber=str(first.SoftwareVersions),
+            # Low values are always dark in such an object
+            PhotometricInterpretation="MONOCHROME2",
+            PresentationLUTShape="IDENTITY",
+            ContentQualification="RESEARCH",
+            AcquisitionContextSequence=[],
+            DimensionOrganizationSequence=[dataset(DimensionOrganizationUID=organization_uid)],
+            DimensionIndexSequence=pointers,
+            SourceImageEvidenceSequence=[_evidence(slices)],
+            SharedFunctionalGroupsSequence=[_shared(first, event_uid)],
+            PerFrameFunctionalGroupsSequence=[_of_frame(each) for each in slices],
+            **_DESCRIBED[modality],
+            **({"ApplicableSafetyStandardAgency": "UNKNOWN"} if modality == "MR" else {}),
+        )
+    )
+    data.setdefault("LossyImageCompression", "00")
     data.add_new("PixelData", "OW", b"".join(each.PixelData for each in slices))
     return data
 
@@ -106,49 +110,32 @@ def _evidence(slices: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
 
 
 def _shared(first: pydicom.Dataset, event_uid: str) -> pydicom.Dataset:
+    said, part = first.get("AnatomicRegionSequence"), str(first.get("BodyPartExamined") or "").upper()
+    region = said[0] if said else code(*_REGIONS.get(part, _ENTIRE_BODY), scheme="SCT")
+    rescale = {"RescaleIntercept": 0, "RescaleSlope": 1, "RescaleType": "US"}
+    values = dataset(**{keyword: first.get(keyword, usual) for keyword, usual in rescale.items()})
     groups = dataset(
-        PixelMeasuresSequence=[_part(first, _MEASURES)],
-        PlaneOrientationSequence=[_part(first, ("ImageOrientationPatient",))],
-        FrameAnatomySequence=[_anatomy(first)],
-        PixelValueTransformationSequence=[
-            dataset(
-                RescaleIntercept=first.get("RescaleIntercept", 0),
-                RescaleSlope=first.get("RescaleSlope", 1),
-                RescaleType=first.get("RescaleType", "US"),
-            )
-        ],
+        PixelMeasuresSequence=[copied(first, _MEASURES)],
+        PlaneOrientationSequence=[copied(first, ["ImageOrientationPatient"])],
+        FrameAnatomySequence=[dataset(FrameLaterality=first.get("Laterality") or "U", AnatomicRegionSequence=[region])],
+        PixelValueTransformationSequence=[values],
     )
     if first.Modality == "CT":
         event = dataset(IrradiationEventUID=first.get("IrradiationEventUID") or event_uid)
         groups.IrradiationEventIdentificationSequence = [event]
     if "WindowCenter" in first:
-        groups.FrameVOILUTSequence = [_part(first, _WINDOW)]
+        groups.FrameVOILUTSequence = [copied(first, WINDOW)]
     kind = dataset(FrameType=_TYPE, **_DESCRIBED[first.Modality])
-    setattr(groups, _FRAME_TYPES[first.Modality], [kind])
+    setattr(groups, f"{first.Modality}ImageFrameTypeSequence", [kind])
     return groups
 
 
-def _of_frame(one: pydicom.Dataset, number: int) -> pydicom.Dataset:
-    derived = _part(one, ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence"))
+def _of_frame(one: pydicom.Dataset) -> pydicom.Dataset:
+    number = int(one.InstanceNumber)
     content = dataset(StackID="1", InStackPositionNumber=number, DimensionIndexValues=[1, number])
     content.FrameComments = one.ImageComments
     return dataset(
         FrameContentSequence=[content],
-        PlanePositionSequence=[_part(one, ("ImagePositionPatient",))],
-        DerivationImageSequence=[derived],
+        PlanePositionSequence=[copied(one, ["ImagePositionPatient"])],
+        DerivationImageSequence=[copied(one, _DERIVATION)],
     )
-
-
-def _anatomy(first: pydicom.Dataset) -> pydicom.Dataset:
-    said = first.get("AnatomicRegionSequence")
-    value, meaning = _REGIONS.get(str(first.get("BodyPartExamined") or "").upper(), _ENTIRE_BODY)
-    region = dataset(CodeValue=value, CodingSchemeDesignator="SCT", CodeMeaning=meaning)
-    side = str(first.get("Laterality") or "U")
-    return dataset(FrameLaterality=side, AnatomicRegionSequence=[said[0] if said else region])
-
-
-def _part(one: pydicom.Dataset, keywords: Sequence[str]) -> pydicom.Dataset:
-    part = dataset()
-    for keyword in keywords:
-        copy_attribute(one, part, keyword)
-    return part

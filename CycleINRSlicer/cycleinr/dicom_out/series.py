@@ -1,24 +1,35 @@
-"""A derived series as a whole: the attributes that all its slices share, and where it may be written."""
+"""The attributes of a derived series: those that all its slices share, and those of each slice."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import OutputError, RequestError
-from ..files.atomic import check_own_folder
-from ..files.dicom_header import MANUFACTURER, quiet, read_header
-from ..result import ranges_of_gaps
+from ..files.bridges import lps_from_ras
+from ..files.dicom_header import MANUFACTURER
+from ..files.dicom_slices import thickness_of
+from ..result import Provenance
 from ..volume import Volume
-from .attributes import EQUIPMENT, copy_attribute, taken_over
+from .attributes import (
+    ACQUISITION,
+    EQUIPMENT,
+    LOSSY,
+    MAY_BE_EMPTY,
+    MAY_BE_EMPTY_PER_MODALITY,
+    PADDING,
+    PATIENT_AND_STUDY,
+    PER_MODALITY,
+    WINDOW,
+    code,
+    copied,
+    dataset,
+)
 from .source import SourceSeries, whole_number
 from .stored import Storage, decimal_string
 
@@ -26,13 +37,11 @@ if TYPE_CHECKING:
     import pydicom
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "CycleINR derived series")
-_OUR_NAME = re.compile(r"IM\d{4,}\.dcm")
 
 # CT and MR Image Storage (PS3.4 B.5).
-SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
+_SOP_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
 _SERIES_NUMBER_STEP = 1000
 _MAX_SERIES_NUMBER = 2**31 - 1
-_NEEDED = ("version", "model", "weights_sha256", "spacing_mm", "ratio", "axis", "extent", "slice_profile", "derived")
 _TELLING_DIGITS = 4
 _LONG_STRING = 64
 _SHORT_TEXT = 1024
@@ -45,7 +54,7 @@ class Derived:
     Attributes:
         volume: The result.
         source: What it was computed from.
-        provenance: How, as ``cycleinr.result.Provenance`` gives it.
+        said: How.
         storage: How its values are stored.
         seed: What the series' UIDs follow from; None for random ones.
         when: The time that is written; None writes none, so that the same run gives the same files.
@@ -53,7 +62,7 @@ class Derived:
 
     volume: Volume
     source: SourceSeries
-    provenance: Mapping[str, str]
+    said: Provenance
     storage: Storage
     seed: str | None
     when: datetime | None
@@ -62,116 +71,112 @@ class Derived:
         """The UID of one object of the series."""
         return uid_of(self.seed, label)
 
-    @property
-    def weights(self) -> str:
-        return f"weights {self.provenance['model']}, SHA-256 {self.provenance['weights_sha256']}"
+    def slices(self) -> Iterator[pydicom.Dataset]:
+        """The data set of each slice, with its pixels, in order of Instance Number, as the source is numbered."""
+        shared, order = shared_attributes(self), list(range(self.volume.shape_kji[0]))
+        first, last = (whole_number(self.source.headers[n], "InstanceNumber") for n in (0, -1))
+        if first is not None and last is not None and last < first:
+            order.reverse()
+        for number, k in enumerate(order, 1):
+            data = dataset()
+            # The shared elements are only read from here on, so that copies of them would be a waste
+            data.update(shared)
+            data.update(_place(self, k))
+            if any(k in gap for gap in self.said.gaps):
+                comment = f"Slices are missing here: computed from those around. {shared.ImageComments}"
+                data.update(dataset(ImageComments=comment))
+            data.InstanceNumber, data.SOPInstanceUID = number, self.uid(f"instance {number}")
+            data.add_new("PixelData", "OW", self.storage.stored(self.volume.array[k]).tobytes())
+            yield data
 
 
-def check_provenance(provenance: Mapping[str, str]) -> None:
-    """Check that headers can say how a result was made, with a RequestError."""
-    if missing := [key for key in _NEEDED if key not in provenance]:
-        raise RequestError(
-            f"The provenance of the result lacks {', '.join(missing)}, so its DICOM headers could not say how it "
-            "was made. Pass the provenance that came with the result."
-        )
-
-
-def shared_attributes(made: Derived, number: int | None) -> pydicom.Dataset:
-    """Everything but what differs from slice to slice.
-
-    Args:
-        number: Series Number (0020,0011); None for the source's plus 1000.
-    """
-    data = taken_over(made.source)
-    _series(data, made, number)
+def shared_attributes(made: Derived) -> pydicom.Dataset:
+    """Everything but what differs from slice to slice."""
+    source, first, modality = made.source, made.source.headers[0], made.source.modality
+    data = copied(first, [*PATIENT_AND_STUDY, *filter(source.agree, (*ACQUISITION, *PER_MODALITY[modality]))])
+    for keyword in (*MAY_BE_EMPTY, *MAY_BE_EMPTY_PER_MODALITY[modality]):
+        if keyword not in data:
+            setattr(data, keyword, None)
+    if not source.stack.sideways.is_straight:
+        # The new stack is straight, and readers that look for a tilt must not shear it again
+        data.pop("GantryDetectorTilt", None)
+    if not first.get("BodyPartExamined") and "Laterality" not in data:
+        # Mandatory for paired parts, and empty where the part is not known
+        data.Laterality = None
+    # Pixels that were lossy once stay so in all that is derived from them (PS3.3 C.7.6.1.1.5)
+    data.update(copied(next((h for h in source.headers if h.get("LossyImageCompression") == "01"), first), LOSSY))
+    data.setdefault("BurnedInAnnotation", "NO")
+    # It is mandatory; a new one claims no relation that the source does not state
+    data.setdefault("FrameOfReferenceUID", made.uid("frame of reference"))
+    # One window for all slices, the middle one's: a window that jumps would flicker on slices computed in between
+    middle = source.headers[len(source.headers) // 2]
+    if middle.get("WindowCenter") not in (None, "") and middle.get("WindowWidth") not in (None, ""):
+        data.update(copied(middle, WINDOW))
+    _series(data, made)
     _equipment(data, made)
     _derivation(data, made)
     _pixels(data, made)
-    # One window for all slices, the middle one's: a window that jumps would flicker on slices computed in between.
-    middle = made.source.headers[len(made.source.headers) // 2]
-    if middle.get("WindowCenter") not in (None, "") and middle.get("WindowWidth") not in (None, ""):
-        for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
-            copy_attribute(middle, data, keyword)
     return data
 
 
-def _series(data: pydicom.Dataset, made: Derived, number: int | None) -> None:
-    source = made.source
-    first = source.headers[0]
-    data.SOPClassUID = SOP_CLASSES[source.modality]
-    data.SeriesInstanceUID = made.uid("series")
-    if "FrameOfReferenceUID" not in data:
-        # It is mandatory; a new one claims no relation that the source does not state.
-        data.FrameOfReferenceUID = made.uid("frame of reference")
+def _series(data: pydicom.Dataset, made: Derived) -> None:
+    first = made.source.headers[0]
+    data.SOPClassUID, data.SeriesInstanceUID = _SOP_CLASSES[made.source.modality], made.uid("series")
     beyond = (whole_number(first, "SeriesNumber") or 0) + _SERIES_NUMBER_STEP
-    if not first.get("BodyPartExamined") and "Laterality" not in data:
-        # Mandatory for paired parts, and empty where the part is not known.
-        data.Laterality = None
-    data.SeriesNumber = min(beyond, _MAX_SERIES_NUMBER) if number is None else number
-    # Results of one source have the same number; the digits tell them apart in an archive's list.
+    data.SeriesNumber = min(beyond, _MAX_SERIES_NUMBER)
+    # Results of one source have the same number; the digits tell them apart in an archive's list
     digits = hashlib.sha256(str(data.SeriesInstanceUID).encode()).hexdigest()[:_TELLING_DIGITS]
-    what = f"{made.provenance['spacing_mm']} mm CycleINR {digits}"
+    what = f"{made.said['spacing_mm']} mm CycleINR {digits}"
     before = str(first.get("SeriesDescription") or "")[: _LONG_STRING - len(what) - 1].strip()
     data.SeriesDescription = f"{before} {what}".strip()
     if made.when:
         data.SeriesDate = data.ContentDate = data.InstanceCreationDate = made.when.strftime("%Y%m%d")
         data.SeriesTime = data.ContentTime = data.InstanceCreationTime = made.when.strftime("%H%M%S")
-    related = dataset(StudyInstanceUID=first.get("StudyInstanceUID"), SeriesInstanceUID=source.uid)
-    related.PurposeOfReferenceCodeSequence = [code("SourceSeriesForImageProcessingOperation")]
+    purpose = code("121323", "Source series for image processing operation")
+    related = dataset(StudyInstanceUID=first.get("StudyInstanceUID"), SeriesInstanceUID=made.source.uid)
+    related.PurposeOfReferenceCodeSequence = [purpose]
     data.RelatedSeriesSequence = [related]
 
 
 def _equipment(data: pydicom.Dataset, made: Derived) -> None:
     """We are the equipment of the new series, the scanner contributed to it (PS3.3 C.12.1.5, note 1)."""
-    first, said = made.source.headers[0], made.provenance
-    scanner = dataset(PurposeOfReferenceCodeSequence=[code("AcquisitionEquipment")])
-    for keyword in EQUIPMENT:
-        copy_attribute(first, scanner, keyword)
+    first, said = made.source.headers[0], made.said
+    scanner = copied(first, EQUIPMENT)
+    scanner.PurposeOfReferenceCodeSequence = [code("109101", "Acquisition Equipment")]
     scanner.Manufacturer = scanner.get("Manufacturer") or "not stated"
     ours = dataset(
-        PurposeOfReferenceCodeSequence=[code("ProcessingEquipment")],
         Manufacturer=MANUFACTURER,
-        ManufacturerModelName=_ascii(f"CycleINR {said['model']}")[:_LONG_STRING],
-        SoftwareVersions=_ascii(said["version"])[:_LONG_STRING],
-        ContributionDescription=_ascii(f"Through-plane super-resolution with {made.weights}.")[:_SHORT_TEXT],
+        ManufacturerModelName=_ascii(f"CycleINR {said.model}")[:_LONG_STRING],
+        SoftwareVersions=_ascii(said.version)[:_LONG_STRING],
     )
+    data.update(ours)
+    ours.PurposeOfReferenceCodeSequence = [code("109102", "Processing Equipment")]
+    ours.ContributionDescription = _ascii(f"Through-plane super-resolution with {_weights(said)}.")[:_SHORT_TEXT]
     if made.when:
         ours.ContributionDateTime = made.when.strftime("%Y%m%d%H%M%S")
-    copy_attribute(first, data, "ContributingEquipmentSequence")
-    data.ContributingEquipmentSequence = [*(data.get("ContributingEquipmentSequence") or []), scanner, ours]
-    for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"):
-        data.add(ours[keyword])
+    before = copied(first, ["ContributingEquipmentSequence"]).get("ContributingEquipmentSequence") or []
+    data.ContributingEquipmentSequence = [*before, scanner, ours]
 
 
 def _derivation(data: pydicom.Dataset, made: Derived) -> None:
-    said, storage = made.provenance, made.storage
+    said, storage, source = made.said, made.storage, made.source
     more = f" {said['reading']}" if "reading" in said else ""
-    if lacking := sum(map(len, ranges_of_gaps(said.get("gaps", "")))):
-        more += f" Nothing was acquired at {lacking} of these slices; their comments say so."
+    if said.gaps:
+        more += f" Nothing was acquired at {sum(map(len, said.gaps))} of these slices; their comments say so."
     if storage.max_error:
         more += f" Values are rounded to steps of {storage.slope:.4g}; the largest rounding error is "
         more += f"{storage.max_error:.3g}."
     text = (
-        f"{said['derived']} Slices every {said['spacing_mm']} mm along image axis {said['axis']} were computed "
-        f"from the source series by super-resolution (ratio {said['ratio']}, extent {said['extent']}, slice "
-        f"profile: {said['slice_profile'].rstrip('.')}).{more} CycleINR {said['version']}, {made.weights}."
+        f"{said.derived} Slices every {said['spacing_mm']} mm along image axis {said.axis} were computed "
+        f"from the source series by super-resolution (ratio {said['ratio']}, extent {said.extent}, slice "
+        f"profile: {said.slice_profile.rstrip('.')}).{more} CycleINR {said.version}, {_weights(said)}."
     )
-    data.DerivationDescription = _ascii(text)[:_SHORT_TEXT]
-    data.ImageType = ["DERIVED", "SECONDARY", _third_image_type(made.source)]
-    data.DerivationCodeSequence = [code("SpatialResampling")]
-    data.ImageComments = _ascii(said["derived"])
-    if "BurnedInAnnotation" not in data:
-        data.BurnedInAnnotation = "NO"
-
-
-def _third_image_type(source: SourceSeries) -> str:
-    """CT knows AXIAL and LOCALIZER only (PS3.3 C.8.2.1.1.1); MR keeps the source's."""
-    if source.modality == "CT":
-        return "AXIAL"
-    if source.is_multi_frame:
-        return "OTHER"
-    kind = source.headers[0].get("ImageType")
-    return (kind[2] if kind and not isinstance(kind, str) and len(kind) > 2 else "") or "OTHER"
+    data.DerivationDescription, data.ImageComments = _ascii(text)[:_SHORT_TEXT], _ascii(said.derived)
+    data.DerivationCodeSequence = [code("113085", "Spatial resampling")]
+    # CT knows AXIAL and LOCALIZER only (PS3.3 C.8.2.1.1.1); MR keeps the source's, which frames name otherwise
+    kind = source.headers[0].get("ImageType") if source.slices[0].frame is None else None
+    third = kind[2] if kind and not isinstance(kind, str) and len(kind) > 2 else ""
+    data.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if source.modality == "CT" else third or "OTHER"]
 
 
 def _pixels(data: pydicom.Dataset, made: Derived) -> None:
@@ -182,33 +187,71 @@ def _pixels(data: pydicom.Dataset, made: Derived) -> None:
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, kinds.pop() if len(kinds) == 1 else "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
     data.PixelRepresentation = int(storage.signed)
-    # MR Image Storage has no rescale of its own; where none is needed, none is written, as scanners do.
+    # MR Image Storage has no rescale of its own; where none is needed, none is written, as scanners do
     if source.modality == "CT" or (storage.slope, storage.intercept) != (1.0, 0.0):
         data.RescaleSlope, data.RescaleIntercept = decimal_string(storage.slope), decimal_string(storage.intercept)
         data.setdefault("RescaleType", "HU" if source.modality == "CT" else "US")
-    elif "RescaleType" in data:
-        del data.RescaleType
-    _padding_of_source(data, source, storage)
-    if "PixelPaddingValue" not in data and volume.valid is not None:
-        # The value of voxels that are no measured ones, if it is one that no measured voxel has
-        value = volume.array[~volume.valid][0]
-        stored = storage.stored_exactly(float(value))
-        if stored is not None and np.array_equal(volume.array == value, ~volume.valid):
-            data.add_new("PixelPaddingValue", "SS" if storage.signed else "US", stored)
-
-
-def _padding_of_source(data: pydicom.Dataset, source: SourceSeries, storage: Storage) -> None:
-    """The value of pixels outside the field of view, in the new stored values, if it is one value for all slices."""
-    if len(source.rescales) != 1:
-        return
-    slope, intercept = source.rescales[0]
-    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-        values = {header.get(keyword) for header in source.headers}
-        value = values.pop() if len(values) == 1 else None
-        stored = storage.stored_exactly(value * slope + intercept) if isinstance(value, int) else None
+    else:
+        data.pop("RescaleType", None)
+    for keyword, value in zip(PADDING, _padding(source, volume), strict=False):
+        stored = storage.stored_exactly(value)
         if stored is None:
             return
         data.add_new(keyword, "SS" if storage.signed else "US", stored)
+
+
+def _padding(source: SourceSeries, volume: Volume) -> list[float]:
+    """The value of pixels outside the field of view, and the other end of its range if it is one."""
+    first, values = source.headers[0], []
+    if len(source.rescales) == 1:
+        slope, intercept = source.rescales[0]
+        for keyword in PADDING:
+            if not source.agree(keyword) or not isinstance(first.get(keyword), int):
+                break
+            values.append(first.get(keyword) * slope + intercept)
+    if not values and volume.valid is not None:
+        # That of voxels that are no measured ones, if it is one that no measured voxel has
+        value = volume.array[~volume.valid][0]
+        values = [float(value)] if np.array_equal(volume.array == value, ~volume.valid) else []
+    return values
+
+
+def _place(made: Derived, k: int) -> pydicom.Dataset:
+    """Position, orientation, spacings and thickness, in LPS mm (PS3.3 C.7.6.2), and the nearest acquired slices."""
+    volume, source = made.volume, made.source
+    lps = lps_from_ras(volume.ijk_to_ras)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    along_row, along_column, _ = (lps[:3, :3] / spacing).T
+    position = (lps @ (0, 0, k, 1))[:3]
+    thickness_mm = thickness_of(source.slices)
+    if thickness_mm is None or not np.isclose(spacing[2], source.spacing_mm, rtol=1e-4):
+        # Where the slices became finer, no new one is thicker than the distance between them
+        thickness_mm = min(thickness_mm or np.inf, spacing[2])
+    middle = (volume.shape_kji[2] - 1) / 2, (volume.shape_kji[1] - 1) / 2, k
+    return dataset(
+        ImagePositionPatient=[decimal_string(mm) for mm in position],
+        ImageOrientationPatient=[decimal_string(cosine) for cosine in (*along_row, *along_column)],
+        PixelSpacing=[decimal_string(spacing[1]), decimal_string(spacing[0])],
+        SpacingBetweenSlices=decimal_string(spacing[2]),
+        SliceThickness=decimal_string(thickness_mm),
+        SliceLocation=decimal_string(position @ np.cross(along_row, along_column)),
+        SourceImageSequence=_references(source.nearest(volume.ras_of_ijk(middle))),
+    )
+
+
+def _references(headers: list[pydicom.Dataset]) -> list[pydicom.Dataset]:
+    """An item for each object that some acquired slices lie in; frames of one object are named together."""
+    found: dict[str, list[pydicom.Dataset]] = {}
+    for header in headers:
+        found.setdefault(header.SOPInstanceUID, []).append(header)
+    items = []
+    for uid, own in found.items():
+        item = dataset(ReferencedSOPClassUID=own[0].SOPClassUID, ReferencedSOPInstanceUID=uid)
+        item.PurposeOfReferenceCodeSequence = [code("121322", "Source image for image processing operation")]
+        if "ReferencedFrameNumber" in own[0]:
+            item.ReferencedFrameNumber = [header.ReferencedFrameNumber for header in own]
+        items.append(item)
+    return items
 
 
 def uid_of(seed: str | None, label: str) -> str:
@@ -221,58 +264,10 @@ def uid_of(seed: str | None, label: str) -> str:
     return f"2.25.{made.int}"
 
 
-def code(name: str) -> pydicom.Dataset:
-    """An item of a code sequence, for a concept of the DICOM Controlled Terminology (PS3.16)."""
-    from pydicom.sr.codedict import codes
-
-    concept = getattr(codes.DCM, name)
-    return dataset(
-        CodeValue=concept.value, CodingSchemeDesignator=concept.scheme_designator, CodeMeaning=concept.meaning
-    )
-
-
-def dataset(**attributes) -> pydicom.Dataset:
-    """A data set of some attributes."""
-    import pydicom
-
-    data = pydicom.Dataset()
-    for keyword, value in attributes.items():
-        setattr(data, keyword, value)
-    return data
+def _weights(said: Provenance) -> str:
+    return f"weights {said.model}, SHA-256 {said.weights_sha256}"
 
 
 def _ascii(text: str) -> str:
     """Text that fits every character set that the source may have declared."""
     return text.encode("ascii", "replace").decode()
-
-
-def is_slice_name(name: str) -> bool:
-    """Whether a slice that is written here may have this name."""
-    return _OUR_NAME.fullmatch(name) is not None
-
-
-def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | None = None) -> None:
-    """Check that a series may be written as ``folder``, before any work is spent on it.
-
-    Args:
-        overwrite: Replace a series that was written here before; a folder with anything else in it is never touched.
-        source_folder: Folder of the source's files, which must stay.
-
-    Raises:
-        OutputError: The folder above is missing or closed, or ``folder`` holds something.
-    """
-    if source_folder is not None and Path(folder).resolve() == Path(source_folder).resolve():
-        raise OutputError(f"{folder} holds the source series, which is never replaced. Choose another folder.")
-    check_own_folder(folder, overwrite, "DICOM series", _is_our_series)
-
-
-@quiet()
-def _is_our_series(folder: Path) -> bool:
-    try:
-        return all(
-            is_slice_name(entry.name) and read_header(entry, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
-            for entry in folder.iterdir()
-        )
-    # Whatever cannot be read is not known to be ours, so it stays.
-    except Exception:
-        return False

@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,11 +57,6 @@ class SourceSeries:
         return self.stack.slices
 
     @property
-    def spacing_mm(self) -> float:
-        """Distance between slices; the commonest where it changes."""
-        return float(np.linalg.norm(self.stack.ijk_to_ras[:3, 2]))
-
-    @property
     def modality(self) -> str:
         return self.slices[0].modality
 
@@ -72,20 +66,9 @@ class SourceSeries:
         return self.slices[0].series_uid
 
     @property
-    def is_multi_frame(self) -> bool:
-        return self.slices[0].frame is not None
-
-    @property
-    def runs_downwards(self) -> bool:
-        """Whether Instance Number falls as k rises, so that the new series can be scrolled the same way."""
-        first, last = (whole_number(self.headers[n], "InstanceNumber") for n in (0, -1))
-        return first is not None and last is not None and last < first
-
-    @property
-    def timezone(self) -> tzinfo | None:
-        """The zone of all times in the headers, Timezone Offset From UTC (0008,0201); None for this computer's."""
-        offset = str(self.headers[0].get("TimezoneOffsetFromUTC") or "")
-        return datetime.strptime(offset, "%z").tzinfo if re.fullmatch(r"[+-]\d{4}", offset) else None
+    def spacing_mm(self) -> float:
+        """Distance between slices; the commonest where it changes."""
+        return float(np.linalg.norm(self.stack.ijk_to_ras[:3, 2]))
 
     @property
     def rescales(self) -> list[tuple[float, float]]:
@@ -98,20 +81,21 @@ class SourceSeries:
         own = self.stack.acquisition
         return np.arange(len(self.headers)) if own is None else own.positions_mm / self.spacing_mm
 
-    def nearest(self, centre_ras: np.ndarray) -> list[pydicom.Dataset]:
+    def _ijk_of(self, point_ras: np.ndarray) -> np.ndarray:
+        return (np.linalg.inv(self.stack.ijk_to_ras) @ np.append(point_ras, 1.0))[:3]
+
+    def nearest(self, point_ras: np.ndarray) -> list[pydicom.Dataset]:
         """Headers of the acquired slices nearest to a point, in order of rising k."""
-        k = (np.linalg.inv(self.stack.ijk_to_ras) @ np.append(centre_ras, 1.0))[2]
-        ranked = np.argsort(np.abs(self._places_k - k), kind="stable")
+        ranked = np.argsort(np.abs(self._places_k - self._ijk_of(point_ras)[2]), kind="stable")
         return [self.headers[n] for n in sorted(ranked[:_NEAREST])]
 
-    def check_place(self, volume: Volume) -> None:
-        """Check that a volume lies where the series was acquired.
+    def agree(self, keyword: str) -> bool:
+        """Whether all slices say the same."""
+        return all(header.get(keyword) == self.headers[0].get(keyword) for header in self.headers)
 
-        Raises:
-            GeometryError: Its centre lies outside, so it was computed from another scan, or was moved.
-        """
-        middle = volume.ras_of_ijk((np.array(volume.shape_kji[::-1]) - 1) / 2)
-        index = (np.linalg.inv(self.stack.ijk_to_ras) @ np.append(middle, 1.0))[:3]
+    def check_place(self, volume: Volume) -> None:
+        """Refuse, with a GeometryError, a volume whose centre lies outside the series."""
+        index = self._ijk_of(volume.ras_of_ijk((np.array(volume.shape_kji[::-1]) - 1) / 2))
         _, rows, columns = self.stack.shape_kji
         if (index < -1).any() or (index > (columns, rows, self._places_k[-1] + 1)).any():
             raise GeometryError(
@@ -133,7 +117,7 @@ def read_source(source: Sequence[str | Path] | Series) -> SourceSeries:
         source: All files of one series, in any order; or the series as it was found.
 
     Raises:
-        InputError: A file is missing or damaged, or the files are of several series.
+        InputError: A file is missing or damaged, or the files are of several series, studies or patients.
         GeometryError: As ``read_volume``.
     """
     found = stack(source.slices if isinstance(source, Series) else slices_of_files(source))
@@ -142,7 +126,14 @@ def read_source(source: Sequence[str | Path] | Series) -> SourceSeries:
     with quiet():
         files = {path: _read_header(path, wanted) for path in dict.fromkeys(s.path for s in found.slices)}
         headers = [_frame_header(files[s.path], s.frame) if frames else files[s.path] for s in found.slices]
-    return SourceSeries(found, headers)
+        series = SourceSeries(found, headers)
+        for keyword in ("StudyInstanceUID", "PatientID", "FrameOfReferenceUID"):
+            if not series.agree(keyword):
+                raise InputError(
+                    f"The slices of the series differ in {keyword}, so it is not clear where the result belongs. "
+                    "Export the series again, or repair its headers."
+                )
+    return series
 
 
 def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:

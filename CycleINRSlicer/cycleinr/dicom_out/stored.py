@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..volume import Volume
 
 if TYPE_CHECKING:
     import pydicom
@@ -33,51 +32,54 @@ class Storage:
     signed: bool
     max_error: float = 0.0
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Little endian, 16 bits."""
-        return np.dtype("<i2" if self.signed else "<u2")
-
     def stored(self, values: np.ndarray) -> np.ndarray:
-        """Stored values of any array of values."""
-        limits = np.iinfo(self.dtype)
+        """Stored values of any array of values: little endian, 16 bits."""
+        dtype = np.dtype("<i2" if self.signed else "<u2")
         steps = np.rint((values.astype(np.float64) - self.intercept) / self.slope)
-        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
+        return np.clip(steps, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+
+    def error(self, values: np.ndarray) -> float:
+        """Largest difference after a round trip, as the array's type can tell it."""
+        back = self.stored(values) * self.slope + self.intercept
+        if values.dtype.kind == "f":
+            back = back.astype(values.dtype).astype(np.float64)
+        return float(np.abs(back - values).max())
 
     def stored_exactly(self, value: float) -> int | None:
         """Stored value of one value, None if there is none that means exactly it."""
-        step = (value - self.intercept) / self.slope
-        limits = np.iinfo(self.dtype)
-        return int(step) if step == int(step) and limits.min <= step <= limits.max else None
+        values = np.array([value], np.float64)
+        return None if self.error(values) else int(self.stored(values)[0])
 
 
-def choose_storage(volume: Volume, rescales: Sequence[tuple[float, float]], signed: bool) -> Storage:
+def choose_storage(array: np.ndarray, rescales: Sequence[tuple[float, float]], signed: bool) -> Storage:
     """Choose slope, intercept and sign.
 
     The source's own come first, then whole numbers, then whole numbers from the lowest value on. Only values that fit
     none of these are rounded to 65,536 levels between the lowest and the highest.
 
     Args:
+        array: (K, J, I) values.
         rescales: (slope, intercept) that the source uses.
         signed: Whether the source's stored values are signed; kept where both would do.
 
     Raises:
         InputError: The volume holds values that are no finite numbers.
     """
-    array = volume.array
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite([low, high]).all():
+    ends = np.array([array.min(), array.max()])
+    low, high = map(float, ends)
+    if not np.isfinite(ends).all():
         raise InputError(
             "The volume holds values that are no finite numbers, which DICOM cannot store. "
             "Replace them (for example by the value of air) first."
         )
     for slope, intercept in (*rescales, (1.0, 0.0), (1.0, low)):
-        fit = _exact(array, float(decimal_string(slope)), float(decimal_string(intercept)), signed)
-        if fit is not None:
-            return fit
+        for kind in (signed, not signed):
+            tried = Storage(float(decimal_string(slope)), float(decimal_string(intercept)), kind)
+            if tried.slope > 0 and all(tried.error(values) == 0 for values in (ends, *array)):
+                return tried
     slope = float(decimal_string((high - low) / _LEVELS)) or 1.0
     levels = Storage(slope, float(decimal_string(low)), signed=False)
-    return replace(levels, max_error=max(_error(values, levels) for values in array))
+    return replace(levels, max_error=max(map(levels.error, array)))
 
 
 def decimal_string(number: float) -> pydicom.valuerep.DSfloat:
@@ -85,24 +87,3 @@ def decimal_string(number: float) -> pydicom.valuerep.DSfloat:
     from pydicom.valuerep import DSfloat, format_number_as_ds
 
     return DSfloat(format_number_as_ds(float(number)).removesuffix(".0"))
-
-
-def _exact(array: np.ndarray, slope: float, intercept: float, signed: bool) -> Storage | None:
-    """The storage with this slope and intercept if every value survives in the array's own type, else None."""
-    if not slope > 0:
-        return None
-    bounds = (np.array([array.min(), array.max()], np.float64) - intercept) / slope
-    low, high = np.rint(bounds)
-    unsigned_fits, signed_fits = low >= 0 and high <= _LEVELS, low >= -32768 and high <= 32767
-    if not (unsigned_fits or signed_fits):
-        return None
-    storage = Storage(slope, intercept, signed_fits and (signed or not unsigned_fits))
-    return storage if all(_error(values, storage) == 0 for values in array) else None
-
-
-def _error(values: np.ndarray, storage: Storage) -> float:
-    """Largest difference after a round trip, as the array's type can tell it."""
-    back = storage.stored(values) * storage.slope + storage.intercept
-    if values.dtype.kind == "f":
-        back = back.astype(values.dtype).astype(np.float64)
-    return float(np.abs(back - values).max())

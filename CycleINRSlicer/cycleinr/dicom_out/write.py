@@ -1,11 +1,11 @@
-"""Writing a derived DICOM series: one file a slice, all of them or none."""
+"""Writing a derived DICOM series: one file a slice, or one object with a frame for each; all of it or none."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,26 +14,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutputError
-from ..files.atomic import new_folder
-from ..files.bridges import lps_from_ras
-from ..files.dicom_header import quiet
+from ..files.atomic import check_own_folder, new_folder
+from ..files.dicom_header import MANUFACTURER, quiet, read_header
 from ..files.dicom_series import Series
-from ..files.dicom_slices import thickness_of
 from ..inspection import inspect
-from ..result import ranges_of_gaps
+from ..result import Provenance
 from ..volume import Volume
-from . import DicomSettings
 from .enhanced import enhanced
-from .series import Derived, check_provenance, check_series_folder, code, shared_attributes, uid_of
+from .series import Derived, uid_of
 from .source import read_source
-from .stored import choose_storage, decimal_string
+from .stored import choose_storage
 
 if TYPE_CHECKING:
     import pydicom
 
-
+_OUR_NAME = re.compile(r"IM\d{4,}\.dcm")
 _THE_COMPUTER = ("device", "torch")
 """Provenance that names where a result was computed, not what it is."""
+
+
+@dataclass(frozen=True)
+class DicomSettings:
+    """How a derived series is written.
+
+    Attributes:
+        deterministic_uids: UIDs follow from the source series, the settings, the weights' hash and the voxels, and no
+            time of writing is noted: the same run gives the same files, byte for byte.
+        compress: Store the pixels as RLE Lossless instead of uncompressed; half the size, the same values.
+        multi_frame: One enhanced object with a frame for each slice, instead of a series of single slices.
+    """
+
+    deterministic_uids: bool = False
+    compress: bool = False
+    multi_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,6 @@ class DicomSeries:
     """A series that is written.
 
     Attributes:
-        folder: Where it is.
         files: Its files in order of Instance Number.
         series_uid: Series Instance UID (0020,000E).
         max_error: Largest difference between a voxel and what is stored for it, in the volume's units; 0 for all
@@ -82,116 +94,81 @@ def write_dicom_series(
         What was written, and the largest rounding error.
 
     Raises:
-        InputError: The source's headers are damaged, or of several series, patients or studies; or the volume holds
-            values that are no finite numbers.
+        InputError: The source's headers are damaged, or of several series, patients or studies; the volume holds
+            values that are no finite numbers; or ``provenance`` is incomplete.
         GeometryError: The source is no stack of slices, or the volume lies elsewhere.
-        RequestError: ``provenance`` is incomplete.
         OutputError: The folder holds something else, or cannot be written.
     """
     source, folder, settings = read_source(source), Path(folder), settings or DicomSettings()
     source.check_place(volume)
-    check_provenance(provenance)
+    said = Provenance.from_dict(dict(provenance))
     volume = replace(volume, valid=inspect(replace(volume, modality=source.modality)).valid)
-    deterministic = settings.deterministic_uids
-    seed = _seed(source.uid, provenance, volume) if deterministic else None
-    signed = source.headers[0].get("PixelRepresentation") == 1
-    storage = choose_storage(volume, source.rescales, signed)
-    made = Derived(volume, source, provenance, storage, seed, None if deterministic else datetime.now(source.timezone))
-    shared = shared_attributes(made, settings.series_number)
-    gaps = ranges_of_gaps(provenance.get("gaps", ""))
-    order = list(range(volume.shape_kji[0]))
-    if source.runs_downwards:
-        order.reverse()
-    digits = max(4, len(str(len(order))))
-    names = [f"IM{number:0{digits}d}.dcm" for number in range(1, len(order) + 1)]
-
-    def slices() -> Iterator[pydicom.Dataset]:
-        for number, k in enumerate(order, 1):
-            data = _slice(made, k, shared)
-            if any(k in gap for gap in gaps):
-                # The element itself is shared with the other slices
-                del data.ImageComments
-                data.ImageComments = f"Slices are missing here: computed from those around. {shared.ImageComments}"
-            data.InstanceNumber = number
-            data.SOPInstanceUID = made.uid(f"instance {number}")
-            yield data
-
+    storage = choose_storage(volume.array, source.rescales, source.headers[0].get("PixelRepresentation") == 1)
+    seed = when = None
+    if settings.deterministic_uids:
+        seed = _seed(source.uid, said, volume)
+    else:
+        offset = str(source.headers[0].get("TimezoneOffsetFromUTC") or "")
+        zone = datetime.strptime(offset, "%z").tzinfo if re.fullmatch(r"[+-]\d{4}", offset) else None
+        when = datetime.now(zone)
+    made = Derived(volume, source, said, storage, seed, when)
+    files = []
     with new_folder(folder, lambda: check_series_folder(folder, overwrite, source.slices[0].path.parent)) as staged:
+        objects = made.slices()
         if settings.multi_frame:
-            names = names[:1]
-            # The same for all results of one source
+            # The same event for all results of one source
             event = uid_of(source.uid, "irradiation event")
-            data = enhanced(list(slices()), made.uid("enhanced"), made.uid("dimensions"), event)
-            _save(data, staged / names[0], settings.compress)
-        else:
-            for name, data in zip(names, slices(), strict=True):
-                _save(data, staged / name, settings.compress)
-    files = tuple(folder / name for name in names)
-    return DicomSeries(folder, files, str(shared.SeriesInstanceUID), storage.max_error)
+            objects = [enhanced(list(objects), made.uid("enhanced"), made.uid("dimensions"), event)]
+        digits = max(4, len(str(volume.shape_kji[0])))
+        for data in objects:
+            files.append(folder / f"IM{data.InstanceNumber:0{digits}d}.dcm")
+            _save(data, staged / files[-1].name, settings.compress)
+    return DicomSeries(folder, tuple(files), made.uid("series"), storage.max_error)
 
 
-def _seed(source_uid: str, provenance: Mapping[str, str], volume: Volume) -> str:
+def _seed(source_uid: str, said: Provenance, volume: Volume) -> str:
     """What deterministic UIDs follow from: the source series, the settings with the weights' hash, and the voxels.
 
     The voxels are part of it because one UID must never name two contents: a GPU may round differently from a CPU.
     """
-    digest = hashlib.sha256()
-    settings = sorted((key, str(value)) for key, value in provenance.items() if key not in _THE_COMPUTER)
-    digest.update(repr((source_uid, settings, volume.array.dtype.str, volume.shape_kji)).encode())
+    settings = sorted((key, text) for key, text in said.items() if key not in _THE_COMPUTER)
+    digest = hashlib.sha256(repr((source_uid, settings, volume.array.dtype.str, volume.shape_kji)).encode())
     digest.update(np.round(volume.ijk_to_ras, 6).tobytes())
     for values in volume.array:
         digest.update(np.ascontiguousarray(values))
     return digest.hexdigest()
 
 
-def _slice(made: Derived, k: int, shared: pydicom.Dataset) -> pydicom.Dataset:
-    """The attributes and pixels of one slice, without its number and UID."""
-    import pydicom
-
-    data = pydicom.Dataset()
-    # The shared elements are only read from here on, so that copies of them would be a waste.
-    data.update(shared)
-    _place(data, made, k)
-    volume = made.volume
-    columns, rows = volume.shape_kji[2], volume.shape_kji[1]
-    centre = volume.ras_of_ijk(((columns - 1) / 2, (rows - 1) / 2, k))
-    data.SourceImageSequence = _references(made.source.nearest(centre))
-    data.add_new("PixelData", "OW", made.storage.stored(volume.array[k]).tobytes())
-    return data
+def is_slice_name(name: str) -> bool:
+    """Whether a slice that is written here may have this name."""
+    return _OUR_NAME.fullmatch(name) is not None
 
 
-def _references(headers: Sequence[pydicom.Dataset]) -> list[pydicom.Dataset]:
-    """An item for each object that some acquired slices lie in; frames of one object are named together."""
-    import pydicom
+def check_series_folder(folder: Path, overwrite: bool, source_folder: Path | None = None) -> None:
+    """Check that a series may be written as ``folder``, before any work is spent on it.
 
-    items: dict[str, pydicom.Dataset] = {}
-    for header in headers:
-        item = items.setdefault(str(header.SOPInstanceUID), pydicom.Dataset())
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-        item.PurposeOfReferenceCodeSequence = [code("SourceImageForImageProcessingOperation")]
-        if "ReferencedFrameNumber" in header:
-            before = item.get("ReferencedFrameNumber") or []
-            before = [before] if isinstance(before, int) else list(before)
-            item.ReferencedFrameNumber = [*before, header.ReferencedFrameNumber]
-    return list(items.values())
+    Args:
+        overwrite: Replace a series that was written here before; a folder with anything else in it is never touched.
+        source_folder: Folder of the source's files, which must stay.
+
+    Raises:
+        OutputError: The folder above is missing or closed, or ``folder`` holds something.
+    """
+    if source_folder is not None and Path(folder).resolve() == Path(source_folder).resolve():
+        raise OutputError(f"{folder} holds the source series, which is never replaced. Choose another folder.")
+    check_own_folder(folder, overwrite, "DICOM series", _is_our_series)
 
 
-def _place(data: pydicom.Dataset, made: Derived, k: int) -> None:
-    """Position, orientation, spacings and thickness, in LPS mm (PS3.3 C.7.6.2)."""
-    lps, source = lps_from_ras(made.volume.ijk_to_ras), made.source
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    along_row, along_column, _ = (lps[:3, :3] / spacing).T
-    position = (lps @ (0, 0, k, 1))[:3]
-    data.ImagePositionPatient = [decimal_string(mm) for mm in position]
-    data.ImageOrientationPatient = [decimal_string(cosine) for cosine in (*along_row, *along_column)]
-    data.PixelSpacing = [decimal_string(spacing[1]), decimal_string(spacing[0])]
-    data.SpacingBetweenSlices = decimal_string(spacing[2])
-    thickness_mm = thickness_of(source.slices)
-    if thickness_mm is None or not np.isclose(spacing[2], source.spacing_mm, rtol=1e-4):
-        # Where the slices became finer, no new one is thicker than the distance between them
-        thickness_mm = min(thickness_mm or np.inf, spacing[2])
-    data.SliceThickness = decimal_string(thickness_mm)
-    data.SliceLocation = decimal_string(position @ np.cross(along_row, along_column))
+@quiet()
+def _is_our_series(folder: Path) -> bool:
+    try:
+        return all(
+            is_slice_name(entry.name) and read_header(entry, ["Manufacturer"]).get("Manufacturer") == MANUFACTURER
+            for entry in folder.iterdir()
+        )
+    # Whatever cannot be read is not known to be ours, so it stays.
+    except Exception:
+        return False
 
 
 def _save(data: pydicom.Dataset, path: Path, compress: bool) -> None:
