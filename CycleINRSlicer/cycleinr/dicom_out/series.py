@@ -58,6 +58,7 @@ class Derived:
         storage: How its values are stored.
         seed: What the series' UIDs follow from; None for random ones.
         when: The time that is written; None writes none, so that the same run gives the same files.
+        number: Series Number (0020,0011); None for the source's plus 1000.
     """
 
     volume: Volume
@@ -66,6 +67,7 @@ class Derived:
     storage: Storage
     seed: str | None
     when: datetime | None
+    number: int | None
 
     def uid(self, label: str) -> str:
         """The UID of one object of the series."""
@@ -123,7 +125,7 @@ def _series(data: pydicom.Dataset, made: Derived) -> None:
     first = made.source.headers[0]
     data.SOPClassUID, data.SeriesInstanceUID = _SOP_CLASSES[made.source.modality], made.uid("series")
     beyond = (whole_number(first, "SeriesNumber") or 0) + _SERIES_NUMBER_STEP
-    data.SeriesNumber = min(beyond, _MAX_SERIES_NUMBER)
+    data.SeriesNumber = min(beyond, _MAX_SERIES_NUMBER) if made.number is None else made.number
     # Results of one source have the same number; the digits tell them apart in an archive's list
     digits = hashlib.sha256(str(data.SeriesInstanceUID).encode()).hexdigest()[:_TELLING_DIGITS]
     what = f"{made.said['spacing_mm']} mm CycleINR {digits}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from ..files.dicom_header import GROUPS, SliceHeader, quiet, read_header
 from ..files.dicom_series import Series, slices_of_files
 from ..files.dicom_slices import Stack, stack
 from ..volume import Volume
-from .attributes import ALL_READ
+from .attributes import ALL_READ, dataset
 
 if TYPE_CHECKING:
     import pydicom
@@ -42,7 +42,6 @@ _OTHER_NAMES: dict[str, tuple[str, Callable[[float], object]]] = {
 
 _PULSE = ("EchoPulseSequence", "EchoPlanarPulseSequence", "InversionRecovery", "SegmentedKSpaceTraversal", "Spoiling")
 _SEQUENCES = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
-_NOT_A_SLICES = ("ImageType", "SOPInstanceUID", "SOPClassUID", "InstanceNumber")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +143,8 @@ def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
         raise InputError(f"The header of {path.name} is damaged. Export the series again.") from error
     for tag in list(header.keys()):
         try:
-            element = header[tag]
-            if element.VR == "SQ":
-                for item in element.value:
-                    item.walk(lambda _data, inner: inner.value)
+            # Decodes it, items of sequences included
+            str(header[tag].value)
         # Real headers hold values that no reader understands. One attribute less is better than no export.
         except Exception:
             _LOG.info("The attribute %s of %s cannot be decoded and is left out.", tag, path.name)
@@ -163,28 +160,32 @@ def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
 
 def _frame_header(data: pydicom.Dataset, number: int) -> pydicom.Dataset:
     """What a frame says, counted from 0, with the keywords of single slices, and which frame it is."""
-    import pydicom
-
-    header = pydicom.Dataset()
-    for element in data:
-        if element.keyword in ALL_READ:
-            header.add(element)
+    own = [element for element in data if element.keyword not in GROUPS]
     # What differs from frame to frame goes before what all share
-    groups = (data[GROUPS[1]].value[number], *(data.get(GROUPS[0]) or [])[:1])
-    said = [element for group in groups for element in _elements(group)]
-    for element in said:
-        keyword, value = element.keyword, element.value
-        if keyword in _OTHER_NAMES:
-            keyword, kind = _OTHER_NAMES[keyword]
-            if keyword not in header and value not in (None, "") and not hasattr(value, "__iter__"):
-                setattr(header, keyword, kind(value))
-        elif keyword in ALL_READ and keyword not in _NOT_A_SLICES and header.get(keyword) in (None, ""):
-            header.add(element)
+    for group in (data[GROUPS[1]].value[number], *(data.get(GROUPS[0]) or [])[:1]):
+        own += _elements(group)
+    said: dict[str, pydicom.DataElement] = {}
+    for element in own:
+        if element.value not in (None, ""):
+            said.setdefault(element.keyword, element)
+    header = dataset()
+    for keyword in said.keys() & set(ALL_READ):
+        header.add(said[keyword])
+    values = {keyword: element.value for keyword, element in said.items()}
+    for name, (keyword, kind) in _OTHER_NAMES.items():
+        if keyword not in header and not hasattr(values.get(name, ()), "__iter__"):
+            setattr(header, keyword, kind(values[name]))
     # Numbers of frames rise from 1 (PS3.3 C.7.6.16.2)
     header.InstanceNumber = header.ReferencedFrameNumber = number + 1
     if header.get("Modality") == "MR":
-        pulses = [*reversed(said), *(data[keyword] for keyword in _PULSE if keyword in data)]
-        _describe_pulses(header, {element.keyword: element.value for element in pulses})
+        # Every MR slice has these, and no enhanced object (PS3.3 C.8.3.1)
+        kinds = [*_SEQUENCES.get(str(values.get("EchoPulseSequence")), ["RM"])]
+        kinds += ["EP"] if values.get("EchoPlanarPulseSequence") == "YES" else []
+        kinds += ["IR"] if values.get("InversionRecovery") == "YES" else []
+        variants = ["SK"] if values.get("SegmentedKSpaceTraversal", "SINGLE") != "SINGLE" else []
+        variants += ["SP"] if values.get("Spoiling", "NONE") != "NONE" else []
+        header.setdefault("ScanningSequence", kinds)
+        header.setdefault("SequenceVariant", variants or ["NONE"])
     return header
 
 
@@ -195,14 +196,3 @@ def _elements(group: pydicom.Dataset) -> Iterator[pydicom.DataElement]:
                 yield from _elements(item)
         else:
             yield element
-
-
-def _describe_pulses(header: pydicom.Dataset, said: Mapping[str, object]) -> None:
-    """Scanning Sequence and Sequence Variant, which every MR slice has and no enhanced object (PS3.3 C.8.3.1)."""
-    kinds = [*_SEQUENCES.get(str(said.get("EchoPulseSequence")), ["RM"])]
-    kinds += ["EP"] if said.get("EchoPlanarPulseSequence") == "YES" else []
-    kinds += ["IR"] if said.get("InversionRecovery") == "YES" else []
-    variants = ["SK"] if (said.get("SegmentedKSpaceTraversal") or "SINGLE") != "SINGLE" else []
-    variants += ["SP"] if (said.get("Spoiling") or "NONE") != "NONE" else []
-    header.setdefault("ScanningSequence", kinds)
-    header.setdefault("SequenceVariant", variants or ["NONE"])

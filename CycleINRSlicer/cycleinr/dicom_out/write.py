@@ -41,11 +41,13 @@ class DicomSettings:
         deterministic_uids: UIDs follow from the source series, the settings, the weights' hash and the voxels, and no
             time of writing is noted: the same run gives the same files, byte for byte.
         compress: Store the pixels as RLE Lossless instead of uncompressed; half the size, the same values.
+        series_number: Series Number (0020,0011); None for the source's plus 1000.
         multi_frame: One enhanced object with a frame for each slice, instead of a series of single slices.
     """
 
     deterministic_uids: bool = False
     compress: bool = False
+    series_number: int | None = None
     multi_frame: bool = False
 
 
@@ -111,7 +113,7 @@ def write_dicom_series(
         offset = str(source.headers[0].get("TimezoneOffsetFromUTC") or "")
         zone = datetime.strptime(offset, "%z").tzinfo if re.fullmatch(r"[+-]\d{4}", offset) else None
         when = datetime.now(zone)
-    made = Derived(volume, source, said, storage, seed, when)
+    made = Derived(volume, source, said, storage, seed, when, settings.series_number)
     files = []
     with new_folder(folder, lambda: check_series_folder(folder, overwrite, source.slices[0].path.parent)) as staged:
         objects = made.slices()
