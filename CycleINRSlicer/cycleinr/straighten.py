@@ -34,6 +34,7 @@ _ROUNDED_MM = 0.09
 """How far a place may lie off whose coordinates are rounded to 0.1 mm, as some scanners do."""
 
 _HALF_WIDTH, _KAISER_BETA = 6, 6.0
+_TAPS = np.arange(1 - _HALF_WIDTH, _HALF_WIDTH + 1)
 _WHOLE_PX = 0.02
 _MOST_TIMES = 10
 _LIKE_K = 1.5
@@ -42,7 +43,7 @@ _LIKE_K = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Sideways:
-    """How far slices lie sideways of a stack at right angles.
+    """How far slices lie sideways of a stack at right angles, and the smallest grid that all of them fit into.
 
     Attributes:
         middle_ji_mm: (2,) place of the middle slice's first sample along the axes j and i.
@@ -50,6 +51,9 @@ class Sideways:
         pixel_ji_mm: (2,) distance between samples.
         lean_ji: (2,) mm along j and i for each mm along the slices' normal.
         is_tilt: Whether all slices follow one line, as a tilted gantry stacks them.
+        is_straight: Whether no slice needs to be moved.
+        first_ji: (2,) the grid's first sample, counted from the middle slice's, whose samples stay where they are.
+        shape_ji: The grid's samples along j and i.
     """
 
     middle_ji_mm: np.ndarray
@@ -57,6 +61,14 @@ class Sideways:
     pixel_ji_mm: np.ndarray
     lean_ji: np.ndarray
     is_tilt: bool
+    is_straight: bool
+    first_ji: np.ndarray
+    shape_ji: tuple[int, int]
+
+    @property
+    def corner_ji_mm(self) -> np.ndarray:
+        """(2,) place of the grid's first sample along the axes j and i."""
+        return self.middle_ji_mm + self.first_ji * self.pixel_ji_mm
 
     @property
     def degrees(self) -> float:
@@ -64,37 +76,9 @@ class Sideways:
         return math.degrees(math.atan(float(np.linalg.norm(self.lean_ji))))
 
     @property
-    def is_straight(self) -> bool:
-        """Whether no slice needs to be moved."""
-        return float((np.ptp(self.shift_ji_mm, axis=0) / self.pixel_ji_mm).max()) < _NOTEWORTHY_PX
-
-    @property
     def is_rounding(self) -> bool:
         """Whether the header's rounding alone explains the lean."""
         return self.is_straight and self.degrees <= _STRAIGHT_DEGREES
-
-    def grid(self, shape_ji: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
-        """The smallest grid that all slices fit into, and on which the middle slice's samples stay where they are.
-
-        Returns:
-            (j, i) of its first sample, counted from the middle slice's; samples along j and i.
-
-        Raises:
-            GeometryError: It would be far larger than any gantry makes it.
-        """
-        if self.is_straight:
-            return np.zeros(2), shape_ji
-        shift_px = self.shift_ji_mm / self.pixel_ji_mm
-        first = np.floor(shift_px.min(axis=0) + _WHOLE_PX)
-        size = np.ceil(shift_px.max(axis=0) - _WHOLE_PX) + shape_ji - first
-        if (size > _MOST_TIMES * np.array(shape_ji)).any():
-            farthest = np.ptp(self.shift_ji_mm, axis=0).max()
-            raise GeometryError(
-                f"The slices lie up to {farthest:.4g} mm sideways of each other, more than {_MOST_TIMES} times their "
-                "size. The geometry is damaged; export the scan again."
-            )
-        rows, columns = size.astype(int).tolist()
-        return first, (rows, columns)
 
     def note(self, modality: str | None) -> str:
         """What is done about it, for people; empty where there is nothing to say."""
@@ -122,7 +106,8 @@ def sideways_of(
         pixel_ji_mm, shape_ji: Distance between samples, and number of samples, of one slice.
 
     Raises:
-        GeometryError: The stack leans further than any gantry, or a slice lies half a field of view beside it.
+        GeometryError: The stack leans further than any gantry, a slice lies half a field of view beside it, or the
+            grid would be far larger than any gantry makes it.
     """
     pixel = np.array(pixel_ji_mm)
     centred, mean = along_mm - along_mm.mean(), offsets_ji_mm.mean(axis=0)
@@ -138,7 +123,12 @@ def sideways_of(
     is_tilt = bool((off_mm <= np.maximum(_ROUNDED_MM, _NOTEWORTHY_PX * pixel)).all())
     places = line if is_tilt else offsets_ji_mm
     middle = places[len(places) // 2]
-    found = Sideways(middle, places - middle, pixel, slope, is_tilt)
+    shift_px, first, shape = (places - middle) / pixel, np.zeros(2), np.array(shape_ji)
+    is_straight = float(np.ptp(shift_px, axis=0).max()) < _NOTEWORTHY_PX
+    if not is_straight:
+        first = np.floor(shift_px.min(axis=0) + _WHOLE_PX)
+        shape = shape + np.ceil(shift_px.max(axis=0) - _WHOLE_PX) - first
+    found = Sideways(middle, places - middle, pixel, slope, is_tilt, is_straight, first, tuple(map(int, shape)))
     if round(found.degrees) > _MOST_DEGREES:
         raise GeometryError(
             f"The slices are stacked at {found.degrees:.1f} degrees to their normal, and no CT gantry tilts by more "
@@ -151,17 +141,21 @@ def sideways_of(
             f"Slice {worst + 1} of {len(off_mm)} lies {off_mm[worst].max():.1f} mm beside the line through all, more "
             "than half of the field of view. Remove the images that do not belong."
         )
+    if (shape > _MOST_TIMES * np.array(shape_ji)).any():
+        raise GeometryError(
+            f"The slices lie up to {np.ptp(found.shift_ji_mm, axis=0).max():.4g} mm sideways of each other, more than "
+            f"{_MOST_TIMES} times their size. The geometry is damaged; export the scan again."
+        )
     return found
 
 
 def straightened(
     array: np.ndarray, sideways: Sideways, modality: str | None, valid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Slices on the grid of ``Sideways.grid``.
+    """Slices on the grid that they fit into.
 
     Args:
         array: (K, J, I) the slices as they were acquired.
-        sideways: Of these slices.
         modality: For what is padding.
         valid: (K, J, I) which samples were measured; None for all that are no padding by their values.
 
@@ -171,7 +165,7 @@ def straightened(
     """
     if sideways.is_straight:
         return array, valid
-    first, shape = sideways.grid(array.shape[1:])
+    shape = sideways.shape_ji
     if not any(array.strides):
         # Stands for samples that were not read and takes no memory
         return np.broadcast_to(array[:1, :1, :1], (len(array), *shape)), None
@@ -179,7 +173,7 @@ def straightened(
     valid = inspect(scan).valid
     fill = array.min() if valid is None else array[~valid].min()
     slices = filled(replace(scan, valid=valid), "k").array
-    starts = first - sideways.shift_ji_mm / sideways.pixel_ji_mm
+    starts = sideways.first_ji - sideways.shift_ji_mm / sideways.pixel_ji_mm
     # Whole moves leave the values as they are
     starts = np.where(np.abs(starts - np.rint(starts)) <= _WHOLE_PX, np.rint(starts), starts)
     moved = np.full((len(array), *shape), fill, array.dtype)
@@ -199,31 +193,24 @@ def straightened(
 
 
 def _moved(image: np.ndarray, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Values of one slice at place, place + 1, ... along both axes, in its own type."""
+    """Values of one slice at place, place + 1, ... along both axes, in its own type; it goes on as it ends."""
     exact = np.float64 if image.dtype.itemsize > 2 and image.dtype != np.float32 else np.float32
     values = image
-    for axis in (0, 1):
-        values = _sampled(values, places[axis], counts[axis], axis, exact)
+    for axis, (place, count) in enumerate(zip(places, counts, strict=True)):
+        first, last = math.floor(place), image.shape[axis] - 1
+        at, distances = np.arange(first, first + count), _TAPS - (place - first)
+        if place == first:
+            values = values.take(at.clip(0, last), axis)
+            continue
+        weights = np.sinc(distances) * np.i0(_KAISER_BETA * np.sqrt(1 - (distances / _HALF_WIDTH) ** 2))
+        sampled: np.ndarray | float = 0.0
+        for tap, weight in zip(_TAPS, weights / weights.sum(), strict=True):
+            sampled = sampled + exact(weight) * values.take((at + tap).clip(0, last), axis)
+        values = np.asarray(sampled)
     if values.dtype == image.dtype:
         return values
     values = np.clip(values, image.min(), image.max())
     return (np.rint(values) if image.dtype.kind in "iu" else values).astype(image.dtype)
-
-
-def _sampled(image: np.ndarray, start: float, count: int, axis: int, exact: type) -> np.ndarray:
-    """Values at start, start + 1, ... along one axis; beyond its ends the image goes on as it ends."""
-    whole = math.floor(start)
-    fraction = start - whole
-    at = np.arange(count) + whole
-    if fraction == 0:
-        return image.take(at.clip(0, image.shape[axis] - 1), axis)
-    taps = np.arange(1 - _HALF_WIDTH, _HALF_WIDTH + 1)
-    distances = taps - fraction
-    weights = np.sinc(distances) * np.i0(_KAISER_BETA * np.sqrt(1 - (distances / _HALF_WIDTH) ** 2))
-    total: np.ndarray | float = 0.0
-    for tap, weight in zip(taps, weights / weights.sum(), strict=True):
-        total = total + exact(weight) * image.take((at + tap).clip(0, image.shape[axis] - 1), axis)
-    return np.asarray(total, exact)
 
 
 def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volume:
@@ -247,13 +234,12 @@ def rectangular(array: np.ndarray, ijk_to_ras: np.ndarray, **known: Any) -> Volu
     across_mm = along_ji @ column
     upright = column - across_mm @ along_ji
     slices = to_axis_first(array, axis)
-    steps, shape_ji = np.arange(len(slices)), slices.shape[1:]
+    steps = np.arange(len(slices))
     along_mm = steps * np.linalg.norm(upright)
-    sideways = sideways_of(np.outer(steps, across_mm), along_mm, pixel_mm, shape_ji)
-    first, _ = sideways.grid(shape_ji)
+    sideways = sideways_of(np.outer(steps, across_mm), along_mm, pixel_mm, slices.shape[1:])
     moved, valid = straightened(slices, sideways, known.get("modality"))
     affine[:3, "ijk".index(axis)] = upright
-    affine[:3, 3] += (sideways.middle_ji_mm + first * pixel_mm) @ along_ji
+    affine[:3, 3] += sideways.corner_ji_mm @ along_ji
     acquisition = None
     if not sideways.is_straight:
         acquisition = Acquisition(along_mm, shift_ras_mm=sideways.shift_ji_mm @ along_ji, axis=axis)

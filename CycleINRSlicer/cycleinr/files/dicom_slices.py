@@ -121,10 +121,9 @@ def stack(slices: Sequence[SliceHeader]) -> Stack:
     differs = None not in thickness and len(set(thickness)) > 1
     fitted = fit_positions(places[:, 2], np.array(thickness) if differs else None)
     sideways = sideways_of(places[:, 1::-1], places[:, 2], first.pixel_mm, first.rows_columns)
-    start, shape_ji = sideways.grid(first.rows_columns)
     lps = np.eye(4)
     lps[:3, :3] = axes * (first.pixel_mm[1], first.pixel_mm[0], fitted.spacing_mm)
-    corner_ji = sideways.middle_ji_mm + start * first.pixel_mm
+    corner_ji = sideways.corner_ji_mm
     if sideways.is_rounding:
         lps[:3, 2] += axes[:, 1::-1] @ sideways.lean_ji * fitted.spacing_mm
         corner_ji = corner_ji + sideways.lean_ji * (fitted.first_mm - places[len(ordered) // 2, 2])
@@ -135,7 +134,7 @@ def stack(slices: Sequence[SliceHeader]) -> Stack:
         even = Acquisition(fitted.spacing_mm * np.arange(len(ordered)))
         acquisition = replace(acquisition or even, shift_ras_mm=moved_ras_mm)
     notes = tuple(note for note in (fitted.note, sideways.note(first.modality)) if note)
-    return Stack(ordered, ras_from_lps(lps), (len(ordered), *shape_ji), acquisition, sideways, notes)
+    return Stack(ordered, ras_from_lps(lps), (len(ordered), *sideways.shape_ji), acquisition, sideways, notes)
 
 
 def thickness_of(slices: Sequence[SliceHeader]) -> float | None:
