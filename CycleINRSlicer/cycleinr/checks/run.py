@@ -88,7 +88,8 @@ def check_result(
         CycleinrError: As ``upsample``.
     """
     check_whole(options)
-    compared = [_in_hounsfield_units(each, options.intensity_offset) for each in (volume, result)]
+    offset = options.intensity_offset
+    compared = _in_hounsfield_units(volume, offset), _in_hounsfield_units(result, offset)
     options = replace(options, intensity_offset=0.0)
     seen = inspect(compared[0])
     work = plan(compared[0], options, seen)
