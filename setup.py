@@ -10,7 +10,7 @@ MODELS = Path("CycleINRSlicer") / "Resources" / "Models"
 
 
 class BuildWithWeights(build_py):
-    """Copies weights and model cards to ``cycleinr/models``, where ``cycleinr.inference.options`` looks next."""
+    """Copies weights and model cards to ``cycleinr/models``, where ``cycleinr.request`` looks next."""
 
     def run(self):
         # Else what an older build left there, and has moved or gone since, would be in the wheel

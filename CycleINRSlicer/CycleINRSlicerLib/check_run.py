@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import slicer
 import vtk
-from cycleinr.inference.options import options_of_result
+from cycleinr.request import options_of_result
 from cycleinr.worker.protocol import CheckRequest, VolumeMessage
 from slicer.i18n import tr as _
 

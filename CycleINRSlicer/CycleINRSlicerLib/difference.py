@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 from cycleinr.checks.added_detail import added_detail
-from cycleinr.inference.options import Region
+from cycleinr.request import Region
 from slicer.i18n import tr as _
 
 from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, copyInto, placeBeside, provenanceOf

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from cycleinr.errors import CycleinrError, ModalityError, NothingToDoError
 from cycleinr.grid import COLUMN_OF_AXIS, plane_of
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import Plan, plan
 from cycleinr.inspection import inspect
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import slicer
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper

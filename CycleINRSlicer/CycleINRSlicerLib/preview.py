@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 from cycleinr.grid import COLUMN_OF_AXIS, through_plane_axis
-from cycleinr.inference.options import Region, UpsampleOptions
+from cycleinr.request import Region, UpsampleOptions
 from slicer.i18n import tr as _
 
 from .callbacks import WeakNode

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import vtk
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from cycleinr.worker.protocol import UpsampleRequest, VolumeMessage
 from slicer.i18n import tr as _
 

@@ -10,7 +10,7 @@ from functools import partial
 import qt
 import slicer
 from cycleinr.errors import Cancelled, CycleinrError
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from slicer.i18n import tr as _
 
 from .callbacks import NodeObservers, OneShot, SceneWatch, WeakNode

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
         RequestError,
         RequestWarning,
     )
-    from .monitor import Progress
-    from .result import Forecast, Provenance, Result
+    from .result import Forecast, Progress, Provenance, Result
     from .volume import Volume
 
 __all__ = [
@@ -73,9 +72,8 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("upsample", "Upsampler", "plan", "check", "read", "write", "load_model"), "api"),
-    **dict.fromkeys(("Forecast", "Result", "Provenance"), "result"),
+    **dict.fromkeys(("Forecast", "Progress", "Provenance", "Result"), "result"),
     "Volume": "volume",
-    "Progress": "monitor",
 }
 """Which module a public name comes from, when it is first asked for; all others from errors."""
 

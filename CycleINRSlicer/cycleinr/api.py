@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .errors import RequestError
 from .grid import Target
-from .inference.options import BUNDLED, Region, UpsampleOptions, find_weights, options_of_result
-from .inference.plan import Plan, plan_unseen
-from .inference.plan import plan as plan_scan
-from .monitor import Monitor, ProgressCallback
-from .result import Forecast, Result
-from .scans import Scan, callback, checked_call, number, path_text, read_scan, volume_of
+from .inference import upsample as upsample_volume
+from .inference.plan import plan as plan_volume
+from .inference.plan import plan_unseen
+from .request import (
+    BUNDLED,
+    Region,
+    Scan,
+    UpsampleOptions,
+    callback,
+    checked_call,
+    find_weights,
+    number,
+    options_of_result,
+    path_text,
+    read_scan,
+    volume_of,
+)
+from .result import Forecast, Monitor, ProgressCallback, Result
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -143,10 +155,7 @@ class Upsampler:
     ) -> Result:
         """Make one scan finer; arguments, result and errors are those of ``upsample``."""
         monitor = Monitor(callback("progress", progress), callback("cancelled", cancelled))
-        volume = volume_of(scan, affine, axes, series, frame)
-        from .inference.upsample import upsample
-
-        return upsample(volume, self.options, monitor)
+        return upsample_volume(volume_of(scan, affine, axes, series, frame), self.options, monitor)
 
     @checked_call
     def plan(
@@ -354,16 +363,9 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
         RequestError: PyTorch is not installed.
         ModelError: The weights or their card are missing, damaged, or of another network.
     """
-    weights = find_weights(path_text("model", model, _MODELS))
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise RequestError(
-            "The network is a PyTorch module, and PyTorch is not installed. Install it with: pip install torch"
-        ) from error
     from .network import load_network
 
-    return cast("CycleINR", load_network(weights))
+    return cast("CycleINR", load_network(find_weights(path_text("model", model, _MODELS))))
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -375,7 +377,7 @@ def _forecast(scan: Volume, options: UpsampleOptions, values_known: bool) -> For
     untold = options.model == "auto" and scan.modality is None and not values_known
     # Both bundled networks are of one size, so either serves for an estimate
     asked = replace(options, model=BUNDLED[0]) if untold else options
-    work: Plan = plan_scan(scan, asked) if values_known else plan_unseen(scan, asked)
+    work = plan_volume(scan, asked) if values_known else plan_unseen(scan, asked)
     reason = "CT or MR: the header does not say, so the values will decide." if untold else work.model_reason
     return Forecast(
         shape_kji=work.shape_kji,

@@ -16,8 +16,8 @@ from .errors import OutputError, RequestError, warnings_told_elsewhere
 from .files import IMAGE_SUFFIXES, image_suffix, is_dicom, opened_scan, read_frames, read_volume, sidecar, write_volume
 from .files.atomic import check_parent, check_result_name, check_target, in_one_piece, new_folder
 from .files.zipped import is_zip
-from .inference.options import UpsampleOptions
-from .monitor import Monitor
+from .request import UpsampleOptions
+from .result import Monitor
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def run_job(job: Job, monitor: Monitor | None = None) -> Result:
         CycleinrError: Of the kind that `check_job`, `read_volume`, `upsample`, `check_result`, `write_volume` and
             ``write_dicom_series`` raise.
     """
-    from .inference.upsample import upsample
+    from .inference import upsample
 
     check_job(job)
     monitor = monitor or Monitor()

@@ -29,7 +29,7 @@ import numpy as np
 from .errors import RequestError
 
 if TYPE_CHECKING:
-    from .monitor import Monitor
+    from .result import Monitor
 
 NEIGHBOURS = 4
 """Acquired slices that cubic convolution and the network look at, two on each side of the position."""

@@ -36,7 +36,7 @@ def run(shape: list[int], memory_limit_gb: float | None = None, device: str = "c
     from cycleinr.computer import keep_freed_memory
     from cycleinr.files import read_volume, write_volume
     from cycleinr.grid import Target
-    from cycleinr.inference.options import UpsampleOptions
+    from cycleinr.request import UpsampleOptions
     from stage_clock import StageClock, stage_flops
 
     keep_freed_memory()
@@ -44,8 +44,8 @@ def run(shape: list[int], memory_limit_gb: float | None = None, device: str = "c
         source = _source(shape, Path(folder))
         _reset_peak()
         started = time.perf_counter()
+        from cycleinr.inference import upsample
         from cycleinr.inference.plan import plan
-        from cycleinr.inference.upsample import upsample
 
         imported = time.perf_counter()
         clock = StageClock(_waiting_for(device))
@@ -98,8 +98,8 @@ def resample(shape: list[int], interpolator: str) -> dict:
 def literal(slices: int = 6, pixels: int = 32, queries: int = 60) -> dict:
     """The tests' literal implementation: one query at a time, per output voxel, with its encoder's share."""
     import torch
-    from cycleinr.inference.options import bundled_weights
     from cycleinr.network import load_network
+    from cycleinr.request import bundled_weights
     from cycleinr.weights import Slicing
     from network import reference_network
 
@@ -122,8 +122,8 @@ def module(slices: int = 12, pixels: int = 96) -> dict:
     """``CycleINR.forward`` as training calls it, per output voxel at x5."""
     import torch
     from cycleinr.computer import keep_freed_memory
-    from cycleinr.inference.options import bundled_weights
     from cycleinr.network import load_network
+    from cycleinr.request import bundled_weights
 
     keep_freed_memory()
     return _forward(load_network(bundled_weights("ct")).to(memory_format=torch.channels_last), slices, pixels)
@@ -145,7 +145,7 @@ def worker(shape: list[int]) -> dict:
 
     import numpy as np
     from cycleinr.grid import Target
-    from cycleinr.inference.options import UpsampleOptions
+    from cycleinr.request import UpsampleOptions
     from cycleinr.worker.protocol import FOLDER_PREFIX, UpsampleRequest, VolumeMessage, format_line, parse_line
     from scans import make_scan
 
@@ -177,8 +177,8 @@ def profile(shape: list[int], top: int = 12) -> dict:
 
     from cycleinr.computer import keep_freed_memory
     from cycleinr.grid import Target
-    from cycleinr.inference.options import UpsampleOptions
-    from cycleinr.inference.upsample import upsample
+    from cycleinr.inference import upsample
+    from cycleinr.request import UpsampleOptions
     from scans import make_scan
 
     keep_freed_memory()

@@ -29,9 +29,9 @@ from cycleinr.errors import CycleinrError, RequestWarning  # noqa: E402
 from cycleinr.files import read_volume, write_volume  # noqa: E402
 from cycleinr.geometry import Acquisition  # noqa: E402
 from cycleinr.grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
+from cycleinr.inference import upsample  # noqa: E402
 from cycleinr.inference.plan import plan  # noqa: E402
-from cycleinr.inference.upsample import upsample  # noqa: E402
+from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
 
 TYPES = (

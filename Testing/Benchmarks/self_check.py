@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 from cycleinr.checks.run import check_result  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
-from cycleinr.inference.upsample import upsample  # noqa: E402
+from cycleinr.inference import upsample  # noqa: E402
 from cycleinr.inspection import inspect  # noqa: E402
+from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
 
 EVERY = (3, 5)

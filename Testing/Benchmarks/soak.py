@@ -28,7 +28,7 @@ sys.path.insert(0, str(ENGINE))
 
 from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
+from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.worker.protocol import FOLDER_PREFIX, UpsampleRequest, VolumeMessage, format_line  # noqa: E402
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)

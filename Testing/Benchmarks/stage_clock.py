@@ -41,10 +41,10 @@ class StageClock:
 
     def watch_engine(self) -> None:
         """Time the engine's stages for the rest of this process."""
+        from cycleinr.inference import _Run
         from cycleinr.inference.consistency import BoundedConsistency, Consistency
         from cycleinr.inference.cpu_encoder import FoldedBlock, Stem
         from cycleinr.inference.cpu_network import IntervalDecoder, StripNetwork
-        from cycleinr.inference.upsample import _Run
         from cycleinr.intensity import IntensityScale
 
         IntervalDecoder._decode = staticmethod(self.timed("decode", IntervalDecoder._decode))

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 from cycleinr.errors import RequestWarning  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
-from cycleinr.inference.upsample import upsample  # noqa: E402
+from cycleinr.inference import upsample  # noqa: E402
+from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.straighten import rectangular  # noqa: E402
 
 SLABS, FINE_PER_SLAB, ROWS, COLUMNS = 20, 4, 128, 96

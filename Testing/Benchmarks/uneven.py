@@ -19,8 +19,8 @@ from cycleinr.errors import RequestWarning  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.geometry import Acquisition  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
-from cycleinr.inference.upsample import upsample  # noqa: E402
+from cycleinr.inference import upsample  # noqa: E402
+from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.resampling import SliceProfile, acquire  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
 

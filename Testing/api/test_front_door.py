@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.inference import options
+from cycleinr.request import bundled_weights
 from dicom_maker import OTHER_SERIES, write_series
 
 
@@ -101,7 +101,7 @@ class TestUpsampler:
 
     def test_the_network_stays_loaded_between_scans(self, head, tmp_path):
         for suffix in (".json", ".safetensors"):
-            shutil.copy(options.bundled_weights("ct").with_suffix(suffix), tmp_path / f"mine{suffix}")
+            shutil.copy(bundled_weights("ct").with_suffix(suffix), tmp_path / f"mine{suffix}")
         finer = ci.Upsampler(ratio=2, model=tmp_path / "mine.safetensors")
         first = finer(head)
         (tmp_path / "mine.safetensors").write_bytes(b"gone")

@@ -13,7 +13,7 @@ from cycleinr.batch.settings import Settings
 from cycleinr.batch.table import Line
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -15,7 +15,7 @@ from cycleinr.batch.record import Advanced, Finished, Lost, Started
 from cycleinr.batch.run import Outset
 from cycleinr.errors import OutputError, RequestError
 from cycleinr.files import read_volume
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
 from cycleinr.threads import usable_cores
 from dicom_maker import OTHER_SERIES, PATIENT_ID, SERIES, write_series
 

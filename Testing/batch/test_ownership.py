@@ -11,7 +11,7 @@ from cycleinr.batch.execute import run_recorded
 from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.record import DONE, FAILED
 from cycleinr.files import read_volume
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from dicom_out.series_sources import write_source
 
 NAME = "scan.nii.gz"

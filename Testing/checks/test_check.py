@@ -9,9 +9,9 @@ from cycleinr.checks.run import check_result, numbers
 from cycleinr.errors import Cancelled, RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
-from cycleinr.monitor import Monitor
+from cycleinr.inference import upsample
+from cycleinr.request import UpsampleOptions
+from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import snli
 

@@ -15,9 +15,9 @@ from cycleinr.errors import Cancelled, OutputError, RequestError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.noise import slice_sigmas
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, check_job, run_job
-from cycleinr.monitor import Monitor
+from cycleinr.request import UpsampleOptions
+from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import snli
 from dicom_maker import PATIENT, write_series

@@ -8,8 +8,8 @@ from cycleinr.checks.run import check_result, numbers
 from cycleinr.errors import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from cycleinr.windows import CT_WINDOWS, window_for
 from places import REPOSITORY

@@ -14,8 +14,8 @@ from command_line import COMMAND, ENVIRONMENT, cycleinr
 from cycleinr import __version__
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from dicom_maker import write_series
 from places import REPOSITORY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cycleinr.dicom_out import write_dicom_series
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from dicom_out.series_sources import (
     Scan,
     enhanced_scan,

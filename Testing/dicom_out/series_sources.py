@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import Result, upsample
+from cycleinr.inference import Result, upsample
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from dicom_maker import frame, write_enhanced, write_series
 from places import REPOSITORY

@@ -14,8 +14,8 @@ from cycleinr.dicom_out import write_dicom_series
 from cycleinr.errors import CycleinrError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from dicom_maker import PATIENT, PATIENT_ID
 from dicom_out.series_sources import write_source
 from places import REPOSITORY

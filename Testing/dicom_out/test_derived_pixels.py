@@ -14,7 +14,7 @@ from cycleinr.dicom_out import DicomSettings, write_dicom_series
 from cycleinr.errors import InputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from dicom_maker import rescaled
 from dicom_out.series_sources import acquired_pixels, scan_of, write_source

@@ -8,8 +8,8 @@ import pytest
 from cycleinr.dicom_out import DicomSettings
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from dicom_maker import rescaled
 from dicom_out.test_standard import assert_one_study, errors
 

@@ -7,8 +7,8 @@ import pydicom
 from cycleinr.dicom_out import write_dicom_series
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from dicom_maker import PATIENT, frame, pixels_of_slice, write_enhanced
 from dicom_out.series_sources import ENHANCED_STUDY, scan_of, write_source
 from dicom_out.test_standard import assert_one_study, errors

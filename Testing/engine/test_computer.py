@@ -10,8 +10,8 @@ from cycleinr import computer
 from cycleinr.errors import DeviceError, OutOfMemoryError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference import upsample
 from cycleinr.inference.plan import plan
-from cycleinr.inference.upsample import upsample
 from cycleinr.inspection import typical_step
 from cycleinr.intensity import log_gains
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

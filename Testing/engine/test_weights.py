@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cycleinr.inference.options import BUNDLED, bundled_weights
+from cycleinr.request import BUNDLED, bundled_weights
 from cycleinr.weights import FormatError, read_tensors
 from hypothesis import given
 from hypothesis import strategies as st

@@ -83,7 +83,7 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
 
 
 def _optionsOf(scan, result):
-    from cycleinr.inference.options import options_of_result
+    from cycleinr.request import options_of_result
     from CycleINRSlicerLib.result_node import resultOf
 
     return options_of_result(_volume(scan), resultOf(result))

@@ -13,9 +13,9 @@ from command_line import COMMAND, cycleinr
 from cycleinr.errors import CycleinrError, InputError, ModelError, OutputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
-from cycleinr.monitor import Monitor, Progress
+from cycleinr.request import UpsampleOptions
+from cycleinr.result import Monitor, Progress
 from dicom_out.series_sources import write_source
 from faults.conftest import contents, said_clearly
 from places import REPOSITORY
@@ -39,7 +39,7 @@ def test_no_temporary_folder_and_no_home_are_needed(scan, out, tmp_path):
 LIMITED = """
 import resource, sys
 from cycleinr.cli import upsample
-import cycleinr.inference.upsample, SimpleITK
+import cycleinr.inference, SimpleITK
 name, value, *sys.argv[1:] = sys.argv[1:]
 run_job = upsample.run_job
 held = [open("/dev/null") for _ in range(40)]

@@ -9,8 +9,8 @@ from cycleinr.checks import report
 from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from dicom_out.series_sources import acquired_pixels, write_source
 from faults.conftest import contents
 from faults.injection import INJECTOR, disk_full, permission_lost

@@ -3,8 +3,8 @@
 import pytest
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
+from cycleinr.request import UpsampleOptions
 from series_kinds import KINDS, compared
 
 

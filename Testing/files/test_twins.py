@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from cycleinr.errors import InputError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

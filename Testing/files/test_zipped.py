@@ -12,8 +12,8 @@ from cycleinr.errors import InputError
 from cycleinr.files import list_series, read_volume, write_volume
 from cycleinr.files.zipped import Limits, unpacked
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from dicom_maker import write_series
 from dicom_out.series_sources import write_source
 

@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / folder) for folder in 
 import numpy as np  # noqa: E402
 from cycleinr.errors import CycleinrError  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
-from cycleinr.inference.options import UpsampleOptions  # noqa: E402
+from cycleinr.request import UpsampleOptions  # noqa: E402
 
 ROOM_BYTES = 1 << 30
 """What a case may take at most; anything beyond fails at once."""

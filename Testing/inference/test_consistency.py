@@ -7,9 +7,9 @@ import pytest
 import torch
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
+from cycleinr.inference import upsample
 from cycleinr.inference.consistency import REACH_PIXELS, Arrays, BoundedConsistency, Consistency, consistency_for
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.request import UpsampleOptions
 from cycleinr.resampling import SliceProfile, acquire, profile_matrix, triangle_matrix
 from cycleinr.volume import Volume
 from hypothesis import given, settings

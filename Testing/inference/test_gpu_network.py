@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from cycleinr import inference
 from cycleinr.computer import Device, DeviceChoice, choose_device
 from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference import upsample as upsample_module
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference import upsample
 from cycleinr.inference.tiling import Tiling
-from cycleinr.inference.upsample import upsample
-from cycleinr.monitor import Monitor
+from cycleinr.request import UpsampleOptions
+from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
@@ -35,7 +35,7 @@ def fine(volume: Volume, device: str = "cpu", progress=None) -> np.ndarray:
 def pretended(monkeypatch):
     """PyTorch on the CPU as the device of a run."""
     gpu = Device("cpu:0", "A pretended GPU", 2.0)
-    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
+    monkeypatch.setattr(inference, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
 
 
 @pytest.mark.parametrize("thickness_mm", [None, 0.0])
@@ -43,7 +43,7 @@ def test_the_way_of_a_gpu_gives_the_result_of_the_cpus(thick, thickness_mm, monk
     options = UpsampleOptions(Target(ratio=2.5), device="cpu", thickness_mm=thickness_mm)
     expected = upsample(thick, options).volume.array
     gpu = Device("cpu:0", "A pretended GPU", 2.0)
-    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
+    monkeypatch.setattr(inference, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
 
     assert np.abs(upsample(thick, options).volume.array - expected).max() <= 0.05
 
@@ -77,7 +77,7 @@ def test_a_gpu_agrees_with_the_cpu_within_1_hu(thick):
 @needs_cuda
 def test_several_strips_on_a_gpu_agree_with_one(thick, monkeypatch):
     whole = fine(thick, "cuda")
-    monkeypatch.setattr(upsample_module._Run, "_tiling", lambda run, _: Tiling(4, run.work.tiling.config))
+    monkeypatch.setattr(inference._Run, "_tiling", lambda run, _: Tiling(4, run.work.tiling.config))
 
     assert np.abs(fine(thick, "cuda") - whole).max() <= 0.05
 

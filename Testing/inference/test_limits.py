@@ -10,10 +10,10 @@ from command_line import cycleinr
 from cycleinr.errors import RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.inference import upsample
 from cycleinr.inference.plan import plan
-from cycleinr.inference.upsample import upsample
 from cycleinr.jobs import Job, run_job
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cycleinr import inference
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference import upsample as upsample_module
+from cycleinr.inference import upsample
 from cycleinr.inference.consistency import covering_grid
 from cycleinr.inference.noise import Stacks, even_out, local_sigmas, slice_sigmas, with_local_sigmas
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
-from cycleinr.inference.upsample import upsample
 from cycleinr.intensity import ValueRange
-from cycleinr.monitor import Monitor
+from cycleinr.request import UpsampleOptions
 from cycleinr.resampling import SliceProfile, acquire, bspline_weights, resampled, smoothed
+from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import sigma_deviation
 from cycleinr_research.evaluation.protocol import make_case
@@ -37,7 +37,7 @@ def request(ratio, **options):
 
 def without_matching(monkeypatch, volume, options):
     with monkeypatch.context() as patch:
-        patch.setattr(upsample_module, "match_noise", lambda *arguments: None)
+        patch.setattr(inference, "match_noise", lambda *arguments: None)
         return upsample(volume, options).volume.array
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
 from cycleinr.intensity import filled, valid_in_result
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

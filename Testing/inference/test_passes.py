@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cycleinr import inference
 from cycleinr.checks.run import check_result
 from cycleinr.computer import Device, DeviceChoice
 from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
-from cycleinr.inference import upsample as upsample_module
+from cycleinr.inference import upsample
 from cycleinr.inference.consistency import Arrays, consistency_for
-from cycleinr.inference.options import Region, UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
-from cycleinr.inference.upsample import upsample
+from cycleinr.request import Region, UpsampleOptions
 from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.result import Result
 from cycleinr.volume import Volume
@@ -122,7 +122,7 @@ def test_strips_give_the_same_voxels(fine, changing, result, monkeypatch):
 def test_a_gpu_gathers_the_passes_as_the_cpu_does(fine, changing, result, monkeypatch):
     # Any device of PyTorch's will do
     gpu = Device("cpu:0", "A pretended GPU", 2.0)
-    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
+    monkeypatch.setattr(inference, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
     there = upsample(changing, at_fine(fine))
     assert there.provenance["device"] == "A pretended GPU"
     # Where a float lies on the edge of a bound, the last bit of a sum decides

@@ -7,8 +7,8 @@ import pytest
 from cycleinr.errors import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import Region, UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
+from cycleinr.request import Region, UpsampleOptions
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cycleinr import inference
 from cycleinr.computer import Device, DeviceChoice, DeviceMemoryError
 from cycleinr.errors import (
     Cancelled,
@@ -23,17 +24,16 @@ from cycleinr.errors import (
 )
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference import upsample as upsample_module
+from cycleinr.inference import upsample
 from cycleinr.inference.consistency import covering_grid
 from cycleinr.inference.cpu_network import StripNetwork
 from cycleinr.inference.gpu_network import GpuNetwork
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
-from cycleinr.inference.upsample import upsample
-from cycleinr.monitor import Monitor
 from cycleinr.network.model import CycleINR
+from cycleinr.request import UpsampleOptions
 from cycleinr.resampling import SliceProfile, acquire, bspline_weights, linear_weights, resampled
+from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from cycleinr.weights import NetworkConfig
 from cycleinr_research.evaluation.metrics import psnr
@@ -141,7 +141,7 @@ def test_every_tiling_gives_the_result_of_the_whole(ct, monkeypatch):
     affine[:3, 2] *= 5
     crop = Volume(ct.array[::5][:4, :67, 20:27].astype(np.float32), affine, "CT")
     whole = upsample(crop, request(3)).volume.array
-    real_plan = upsample_module.plan
+    real_plan = inference.plan_volume
 
     for cells in range(1, 33):
 
@@ -149,7 +149,7 @@ def test_every_tiling_gives_the_result_of_the_whole(ct, monkeypatch):
             work = real_plan(*args)
             return replace(work, tiling=Tiling(cells, work.tiling.config))
 
-        monkeypatch.setattr(upsample_module, "plan", tiled_plan)
+        monkeypatch.setattr(inference, "plan_volume", tiled_plan)
         tiled = upsample(crop, request(3)).volume.array
         assert np.abs(tiled - whole).max() <= 0.05, cells
 
@@ -322,7 +322,7 @@ def test_the_provenance_says_how_to_make_the_result_again(thick):
 
 def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thick, monkeypatch):
     tried = []
-    real = upsample_module._Run._all_strips
+    real = inference._Run._all_strips
 
     def scarce(run, device, tiling):
         tried.append((device.name, tiling.rows))
@@ -331,8 +331,8 @@ def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thi
         real(run, device, tiling)
 
     gpu = Device("cuda:0", "A small GPU", 2.0)
-    monkeypatch.setattr(upsample_module._Run, "_all_strips", scarce)
-    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
+    monkeypatch.setattr(inference._Run, "_all_strips", scarce)
+    monkeypatch.setattr(inference, "choose_device", lambda name: DeviceChoice(gpu, "for a test"))
     heard = []
 
     result = upsample(thick, UpsampleOptions(Target(ratio=2)), Monitor(heard.append))
@@ -356,7 +356,7 @@ def test_a_gpu_that_gets_smaller_parts_gives_the_result_of_the_whole(thick, monk
         return real(network, stack, slicing)
 
     monkeypatch.setattr(CycleINR, "encode", scarce)
-    monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(PRETENDED_GPU, "for a test"))
+    monkeypatch.setattr(inference, "choose_device", lambda name: DeviceChoice(PRETENDED_GPU, "for a test"))
 
     smaller = upsample(as_float, UpsampleOptions(Target(ratio=3)))
 
@@ -462,10 +462,10 @@ def test_one_bad_number_of_a_faulty_device_ends_in_an_error(thick, value, on_gpu
 
     monkeypatch.setattr(kind, "run", faulty)
     if on_gpu:
-        monkeypatch.setattr(upsample_module, "choose_device", lambda name: DeviceChoice(PRETENDED_GPU, "for a test"))
-    real_plan = upsample_module.plan
+        monkeypatch.setattr(inference, "choose_device", lambda name: DeviceChoice(PRETENDED_GPU, "for a test"))
+    real_plan = inference.plan_volume
     monkeypatch.setattr(
-        upsample_module, "plan", lambda *args: replace(work := real_plan(*args), tiling=Tiling(8, work.tiling.config))
+        inference, "plan_volume", lambda *args: replace(work := real_plan(*args), tiling=Tiling(8, work.tiling.config))
     )
 
     with pytest.raises(NonFiniteError, match="from image row 3"):

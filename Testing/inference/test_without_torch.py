@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
+from cycleinr.request import UpsampleOptions
 from cycleinr.worker.protocol import PrepareRequest, UpsampleRequest, VolumeMessage, format_line
 from places import REPOSITORY
 
@@ -95,7 +95,7 @@ def test_a_broken_pytorch_is_said_and_the_cpu_computes(tmp_path):
 def test_pytorch_reads_the_weights_without_safetensors(tmp_path):
     (tmp_path / "safetensors.py").write_text("raise ImportError('blocked')")
     code = (
-        "from cycleinr.inference.options import bundled_weights; from cycleinr.network import load_network\n"
+        "from cycleinr.request import bundled_weights; from cycleinr.network import load_network\n"
         "print(sum(values.numel() for values in load_network(bundled_weights('ct')).parameters()))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY / "CycleINRSlicer")])}
@@ -105,7 +105,7 @@ def test_pytorch_reads_the_weights_without_safetensors(tmp_path):
 def test_pytorch_is_not_loaded_where_no_gpu_is_used(tmp_path):
     code = (
         "import sys, numpy as np; from cycleinr.volume import Volume; from cycleinr.grid import Target\n"
-        "from cycleinr.inference.upsample import upsample; from cycleinr.inference.options import UpsampleOptions\n"
+        "from cycleinr.inference import upsample; from cycleinr.request import UpsampleOptions\n"
         "array = np.random.default_rng(0).integers(-1000, 500, (4, 8, 8)).astype('i2')\n"
         "affine = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 5, 0]])\n"
         "affine = np.vstack([affine, [0, 0, 0, 1]]).astype(float)\n"

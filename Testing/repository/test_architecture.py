@@ -10,8 +10,8 @@ OF_RESEARCH = {"cycleinr_research", "scipy", "skimage", "lightning_fabric"}
 ALWAYS_IN_SLICER = {"slicer", "qt", "ctk", "vtk", "numpy", "SimpleITK", "cycleinr", "CycleINRSlicerLib"}
 LONGEST_FILE = 400
 WITHOUT_TORCH = [
-    "cycleinr", "cycleinr.inference.plan", "cycleinr.inference.options", "cycleinr.files", "cycleinr.cli.app",
-    "cycleinr.inference.upsample", "cycleinr.worker.serve", "cycleinr.checks.run",
+    "cycleinr", "cycleinr.inference.plan", "cycleinr.request", "cycleinr.files", "cycleinr.cli.app",
+    "cycleinr.inference", "cycleinr.worker.serve", "cycleinr.checks.run",
 ]  # fmt: skip
 
 
@@ -64,5 +64,5 @@ def test_what_slicer_imports_of_the_engine_is_light():
 def test_the_workers_imports_are_installed_or_bundled():
     """The engine's process in Slicer has what Slicer bundles (NumPy, SciPy, SimpleITK, pydicom), nothing else."""
     absent = ("torch", "safetensors", "matplotlib", "typer", "rich", "lightning_fabric", "skimage", "PIL")
-    modules = ["cycleinr.worker.serve", "cycleinr.inference.upsample", "cycleinr.network"]
+    modules = ["cycleinr.worker.serve", "cycleinr.inference", "cycleinr.network"]
     assert loaded_with(modules, absent) == ""

@@ -15,7 +15,7 @@ def test_wheel_holds_the_engine_and_its_weights(tmp_path):
         assert {name.partition("/")[0].split("-")[0] for name in archive.namelist()} == {"cycleinr"}
         assert [name for name in archive.namelist() if "/evaluation/" in name or "/training/" in name] == []
         archive.extractall(tmp_path / "site")
-    script = "from cycleinr.inference.options import bundled_weights as at; print(at('ct'), at('mr'))"
+    script = "from cycleinr.request import bundled_weights as at; print(at('ct'), at('mr'))"
     environment = {"PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", script]
     answer = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)

@@ -8,7 +8,7 @@ import pytest
 from cycleinr.errors import KINDS, CycleinrError, InputError, ProtocolError, error_of, kind_of
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from cycleinr.worker.folder import load_volume, save_array
 from cycleinr.worker.protocol import (

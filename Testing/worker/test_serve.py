@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
+from cycleinr.request import UpsampleOptions
 from cycleinr.worker.protocol import ExportRequest, UpsampleRequest, VolumeMessage, format_line, write_sources
 from places import REPOSITORY
 

@@ -20,9 +20,9 @@ from cycleinr.checks.run import Check, check_result
 from cycleinr.checks.trust import MARKED_SHARE, local_rms
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
-from cycleinr.inference.options import UpsampleOptions
-from cycleinr.inference.upsample import upsample
+from cycleinr.inference import upsample
 from cycleinr.intensity import unit_of
+from cycleinr.request import UpsampleOptions
 from cycleinr.resampling import linear_weights
 from cycleinr.volume import Volume
 from cycleinr.windows import CT_WINDOWS

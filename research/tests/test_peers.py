@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from cycleinr.errors import ModelError, RequestError
-from cycleinr.inference.options import choose_model
 from cycleinr.network import load_network
 from cycleinr.network.layers import cubic_convolution
+from cycleinr.request import choose_model
 from cycleinr.weights import RESIDUAL_SCALE, Slicing, read_card
 from cycleinr_research.evaluation.methods import METHODS
 from cycleinr_research.evaluation.network_method import method_of_weights

@@ -10,9 +10,9 @@ import pytest
 import torch
 from cycleinr.errors import InputError, ModelError, RequestError
 from cycleinr.inference.consistency import Arrays, BoundedConsistency
-from cycleinr.inference.options import choose_model
 from cycleinr.intensity import IntensityScale
 from cycleinr.network import load_network
+from cycleinr.request import choose_model
 from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.weights import NetworkConfig
 from cycleinr_research.torch_linear import linear

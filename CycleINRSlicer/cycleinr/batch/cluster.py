@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..errors import ClusterError, CycleinrError
 from ..jobs import Job
-from ..monitor import Monitor, Progress, throttled
+from ..result import Monitor, Progress, throttled
 from .execute import run_recorded
 from .folder import BatchFolder
 from .record import Advanced, Event, Finished, Lost, Record, Started

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import Cancelled, CycleinrError, OutputError
 from ..jobs import Job, run_job
-from ..monitor import Monitor
+from ..result import Monitor
 from .folder import BatchFolder, sync_folder
 from .names import PARTS, REPORT, part, path_inside
 from .ownership import is_ours, keep, marks_of, size_of

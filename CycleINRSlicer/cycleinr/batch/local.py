@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 
 from ..errors import CycleinrError, OutputError, WorkerError
 from ..jobs import Job
-from ..monitor import Monitor, Progress, throttled
+from ..result import Monitor, Progress, throttled
 from ..threads import usable_cores
 from .execute import run_recorded
 from .folder import BatchFolder

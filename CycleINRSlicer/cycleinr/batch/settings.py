@@ -13,7 +13,7 @@ from ..dicom_out import DicomSettings
 from ..errors import RequestError
 from ..files import image_suffix
 from ..grid import AXIS_OF_ARRAY, EXTENTS
-from ..inference.options import BUNDLED, UpsampleOptions, find_weights
+from ..request import BUNDLED, UpsampleOptions, find_weights
 from ..weights import read_card
 
 FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import CycleinrError, InputError, RequestError
 from ..grid import Target
-from ..inference.options import BUNDLED
+from ..request import BUNDLED
 from .names import safe_name, with_ending
 from .settings import Settings
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
-from ..inference.options import Region
+from ..request import Region
 from ..resampling import bspline_weights
 from ..volume import Volume
 

@@ -9,12 +9,12 @@ import numpy as np
 from ..errors import RequestError
 from ..grid import from_axis_first, to_axis_first
 from ..inference.noise import slice_sigmas
-from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
 from ..inspection import inspect
 from ..intensity import filled, unit_of, valid_in_result
-from ..monitor import Monitor
+from ..request import UpsampleOptions
 from ..resampling import Agreement, agreement
+from ..result import Monitor
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
 from .self_check import SelfCheck, self_check

@@ -19,11 +19,11 @@ import numpy as np
 from ..errors import warnings_told_elsewhere
 from ..geometry import subgrid_affine
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
-from ..inference.options import UpsampleOptions
 from ..inference.plan import Plan, plan
 from ..intensity import ValueRange
-from ..monitor import Monitor
+from ..request import UpsampleOptions
 from ..resampling import SliceProfile, resliced, whole_windows
+from ..result import Monitor
 from ..volume import Volume
 
 _FRESH_RATIO = 2.0
@@ -116,7 +116,7 @@ def _cycle(
     options: UpsampleOptions,
     monitor: Monitor,
 ) -> SelfCheck:
-    from ..inference.upsample import upsample
+    from ..inference import upsample
 
     axis, wanted = options.axis, whole_windows(between)
     *first, last = monitor.stages([1, 1] if result is None else [1], "Checking the result with itself")

@@ -14,7 +14,7 @@ import typer
 from ..computer import DEFAULT_LIMIT_BYTES
 from ..errors import RequestError
 from ..grid import Target
-from ..inference.options import Region, UpsampleOptions
+from ..request import Region, UpsampleOptions
 
 Input = Annotated[
     Path,

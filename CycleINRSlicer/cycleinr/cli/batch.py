@@ -18,7 +18,7 @@ from ..batch.record import DONE, Advanced, Event, Finished, Lost, Record, Starte
 from ..batch.run import BatchRequest, Outset, run_batch
 from ..batch.settings import FORMATS, Settings
 from ..dicom_out import DicomSettings
-from ..inference.options import BUNDLED
+from ..request import BUNDLED
 from . import arguments
 from .app import INCOMPLETE, exit_code_of
 

@@ -16,10 +16,9 @@ import typer
 from ..errors import CycleinrError, InputError, RequestError, kind_of, warnings_told_elsewhere
 from ..files import image_suffix, list_series, opened_scan, read_volume, sidecar, write_volume
 from ..grid import Target
-from ..inference.options import UpsampleOptions, options_of_result
 from ..jobs import Job, check_job, check_output, make_folder, run_job
-from ..monitor import Monitor, Progress
-from ..result import Result
+from ..request import UpsampleOptions, options_of_result
+from ..result import Monitor, Progress, Result
 from . import arguments
 from .app import INCOMPLETE, check_all_was_printed
 
@@ -165,8 +164,8 @@ def demo_command(
 ) -> None:
     """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
     from ..files.atomic import publish, staging_folder
+    from ..inference import upsample
     from ..inference.plan import plan
-    from ..inference.upsample import upsample
     from ..inspection import inspect
     from ..pictures import three_planes
     from ..windows import check_window, window_for

@@ -27,8 +27,8 @@ import numpy as np
 
 from ..grid import AXIS_OF_ARRAY, SliceGrid
 from ..intensity import ValueRange
-from ..monitor import Monitor
 from ..resampling import SliceProfile, linear_weights, profile_matrix, smoothed
+from ..result import Monitor
 from .consistency import Arrays, Consistency, rows_at_once, within_plane
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from ..grid import (
     to_axis_first,
 )
 from ..inspection import Inspection, SliceArtifacts, inspect
+from ..request import ModelChoice, UpsampleOptions, choose_model
 from ..resampling import MAX_TAU, NEIGHBOURS, TRAINED_TAU_MAX
 from ..result import text_of_gaps
 from ..threads import computing_threads
 from ..volume import Volume
 from ..weights import NetworkConfig
 from .consistency import CoveringGrid, covering_grid
-from .options import ModelChoice, UpsampleOptions, choose_model
 from .tiling import Part, Pass, StripCost, Tiling, part_of, passes
 
 _BASE_BYTES = 150e6

@@ -19,12 +19,12 @@ import numpy as np
 
 from ..errors import OutOfMemoryError
 from ..grid import AXIS_OF_ARRAY, SliceGrid
+from ..request import Region
 from ..resampling import NEIGHBOURS
 from ..threads import CrewSize
 from ..weights import NetworkConfig, Slicing
 from .consistency import CoveringGrid
 from .noise import REACH_PIXELS, STEP_PIXELS
-from .options import Region
 
 _AROUND_SLICES = 4
 """The same along the slices; what the B-spline and data consistency take from farther away is below 0.1 HU."""

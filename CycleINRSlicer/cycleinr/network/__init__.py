@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, RequestError
 from ..weights import CYCLEINR, architecture, read_weights
 
 _PLACES = {CYCLEINR: "cycleinr.network.model:CycleINR"}
@@ -30,11 +30,16 @@ def load_network(weights: Path, sha256: str | None = None):
         sha256: Hash of the weights that are meant, where the card was read before.
 
     Raises:
+        RequestError: PyTorch is not installed.
         ModelError: The file is missing, damaged, changed since its card was written, does not fit the card, or holds
             numbers that are not finite.
     """
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise RequestError(
+            "The network is a PyTorch module, and PyTorch is not installed. Install it with: pip install torch"
+        ) from error
     card, arrays = read_weights(weights, sha256)
     tensors = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
     kind = network_class(architecture(card))

@@ -44,7 +44,7 @@ from types import UnionType
 from typing import Any, ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import CycleinrError, InputError, ProtocolError, error_of, kind_of
-from ..inference.options import UpsampleOptions
+from ..request import UpsampleOptions
 from ..volume import Volume
 
 PROTOCOL = 2

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from .. import __version__
 from ..computer import keep_freed_memory, wait_politely
 from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
-from ..monitor import Monitor, Progress, throttled
+from ..result import Monitor, Progress, throttled
 from . import protocol
 from .folder import check_plain_file, load_volume, save_array
 
@@ -119,7 +119,7 @@ class Worker:
 
     def _upsample(self, request: protocol.UpsampleRequest, monitor: Monitor) -> dict[str, Any]:
         monitor.tell("Starting the engine", 0.0)
-        from ..inference.upsample import upsample
+        from ..inference import upsample
 
         volume = load_volume(self._folder, request.input)
         started = time.monotonic()

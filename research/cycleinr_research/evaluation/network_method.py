@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from cycleinr.errors import RequestError
 from cycleinr.grid import SliceGrid, Target
-from cycleinr.inference.options import UpsampleOptions
 from cycleinr.network import network_class
+from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from cycleinr.weights import CYCLEINR, architecture, read_card
 
@@ -37,7 +37,7 @@ def network_method(name: str, label: str, model: str | Path = "auto", device: st
     """
 
     def run(volume_lr: Volume, grid: SliceGrid) -> np.ndarray:
-        from cycleinr.inference.upsample import upsample
+        from cycleinr.inference import upsample
 
         extent = "centres" if grid.first_mm == 0 else "edges"
         options = UpsampleOptions(Target(spacing_mm=grid.spacing_out_mm), "k", extent, model=str(model), device=device)
