@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import OutputError, RequestError, warnings_told_elsewhere
 from .files import IMAGE_SUFFIXES, image_suffix, is_dicom, opened_scan, read_frames, read_volume, sidecar, write_volume
-from .files.atomic import check_parent, check_result_name, check_target, in_one_piece, new_folder
+from .files.atomic import check_result_name, check_target, in_one_piece, new_folder
 from .files.zipped import is_zip
 from .request import UpsampleOptions
 from .result import Monitor
@@ -178,15 +178,12 @@ def check_output(output: Path, overwrite: bool) -> None:
     Raises:
         OutputError: The name's ending is unknown, the folder is missing or closed, or the file exists.
     """
-    check_result_name(output)
     if not image_suffix(output):
         raise OutputError(
             f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
             "or ask for a DICOM series with --format dicom."
         )
-    check_parent(output, "result")
-    if os.path.lexists(output) and not overwrite:
-        raise OutputError(f"The result {output} exists already. Add --overwrite to replace it, or choose another name.")
+    check_target(output, overwrite)
 
 
 def _check_frames(job: Job) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cycleinr.errors import InputError
 from cycleinr.files import list_series, read_volume, write_volume
-from cycleinr.files.zipped import Limits, unpacked
+from cycleinr.files.zipped import unpacked
 from cycleinr.grid import Target
 from cycleinr.jobs import Job, run_job
 from cycleinr.request import UpsampleOptions
@@ -101,20 +101,22 @@ def test_links_and_devices_are_refused(tmp_path, mode):
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        (Limits(files=2), "3 files"),
-        (Limits(total_bytes=1000), "more than"),
-        (Limits(small_bytes=1000, ratio=10), "times its own size"),
+        ({"_MOST_FILES": 2}, "3 files"),
+        ({"_MOST_BYTES": 1000}, "more than"),
+        ({"_SMALL_BYTES": 1000, "_RATIO": 10}, "times its own size"),
     ],
 )
-def test_too_much_is_refused_even_where_the_archive_lies_about_it(tmp_path, limits, says):
+def test_too_much_is_refused_even_where_the_archive_lies_about_it(tmp_path, monkeypatch, limits, says):
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"cycleinr.files.zipped.{name}", limit)
     path = archive_of(tmp_path / "a.zip", *((f"{n}.dcm", bytes(5000)) for n in range(3)))
     lying = tmp_path / "lying.zip"
     # Sizes stand before each file, and again in the list at the end, in four bytes each
     lying.write_bytes(path.read_bytes().replace((5000).to_bytes(4, "little"), (50).to_bytes(4, "little")))
 
-    with pytest.raises(InputError, match=says), unpacked(path, limits):
+    with pytest.raises(InputError, match=says), unpacked(path):
         pass
-    with pytest.raises(InputError), unpacked(lying, limits):
+    with pytest.raises(InputError), unpacked(lying):
         pass
 
 

@@ -29,7 +29,6 @@ class _Section(threading.local):
     """Signal handlers run in the main thread, so that what other threads write is no concern of theirs."""
 
     depth = 0
-    begun = False
     held: Callable[[], None] | None = None
     named: tuple[Path, ...] = ()
 
@@ -41,23 +40,18 @@ _SECTION = _Section()
 def in_one_piece() -> Iterator[None]:
     """From the first name that is given in the block to its end, requests to end wait."""
     if _SECTION.depth == 0:
-        _SECTION.begun, _SECTION.held, _SECTION.named = False, None, ()
+        _SECTION.held, _SECTION.named = None, ()
     _SECTION.depth += 1
     try:
         yield
     finally:
         _SECTION.depth -= 1
-        if _SECTION.depth == 0:
-            _SECTION.begun = False
     if _SECTION.depth == 0 and _SECTION.held is not None:
         _SECTION.held()
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Around the rename that gives a finished file or folder its name."""
-    _SECTION.begun = _SECTION.depth > 0
-    yield
+def _begin_naming(path: Path) -> None:
+    """To be called before the rename that gives a finished file or folder its name."""
     if _SECTION.depth:
         _SECTION.named = (*_SECTION.named, path)
 
@@ -67,14 +61,14 @@ def hold(end: Callable[[], None]) -> bool:
 
     It is not called where giving them failed, which ends the work anyway.
     """
-    if not _SECTION.begun:
+    if not (_SECTION.depth and _SECTION.named):
         return False
     _SECTION.held = end
     return True
 
 
 def names_given() -> tuple[Path, ...]:
-    """What got its name in the latest block."""
+    """What got its name in the latest block, if all went well."""
     return _SECTION.named
 
 
@@ -86,15 +80,17 @@ def check_target(path: Path, overwrite: bool) -> None:
             ``overwrite`` is False.
     """
     check_result_name(path)
-    check_parent(path, "output")
+    _check_parent(path, "output")
     if path.is_dir():
         raise OutputError(f"The output {path} is a folder. Give the name of a file in it.")
     if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists already and was left as it is. Choose another name, or ask to overwrite it.")
+        raise OutputError(
+            f"{path} exists already and was left as it is. Choose another name, or replace it (--overwrite, "
+            "overwrite=True)."
+        )
 
 
-def check_parent(path: Path, what: str) -> None:
-    """Check that the folder of a path is there and open, with an OutputError; ``what`` says for what it is."""
+def _check_parent(path: Path, what: str) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} for the {what} does not exist. Create it first.")
     if not os.access(path.parent, os.W_OK):
@@ -115,7 +111,7 @@ def check_own_folder(folder: Path, overwrite: bool, kind: str, is_ours: Callable
         OutputError: The folder above is missing or closed, or ``folder`` holds something.
     """
     folder = Path(folder).resolve()
-    check_parent(folder, kind)
+    _check_parent(folder, kind)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -160,19 +156,19 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
     # Without this, a power cut after the rename could leave a complete name on an empty file.
     with open(staged, "rb+") as file:
         os.fsync(file.fileno())
-    with naming(path):
-        if not overwrite:
-            # A second name, unlike a rename, fails where the name is taken, even since a moment ago
-            try:
-                os.link(staged, path)
-                return
-            except FileExistsError:
-                check_target(path, overwrite)
-                raise
-            except OSError:
-                # The disk or the system knows no second names
-                pass
-        os.replace(staged, path)
+    _begin_naming(path)
+    if not overwrite:
+        # A second name, unlike a rename, fails where the name is taken, even since a moment ago
+        try:
+            os.link(staged, path)
+            return
+        except FileExistsError:
+            check_target(path, overwrite)
+            raise
+        except OSError:
+            # The disk or the system knows no second names
+            pass
+    os.replace(staged, path)
 
 
 @contextmanager
@@ -193,15 +189,15 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
         yield staged
         # Somebody may have put files there meanwhile.
         check()
-        with naming(folder):
-            if folder.exists():
-                os.rename(folder, replaced)
-            try:
-                os.rename(staged, folder)
-            except BaseException:
-                if replaced.exists():
-                    os.rename(replaced, folder)
-                raise
+        _begin_naming(folder)
+        if folder.exists():
+            os.rename(folder, replaced)
+        try:
+            os.rename(staged, folder)
+        except BaseException:
+            if replaced.exists():
+                os.rename(replaced, folder)
+            raise
 
 
 @contextmanager
