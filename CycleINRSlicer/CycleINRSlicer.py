@@ -162,25 +162,23 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
             CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and
                 their subclasses in ``CycleINRSlicerLib``); the scene is as it was.
         """
-        run = self._run(inputVolume, outputVolume, options, lambda _run: None)
+        run = self.start(inputVolume, outputVolume, **options)
         run.wait()
         return run.outputNode
 
     def start(self, inputVolume, outputVolume=None, *, onChanged=lambda run: None, **options):
-        """Begin to make a volume finer and return the ``Run`` at once; takes the options of ``process``.
+        """Begin to make a volume finer and return the ``Task`` at once; takes the options of ``process``.
 
         Args:
             onChanged: Called with the run on every progress and change of state, on the main thread.
         """
-        return self._run(inputVolume, outputVolume, options, onChanged)
-
-    @staticmethod
-    def _run(inputVolume, outputVolume, options, onChanged):
         from cycleinr.api import Upsampler
         from CycleINRSlicerLib.engine import sharedEngine
-        from CycleINRSlicerLib.run import Run
+        from CycleINRSlicerLib.jobs import makeFiner
+        from CycleINRSlicerLib.task import Task
 
-        return Run(sharedEngine(), inputVolume, Upsampler(**options).options, onChanged, outputVolume)
+        chosen = Upsampler(**options).options
+        return Task(sharedEngine(), lambda task: makeFiner(task, inputVolume, chosen, outputVolume), onChanged)
 
 
 class CycleINRSlicerTest(ScriptedLoadableModuleTest):

@@ -1,21 +1,29 @@
-"""The one engine of the application: panel and scripts share its warm process and take turns in it."""
+"""The engine: a process that is started once, kept warm, driven by JSON lines, and gone with the application. Panel and
+scripts share it and take turns in it."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import qt
 import slicer
-from cycleinr.errors import CycleinrError
+from cycleinr.errors import CycleinrError, ProtocolError
+from cycleinr.worker.folder import PrivateFolder
 from cycleinr.worker.protocol import (
-    CancelledEvent,
     DoneEvent,
     Event,
     FailedEvent,
     PrepareRequest,
+    ProgressEvent,
     Request,
+    format_line,
     parse_event,
     parse_line,
     request_id,
@@ -24,11 +32,14 @@ from slicer.i18n import tr as _
 
 from .callbacks import OneShot
 
-if TYPE_CHECKING:
-    from .engine_process import EngineProcess
-
 IDLE_MS = 10 * 60 * 1000
 """An engine that nobody has used for so long ends, and with it what PyTorch and the graphics card hold for it."""
+
+MODULE_FOLDER = Path(__file__).resolve().parents[1]
+KEPT_LOG_LINES = 400
+SHOWN_LOG_LINES = 3
+KILL_WAIT_MS = 2000
+LAUNCHER_SAYS_KILLED = "exit abnormally"
 
 _shared = None
 
@@ -47,33 +58,37 @@ class DiedEvent:
 Listener = Callable[["Event | DiedEvent"], None]
 """Receives the events of one request, of which the last is done, failed, cancelled or died."""
 
-_LAST = (DoneEvent, FailedEvent, CancelledEvent, DiedEvent)
-
 
 class Engine:
-    """Hands requests to the process, and each of its events to whoever asked.
+    """One ``PythonSlicer -m cycleinr worker``, and who waits for which of its answers.
 
     Args:
-        connect: Makes the ``EngineProcess``, or a stand-in of a test.
+        newProcess: Makes the ``QProcess``, or a stand-in of a test.
 
     Attributes:
-        process: The ``EngineProcess``.
+        folder: The ``PrivateFolder`` of files for the process; its path is None while none runs.
+        workerPid: Of the process that runs, or ran last; None until it has said it.
         devices: The answer on this computer's devices; None before the process was asked.
         lastDeath: Why the process ended the last time.
     """
 
-    def __init__(self, connect: Callable[[Callable[[bytes], None], Callable[[str], None]], EngineProcess]):
-        self.process = connect(self._onLine, self._onDied)
+    def __init__(self, newProcess: Callable = qt.QProcess):
+        self._newProcess = newProcess
+        self._process = self._formerProcess = None
+        self._buffer = b""
+        self._log: deque[str] = deque(maxlen=KEPT_LOG_LINES)
         self._listeners: dict[int, Listener] = {}
         self._lastId = 0
-        self._idle = OneShot(IDLE_MS, self._endIfIdle)
+        self._idle = OneShot(IDLE_MS, self._stopIfIdle)
+        self.folder = PrivateFolder()
+        self.workerPid: int | None = None
         self.devices: dict | None = None
         self.lastDeath = ""
 
-    def start(self) -> None:
-        """Start the process; nothing if it runs. Whether it does then, ``process.isRunning`` tells."""
-        self.process.start()
-        self._restUntilUsed()
+    # -- requests
+    @property
+    def isRunning(self) -> bool:
+        return self._process is not None
 
     def prepare(self, onPrepared: Callable[[], None]) -> None:
         """Warm the process up and ask for its devices; ``onPrepared`` is called when ``devices`` is there."""
@@ -87,79 +102,167 @@ class Engine:
 
     def submit(self, request: Request, listener: Listener) -> int:
         """Send a request and return its id; ``listener`` hears of it until its last event."""
-        number = self._lastId = self._lastId + 1
         self.start()
-        if not self.process.isRunning:
+        number = self._lastId = self._lastId + 1
+        if self.isRunning:
+            self._send(request.to_message(number))
+            self._listeners[number] = listener
+        else:
             listener(DiedEvent(self.lastDeath))
-            return number
-        self._listeners[number] = listener
-        self.process.send(request.to_message(number))
         return number
 
     def cancel(self, number: int) -> None:
         """Ask the process to give a request up; its listener hears how it ended."""
-        if self.process.isRunning:
-            self.process.send({"do": "cancel", "id": number})
+        if self.isRunning:
+            self._send({"do": "cancel", "id": number})
 
-    def stop(self) -> None:
-        """End the process; listeners of unfinished requests hear that it died."""
-        self.process.stop()
+    def waitForOutput(self, timeout_ms: int) -> None:
+        """Let events arrive without the application's event loop, so that nothing else runs meanwhile."""
+        if self.isRunning:
+            self._process.waitForReadyRead(timeout_ms)
+
+    def _send(self, message: dict) -> None:
+        self._process.write(format_line(message))
+
+    def _tell(self, number: int | None, event: Event | DiedEvent) -> None:
+        listener = self._listeners.get(number)
+        if not isinstance(event, ProgressEvent):
+            self._listeners.pop(number, None)
+            if self.isRunning:
+                self._idle.start()
+        if listener is not None:
+            listener(event)
+
+    def _tellAll(self, event: Event | DiedEvent) -> None:
+        for number in list(self._listeners):
+            self._tell(number, event)
+
+    # -- the process
+    def start(self) -> None:
+        """Start the process; nothing if it runs. Whether it does then, ``isRunning`` tells."""
+        if self.isRunning:
+            return
+        self._buffer, self.workerPid = b"", None
+        self._log.clear()
+        folder = self.folder.make(Path(slicer.app.temporaryPath))
+        process = self._process = self._newProcess()
+        process.setWorkingDirectory(str(MODULE_FOLDER))
+        process.connect("readyReadStandardOutput()", self._onOutput)
+        process.connect("readyReadStandardError()", self._onErrorOutput)
+        process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
+        process.start(pythonExecutable(), ["-m", "cycleinr", "worker"])
+        if self.isRunning:  # Windows tells of a failure inside start()
+            # Not as an argument, which the launcher of Slicer 5.10 on Windows garbles unless it is ASCII
+            self._send({"folder": str(folder)})
+            self._idle.start()
+
+    def stop(self, reason: str = "") -> None:
+        """End the process and remove its folder; who waits for an answer hears that it died. Never raises."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.blockSignals(True)
+            # The launcher ends once its interpreter has, so that nothing holds the folder's files any more
+            if not (_killWorker(self.workerPid) and process.waitForFinished(KILL_WAIT_MS)):
+                process.kill()
+                process.waitForFinished(KILL_WAIT_MS)
+            self._formerProcess = process  # it may be in the middle of telling that it ended
         self._idle.stop()
-        self._onDied(_("The engine was stopped."))
+        self.folder.remove()
+        self.lastDeath = reason or _("The engine was stopped.")
+        self._tellAll(DiedEvent(self.lastDeath))
 
-    def _onLine(self, line: bytes) -> None:
-        """One line of the process.
+    def _stopIfIdle(self) -> None:
+        if self._listeners:
+            self._idle.start()
+        else:
+            self.stop()
 
-        Raises:
-            ProtocolError: Nobody can understand it; it goes into the log.
-        """
+    def _onOutput(self) -> None:
+        if self._process is None:
+            return
+        *lines, self._buffer = (self._buffer + _bytes(self._process.readAllStandardOutput())).split(b"\n")
+        for line in lines:
+            try:
+                self._receive(line)
+            except ProtocolError:
+                self._log.append(line.decode("utf-8", "replace"))
+
+    def _receive(self, line: bytes) -> None:
         message = parse_line(line)
+        if message.get("event") == "ready":
+            self.workerPid = message["pid"]
+            return
         event, number = parse_event(message), request_id(message)
         if number is None and isinstance(event, FailedEvent):
             self._tellAll(event)  # it could not read a line, so no one knows whose request is lost
         else:
             self._tell(number, event)
 
-    def _tell(self, number: int | None, event: Event | DiedEvent) -> None:
-        listener = self._listeners.get(number)
-        if isinstance(event, _LAST):
-            self._listeners.pop(number, None)
-            self._restUntilUsed()
-        if listener is None:
+    def _onErrorOutput(self) -> None:
+        if self._process is not None:
+            text = _bytes(self._process.readAllStandardError()).decode("utf-8", "replace")
+            self._log.extend(line for line in text.splitlines() if line.strip())
+
+    def _onError(self, error) -> None:
+        """Only a failed start has no ``finished`` after it."""
+        if self._process is not None and error == qt.QProcess.FailedToStart:
+            self._died(_("The engine could not be started: {reason}.").format(reason=self._process.errorString()))
+
+    def _onFinished(self, exitCode, exitStatus) -> None:
+        if self._process is None:
             return
+        self._onErrorOutput()
+        # PythonSlicer is a parent process, which itself ends normally when the system kills the interpreter
+        killed = any(LAUNCHER_SAYS_KILLED in line for line in self._log)
+        if killed or exitStatus == qt.QProcess.CrashExit or exitCode < 0 or exitCode > 128:
+            reason = _("The system stopped the engine, most likely because memory ran out.")
+            remedy = _("Close other programs, set a lower memory limit under Advanced, or ask for fewer slices.")
+            self._died(f"{reason} {remedy}")
+        else:
+            self._died(_("The engine ended unexpectedly (exit code {code}).").format(code=exitCode))
+
+    def _died(self, reason: str) -> None:
+        lastLines = [line for line in self._log if not line.startswith(("INFO", "  "))][-SHOWN_LOG_LINES:]
+        if lastLines:
+            reason += " " + _("Its last words: {lines}").format(lines=" | ".join(lastLines))
+        # One file for the whole session, overwritten by the next failure
+        path = Path(slicer.app.temporaryPath) / "CycleINR-engine.log"
         try:
-            listener(event)
-        except Exception:  # as with an exception in a slot: reported, and the others are told all the same
-            sys.excepthook(*sys.exc_info())
+            path.write_text("\n".join(self._log) + "\n", encoding="utf-8")
+            reason += " " + _("The log is in {file}.").format(file=path)
+        except OSError:  # a full disk may be why the engine died, and must not hide that it did
+            pass
+        self.stop(reason)
 
-    def _tellAll(self, event: Event | DiedEvent) -> None:
-        for number in list(self._listeners):
-            self._tell(number, event)
 
-    def _onDied(self, reason: str) -> None:
-        self.lastDeath = reason
-        self._tellAll(DiedEvent(reason))
+def pythonExecutable() -> str:
+    """Slicer's own Python interpreter, which Slicer puts on its PATH; a build has it elsewhere than an installation."""
+    name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
+    return shutil.which("PythonSlicer") or os.path.join(slicer.app.slicerHome, "bin", name)
 
-    def _restUntilUsed(self) -> None:
-        """The process ends when nobody has used it for some time; the next request starts another."""
-        if self.process.isRunning:
-            self._idle.start()
-        else:
-            self._idle.stop()
 
-    def _endIfIdle(self) -> None:
-        if self._listeners:
-            self._idle.start()
-        else:
-            self.process.stop()
+def _killWorker(pid: int | None) -> bool:
+    """Kill the interpreter, which outlives its launcher; whether it was told to end."""
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+    except OSError:  # it has ended already; Windows calls that an access denied
+        return False
+    return True
+
+
+def _bytes(data) -> bytes:
+    """The content of a QByteArray."""
+    content = data.data()
+    return content if isinstance(content, bytes) else bytes(content, "utf-8")
 
 
 def sharedEngine() -> Engine:
     """The application's engine; its process starts with the first request and ends with the application."""
     global _shared
     if _shared is None:
-        from .engine_process import EngineProcess
-
-        _shared = Engine(EngineProcess)
+        _shared = Engine()
         slicer.app.connect("aboutToQuit()", _shared.stop)
     return _shared

@@ -7,7 +7,7 @@ of the settings is a matter of a millisecond then.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from cycleinr.errors import CycleinrError, ModalityError, NothingToDoError
@@ -19,8 +19,8 @@ from cycleinr.volume import Volume
 from slicer.i18n import tr as _
 
 from .callbacks import Remembered
-from .parameters import CycleINRSlicerParameterNode
-from .preview import markedBy, optionsFor
+from .parameters import CycleINRSlicerParameterNode, optionsOf
+from .preview import regionOf
 from .volume_node import volumeFromNode
 
 _TELLING_S = 1.0
@@ -43,7 +43,7 @@ class Forecast:
     """
 
     text: str = ""
-    axisNames: tuple[tuple[str, str], ...] = ()
+    axisNames: dict[str, str] = field(default_factory=dict)
     axisText: str = ""
     thicknessText: str = ""
     modelText: str = ""
@@ -53,43 +53,42 @@ class Forecast:
     seconds: float = 0.0
 
 
+@dataclass
 class Pace:
     """How fast this computer is, by the last run; before it, as the engine estimates it."""
 
-    def __init__(self):
-        self._run, self._difference_s = 1.0, _DIFFERENCE_S
+    run: float = 1.0
+    difference_s: float = _DIFFERENCE_S
 
     def learnRun(self, work: Plan, seconds: float) -> None:
         """A run of this plan took so long; a short one, which is mostly starting, tells little."""
         if work.seconds >= _TELLING_S:
-            self._run = seconds / work.seconds
+            self.run = seconds / work.seconds
 
     def learnDifference(self, voxels: int, seconds: float) -> None:
         """The difference of so many voxels took so long."""
-        self._difference_s = seconds / voxels
+        self.difference_s = seconds / voxels
 
     def secondsOf(self, work: Plan, withDifference: bool) -> float:
         """How long a run of this plan will take."""
-        return self._run * work.seconds + withDifference * self._difference_s * float(np.prod(work.shape_kji))
+        return self.run * work.seconds + withDifference * self.difference_s * float(np.prod(work.shape_kji))
 
 
 pace = Pace()
 """The application's, as the engine's process is."""
 
-
 _inspections = Remembered(1000)
 
 
-def planOf(node, options: UpsampleOptions) -> tuple[Volume, Plan]:
-    """The scan of a volume node, and what a run with these options would do with it.
+def planOf(node, volume: Volume, options: UpsampleOptions) -> Plan:
+    """What a run with these options would do with a node's volume.
 
     Raises:
-        CycleinrError: The node, its values or the options rule the run out.
+        CycleinrError: The values or the options rule the run out.
     """
-    volume = volumeFromNode(node)
     facts = volume.ijk_to_ras.tobytes(), volume.modality, volume.acquisition, options.intensity_offset
     seen = _inspections.of(node.GetImageData(), facts, lambda: inspect(volume, options.intensity_offset))
-    return volume, plan(volume, options, seen)
+    return plan(volume, options, seen)
 
 
 def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
@@ -98,54 +97,41 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
         return Forecast(
             hint=_("Load a CT or MR scan: drag its file or DICOM folder into this window, or try Sample Data.")
         )
-    names: tuple[tuple[str, str], ...] = ()
+    names: dict[str, str] = {}
     try:
         volume = volumeFromNode(node)
-        names = tuple((axis, sentence(plane_of(volume, axis))) for axis in COLUMN_OF_AXIS)
-        volume, work = planOf(node, optionsFor(node, parameters))
+        names = {axis: sentence(plane_of(volume, axis)) for axis in COLUMN_OF_AXIS}
+        region, within = regionOf(node, parameters.regionNode)
+        work = planOf(node, volume, replace(optionsOf(parameters), region=region))
     except NothingToDoError as error:
         return Forecast(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
     except CycleinrError as error:
         problem = _withoutOptions(str(error))
         return Forecast(axisNames=names, problem=problem, modelText=problem if isinstance(error, ModalityError) else "")
-    if work.grid.is_identity:
+    grid = work.grid
+    if grid.is_identity:
         return Forecast(axisNames=names, hint="\n".join(work.warnings))
-    seconds = pace.secondsOf(work, parameters.makeDifference)
-    return Forecast(
-        text="\n".join((_text(work, seconds, names, parameters.makeDifference), *_regionTexts(node, parameters))),
-        axisNames=names,
-        axisText=_("{plane} slices, {spacing:.4g} mm apart.").format(
-            plane=dict(names)[work.grid.axis], spacing=work.grid.spacing_in_mm
+    plane, seconds = names[grid.axis], pace.secondsOf(work, parameters.makeDifference)
+    megabytes = work.output_megabytes * (2 if parameters.makeDifference else 1)
+    size = f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
+    lines = (
+        _("{plane} slices: {now} → {then}, {old:.4g} → {new:.4g} mm apart").format(
+            plane=plane, now=grid.n_in, then=grid.n_out, old=grid.spacing_in_mm, new=grid.spacing_out_mm
         ),
+        _("{size} voxels, {memory}").format(size=" × ".join(map(str, work.shape_kji[::-1])), memory=size),
+        _("about {time}, {memory:.1f} GB of memory").format(time=durationText(seconds), memory=work.peak_gigabytes),
+        work.padding,
+        within,
+    )
+    return Forecast(
+        text="\n".join(filter(None, lines)),
+        axisNames=names,
+        axisText=_("{plane} slices, {spacing:.4g} mm apart.").format(plane=plane, spacing=grid.spacing_in_mm),
         thicknessText=sentence(work.tau_reason),
         modelText=work.model_reason,
         warning=_withoutOptions("\n".join(volume.notes + work.warnings)),
         seconds=seconds,
     )
-
-
-def _text(work: Plan, seconds: float, names: tuple[tuple[str, str], ...], withDifference: bool) -> str:
-    grid = work.grid
-    slices = _("{plane} slices: {now} → {then}, {old:.4g} → {new:.4g} mm apart").format(
-        plane=dict(names)[grid.axis],
-        now=grid.n_in,
-        then=grid.n_out,
-        old=grid.spacing_in_mm,
-        new=grid.spacing_out_mm,
-    )
-    times = 2 if withDifference else 1
-    size = sizeText(work.shape_kji, times * work.output_megabytes)
-    cost = _("about {time}, {memory:.1f} GB of memory").format(time=durationText(seconds), memory=work.peak_gigabytes)
-    return "\n".join(filter(None, (slices, size, cost, work.padding)))
-
-
-def _regionTexts(node, parameters: CycleINRSlicerParameterNode) -> list[str]:
-    roiNode = parameters.regionNode
-    if roiNode is None:
-        return []
-    _region, isRotated = markedBy(roiNode, node)
-    within = _("Only within the bounding box of {roi}, which is rotated against the voxels.")
-    return [(within if isRotated else _("Only within {roi}.")).format(roi=roiNode.GetName())]
 
 
 def _withoutOptions(text: str) -> str:
@@ -161,12 +147,6 @@ def durationText(seconds: float) -> str:
     if seconds < 3600:
         return _("{minutes} min {seconds:02d} s").format(minutes=seconds // 60, seconds=seconds % 60)
     return _("{hours} h {minutes:02d} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
-
-
-def sizeText(shape_kji: tuple[int, int, int], megabytes: float) -> str:
-    """``358 × 422 × 166 voxels, 50 MB``."""
-    memory = f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
-    return _("{size} voxels, {memory}").format(size=" × ".join(map(str, shape_kji[::-1])), memory=memory)
 
 
 def sentence(text: str) -> str:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import qt
 import slicer
 import vtk
-from cycleinr.errors import CycleinrError
 from slicer.i18n import tr as _
 
-from .callbacks import NodeObservers, OneShot
-from .check_run import CheckRun, summaryText
-from .devices import PYTORCH_MODULE, DeviceBox, declineOffer, offerText
+from .callbacks import NodeObservers, OneShot, WeakNode
+from .check import check, summaryText
+from .devices import PYTORCH_MODULE, declineOffer, fillDevices, offerText, showDevice
 from .engine import sharedEngine
-from .engine_task import EngineTask, RunState
-from .export_run import ExportRun
 from .forecast import Forecast, durationText, forecastOf
+from .jobs import export, makeFiner
 from .parameters import TargetKind, optionsOf, resetSettings
 from .preview import optionsFor, previewOptions
 from .reading import FLICKER_KEY, Reading, showText
-from .run import Run
-from .scans_table import Batch, ScansTable, SequenceFrames, showAsResult
-from .views import ShownVolume, scanBehind, shownVolumeNode
+from .scans_table import ScansTable, makeFramesFiner, sequenceOf, showAsResult
+from .task import RunState, Task
+from .views import compositeOf, scanBehind, shownVolumeNode, sliceNodes
 
 FORECAST_DELAY_MS = 100
 """Settings change many times while somebody types; the forecast follows the last change."""
@@ -39,19 +37,23 @@ class Panel:
     """Behaviour of the widgets ``ui``; without parameters (a scene is closing) it does nothing."""
 
     def __init__(self, ui):
-        self._ui = ui
-        self._parameters = self._run = self._onDone = None
-        self._state, self._forecast, self._message = RunState.IDLE, Forecast(), ""
+        self._ui, self._parameters = ui, None
+        self._run: Task | None = None
+        self._onDone: Callable[[Task], None] | None = None
+        self._forecast, self._message, self._hasFailed = Forecast(), "", False
         self._offer, self._canCancel = "", True
-        self._devices = DeviceBox(ui.deviceBox, self._onDeviceChosen)
         self._reading = Reading(ui, self._onRead, self._onPreview)
         self._scans, self._areAllWanted = ScansTable(ui), {}
         self._input = NodeObservers(
             self.update, vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         )
-        self._shown = ShownVolume(self.update)
+        # Which views are in the layout is known only after the layout node has told of its change
+        self._shownTimer, self._shown = OneShot(0, self._onShown), WeakNode()
+        self._views = NodeObservers(self._shownTimer.start)
         self._forecastTimer = OneShot(FORECAST_DELAY_MS, self._updateForecast)
         self._cancelTimer = OneShot(CANCEL_DELAY_MS, self._allowCancel)
+        fillDevices(ui.deviceBox, sharedEngine().devices)
+        ui.deviceBox.connect("activated(int)", self._onDeviceChosen)
         ui.applyButton.connect("clicked(bool)", self._onApplyOrCancel)
         ui.scansButton.connect("clicked(bool)", self._onScans)
         ui.previewButton.connect("clicked(bool)", self._onPreview)
@@ -68,9 +70,8 @@ class Panel:
         self._scans.setParameters(parameters)
         if parameters is None:
             self._offer, self._areAllWanted = "", {}
-            self._forecastTimer.stop()
-            self._input.stop()
-            self._shown.stop()
+            for each in (self._forecastTimer, self._shownTimer, self._input, self._views):
+                each.stop()
         else:
             self._updateForecast()
 
@@ -106,30 +107,59 @@ class Panel:
     def _updateForecast(self) -> None:
         if self._parameters is None:
             return
-        node = self._inputNode()
+        node, scene = self._inputNode(), slicer.mrmlScene
         self._input.follow(node, self._parameters.regionNode)
-        self._shown.follow()
+        others = slicer.app.applicationLogic().GetSelectionNode(), scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        self._views.follow(*map(compositeOf, sliceNodes()), *others)
+        self._shown = WeakNode(shownVolumeNode())
         self._reading.preview.keepFor(node)
         self._forecast = forecastOf(node, self._parameters)
         self._scans.update()
         self._show()
 
-    def _onReset(self, _checked=False) -> None:
+    def _onShown(self) -> None:
+        """A composite node also changes with each move of a fading slider, which is nothing to the forecast."""
+        if shownVolumeNode() is not self._shown.node:
+            self.update()
+
+    def _onReset(self) -> None:
         if self._parameters is not None:
             resetSettings(self._parameters)
 
-    # -- devices
     def _onDevicesKnown(self) -> None:
-        self._devices.fill(sharedEngine().devices)
+        fillDevices(self._ui.deviceBox, sharedEngine().devices)
         self.update()
 
-    def _onDeviceChosen(self, name: str) -> None:
+    def _onDeviceChosen(self, index: int) -> None:
         if self._parameters is not None:
-            self._parameters.device = name
+            self._parameters.device = self._ui.deviceBox.itemData(index)
 
     # -- the run
-    def _onApplyOrCancel(self, _checked=False) -> None:
-        if not self._state.isBusy:
+    def _start(self, job: Callable[[Task], Generator], onDone: Callable[[Task], None]) -> None:
+        """Start what the engine is to do, unless it is busy; Apply becomes Cancel meanwhile."""
+        if self._parameters is None or self._run is not None:
+            return
+        self._message, self._hasFailed, self._onDone, self._canCancel = "", False, onDone, False
+        self._cancelTimer.start()
+        Task(sharedEngine(), job, self._onRunChanged)
+
+    def _allowCancel(self) -> None:
+        self._canCancel = True
+        self._show()
+
+    def _onRunChanged(self, run: Task) -> None:
+        if not run.isFinished:
+            self._run = run
+            self._show()
+            return
+        self._run, self._hasFailed = None, run.state is RunState.FAILED
+        self._message = str(run.error or "")
+        if run.error is None and self._parameters is not None:
+            self._onDone(run)
+        self.update()
+
+    def _onApplyOrCancel(self) -> None:
+        if self._run is None:
             self._apply()
         elif self._canCancel:
             self._run.cancel()
@@ -139,126 +169,91 @@ class Panel:
             return
         self._reading.preview.remove()
         node, parameters = self._inputNode(), self._parameters
-        frames = SequenceFrames.of(node)
-        if frames is not None and frames.areAllWanted(self._areAllWanted):
+        isSequenceWanted = self._isSequenceWanted(node)
 
-            def batch() -> Batch:
-                return Batch(frames.jobs(optionsFor(node, parameters)), self._onRunChanged, frames.finish)
+        def job(task: Task) -> Generator:
+            options = optionsFor(node, parameters)
+            if isSequenceWanted:
+                return makeFramesFiner(task, node, options)
+            return makeFiner(task, node, options, parameters.outputVolume, parameters.makeDifference)
 
-            self._start(batch, lambda run: self._showFrames(run, frames))
-        else:
+        self._start(job, self._showResult)
 
-            def run() -> Run:
-                more = optionsFor(node, parameters), self._onRunChanged, parameters.outputVolume
-                return Run(sharedEngine(), node, *more, parameters.makeDifference)
+    def _isSequenceWanted(self, node) -> bool:
+        """Whether all frames of a volume are wanted, or the shown one; asked once a sequence."""
+        _browser, sequence = sequenceOf(node)
+        if sequence is None:
+            return False
+        if sequence.GetID() not in self._areAllWanted:
+            question = _("This is one of {count} frames. Compute all of them, or (No) the shown one?")
+            answer = slicer.util.confirmYesNoDisplay(question.format(count=sequence.GetNumberOfDataNodes()))
+            self._areAllWanted[sequence.GetID()] = answer
+        return self._areAllWanted[sequence.GetID()]
 
-            self._start(run, self._showResult)
-
-    def _showFrames(self, run: Batch, frames: SequenceFrames) -> None:
-        showAsResult(self._parameters, *frames.pair)
-        self._showBatch(run)
+    def _showResult(self, run: Task) -> None:
+        """Into the slice views, which keep their place; the review layout shows it beside the original."""
+        self._message = _("Done in {time}.").format(time=durationText(run.seconds))
+        showAsResult(self._parameters, run)
+        self._offer = offerText()
         self._reading.showResult()
 
-    def _onScans(self, _checked=False) -> None:
+    def _onScans(self) -> None:
         self._reading.preview.remove()
-        self._start(lambda: Batch(self._scans.jobs(), self._onRunChanged), self._showBatch)
+        self._start(self._scans.job, self._showScans)
 
-    def _showBatch(self, run: Batch) -> None:
-        self._message = run.summary + " " + _("Done in {time}.").format(time=durationText(run.seconds))
+    def _showScans(self, run: Task) -> None:
+        self._message = run.outcome + " " + _("Done in {time}.").format(time=durationText(run.seconds))
 
-    def _onPreview(self, _checked=False) -> None:
-        if self._state.isBusy:
+    def _onPreview(self) -> None:
+        if self._run is not None:
             slicer.util.showStatusMessage(_("No preview during a run: cancel it, or wait for its end."), STATUS_MS)
         elif self._parameters is not None:
             self._reading.leave()
-            node = self._inputNode()
+            node, options = self._inputNode(), optionsOf(self._parameters)
+            self._start(lambda task: makeFiner(task, node, previewOptions(node, options)), self._showPreview)
 
-            def run() -> Run:
-                options = previewOptions(node, optionsOf(self._parameters))
-                return Run(sharedEngine(), node, options, self._onRunChanged)
-
-            self._start(run, self._showPreview)
-
-    def _showPreview(self, run: Run) -> None:
-        self._reading.preview.show(run.inputNode, run.outputNode)
+    def _showPreview(self, run: Task) -> None:
+        self._reading.preview.show(run.scan.node, run.outputNode)
         self._message = _("Preview after {time}; the key {key} flickers between it and the scan.").format(
             time=durationText(run.seconds), key=FLICKER_KEY
         )
 
-    def _start(self, makeTask: Callable[[], EngineTask], onDone: Callable[[EngineTask], None]) -> None:
-        """Start what the engine is to do, unless it is busy; Apply becomes Cancel meanwhile."""
-        if self._parameters is None or self._state.isBusy:
-            return
-        self._message, self._onDone, self._state, self._canCancel = "", onDone, RunState.IDLE, False
-        self._cancelTimer.start()
-        with slicer.util.tryWithErrorDisplay(_("This could not be started.")):
-            try:
-                self._run = makeTask()
-                self._state = RunState.PREPARING
-            except CycleinrError as error:
-                self._state, self._message = RunState.FAILED, str(error)
-        self._show()
-
-    def _allowCancel(self) -> None:
-        self._canCancel = True
-        self._show()
-
-    def _onRunChanged(self, run: EngineTask) -> None:
-        self._state = run.state
-        if run.isFinished:
-            self._run, self._canCancel = None, True
-            self._message = str(run.error) if run.error else ""
-            if self._state is RunState.DONE and self._parameters is not None:
-                self._onDone(run)
-            self.update()
-        else:
-            self._run = run
-            self._show()
-
-    def _showResult(self, run: Run) -> None:
-        """Into the slice views, which keep their place; the review layout shows it beside the original."""
-        self._message = _("Done in {time}.").format(time=durationText(run.seconds))
-        showAsResult(self._parameters, run.inputNode, run.outputNode, run.differenceNode)
-        self._offer = offerText()
-        self._reading.showResult()
-
     def _onRead(self, problem: str) -> None:
-        if not self._state.isBusy:
+        if self._run is None:
             self._message = problem or self._message
         self._show()
 
-    def _onRemove(self, _checked=False) -> None:
-        if not self._state.isBusy:
+    def _onRemove(self) -> None:
+        if self._run is None:
             self._reading.removeResult()
             self._message = ""
             self.update()
 
     # -- check and export
-    def _onCheck(self, _checked=False) -> None:
-        def check() -> CheckRun:
-            device, memory = self._parameters.device, self._parameters.memoryLimitGb or None
-            return CheckRun(sharedEngine(), *self._reading.pair, self._onRunChanged, device, memory)
+    def _onCheck(self) -> None:
+        pair, device, memory = self._reading.pair, self._parameters.device, self._parameters.memoryLimitGb or None
+        self._start(lambda task: check(task, *pair, device, memory), self._showCheck)
 
-        self._start(check, self._showCheck)
-
-    def _showCheck(self, run: CheckRun) -> None:
+    def _showCheck(self, run: Task) -> None:
         """The error map over the slice views; the curve waits until it is asked for."""
-        self._message = "" if run.mapNode else summaryText(run.numbers)
-        self._parameters.checkVolume = run.mapNode
+        numbers, errorMap = run.outcome
+        self._message = "" if errorMap.node else summaryText(numbers)
+        self._parameters.checkVolume = errorMap.node
         self._reading.showMap()
 
-    def _onExport(self, _checked=False) -> None:
+    def _onExport(self) -> None:
         pair, title = self._reading.pair, _("Folder that gets the new series, in a folder of its own")
         parent = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
         if parent:
-            self._start(lambda: ExportRun(sharedEngine(), *pair, Path(parent), self._onRunChanged), self._showExport)
+            self._start(lambda task: export(task, *pair, Path(parent)), self._showExport)
 
-    def _showExport(self, run: ExportRun) -> None:
+    def _showExport(self, run: Task) -> None:
+        folder, series = run.outcome
         self._message = _("{count} files are in {folder}. Import them with the DICOM module to see them there.").format(
-            count=run.fileCount, folder=run.folder
+            count=series["files"], folder=folder
         )
-        if run.maxError:
-            self._message += " " + _("The largest rounding error is {error:.3g}.").format(error=run.maxError)
+        if series["max_error"]:
+            self._message += " " + _("The largest rounding error is {error:.3g}.").format(error=series["max_error"])
 
     def _onOffer(self, link: str) -> None:
         """PyTorch for a GPU is got in the module of the extension PyTorch."""
@@ -275,22 +270,22 @@ class Panel:
             self._showSettings()
             self._showForecast()
             self._showRun()
-            self._reading.show(self._state.isBusy, self._forecast.seconds)
-            self._scans.show(canStart=not self._state.isBusy)
+            self._reading.show(self._run is not None, self._forecast.seconds)
+            self._scans.show(canStart=self._run is None)
 
     def _showSettings(self) -> None:
         """They stay open to the reader during a run, which has its own copy of them."""
-        ui, parameters = self._ui, self._parameters
+        ui, parameters, devices = self._ui, self._parameters, sharedEngine().devices
         ui.spacingSpinBox.visible = parameters.targetKind is TargetKind.SPACING
         ui.ratioSpinBox.visible = parameters.targetKind is TargetKind.RATIO
         ui.thicknessSpinBox.visible = not parameters.thicknessIsAutomatic
         showText(ui.inputLabel, "" if parameters.inputVolume else _inputText(shownVolumeNode()))
-        self._devices.choose(parameters.device)
-        showText(ui.deviceLabel, self._devices.reason)
+        showDevice(ui.deviceBox, parameters.device)
+        showText(ui.deviceLabel, devices["reason"] if devices else "")
 
     def _showForecast(self) -> None:
         ui, forecast = self._ui, self._forecast
-        for index, (axis, plane) in enumerate(forecast.axisNames, start=1):
+        for index, (axis, plane) in enumerate(forecast.axisNames.items(), start=1):
             ui.axisBox.setItemText(index, f"{plane} ({axis.upper()})")
         ui.forecastLabel.text = forecast.text or "–"
         showText(ui.axisLabel, forecast.axisText)
@@ -300,8 +295,8 @@ class Panel:
         showText(ui.warningLabel, forecast.warning)
 
     def _showRun(self) -> None:
-        ui, run, isBusy = self._ui, self._run, self._state.isBusy
-        failure = self._message if self._state is RunState.FAILED else ""
+        ui, run, isBusy = self._ui, self._run, self._run is not None
+        failure = self._message if self._hasFailed else ""
         why = self._forecast.problem or self._forecast.hint
         showText(ui.problemLabel, "" if isBusy else failure or self._forecast.problem)
         ui.applyButton.text = _("Cancel") if isBusy else _("Apply")
@@ -315,7 +310,7 @@ class Panel:
         showText(ui.offerLabel, "" if isBusy else self._offer)
 
 
-def _progressText(run: EngineTask) -> str:
+def _progressText(run: Task) -> str:
     if run.remaining_s is None:
         return run.phase
     return _("{phase}, {time} left").format(phase=run.phase, time=durationText(run.remaining_s))

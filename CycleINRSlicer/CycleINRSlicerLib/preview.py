@@ -16,7 +16,7 @@ from .callbacks import WeakNode
 from .parameters import CycleINRSlicerParameterNode, optionsOf
 from .review import placeToShow
 from .views import ViewState, compositeOf, layerOf, setLayer, viewsInLayout
-from .volume_node import NodeError, ijkToRasOf, voxelPlaces
+from .volume_node import NodeError, checkNode, ijkToRasOf, voxelPlaces
 
 PREVIEW_PIXELS = 96
 FRAME_COLOUR = 1.0, 0.8, 0.2
@@ -24,16 +24,18 @@ ROUNDING_VOXELS = 1e-4
 """How far an ROI's face may miss a voxel's centre, or its edge a voxel axis, by rounding."""
 
 
-def markedBy(roiNode, scanNode) -> tuple[Region, bool]:
-    """The voxels of a scan whose centres an ROI contains, or its bounding box where it is rotated against them.
+def regionOf(scanNode, roiNode) -> tuple[Region | None, str]:
+    """The voxels of a scan whose centres an ROI, or none, contains; its bounding box where it is rotated against them.
 
     Returns:
-        These voxels, and whether it is rotated.
+        These voxels, None for all, and a sentence that says so.
 
     Raises:
-        NodeError: It contains none.
+        NodeError: The ROI contains none.
         CycleinrError: The scan cannot be used.
     """
+    if roiNode is None:
+        return None, ""
     volume, toVoxels, _toPlace = voxelPlaces(scanNode)
     matrix, half_mm = roiNode.GetObjectToWorldMatrix(), np.array(roiNode.GetSize()) / 2
     corners = [matrix.MultiplyPoint((*(signs * half_mm), 1))[:3] for signs in itertools.product((-1, 1), repeat=3)]
@@ -49,20 +51,19 @@ def markedBy(roiNode, scanNode) -> tuple[Region, bool]:
             ).format(roi=roiNode.GetName(), scan=scanNode.GetName())
         )
     edges = np.abs(ijk[[4, 2, 1]] - ijk[0])
-    isRotated = bool((np.sort(edges, axis=1)[:, :2] > ROUNDING_VOXELS).any())
-    return _region(first, stop), isRotated
+    isRotated = (np.sort(edges, axis=1)[:, :2] > ROUNDING_VOXELS).any()
+    text = _("Only within the bounding box of {roi}, which is rotated against the voxels.")
+    return _region(first, stop), (text if isRotated else _("Only within {roi}.")).format(roi=roiNode.GetName())
 
 
 def optionsFor(scanNode, parameters: CycleINRSlicerParameterNode) -> UpsampleOptions:
     """The engine's options that the panel's settings mean for a scan.
 
     Raises:
-        CycleinrError: The settings contradict themselves, or the region lies outside the scan.
+        CycleinrError: There is no scan, the settings contradict themselves, or the region lies outside the scan.
     """
-    options, roiNode = optionsOf(parameters), parameters.regionNode
-    if roiNode is None or scanNode is None:
-        return options
-    return replace(options, region=markedBy(roiNode, scanNode)[0])
+    checkNode(scanNode)
+    return replace(optionsOf(parameters), region=regionOf(scanNode, parameters.regionNode)[0])
 
 
 def previewOptions(scanNode, options: UpsampleOptions) -> UpsampleOptions:
@@ -124,7 +125,7 @@ class Preview:
 
     def __init__(self):
         self._node, self._frame, self._scan, self._seen_mtime = WeakNode(), WeakNode(), WeakNode(), 0
-        self._former: dict[str, tuple[ViewState, float]] = {}
+        self._former: list[ViewState] = []
 
     @property
     def isShown(self) -> bool:
@@ -137,7 +138,6 @@ class Preview:
         node.HideFromEditorsOn()
         self._node, self._frame, self._scan = WeakNode(node), WeakNode(_addFrame(node)), WeakNode(scanNode)
         self._seen_mtime = scanNode.GetImageData().GetMTime()
-        self._former = {}
         bounds_mm, crosshair_mm = np.zeros(6), np.array(_crosshair_ras())
         node.GetRASBounds(bounds_mm)
         low, high = bounds_mm.reshape(3, 2).T
@@ -145,19 +145,22 @@ class Preview:
         place = crosshair_mm if isWithin else (low + high) / 2
         with slicer.util.RenderBlocker():
             for view in viewsInLayout():
-                composite = compositeOf(view)
-                self._former[view.GetID()] = ViewState(view), composite.GetForegroundOpacity()
+                state = ViewState(view)
                 setLayer(view, "Background", scanNode)
                 setLayer(view, "Foreground", node)
-                composite.SetForegroundOpacity(1.0)
+                compositeOf(view).SetForegroundOpacity(1.0)
                 view.JumpSlice(*place)
+                state.settle()
+                self._former.append(state)
 
     def flicker(self) -> None:
         """Between preview and scan."""
-        shown = [composite for view, _former in self._views() if (composite := compositeOf(view))]
+        shown = [compositeOf(view) for view in viewsInLayout() if layerOf(view, "Foreground") is self._node.node]
         opacity = 0.0 if any(composite.GetForegroundOpacity() > 0 for composite in shown) else 1.0
         for composite in shown:
             composite.SetForegroundOpacity(opacity)
+        for state in self._former:
+            state.settle()
 
     def keepFor(self, scanNode) -> None:
         """Remove it unless it still is one of this scan as it is."""
@@ -167,20 +170,10 @@ class Preview:
 
     def remove(self) -> None:
         """Take it out of the scene; views that still show it get back what they showed before."""
-        node = self._node.node
-        if node is None:
-            return
+        former, self._former = self._former, []
         with slicer.util.RenderBlocker():
-            for view, (state, opacity) in self._views():
-                state.restoreLayer(view, "Foreground")
-                compositeOf(view).SetForegroundOpacity(opacity)
-                if layerOf(view, "Background") is self._scan.node:
-                    state.restoreLayer(view, "Background")
-            for each in (node, self._frame.node):
+            for state in former:
+                state.restore(withPlace=False)
+            for each in (self._node.node, self._frame.node):
                 if each is not None:
                     slicer.mrmlScene.RemoveNode(each)
-
-    def _views(self) -> list:
-        """Those that have it in front, with what they were."""
-        views = ((slicer.mrmlScene.GetNodeByID(viewID), former) for viewID, former in self._former.items())
-        return [each for each in views if each[0] is not None and layerOf(each[0], "Foreground") is self._node.node]

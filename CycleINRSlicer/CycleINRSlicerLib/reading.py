@@ -13,12 +13,12 @@ from cycleinr.windows import CT_WINDOWS, DisplayWindow, window_for
 from slicer.i18n import tr as _
 
 from .callbacks import NodeObservers
-from .check_run import CurveView, chartOf, hideOverlay, isOverlayShown, removeCheck, showOverlay
-from .export_run import whyNoExport
+from .check import chartOf, hideOverlay, isOverlayShown, removeCheck, showCurve, showOverlay
 from .forecast import durationText, sentence
+from .jobs import whyNoExport
 from .preview import Preview
 from .review import BOTTOM_VIEWS, Review
-from .views import SINGLE, SLABS, fade, fadeShown, setSlab, slabShown
+from .views import SINGLE, SLABS, Detour, fade, fadeShown, setSlab, slabShown
 from .volume_node import NodeError, volumeFromNode
 
 AUTOMATIC = "auto"
@@ -62,7 +62,8 @@ class Reading:
     def __init__(self, ui, onUsed: Callable[[str], None], onPreview: Callable[[], None]):
         self._ui, self._onUsed, self._onPreview, self._parameters = ui, onUsed, onPreview, None
         self.preview = Preview()
-        self._review, self._curve = Review(), CurveView()
+        self._review = Review()
+        self._curve = Detour(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
         self._displays, self._sharedWindow = NodeObservers(self._shareWindow), None
         self._keys: list = []
         self._window: tuple[int, DisplayWindow] | None = None
@@ -119,7 +120,7 @@ class Reading:
         """Back to the layout that was there before the review, or before the curve; without a preview."""
         self.preview.remove()
         self._leaveReview()
-        self._curve.leave()
+        self._curve.back()
 
     def showResult(self) -> None:
         """A new result, into the slice views, which keep their place; in the review beside the original."""
@@ -167,7 +168,7 @@ class Reading:
         ui.slabSpinBox.enabled = kind is not SINGLE
         _showSwitch(ui.reviewButton, result, self._review.isShown, _("Review"), _("Leave review"))
         _showSwitch(ui.mapButton, mapNode and result, self.isMapShown, _("Show error map"), _("Hide error map"))
-        _showSwitch(ui.curveButton, chartOf(mapNode), self._curve.isShown, _("Show curve"), _("Hide curve"))
+        _showSwitch(ui.curveButton, chartOf(mapNode), self._curve.isThere, _("Show curve"), _("Hide curve"))
         ui.mapOpacityCaption.visible = ui.mapOpacitySlider.visible = self.isMapShown
         # The map keeps what was found out, so that it comes back with a saved scene
         showText(ui.checkLabel, mapNode.GetDescription().partition("\n")[2] if mapNode else "")
@@ -193,7 +194,7 @@ class Reading:
         shortcut.connect("activated()", call)
         self._keys.append(shortcut)
 
-    def _onReview(self, _checked=False) -> None:
+    def _onReview(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The review could not be shown.")):
             if self._review.isShown:
                 self._leaveReview()
@@ -283,7 +284,7 @@ class Reading:
     def _onThickness(self, thickness_mm: float) -> None:
         setSlab(slabShown(), thickness_mm)
 
-    def _onMap(self, _checked=False) -> None:
+    def _onMap(self) -> None:
         if self.isMapShown:
             hideOverlay(self._map)
         else:
@@ -294,14 +295,15 @@ class Reading:
         if self.isMapShown:
             showOverlay(self._map, self.pair[1], percent / 100)
 
-    def _onCurve(self, _checked=False) -> None:
+    def _onCurve(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
             chart = chartOf(self._map)
-            if self._curve.isShown:
-                self._curve.leave()
+            if self._curve.isThere:
+                self._curve.back()
             elif chart is not None:
                 self._leaveReview()
-                self._curve.show(chart)
+                self._curve.go()
+                showCurve(chart)
         self._onUsed("")
 
 

@@ -1,43 +1,48 @@
-"""The result as a new node beside the input: voxels, geometry, display, units, transform, study, how it was made."""
+"""Volumes that are made of a scan, as nodes beside it: the result, and its difference to B-spline interpolation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import numpy as np
 import slicer
 import vtk
+from cycleinr.checks.added_detail import added_detail
 from cycleinr.errors import InputError
+from cycleinr.request import Region
 from cycleinr.result import Provenance, Result
 from cycleinr.worker.folder import chunks
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from .engine import EngineProcessError
-from .volume_node import NodeError, resultTransformID, volumeFromNode
+from .volume_node import NodeError, ijkToRasOf, resultTransformID, volumeFromNode
 
 ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"
 INPUT_REFERENCE = ATTRIBUTE_PREFIX + "input"
 """Role of the node reference from a result, and from what was made of it, to the scan."""
 
+DIFFERENCE_DERIVED = "Difference of two volumes: derived by CycleINR, not acquired, not for primary diagnosis."
+DIVERGING_COLOURS_ID = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
+SHOWN_PERCENTILE = 99.5
+SAMPLES_FOR_WINDOW = 1_000_000
+
 
 def showResult(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, outputNode, provenance: dict[str, str]):
     """Put a finished image into the scene, into ``outputNode`` or a new node, and return the node."""
     name = resultName(inputNode, provenance)
     node = outputNode or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    description = (
+        f"{provenance['derived']} {provenance['software']} {provenance['version']}, model {provenance['model']}, "
+        f"{float(provenance['spacing_mm']):.4g} mm slices; {provenance['slice_profile']}"
+        + (f" Nothing was acquired at {provenance['gaps']}." if "gaps" in provenance else "")
+    )
     with slicer.util.NodeModify(node):
         copyDisplay(inputNode, node)
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
-        node.SetAndObserveImageData(image)
+        fillVolume(node, image, ijkToRas, inputNode, inputNode, provenance, description)
         node.SetAndObserveTransformNodeID(resultTransformID(inputNode))
-        node.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
-        node.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
-        node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
-        _describe(node, inputNode, provenance)
-    placeBeside(inputNode, node)
     return node
 
 
@@ -56,6 +61,38 @@ def resultName(inputNode, provenance: dict[str, str]) -> str:
     return slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
 
 
+def fillVolume(node, image, ijkToRas: np.ndarray, scanNode, besideNode, facts: dict, description: str) -> None:
+    """Give a volume node, whose display is set, what all that is made of a scan has.
+
+    Args:
+        node, image, ijkToRas: The node, its voxels, and where they are.
+        scanNode: What it was made of: gives the units, and is referred to.
+        besideNode: Scan or result, whose transform and whose study of the subject hierarchy it shares.
+        facts: How it was made, without ``ATTRIBUTE_PREFIX``.
+        description: The same for people.
+    """
+    with slicer.util.NodeModify(node):
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
+        node.SetAndObserveImageData(image)
+        node.SetAndObserveTransformNodeID(besideNode.GetTransformNodeID())
+        node.SetVoxelValueUnits(scanNode.GetVoxelValueUnits())
+        node.SetVoxelValueQuantity(scanNode.GetVoxelValueQuantity())
+        node.SetNodeReferenceID(INPUT_REFERENCE, scanNode.GetID())
+        node.SetAttribute(INPUT_NAME, scanNode.GetName())
+        for key, value in facts.items():
+            node.SetAttribute(ATTRIBUTE_PREFIX + key, str(value))
+        node.SetDescription(description)
+    placeBeside(besideNode, node)
+
+
+def placeBeside(besideNode, node) -> None:
+    """Put a node into another one's study of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    besideItem, item = hierarchy.GetItemByDataNode(besideNode), hierarchy.GetItemByDataNode(node)
+    if besideItem and item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(besideItem))
+
+
 def copyDisplay(inputNode, node) -> None:
     """The input's window/level and colours; never computed anew, so that both can be compared."""
     source = inputNode.GetDisplayNode()
@@ -71,17 +108,6 @@ def copyDisplay(inputNode, node) -> None:
     display.SetApplyThreshold(source.GetApplyThreshold())
     display.SetAutoThreshold(False)
     display.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
-
-
-def _describe(node, inputNode, provenance: dict[str, str]) -> None:
-    for key, value in provenance.items():
-        node.SetAttribute(ATTRIBUTE_PREFIX + key, str(value))
-    node.SetAttribute(INPUT_NAME, inputNode.GetName())
-    node.SetDescription(
-        f"{provenance['derived']} {provenance['software']} {provenance['version']}, model {provenance['model']}, "
-        f"{float(provenance['spacing_mm']):.4g} mm slices; {provenance['slice_profile']}"
-        + (f" Nothing was acquired at {provenance['gaps']}." if "gaps" in provenance else "")
-    )
 
 
 def provenanceOf(node) -> dict[str, str]:
@@ -108,31 +134,6 @@ def resultOf(node) -> Result:
         ) from error
 
 
-def placeBeside(inputNode, node) -> None:
-    """Put a node into the input's study of the subject hierarchy."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    inputItem, item = hierarchy.GetItemByDataNode(inputNode), hierarchy.GetItemByDataNode(node)
-    if inputItem and item:
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(inputItem))
-
-
-def loadInto(image: vtk.vtkImageData, path: Path, shape_kji: tuple[int, ...]) -> Iterator[float]:
-    """Fill an image with an array of the engine; yields the fraction that is done.
-
-    Raises:
-        EngineProcessError: The array has another shape.
-        MemoryError: There is no room for it.
-    """
-    # The map goes with this generator: Windows removes no file that is mapped
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.shape != tuple(shape_kji):
-        raise EngineProcessError(
-            f"The engine's result has the shape {array.shape} instead of {tuple(shape_kji)}. Try again; if it "
-            "happens again, report it with the log."
-        )
-    yield from copyInto(image, array)
-
-
 def copyInto(image: vtk.vtkImageData, array: np.ndarray) -> Iterator[float]:
     """Fill an image with a copy of an array (K, J, I), a few slices at a time; yields the fraction that is done.
 
@@ -147,3 +148,48 @@ def copyInto(image: vtk.vtkImageData, array: np.ndarray) -> Iterator[float]:
     scalars.SetName("ImageScalars")
     image.SetDimensions(*array.shape[::-1])
     image.GetPointData().SetScalars(scalars)
+
+
+def differenceSteps(inputNode, resultNode) -> Generator[float, None, Any]:
+    """Add a volume with result minus cubic B-spline of the input (``cycleinr.checks.added_detail``); gives its node.
+
+    Yields the fraction that is done. Nothing is added to the scene before the last step.
+
+    Raises:
+        NodeError: A node is no scalar volume with voxels.
+        InputError: The result is not the input with other slices.
+    """
+    scan, result = volumeFromNode(inputNode), volumeFromNode(resultNode)
+    region, image = provenanceOf(resultNode).get("region"), vtk.vtkImageData()
+    difference, steps = added_detail(scan, result, region and Region.of(region))
+    for fraction in steps:
+        yield 0.9 * fraction
+    for fraction in copyInto(image, difference):
+        yield 0.9 + 0.1 * fraction
+    for each in (inputNode, resultNode):
+        if each.GetScene() is not slicer.mrmlScene:
+            raise NodeError(_("{name} was removed meanwhile, so there is no difference.").format(name=each.GetName()))
+    name = f"{resultNode.GetName()} minus B-spline"
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    facts = {"derived": DIFFERENCE_DERIVED, "result": resultNode.GetName()}
+    text = f"{DIFFERENCE_DERIVED} {resultNode.GetName()} minus cubic B-spline of {inputNode.GetName()}."
+    with slicer.util.NodeModify(node):
+        _showDifference(node, difference)  # before the voxels, else Slicer computes a window for them first
+        fillVolume(node, image, ijkToRasOf(resultNode), inputNode, resultNode, facts, text)
+    return node
+
+
+def _showDifference(node, difference: np.ndarray) -> None:
+    """Blue where the result is darker, red where it is brighter, equally wide to both sides of 0."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    stride = max(1, difference.size // SAMPLES_FOR_WINDOW)
+    # A stride that shares no factor with the rows visits all columns alike
+    sample = np.abs(difference.reshape(-1)[:: stride + (stride % 2 == 0)].astype(np.float32))
+    # NaN is padding
+    sample = sample[np.isfinite(sample)]
+    largest = (float(np.percentile(sample, SHOWN_PERCENTILE)) or float(sample.max()) or 1.0) if sample.size else 1.0
+    display.SetWindowLevel(2 * largest, 0.0)
+    if slicer.mrmlScene.GetNodeByID(DIVERGING_COLOURS_ID):
+        display.SetAndObserveColorNodeID(DIVERGING_COLOURS_ID)

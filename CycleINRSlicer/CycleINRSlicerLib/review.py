@@ -15,13 +15,12 @@ from slicer.i18n import tr as _
 
 from .callbacks import WeakNode
 from .result_node import copyDisplay
-from .views import LAYERS, ViewState, compositeOf, layerOf, setLayer
+from .views import LAYERS, Detour, ViewState, compositeOf, layerOf, setLayer
 from .volume_node import NodeError, checkNode, isLinear, voxelPlaces
 
 TOP_VIEWS = ("Red", "Green", "Yellow")
 BOTTOM_VIEWS = ("Red+", "Green+", "Yellow+")
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
-_LAYOUT = slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView
 OBLIQUE_COMPONENT = 1e-3
 """Axis directions with a larger component off the patient's axes count as oblique (about 0.06 degrees)."""
 
@@ -34,17 +33,15 @@ class Review:
     """
 
     def __init__(self):
-        self._formerLayout = None
+        self._detour = Detour(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView)
         self._former: dict[str, ViewState] = {}
-        self._layers: dict[str, dict[str, WeakNode]] = {}
         self._original, self._result = WeakNode(), WeakNode()
-        self._group, self._isRotated = 0, False
 
     @property
     def isShown(self) -> bool:
         """Whether the review is on the screen: its layout is, and at least one of its two volumes still exists."""
         exists = self._original.node is not None or self._result.node is not None
-        return exists and self._former != {} and self._isLayoutOurs()
+        return exists and self._detour.isThere
 
     def show(self, originalNode, resultNode) -> None:
         """Show both volumes at the place where the slice views are, or at the original's centre if that is outside.
@@ -64,14 +61,16 @@ class Review:
             self.leave()
         place = placeToShow(originalNode)
         with slicer.util.RenderBlocker():
-            self._enterLayout(manager)
+            self._enterLayout()
             self._original, self._result = WeakNode(originalNode), WeakNode(resultNode)
             copyDisplay(originalNode, resultNode)
-            self._fillLayers(resultNode)
-            self._turn(originalNode)
+            _fillLayers(originalNode, resultNode)
+            _turn(originalNode)
             _fit(manager, originalNode)
             _jump(place)
-            self._link()
+            _link()
+            for state in self._former.values():
+                state.settle()
 
     def leave(self) -> None:
         """Bring back what was there before ``show``; nothing if nothing was shown.
@@ -80,80 +79,54 @@ class Review:
         view; links that were switched off. Volumes that were deleted meanwhile cannot come back; the upper views then
         keep the original.
         """
-        if not self._former:
-            return
-        wasShown, layoutIsOurs = self.isShown, self._isLayoutOurs()
         former, self._former = self._former, {}
         with slicer.util.RenderBlocker():
-            for name, state in former.items():
-                self._restore(name, state, withPlace=wasShown)
-            if layoutIsOurs:
-                slicer.app.layoutManager().setLayout(self._formerLayout)
+            for state in former.values():
+                state.restore(withPlace=self._detour.isThere)
+            self._detour.back()
 
-    def _isLayoutOurs(self) -> bool:
-        manager = slicer.app.layoutManager()
-        return manager is not None and manager.layout == _LAYOUT
-
-    # -- going there
-    def _enterLayout(self, manager) -> None:
+    def _enterLayout(self) -> None:
         """Views that exist are remembered before the layout changes their size, the others as they are made."""
         if self._former:
             return
-        self._formerLayout = manager.layout
-        former = {name: ViewState(node) for name in TOP_VIEWS + BOTTOM_VIEWS if (node := _sliceNode(name))}
-        manager.setLayout(_LAYOUT)
+        names = TOP_VIEWS + BOTTOM_VIEWS
+        self._former = {name: ViewState(node) for name in names if (node := _sliceNode(name))}
+        self._detour.go()
         # The new views have their size only after this; what the user clicks meanwhile must wait.
         slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
-        for name in TOP_VIEWS + BOTTOM_VIEWS:
-            former.setdefault(name, ViewState(_sliceNode(name)))
-        self._former, self._group = former, _sliceNode(TOP_VIEWS[0]).GetViewGroup()
-
-    def _fillLayers(self, resultNode) -> None:
-        """No foreground, which would tint the picture; the upper row's labels in both rows."""
-        self._layers = {name: {} for name in TOP_VIEWS + BOTTOM_VIEWS}
-        for top, bottom in zip(TOP_VIEWS, BOTTOM_VIEWS, strict=True):
-            label = layerOf(_sliceNode(top), "Label")
-            for name, volumeNode in ((top, self._original.node), (bottom, resultNode)):
-                for layer, node in zip(LAYERS, (volumeNode, None, label), strict=True):
-                    self._setLayer(name, layer, node)
-
-    def _setLayer(self, name: str, layer: str, node) -> None:
-        setLayer(_sliceNode(name), layer, node)
-        self._layers[name][layer] = WeakNode(node)
-
-    def _turn(self, originalNode) -> None:
-        self._isRotated = _isOblique(originalNode)
-        for names in (TOP_VIEWS, BOTTOM_VIEWS):
-            for name, orientation in zip(names, ORIENTATIONS, strict=True):
-                sliceNode = _sliceNode(name)
-                sliceNode.SetOrientation(orientation)
-                if self._isRotated:
-                    sliceNode.RotateToVolumePlane(originalNode)
-
-    def _link(self) -> None:
-        for name in TOP_VIEWS + BOTTOM_VIEWS:
-            sliceNode = _sliceNode(name)
-            sliceNode.SetViewGroup(self._group)
-            compositeOf(sliceNode).SetLinkedControl(True)
-            compositeOf(sliceNode).SetHotLinkedControl(True)
-
-    # -- going back
-    def _restore(self, name: str, state: ViewState, withPlace: bool) -> None:
-        sliceNode = _sliceNode(name)
-        if sliceNode is None:
-            return
-        for layer, ours in self._layers.get(name, {}).items():
-            if layerOf(sliceNode, layer) is ours.node:
-                state.restoreLayer(sliceNode, layer)
-        state.restoreLink(sliceNode, self._group)
-        if withPlace:
-            state.restorePlace(sliceNode)
-        elif self._isRotated:
-            state.restoreRotation(sliceNode)
+        for name in names:
+            self._former.setdefault(name, ViewState(_sliceNode(name)))
 
 
 def _sliceNode(name: str):
     return slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+
+
+def _fillLayers(originalNode, resultNode) -> None:
+    """No foreground, which would tint the picture; the upper row's labels in both rows."""
+    for top, bottom in zip(TOP_VIEWS, BOTTOM_VIEWS, strict=True):
+        label = layerOf(_sliceNode(top), "Label")
+        for name, volumeNode in ((top, originalNode), (bottom, resultNode)):
+            for layer, node in zip(LAYERS, (volumeNode, None, label), strict=True):
+                setLayer(_sliceNode(name), layer, node)
+
+
+def _turn(originalNode) -> None:
+    isRotated = _isOblique(originalNode)
+    for name, orientation in zip(TOP_VIEWS + BOTTOM_VIEWS, ORIENTATIONS * 2, strict=True):
+        sliceNode = _sliceNode(name)
+        sliceNode.SetOrientation(orientation)
+        if isRotated:
+            sliceNode.RotateToVolumePlane(originalNode)
+
+
+def _link() -> None:
+    group = _sliceNode(TOP_VIEWS[0]).GetViewGroup()
+    for name in TOP_VIEWS + BOTTOM_VIEWS:
+        sliceNode = _sliceNode(name)
+        sliceNode.SetViewGroup(group)
+        compositeOf(sliceNode).SetLinkedControl(True)
+        compositeOf(sliceNode).SetHotLinkedControl(True)
 
 
 def _fit(manager, originalNode) -> None:

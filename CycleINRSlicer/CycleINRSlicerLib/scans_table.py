@@ -1,11 +1,9 @@
-"""Several scans, or all frames of a sequence: what is done to each, and the batch that computes them."""
+"""Several scans, or all frames of a sequence: which ones, what is done to each, and the jobs that do it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Generator
+from dataclasses import replace
 
 import qt
 import slicer
@@ -13,111 +11,13 @@ from cycleinr.errors import Cancelled, CycleinrError
 from cycleinr.request import UpsampleOptions
 from slicer.i18n import tr as _
 
-from .callbacks import NodeObservers, OneShot, SceneWatch, WeakNode
-from .engine import sharedEngine
-from .engine_task import RunState
+from .callbacks import NodeObservers, OneShot, WeakNode
 from .forecast import forecastOf, planOf
+from .jobs import makeFiner
 from .preview import optionsFor
 from .result_node import INPUT_REFERENCE, copyDisplay
-from .run import Run
-from .volume_node import NodeError, checkNode
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a batch: ``start(onChanged)`` begins it, ``end(run, problem)`` hears how it ended (None: not done)."""
-
-    name: str
-    start: Callable[[Callable[[Run], None]], Run]
-    end: Callable[[Run | None, str], None]
-
-
-class Batch:
-    """Runs one after the other; to the panel it is one task (see ``EngineTask`` for its attributes).
-
-    Args:
-        jobs: What to run. One that fails does not stop the others, unless only all together mean something.
-        onChanged: Called with the batch on every progress and change of state, on the main thread.
-        allOrNone: Called at the end with whether all are done, where only all together mean something.
-    """
-
-    def __init__(self, jobs: list[Job], onChanged, allOrNone: Callable[[bool], None] | None = None):
-        self._jobs, self._onChanged, self._allOrNone = jobs, onChanged, allOrNone
-        self._run = self._givenUp = self.error = None
-        self._begun, self._failures = 0, []
-        self.state, self.phase, self.fraction, self.remaining_s = RunState.PREPARING, "", 0.0, None
-        self._startedAt_s, self._next = time.monotonic(), OneShot(0, self._startNext)
-        self._watch = SceneWatch({}, self._onSceneClose, lambda _what: None)
-        self._next.start()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._startedAt_s
-
-    @property
-    def isFinished(self) -> bool:
-        return not self.state.isBusy
-
-    @property
-    def summary(self) -> str:
-        """What came of it, once it is done."""
-        done = len(self._jobs) - len(self._failures)
-        return " ".join((_("{done} of {all} done.").format(done=done, all=len(self._jobs)), *self._failures))
-
-    def cancel(self) -> None:
-        """Give up what is not done yet."""
-        if self._allOrNone is None:
-            self._giveUp(_("Cancelled. Results that were done stay."))
-        else:
-            self._giveUp(_("Cancelled. The scene is as it was."))
-
-    def _onSceneClose(self) -> None:
-        self._giveUp(_("The scene was closed, so the run was cancelled."))
-
-    def _giveUp(self, why: str) -> None:
-        if self._givenUp is None and not self.isFinished:
-            self._givenUp = Cancelled(why)
-            self._end() if self._run is None else self._run.cancel()
-
-    def _startNext(self) -> None:
-        if self._givenUp or self._begun == len(self._jobs) or (self._allOrNone and self._failures):
-            self._end()
-            return
-        job, self._begun, self.state = self._jobs[self._begun], self._begun + 1, RunState.RUNNING
-        try:
-            self._run = job.start(self._onRunChanged)
-        except CycleinrError as error:
-            self._note(None, str(error))
-
-    def _onRunChanged(self, run: Run) -> None:
-        if run.isFinished:
-            self._note(run if run.state is RunState.DONE else None, str(run.error or ""))
-            return
-        self.phase = _("{number} of {all}, {name}: {phase}").format(
-            number=self._begun, all=len(self._jobs), name=self._jobs[self._begun - 1].name, phase=run.phase
-        )
-        self.fraction = (self._begun - 1 + run.fraction) / len(self._jobs)
-        self._onChanged(self)
-
-    def _note(self, run: Run | None, problem: str) -> None:
-        job, self._run = self._jobs[self._begun - 1], None
-        if run is None:
-            self._failures.append(f"{job.name}: {problem}")
-        job.end(run, problem)
-        self._next.start()
-
-    def _end(self) -> None:
-        self._next.stop()
-        self._watch.stop()
-        isWhole = self._givenUp is None and not self._failures
-        if self._allOrNone is not None:
-            self._allOrNone(isWhole)
-        self.error, self.state = self._givenUp, RunState.DONE
-        if self._givenUp is not None:
-            self.state = RunState.CANCELLED
-        elif self._failures and (self._allOrNone or len(self._failures) == len(self._jobs)):
-            self.error, self.state = CycleinrError(" ".join(self._failures)), RunState.FAILED
-        self._onChanged(self)
+from .task import Task
+from .volume_node import NodeError, volumeFromNode
 
 
 class ScansTable:
@@ -155,25 +55,33 @@ class ScansTable:
         self._canStart = canStart
         self._showCount()
 
-    def jobs(self) -> list[Job]:
-        """A job for each ticked scan."""
-        return [self._jobOf(node) for node in self._ticked()]
+    def job(self, task: Task) -> Generator[None, None, str]:
+        """Make the ticked scans finer, one after the other, and tell how many are done.
 
-    def _jobOf(self, node) -> Job:
-        scan, nodeID, parameters = WeakNode(node), node.GetID(), self._parameters
-
-        def start(onChanged) -> Run:
-            checkNode(scan.node)
-            options, wanted = optionsFor(scan.node, parameters), parameters.makeDifference
-            return Run(sharedEngine(), scan.node, options, onChanged, makeDifference=wanted)
-
-        def end(run: Run | None, problem: str) -> None:
-            self._outcomes[nodeID] = problem if run is None else _("Done: {name}").format(name=run.outputNode.GetName())
-            if run is not None:
+        Raises:
+            CycleinrError: All of them failed; one that fails does not stop the others.
+        """
+        parameters, failures = self._parameters, []
+        ticked = [(WeakNode(node), node.GetID(), node.GetName()) for node in self._ticked()]
+        task.whatStays = _("Results that were done stay.")
+        for number, (scan, nodeID, name) in enumerate(ticked):
+            task.part = number, len(ticked), name
+            try:
+                options = optionsFor(scan.node, parameters)
+                yield from makeFiner(task, scan.node, options, makeDifference=parameters.makeDifference)
+            except CycleinrError as error:
+                if task.isGivenUp:
+                    raise
+                failures.append(f"{name}: {error}")
+                self._outcomes[nodeID] = str(error)
+            else:
+                self._outcomes[nodeID] = _("Done: {name}").format(name=task.outputNode.GetName())
                 self._unticked.add(nodeID)
-                showAsResult(parameters, scan.node, run.outputNode, run.differenceNode)
-
-        return Job(node.GetName(), start, end)
+                showAsResult(parameters, task)
+        if len(failures) == len(ticked):
+            raise CycleinrError(" ".join(failures))
+        done = _("{done} of {all} done.").format(done=len(ticked) - len(failures), all=len(ticked))
+        return " ".join((done, *failures))
 
     def _ticked(self) -> list:
         rows = range(self._ui.scansTable.rowCount)
@@ -220,96 +128,74 @@ def _scans() -> list:
     return [each for each in nodes if not each.GetHideFromEditors() and each.GetNodeReference(INPUT_REFERENCE) is None]
 
 
-def showAsResult(parameters, scanNode, resultNode, differenceNode=None) -> None:
-    """Make a result the one that the panel's tools act on."""
+def showAsResult(parameters, task: Task) -> None:
+    """Make a task's result the one that the panel's tools act on."""
     with slicer.util.NodeModify(parameters):
-        parameters.resultInput, parameters.resultVolume = scanNode, resultNode
-        parameters.differenceVolume, parameters.checkVolume = differenceNode, None
+        parameters.resultInput, parameters.resultVolume = task.scan.node, task.outputNode
+        parameters.differenceVolume, parameters.checkVolume = task.difference.node, None
 
 
-class SequenceFrames:
-    """All frames of the sequence behind a proxy volume; their results become a sequence in the same browser.
+def sequenceOf(node) -> tuple:
+    """Browser and sequence of a volume that shows one of several frames; None for both of any other."""
+    logic = slicer.modules.sequences.logic() if hasattr(slicer.modules, "sequences") else None
+    browser = logic.GetFirstBrowserNodeForProxyNode(node) if logic is not None and node is not None else None
+    sequence = browser.GetSequenceNode(node) if browser is not None else None
+    return (browser, sequence) if sequence is not None and sequence.GetNumberOfDataNodes() > 1 else (None, None)
 
-    Each frame is computed as a hidden volume of its own, so that the reader can go on browsing.
+
+def makeFramesFiner(task: Task, proxy, options: UpsampleOptions) -> Generator[None, None, None]:
+    """Make all frames of the sequence behind a proxy volume finer, as a sequence in the same browser, or none of them.
+
+    Each frame is computed as a hidden volume of its own, so that the reader can go on browsing; all get the model of
+    the one that is shown.
     """
-
-    def __init__(self, proxyNode, browserNode):
-        sequence = browserNode.GetSequenceNode(proxyNode)
-        self._sequenceID, self.count = sequence.GetID(), sequence.GetNumberOfDataNodes()
-        self._proxy, self._browser, self._sequence = WeakNode(proxyNode), WeakNode(browserNode), WeakNode(sequence)
-        self._results, self._frame = WeakNode(), WeakNode()
-
-    @classmethod
-    def of(cls, node) -> SequenceFrames | None:
-        """Those of a volume that shows one of several frames, else None."""
-        if node is None or not hasattr(slicer.modules, "sequences"):
-            return None
-        browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node)
-        found = cls(node, browser) if browser is not None else None
-        return found if found is not None and found.count > 1 else None
-
-    @property
-    def pair(self) -> tuple:
-        """The proxies of scan and result, once all is done."""
-        return self._proxy.node, self._browser.node.GetProxyNode(self._results.node)
-
-    def jobs(self, options: UpsampleOptions) -> list[Job]:
-        """One for each frame, all with the model of the one that is shown.
-
-        Raises:
-            CycleinrError: The shown frame or the options rule a run out.
-        """
-        options = replace(options, model=planOf(self._proxy.node, options)[1].modality.lower())
-        numbers = range(self.count)
-        names = [_("frame {number}").format(number=number + 1) for number in numbers]
-        return [Job(names[n], partial(self._startFrame, options, n), partial(self._endFrame, n)) for n in numbers]
-
-    def areAllWanted(self, answers: dict[str, bool]) -> bool:
-        """Whether all frames are wanted, or the shown one; asked once, as ``answers`` by sequence say."""
-        if self._sequenceID not in answers:
-            question = _("This is one of {count} frames. Compute all of them, or (No) the shown one?")
-            answers[self._sequenceID] = slicer.util.confirmYesNoDisplay(question.format(count=self.count))
-        return answers[self._sequenceID]
-
-    def finish(self, isWhole: bool) -> None:
-        """Put the results into the browser, or nothing where not all are there."""
-        browser, proxy, results = self._browser.node, self._proxy.node, self._results.node
-        if results is None:
-            return
-        if not isWhole or browser is None or proxy is None:
+    browser, sequence = sequenceOf(proxy)
+    options = replace(options, model=planOf(proxy, volumeFromNode(proxy), options).modality.lower())
+    count, results = sequence.GetNumberOfDataNodes(), None
+    try:
+        for number in range(count):
+            task.part = number, count, _("frame {number}").format(number=number + 1)
+            if any(each is not None and each.GetScene() is None for each in (proxy, browser, sequence, results)):
+                raise NodeError(_("It was removed from the scene meanwhile."))
+            frame = _frame(proxy, sequence.GetNthDataNode(number))
+            try:
+                yield from makeFiner(task, frame, options)
+                results = results or _emptySequence(task.outputNode.GetName(), sequence)
+                task.outputNode.RemoveNodeReferenceIDs(INPUT_REFERENCE)
+                results.SetDataNodeAtValue(task.outputNode, sequence.GetNthIndexValue(number))
+            finally:
+                task.needed = {}
+                for each in (frame, task.outputNode):
+                    if each is not None:
+                        slicer.mrmlScene.RemoveNode(each)
+    except Exception as error:
+        if results is not None:
             slicer.mrmlScene.RemoveNode(results)
-            return
-        browser.AddSynchronizedSequenceNode(results)
-        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-        node = browser.GetProxyNode(results)
-        node.SetNodeReferenceID(INPUT_REFERENCE, proxy.GetID())
-        copyDisplay(proxy, node)
+        if isinstance(error, CycleinrError) and not isinstance(error, Cancelled):
+            raise CycleinrError(f"{task.part[2]}: {error}") from error
+        raise
+    browser.AddSynchronizedSequenceNode(results)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    node = browser.GetProxyNode(results)
+    node.SetNodeReferenceID(INPUT_REFERENCE, proxy.GetID())
+    copyDisplay(proxy, node)
+    task.scan, task.output = WeakNode(proxy), WeakNode(node)
 
-    def _startFrame(self, options: UpsampleOptions, number: int, onChanged) -> Run:
-        sequence, proxy = self._sequence.node, self._proxy.node
-        data = sequence.GetNthDataNode(number) if sequence is not None and proxy is not None else None
-        if data is None:
-            raise NodeError(_("It was removed from the scene meanwhile."))
-        frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", proxy.GetName())
-        self._frame = WeakNode(frame)
-        frame.HideFromEditorsOn()
-        frame.CopyOrientation(data)
-        frame.SetAndObserveImageData(data.GetImageData())
-        frame.SetAndObserveTransformNodeID(proxy.GetTransformNodeID())
-        frame.SetVoxelValueUnits(proxy.GetVoxelValueUnits())
-        frame.SetVoxelValueQuantity(proxy.GetVoxelValueQuantity())
-        return Run(sharedEngine(), frame, options, onChanged)
 
-    def _endFrame(self, number: int, run: Run | None, _problem: str) -> None:
-        result, sequence = run and run.outputNode, self._sequence.node
-        if result is not None and sequence is not None:
-            if self._results.node is None:
-                results = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", result.GetName())
-                results.CopySequenceIndex(sequence)
-                results.RemoveAllDataNodes()
-                self._results = WeakNode(results)
-            result.RemoveNodeReferenceIDs(INPUT_REFERENCE)
-            self._results.node.SetDataNodeAtValue(result, sequence.GetNthIndexValue(number))
-        for node in (result, self._frame.node):
-            if node is not None:
-                slicer.mrmlScene.RemoveNode(node)
+def _frame(proxy, data):
+    """One frame as a hidden volume, which shares the voxels."""
+    frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", proxy.GetName())
+    frame.HideFromEditorsOn()
+    frame.CopyOrientation(data)
+    frame.SetAndObserveImageData(data.GetImageData())
+    frame.SetAndObserveTransformNodeID(proxy.GetTransformNodeID())
+    frame.SetVoxelValueUnits(proxy.GetVoxelValueUnits())
+    frame.SetVoxelValueQuantity(proxy.GetVoxelValueQuantity())
+    return frame
+
+
+def _emptySequence(name: str, like):
+    results = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    results.CopySequenceIndex(like)
+    results.RemoveAllDataNodes()
+    return results

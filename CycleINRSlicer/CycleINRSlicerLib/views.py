@@ -6,13 +6,13 @@ selector and the eye in the module Data change the views' composite nodes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+import numpy as np
 import slicer
 import vtk
 from cycleinr.errors import CycleinrError
 
-from .callbacks import NodeObservers, WeakNode
 from .result_node import INPUT_REFERENCE
 from .volume_node import checkNode
 
@@ -24,49 +24,76 @@ SLABS = (SINGLE, vtk.VTK_IMAGE_SLAB_MEAN, vtk.VTK_IMAGE_SLAB_MAX)
 
 
 class ViewState:
-    """One slice view as it is now: its plane, what is seen of it, its links, and the volume of each of ``LAYERS``."""
+    """A slice view as it is now, to be brought back later but for what the user has changed meanwhile.
 
-    def __init__(self, sliceNode):
-        composite = compositeOf(sliceNode)
-        self._sliceToRas = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
-        self._fieldOfView_mm, self._origin_mm = tuple(sliceNode.GetFieldOfView()), tuple(sliceNode.GetXYZOrigin())
-        self._viewGroup = sliceNode.GetViewGroup()
-        self._isLinked, self._isHotLinked = composite.GetLinkedControl(), composite.GetHotLinkedControl()
-        self._layers = {layer: WeakNode(layerOf(sliceNode, layer)) for layer in LAYERS}
+    ``settle`` says that the view has become what is not the user's doing.
+    """
 
-    def restorePlace(self, sliceNode) -> None:
-        """Plane and field of view. In a view of another size Slicer keeps the height and corrects the width."""
-        with slicer.util.NodeModify(sliceNode):
-            sliceNode.SetFieldOfView(*self._fieldOfView_mm)
-            sliceNode.SetXYZOrigin(*self._origin_mm)
-            slicer.util.updateVTKMatrixFromArray(sliceNode.GetSliceToRAS(), self._sliceToRas)
-            sliceNode.UpdateMatrices()
+    def __init__(self, view):
+        self._view = view
+        self._fieldOfView_mm, self._origin_mm = tuple(view.GetFieldOfView()), tuple(view.GetXYZOrigin())
+        self._before, self._sliceToRas = self._now()
+        self.settle()
 
-    def restoreRotation(self, sliceNode) -> None:
-        """The plane's orientation, through the point where the plane is now."""
-        with slicer.util.NodeModify(sliceNode):
-            matrix = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
-            matrix[:3, :3] = self._sliceToRas[:3, :3]
-            slicer.util.updateVTKMatrixFromArray(sliceNode.GetSliceToRAS(), matrix)
-            sliceNode.UpdateMatrices()
+    def settle(self) -> None:
+        """From now on, what differs is what the user has changed."""
+        self._ours, sliceToRas = self._now()
+        self._ourRotation = sliceToRas[:3, :3]
 
-    def restoreLink(self, sliceNode, reviewGroup: int) -> None:
-        """Group and link, each only where it still is as the review set it (linked, in ``reviewGroup``)."""
-        composite = compositeOf(sliceNode)
-        if sliceNode.GetViewGroup() == reviewGroup:
-            sliceNode.SetViewGroup(self._viewGroup)
-        if composite.GetLinkedControl():
-            composite.SetLinkedControl(self._isLinked)
-        if composite.GetHotLinkedControl():
-            composite.SetHotLinkedControl(self._isHotLinked)
+    def restore(self, withPlace: bool) -> None:
+        """Volumes, opacity and links; also the plane and what is seen of it, or else the plane's rotation alone.
 
-    def restoreLayer(self, sliceNode, layer: str) -> None:
-        """The volume of one layer; nothing where that volume has been deleted meanwhile."""
-        former = self._layers[layer]
-        if former.wasNone:
-            setLayer(sliceNode, layer, None)
-        elif former.node is not None:
-            setLayer(sliceNode, layer, former.node)
+        A volume that was deleted meanwhile does not come back. In a view of another size Slicer keeps the height of
+        what is seen and corrects the width.
+        """
+        if compositeOf(self._view) is None:  # the view is gone
+            return
+        now, sliceToRas = self._now()
+        for (node, name), before, ours, value in zip(self._properties(), self._before, self._ours, now, strict=True):
+            isGone = name.endswith("ID") and before and slicer.mrmlScene.GetNodeByID(before) is None
+            if value in (ours, None) and not isGone:
+                getattr(node, f"Set{name}")(before)
+        with slicer.util.NodeModify(self._view):
+            if withPlace:
+                sliceToRas = self._sliceToRas
+                self._view.SetFieldOfView(*self._fieldOfView_mm)
+                self._view.SetXYZOrigin(*self._origin_mm)
+            elif np.array_equal(sliceToRas[:3, :3], self._ourRotation):
+                sliceToRas[:3, :3] = self._sliceToRas[:3, :3]
+            slicer.util.updateVTKMatrixFromArray(self._view.GetSliceToRAS(), sliceToRas)
+            self._view.UpdateMatrices()
+
+    def _properties(self) -> list[tuple]:
+        names = (*(f"{layer}VolumeID" for layer in LAYERS), "ForegroundOpacity", "LinkedControl", "HotLinkedControl")
+        return [*((compositeOf(self._view), name) for name in names), (self._view, "ViewGroup")]
+
+    def _now(self) -> tuple[list, np.ndarray]:
+        values = [getattr(node, f"Get{name}")() for node, name in self._properties()]
+        return values, slicer.util.arrayFromVTKMatrix(self._view.GetSliceToRAS())
+
+
+class Detour:
+    """Another layout for a while, and back to the former one, unless the user has chosen another one meanwhile."""
+
+    def __init__(self, layout: int):
+        self._layout, self._former = layout, None
+
+    @property
+    def isThere(self) -> bool:
+        manager = slicer.app.layoutManager()
+        return self._former is not None and manager is not None and manager.layout == self._layout
+
+    def go(self) -> None:
+        """Change the layout; nothing where it is there already."""
+        if not self.isThere:
+            manager = slicer.app.layoutManager()
+            self._former = manager.layout
+            manager.setLayout(self._layout)
+
+    def back(self) -> None:
+        isThere, former, self._former = self.isThere, self._former, None
+        if isThere:
+            slicer.app.layoutManager().setLayout(former)
 
 
 def compositeOf(sliceNode):
@@ -103,38 +130,6 @@ def scanBehind(node):
     """The scan that a result, difference or error map was made from, while it is there; any other node itself."""
     scan = node.GetNodeReference(INPUT_REFERENCE) if node is not None else None
     return scan or node
-
-
-class ShownVolume:
-    """Calls ``onChanged()`` when another scan may have come on screen, from the first ``follow`` to ``stop``."""
-
-    def __init__(self, onChanged: Callable[[], None]):
-        self._onChanged, self._lastID = onChanged, ""
-        self._views = NodeObservers(self._onViewChanged)
-        # Which views are in the layout is known only after the layout node has told of its change
-        self._layout = NodeObservers(onChanged)
-
-    def follow(self) -> None:
-        """Follow the views that there are now; to be called again after each change of the layout."""
-        self._views.follow(*map(compositeOf, sliceNodes()), slicer.app.applicationLogic().GetSelectionNode())
-        self._layout.follow(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode"))
-        self._lastID = _shownID()
-
-    def stop(self) -> None:
-        self._views.stop()
-        self._layout.stop()
-
-    def _onViewChanged(self) -> None:
-        """A composite node also changes with each move of a fading slider, which is nothing to the panel."""
-        shownID = _shownID()
-        if shownID != self._lastID:
-            self._lastID = shownID
-            self._onChanged()
-
-
-def _shownID() -> str:
-    node = shownVolumeNode()
-    return node.GetID() if node is not None else ""
 
 
 def sliceNodes() -> list:

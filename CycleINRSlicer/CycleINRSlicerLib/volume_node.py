@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,7 +139,7 @@ def _volumeFromHeaders(node) -> Volume:
     transform = node.GetParentTransformNode()
     array = slicer.util.arrayFromVolume(node)
     try:
-        files = sourceFiles(node)
+        files = list(sourceFiles(node))
         found = stack(slices_of_files([Path(file) for file in files]))
     except CycleinrError as error:
         raise _bent(node, str(error)) from error
@@ -180,20 +180,11 @@ def _bent(node, why: str) -> NodeError:
     )
 
 
-def sourceFiles(node) -> list[str]:
-    """Paths of all DICOM files that a volume was loaded from, in the order of its slices.
+def sourceFiles(node) -> Iterator[str]:
+    """Paths of the DICOM files that a volume was loaded from, in the order of its slices.
 
     Raises:
-        NodeError: It does not come from the DICOM database, or files are missing there.
-    """
-    return [sourceFile(node, uid) for uid in instancesOf(node)]
-
-
-def instancesOf(node) -> list[str]:
-    """SOP Instance UIDs (0008,0018) of the slices of a volume from Slicer's DICOM database.
-
-    Raises:
-        NodeError: It does not come from there.
+        NodeError: It does not come from the DICOM database, or the next file is missing there.
     """
     uids = (node.GetAttribute(INSTANCES) or "").split()
     if not uids or getattr(slicer, "dicomDatabase", None) is None:
@@ -202,34 +193,26 @@ def instancesOf(node) -> list[str]:
                 name=node.GetName()
             )
         )
-    return uids
-
-
-def sourceFile(node, uid: str) -> str:
-    """Path of one of these files.
-
-    Raises:
-        NodeError: It is missing.
-    """
-    path = slicer.dicomDatabase.fileForInstance(uid)
-    if not path or not Path(path).is_file():
-        raise NodeError(
-            _("A DICOM file of {name} is no longer in Slicer's DICOM database. Import the series again.").format(
-                name=node.GetName()
+    for uid in uids:
+        path = slicer.dicomDatabase.fileForInstance(uid)
+        if not path or not Path(path).is_file():
+            raise NodeError(
+                _("A DICOM file of {name} is no longer in Slicer's DICOM database. Import the series again.").format(
+                    name=node.GetName()
+                )
             )
-        )
-    return str(path)
+        yield str(path)
 
 
 def modalityOf(node) -> str | None:
-    """``"CT"`` or ``"MR"`` where Slicer knows it (subject hierarchy, DICOM, Hounsfield units), else None."""
+    """``"CT"`` or ``"MR"`` where Slicer knows it (Hounsfield units, subject hierarchy, DICOM), else None."""
     units = node.GetVoxelValueUnits()
     if units is not None and units.GetCodeValue() == HOUNSFIELD_UNIT:
         return "CT"
-    for modality in (_hierarchyAttribute(node, "DICOM.Modality"), _dicomValue(node, MODALITY_TAG)):
-        if modality in ("CT", "MR"):
-            return modality
-    return None
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item, name = hierarchy.GetItemByDataNode(node), "DICOM.Modality"
+    kept = item and (hierarchy.GetItemAttribute(item, name) or hierarchy.GetAttributeFromItemAncestor(item, name))
+    return next((each for each in (kept, _dicomValue(node, MODALITY_TAG)) if each in ("CT", "MR")), None)
 
 
 def sliceThicknessOf(node) -> float | None:
@@ -247,18 +230,6 @@ def ijkToRasOf(node) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
-
-
-def _hierarchyAttribute(node, name: str) -> str:
-    """An attribute of the node's subject-hierarchy item, or of the items above it."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
-    while item and item != hierarchy.GetSceneItemID():
-        value = hierarchy.GetItemAttribute(item, name)
-        if value:
-            return value
-        item = hierarchy.GetItemParent(item)
-    return ""
 
 
 def _dicomValue(node, tag: str) -> str:

@@ -14,7 +14,7 @@ def engine(host):
 
     engine = sharedEngine()
     yield engine
-    if engine.process.isRunning and filesIn(engine.process.folder):
+    if engine.isRunning and filesIn(engine.folder.path):
         engine.stop()
 
 

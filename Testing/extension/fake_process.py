@@ -5,12 +5,10 @@ It speaks the real protocol, with real files in a real folder; what it computes 
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from cycleinr.worker.protocol import (
-    FOLDER_PREFIX,
     CancelledEvent,
     DoneEvent,
     FailedEvent,
@@ -35,80 +33,96 @@ PROVENANCE = {
 
 
 class FakeProcess:
-    """An ``EngineProcess`` that a test drives.
+    """A ``QProcess`` that a test drives; the engine may start it again and again.
 
     Attributes:
         requests: (number, request) of each request that has not ended.
         answersAtOnce: Whether each request is done in the next turn of the event loop.
         heedsCancel: Whether cancelling ends a request.
         cannotStart: Why the process cannot start; empty where it can.
-        discarded: Files that it was asked to delete.
     """
 
-    def __init__(self, onLine, onDied):
-        self._onLine, self._onDied = onLine, onDied
+    def __init__(self):
         from CycleINRSlicerLib.callbacks import OneShot
 
-        self.requests, self.discarded = [], []
-        self._answer = OneShot(0, self._finishOldest)
+        self.requests, self.starts, self.folder = [], 0, None
         self.answersAtOnce, self.heedsCancel, self.cannotStart = True, True, ""
-        self._temporary, self.starts, self.workerPid = None, 0, None
+        self._slots, self._output, self._lastWords = {}, b"", b""
+        self._answer = OneShot(0, self._finishOldest)
 
-    @property
-    def isRunning(self):
-        return self._temporary is not None
+    # -- what the engine calls
+    def connect(self, signal, slot):
+        self._slots[signal.partition("(")[0]] = slot
 
-    @property
-    def folder(self):
-        return Path(self._temporary.name) if self.isRunning else None
+    def setWorkingDirectory(self, _folder):
+        pass
 
-    def start(self):
-        if self.isRunning:
-            return
+    def start(self, _program, _arguments):
+        import qt
+
         self.starts += 1
         if self.cannotStart:
-            self._onDied(self.cannotStart)
-        else:
-            self._temporary = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX)
+            self._slots["errorOccurred"](qt.QProcess.FailedToStart)
 
-    def stop(self):
+    def errorString(self):
+        return self.cannotStart
+
+    def blockSignals(self, _blocked):
         self.requests.clear()
-        if self.isRunning:
-            temporary, self._temporary = self._temporary, None
-            temporary.cleanup()
 
-    def die(self, reason):
-        """End as a process does that the system kills."""
-        self.stop()
-        self._onDied(reason)
+    def kill(self):
+        pass
 
-    def discard(self, files):
-        for path in files:
-            self.discarded.append(path)
-            path.unlink(missing_ok=True)
+    def waitForFinished(self, _timeout_ms):
+        return True
 
-    def waitForOutput(self, timeout_ms):
+    def waitForReadyRead(self, _timeout_ms):
         if not self.requests:
             raise AssertionError("nothing will ever come")
         self.finish()
 
-    def send(self, message):
-        message = parse_line(format_line(message))
-        if message["do"] == "cancel":
-            if self.heedsCancel:
-                self._last(CancelledEvent())
-            return
-        self.requests.append(parse_request(message))
-        if self.answersAtOnce:
-            self._answer.start()
+    def readAllStandardOutput(self):
+        return self._read("_output")
 
-    def say(self, event, number=None):
-        """Tell of the oldest request; a number, or none, may be given in its place."""
-        number = self.requests[0][0] if self.requests and number is None else number
-        self._onLine(format_line(event_message(number, event)).rstrip())
+    def readAllStandardError(self):
+        return self._read("_lastWords")
+
+    def write(self, line):
+        message = parse_line(line)
+        if "folder" in message:
+            self.folder = Path(message["folder"])
+        elif message["do"] != "cancel":
+            self.requests.append(parse_request(message))
+            if self.answersAtOnce:
+                self._answer.start()
+        elif self.heedsCancel:
+            self._last(CancelledEvent())
+
+    def _read(self, name):
+        import qt
+
+        content = getattr(self, name)
+        setattr(self, name, b"")
+        return qt.QByteArray(content)
+
+    # -- what a test calls
+    def die(self, reason):
+        """End as a process does that fails, with these last words."""
+        import qt
+
+        self._lastWords = reason.encode()
+        self._slots["finished"](1, qt.QProcess.NormalExit)
+
+    def say(self, line):
+        """Write a line."""
+        self._output += line + b"\n"
+        self._slots["readyReadStandardOutput"]()
+
+    def tell(self, event, number):
+        self.say(format_line(event_message(number, event)).rstrip())
 
     def progress(self, fraction):
-        self.say(ProgressEvent("Computing slices", fraction, 1.0))
+        self.tell(ProgressEvent("Computing slices", fraction, 1.0), self.requests[0][0])
 
     def fail(self, kind, message):
         self._last(FailedEvent(kind, message))
@@ -130,8 +144,7 @@ class FakeProcess:
 
     def _last(self, event):
         if self.requests:
-            number = self.requests.pop(0)[0]
-            self.say(event, number)
+            self.tell(event, self.requests.pop(0)[0])
 
     def _upsample(self, request: UpsampleRequest):
         volume = np.load(self.folder / request.input.file, mmap_mode="r")

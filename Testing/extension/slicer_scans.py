@@ -92,7 +92,8 @@ def dicomNode(folder, monkeypatch, name="scan"):
 def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, **options):
     """Start a run, twice as fine unless ``options`` say otherwise; ``changes`` receives (state, phase, fraction)."""
     from cycleinr import Upsampler
-    from CycleINRSlicerLib.run import Run
+    from CycleINRSlicerLib.jobs import makeFiner
+    from CycleINRSlicerLib.task import Task
 
     record = changes.append if changes is not None else lambda _change: None
     options = Upsampler(**(options or {"ratio": 2})).options
@@ -100,12 +101,12 @@ def startRun(engine, node, outputNode=None, changes=None, makeDifference=False, 
     def onChanged(run):
         record((run.state.value, run.phase, run.fraction))
 
-    return Run(engine, node, options, onChanged, outputNode, makeDifference)
+    return Task(engine, lambda task: makeFiner(task, node, options, outputNode, makeDifference), onChanged)
 
 
 def differenceNode(scan, result):
     """Result minus B-spline, all steps at once."""
-    from CycleINRSlicerLib.difference import differenceSteps
+    from CycleINRSlicerLib.result_node import differenceSteps
 
     steps = differenceSteps(scan, result)
     while True:

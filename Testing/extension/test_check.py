@@ -79,7 +79,7 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
     assert composite.GetBackgroundVolumeID() == result.GetID()
     assert slicer.app.layoutManager().layout == layout
     assert expected.verdict in ui.checkLabel.text and "Colours: black 0 to white" in ui.checkLabel.text
-    assert "not acquired" in node.GetDescription() and filesIn(engine.process.folder) == []
+    assert "not acquired" in node.GetDescription() and filesIn(engine.folder.path) == []
 
 
 def _optionsOf(scan, result):
@@ -171,20 +171,21 @@ def test_a_saved_scene_keeps_the_check(host, ui, widget, parameters, result, tmp
 
 @pytest.mark.parametrize("moment", ["PREPARING", "RUNNING", "IMPORTING"])
 def test_nothing_stays_after_a_cancel(host, ui, parameters, result, engine, moment):
-    from CycleINRSlicerLib.check_run import CheckRun
+    from CycleINRSlicerLib.check import check
+    from CycleINRSlicerLib.task import Task
 
     before = nodesOf("vtkMRMLNode")
-    run = CheckRun(engine, parameters.resultInput, result, lambda _run: None, device="cpu")
+    run = Task(engine, lambda task: check(task, parameters.resultInput, result, "cpu"), lambda _run: None)
     host.process_events(until=lambda: run.state.name == moment, timeout_s=LIMIT_S)
     run.cancel()
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.name == "CANCELLED" and nodesOf("vtkMRMLNode") == before
-    assert engine.process.folder is None or filesIn(engine.process.folder) == []
+    assert engine.folder.path is None or filesIn(engine.folder.path) == []
 
 
 def test_cancel_button_ends_a_check(host, ui, parameters, result, engine):
     """The engine's process stands still, so that the check of a small scan is not done before the click."""
-    os.kill(engine.process.workerPid, signal.SIGSTOP)
+    os.kill(engine.workerPid, signal.SIGSTOP)
     ui.checkButton.click()
     host.process_events(until=lambda: ui.applyButton.text == "Cancel" and ui.applyButton.enabled, timeout_s=LIMIT_S)
     ui.applyButton.click()
@@ -256,7 +257,7 @@ def test_export_writes_a_series_of_the_same_study(host, ui, parameters, dicomSca
     finished(host, ui)
 
     assert ui.problemLabel.text == "" and "15 files are in" in ui.statusLabel.text
-    assert filesIn(target) == ["CycleINR 2.5 mm"] and filesIn(engine.process.folder) == []
+    assert filesIn(target) == ["CycleINR 2.5 mm"] and filesIn(engine.folder.path) == []
     written = read_volume(target / "CycleINR 2.5 mm")
     assert np.array_equal(written.array, slicer.util.arrayFromVolume(result))
     assert np.allclose(written.ijk_to_ras, _volume(result).ijk_to_ras, atol=1e-4)
@@ -293,14 +294,15 @@ def test_files_that_are_gone_are_said(host, ui, parameters, dicomScan, tmp_path)
 
 def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine, tmp_path):
     """The process dies while the staging folder is there: whoever hears of it clears away."""
-    from CycleINRSlicerLib.export_run import ExportRun
+    from CycleINRSlicerLib.jobs import export
+    from CycleINRSlicerLib.task import Task
 
     result = madeResult(host, ui, parameters, dicomScan, spacingMm=2.5)
     target = tmp_path / "target"
     target.mkdir()
-    pid = engine.process.workerPid
+    pid = engine.workerPid
     os.kill(pid, signal.SIGSTOP)
-    run = ExportRun(engine, dicomScan, result, target, lambda _run: None)
+    run = Task(engine, lambda task: export(task, dicomScan, result, target), lambda _run: None)
     host.process_events(until=lambda: run.state.name == "RUNNING", timeout_s=LIMIT_S)
     (target / f".cycleinr-{pid}-half").mkdir()
     os.kill(pid, signal.SIGKILL)
@@ -310,13 +312,15 @@ def test_a_killed_export_leaves_no_file(host, ui, parameters, dicomScan, engine,
 
 def test_numbers_reach_the_panel_as_the_engine_gives_them(host, ui, parameters, result, engine):
     from cycleinr.checks.run import numbers
-    from CycleINRSlicerLib.check_run import CheckRun
+    from CycleINRSlicerLib.check import check
+    from CycleINRSlicerLib.task import Task
 
     scan = parameters.resultInput
-    run = CheckRun(engine, scan, result, lambda _run: None, device="cpu")
+    run = Task(engine, lambda task: check(task, scan, result, "cpu"), lambda _run: None)
     run.wait()
+    found, errorMap = run.outcome
     expected = numbers(check_result(_volume(scan), _volume(result), _optionsOf(scan, result)))
-    assert json.loads(json.dumps(expected)).keys() == run.numbers.keys()
-    assert np.allclose(run.numbers["self_check"]["rms"], expected["self_check"]["rms"], rtol=1e-4)
-    assert run.numbers["noise"]["sigma_after"] == pytest.approx(expected["noise"]["sigma_after"])
-    assert set(volumeNodes()) == {scan, result, run.mapNode}
+    assert json.loads(json.dumps(expected)).keys() == found.keys()
+    assert np.allclose(found["self_check"]["rms"], expected["self_check"]["rms"], rtol=1e-4)
+    assert found["noise"]["sigma_after"] == pytest.approx(expected["noise"]["sigma_after"])
+    assert set(volumeNodes()) == {scan, result, errorMap.node}

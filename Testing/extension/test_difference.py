@@ -136,7 +136,7 @@ def test_refuses_missing_volumes(scene, chest):
 
 
 def test_steps_tell_the_fraction_and_add_nothing_before_the_end(scene, chest):
-    from CycleINRSlicerLib.difference import differenceSteps
+    from CycleINRSlicerLib.result_node import differenceSteps
 
     nodes = _add_nodes(chest)
     before = scene.GetNumberOfNodes()
@@ -152,7 +152,7 @@ def test_steps_tell_the_fraction_and_add_nothing_before_the_end(scene, chest):
 
 
 def test_a_volume_removed_between_steps(scene, chest):
-    from CycleINRSlicerLib.difference import differenceSteps
+    from CycleINRSlicerLib.result_node import differenceSteps
     from CycleINRSlicerLib.volume_node import NodeError
 
     scan, result = _add_nodes(chest)

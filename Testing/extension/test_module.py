@@ -68,7 +68,7 @@ def test_reload_takes_the_new_code_of_the_whole_library(module, engine, modules_
     after = importlib.import_module("CycleINRSlicerLib.panel")
     assert after is not before and type(module.widget.panel) is after.Panel
     assert importlib.import_module("cycleinr.errors") is not modules_of_now["cycleinr.errors"]
-    assert not engine.process.isRunning and module.widget.ui.applyButton.text == "Apply"
+    assert not engine.isRunning and module.widget.ui.applyButton.text == "Apply"
 
 
 def test_a_panel_that_could_not_be_built_can_be_reloaded(host, engine, monkeypatch, modules_of_now):

@@ -48,10 +48,11 @@ def test_the_forecast_learns_from_runs_and_counts_what_was_ticked(host, ui, para
 
     from CycleINRSlicerLib import forecast
     from CycleINRSlicerLib.parameters import optionsOf
+    from CycleINRSlicerLib.volume_node import volumeFromNode
 
-    volume, work = forecast.planOf(scan, optionsOf(parameters))
+    work = forecast.planOf(scan, volumeFromNode(scan), optionsOf(parameters))
     work = replace(work, seconds=10.0)
-    monkeypatch.setattr(forecast, "planOf", lambda *_: (volume, work))
+    monkeypatch.setattr(forecast, "planOf", lambda *_: work)
     monkeypatch.setattr(forecast, "pace", forecast.Pace())
     assert "about 10 s, " in forecast.forecastOf(scan, parameters).text
     forecast.pace.learnRun(work, 25.0)
@@ -191,7 +192,7 @@ def test_reset_to_defaults_keeps_scan_and_result(host, ui, parameters, scan):
 
 def test_a_killed_engine_is_a_message_and_the_next_run_works(host, ui, parameters, scan, engine):
     apply(host, ui, parameters, scan)
-    os.kill(engine.process.workerPid, signal.SIGKILL)
+    os.kill(engine.workerPid, signal.SIGKILL)
     finished(host, ui)
     assert "memory ran out" in ui.problemLabel.text and results(scan) == [] and ui.applyButton.enabled
     ui.applyButton.click()
@@ -216,7 +217,7 @@ def test_closing_the_scene_during_a_run(host, ui, widget, parameters, scan):
 
 def test_unloading_the_module_during_a_run_ends_the_process(host, ui, parameters, scan, engine):
     apply(host, ui, parameters, scan)
-    pid = engine.process.workerPid
+    pid = engine.workerPid
     host.unload_module("CycleINRSlicer")
     assert not isAlive(pid) and results(scan) == []
 
@@ -276,7 +277,7 @@ def test_devices_are_listed_with_the_reason(host, ui, parameters, engine):
     texts = [ui.deviceBox.itemText(index) for index in range(ui.deviceBox.count)]
     assert texts[0] == "Automatic" and texts[-1].startswith("CPU, ")
     assert ui.deviceLabel.text == engine.devices["reason"]
-    ui.deviceBox.currentIndex = len(texts) - 1
+    ui.deviceBox.activated.emit(len(texts) - 1)
     assert parameters.device == "cpu"
 
 

@@ -74,7 +74,7 @@ def test_a_preview_is_a_part_of_the_result_in_front_of_the_scan(host, engine, ui
     node = preview(host, ui, parameters, wide, (60, 150, 12))
     assert node.GetAttribute("CycleINR.region") == "12:108,96:192,9:15" and layers() == [(wide, node)] * 3
     assert not node.GetSaveWithScene() and node.GetHideFromEditors() and parameters.resultVolume is None
-    assert "Preview after" in ui.statusLabel.text and filesIn(engine.process.folder) == []
+    assert "Preview after" in ui.statusLabel.text and filesIn(engine.folder.path) == []
     offsets = [slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceOffset() for name in VIEWS]
     assert offsets == pytest.approx(place(wide, (60, 150, 12))[[2, 1, 0]] * (1, 1, -1))
     other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, wide, "other")
@@ -163,14 +163,14 @@ def test_closing_the_scene_ends_a_preview_and_takes_it_along(host, engine, ui, p
     ui.previewButton.click()
     slicer.mrmlScene.Clear()
     finished(host, ui)
-    assert "scene was closed" in ui.statusLabel.text and results(None) == [] and filesIn(engine.process.folder) == []
+    assert "scene was closed" in ui.statusLabel.text and results(None) == [] and filesIn(engine.folder.path) == []
 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_region_has_the_voxels_whose_centres_the_roi_contains(scan, roi, moved):
     import slicer
     import vtk
-    from CycleINRSlicerLib.preview import markedBy
+    from CycleINRSlicerLib.preview import regionOf
 
     if moved:  # with the scan's transform the two still have the same axes
         turn = vtk.vtkTransform()
@@ -180,8 +180,8 @@ def test_a_region_has_the_voxels_whose_centres_the_roi_contains(scan, roi, moved
         above.SetMatrixTransformToParent(turn.GetMatrix())
         for node in (scan, roi):
             node.SetAndObserveTransformNodeID(above.GetID())
-    region, isRotated = markedBy(roi, scan)
-    assert str(region) == "20:40,30:50,3:7" and not isRotated
+    region, text = regionOf(scan, roi)
+    assert str(region) == "20:40,30:50,3:7" and text == "Only within R."
 
 
 def test_a_rotated_roi_is_its_bounding_box_and_says_so(host, ui, parameters, scan, roi):
@@ -193,9 +193,9 @@ def test_a_rotated_roi_is_its_bounding_box_and_says_so(host, ui, parameters, sca
     roi.GetObjectToNodeMatrix().DeepCopy(turn.GetMatrix())
     parameters.inputVolume, parameters.regionNode = scan, roi
     host.process_events(until=lambda: "bounding box of R" in ui.forecastLabel.text, timeout_s=LIMIT_S)
-    from CycleINRSlicerLib.preview import markedBy
+    from CycleINRSlicerLib.preview import regionOf
 
-    region = markedBy(roi, scan)[0]
+    region = regionOf(scan, roi)[0]
     assert region.k == (3, 7)
     inside = [ijk for ijk in itertools.product(range(96), range(96), [4]) if roi.IsPointInROIWorld(place(scan, ijk))]
     for ends, found in zip((region.i, region.j), np.transpose(inside), strict=False):
@@ -207,7 +207,7 @@ def test_a_region_is_that_part_of_the_whole_result_and_has_a_difference_too(host
 
     whole = startRun(engine, scan, makeDifference=True, ratio=2)
     whole.wait()
-    whole = [slicer.util.arrayFromVolume(node).astype(int) for node in (whole.outputNode, whole.differenceNode)]
+    whole = [slicer.util.arrayFromVolume(node).astype(int) for node in (whole.outputNode, whole.difference.node)]
     expected, added = (array[5:13, 30:50, 20:40] for array in whole)
     parameters.inputVolume, parameters.regionNode, parameters.makeDifference = scan, roi, True
     parameters.targetKind, parameters.ratio = type(parameters.targetKind).RATIO, 2

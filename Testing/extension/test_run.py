@@ -30,7 +30,7 @@ def test_result_arrives_with_progress_and_nothing_else(host, engine, scan):
         "preparing", "running", "importing", "done",
     ]  # fmt: skip
     assert volumeNodes() == [scan, run.outputNode]
-    assert filesIn(engine.process.folder) == []
+    assert filesIn(engine.folder.path) == []
 
 
 def test_new_node_is_the_command_lines_result(host, engine, scan, tmp_path):
@@ -122,8 +122,8 @@ def test_the_input_cannot_be_the_output(coldEngine, scan):
     from CycleINRSlicerLib.volume_node import NodeError
 
     with pytest.raises(NodeError, match="may not replace the input"):
-        startRun(coldEngine, scan, outputNode=scan)
-    assert not coldEngine.process.isRunning
+        startRun(coldEngine, scan, outputNode=scan).wait()
+    assert not coldEngine.isRunning
 
 
 def test_difference_to_bspline_comes_with_the_result(engine, scan):
@@ -131,7 +131,7 @@ def test_difference_to_bspline_comes_with_the_result(engine, scan):
 
     run = startRun(engine, scan, makeDifference=True)
     run.wait()
-    difference = slicer.util.arrayFromVolume(run.differenceNode)
+    difference = slicer.util.arrayFromVolume(run.difference.node)
     assert difference.shape == slicer.util.arrayFromVolume(run.outputNode).shape and difference.any()
 
 
@@ -151,7 +151,7 @@ def test_cancel(host, engine, scan, moment):
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.value == "cancelled" and "Cancelled" in str(run.error)
     assert volumeNodes() == [scan]
-    assert engine.process.folder is None or filesIn(engine.process.folder) == []
+    assert engine.folder.path is None or filesIn(engine.folder.path) == []
     again = startRun(engine, scan)
     host.process_events(until=lambda: again.isFinished, timeout_s=LIMIT_S)
     assert again.state.value == "done"
@@ -160,7 +160,7 @@ def test_cancel(host, engine, scan, moment):
 def test_a_process_that_does_not_listen_is_killed(host, engine, scan):
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
-    pid, folder = engine.process.workerPid, engine.process.folder
+    pid, folder = engine.workerPid, engine.folder.path
     os.kill(pid, signal.SIGSTOP)
     run.cancel()
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
@@ -172,8 +172,8 @@ def test_a_killed_process_is_a_clear_failure(host, engine, scan):
 
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
-    folder = engine.process.folder
-    os.kill(engine.process.workerPid, signal.SIGKILL)
+    folder = engine.folder.path
+    os.kill(engine.workerPid, signal.SIGKILL)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.value == "failed" and isinstance(run.error, EngineProcessError)
     assert "memory ran out" in str(run.error) and "CycleINR-engine.log" in str(run.error)
@@ -185,12 +185,12 @@ def test_a_killed_process_is_a_clear_failure(host, engine, scan):
 
 def test_a_crash_during_start_shows_its_last_words(host, coldEngine, scan, monkeypatch, tmp_path):
     """A Python that cannot run the engine: the reason reaches the reader, not just an exit code."""
-    from CycleINRSlicerLib import engine_process
+    from CycleINRSlicerLib import engine
 
     broken = tmp_path / "PythonSlicer"
     broken.write_text("#!/bin/sh\necho 'ImportError: DLL load failed' >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(engine_process, "pythonExecutable", lambda: str(broken))
+    monkeypatch.setattr(engine, "pythonExecutable", lambda: str(broken))
     run = startRun(coldEngine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=20)
     assert "exit code 1" in str(run.error) and "DLL load failed" in str(run.error)
@@ -198,9 +198,9 @@ def test_a_crash_during_start_shows_its_last_words(host, coldEngine, scan, monke
 
 
 def test_a_missing_python_is_a_clear_failure(host, coldEngine, scan, monkeypatch):
-    from CycleINRSlicerLib import engine_process
+    from CycleINRSlicerLib import engine
 
-    monkeypatch.setattr(engine_process, "pythonExecutable", lambda: "/nowhere/PythonSlicer")
+    monkeypatch.setattr(engine, "pythonExecutable", lambda: "/nowhere/PythonSlicer")
     run = startRun(coldEngine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=20)
     assert run.state.value == "failed" and "could not be started" in str(run.error)
@@ -216,7 +216,7 @@ def test_closing_the_scene_ends_the_run(host, engine, scan, moment):
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert run.state.value == "cancelled" and "scene was closed" in str(run.error)
     assert volumeNodes() == []
-    assert engine.process.folder is None or filesIn(engine.process.folder) == []
+    assert engine.folder.path is None or filesIn(engine.folder.path) == []
 
 
 def test_removing_the_input_ends_the_run(host, engine, scan):
@@ -249,7 +249,7 @@ def test_the_process_ends_with_the_application(host, engine, scan):
 
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.phase == "Computing slices", timeout_s=LIMIT_S)
-    pid, folder = engine.process.workerPid, engine.process.folder
+    pid, folder = engine.workerPid, engine.folder.path
     slicer.app.aboutToQuit.emit()
     assert not isAlive(pid) and not folder.exists()
 
@@ -269,7 +269,7 @@ def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     assert (
         isinstance(run.error, OutputError)
         and "No space left" in str(run.error)
-        and filesIn(engine.process.folder) == []
+        and filesIn(engine.folder.path) == []
     )
 
 

@@ -76,7 +76,7 @@ def test_all_ticked_scans_are_computed_and_one_that_fails_does_not_stop_the_rest
     finished(host, ui)
     assert "1 of 2 done" in ui.statusLabel.text and "one: " in ui.statusLabel.text
     assert [name for name in names() if "CycleINR" in name] == ["three 1.6 mm (CycleINR)"]
-    assert parameters.resultInput is scans["three"] and ui.reviewButton.enabled and filesIn(engine.process.folder) == []
+    assert parameters.resultInput is scans["three"] and ui.reviewButton.enabled and filesIn(engine.folder.path) == []
     host.process_events(until=lambda: len(texts(ui)) == 4, timeout_s=LIMIT_S)
     assert dict(texts(ui))["three"] == "Done: three 1.6 mm (CycleINR)"
 
@@ -90,7 +90,7 @@ def test_cancel_ends_them_all_and_keeps_what_was_done(host, engine, ui, paramete
     finished(host, ui)
     assert ui.statusLabel.text == "Cancelled. Results that were done stay." and ui.applyButton.text == "Apply"
     assert [name for name in names() if "CycleINR" in name] == ["one 0.1 mm (CycleINR)"] and filesIn(
-        engine.process.folder
+        engine.folder.path
     ) == []
 
 
@@ -106,7 +106,7 @@ def test_forty_ticked_scans_and_the_scene_closed(host, engine, ui, parameters, s
     host.process_events(until=lambda: ui.statusLabel.text.startswith("1 of 40"), timeout_s=LIMIT_S)
     scene.Clear()
     finished(host, ui)
-    assert "scene was closed" in ui.statusLabel.text and volumeNodes() == [] and filesIn(engine.process.folder) == []
+    assert "scene was closed" in ui.statusLabel.text and volumeNodes() == [] and filesIn(engine.folder.path) == []
     assert ui.scansTable.rowCount == 0 and ui.applyButton.text == "Apply"
 
 
@@ -154,7 +154,7 @@ def test_all_frames_become_a_sequence_in_the_same_browser(host, engine, ui, para
     assert (
         sequence.GetNumberOfDataNodes() == 3
         and sequence.GetIndexName() == "phase"
-        and filesIn(engine.process.folder) == []
+        and filesIn(engine.folder.path) == []
     )
     for number in range(3):
         browser.SetSelectedItemNumber(number)
@@ -182,4 +182,4 @@ def test_a_frame_that_fails_leaves_nothing(host, engine, ui, parameters, proxy, 
     applied(host, ui, parameters, proxy, True)
     finished(host, ui)
     assert "frame 2: " in ui.problemLabel.text and "nothing to sharpen" in ui.problemLabel.text
-    assert volumeNodes() == [proxy] and scene.GetNumberOfNodes() == before and filesIn(engine.process.folder) == []
+    assert volumeNodes() == [proxy] and scene.GetNumberOfNodes() == before and filesIn(engine.folder.path) == []

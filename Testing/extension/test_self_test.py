@@ -33,4 +33,4 @@ def test_generic_test_builds_the_panel_and_changes_scenes(host, engine):
         for _ in range(2):
             slicer.mrmlScene.Clear(0)
         host.unload_module("CycleINRSlicer")
-    assert not engine.process.isRunning
+    assert not engine.isRunning

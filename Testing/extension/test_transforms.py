@@ -160,7 +160,7 @@ def test_slices_of_an_uneven_series_lie_where_their_headers_put_them(host, scene
 
 @pytest.mark.parametrize("lean", [TILT, 0.0])
 def test_an_roi_marks_the_slices_where_they_lie(host, scene, tmp_path, monkeypatch, lean):
-    from CycleINRSlicerLib.preview import markedBy
+    from CycleINRSlicerLib.preview import regionOf
     from CycleINRSlicerLib.volume_node import volumeFromNode
 
     positions = [(-18.2, -22.0 + lean * (z - 31), z) for z in [10, 13, *range(19, 56, 3)]]
@@ -168,7 +168,7 @@ def test_an_roi_marks_the_slices_where_they_lie(host, scene, tmp_path, monkeypat
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
     roi.SetCenter(*CENTRE_RAS)
     roi.SetSize(9.1, 8.1, 13)
-    region, volume = markedBy(roi, scan)[0], volumeFromNode(scan)
+    region, volume = regionOf(scan, roi)[0], volumeFromNode(scan)
     k, j, i = np.indices(volume.shape_kji)
     places = volume.ras_of_ijk(np.stack([i, j, k], axis=-1))
     inside = np.argwhere((np.abs(places - CENTRE_RAS) < (4.55, 4.05, 6.5)).all(axis=-1))

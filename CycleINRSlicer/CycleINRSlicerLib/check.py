@@ -6,72 +6,48 @@ interpolates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
 import slicer
 import vtk
 from cycleinr.request import options_of_result
-from cycleinr.worker.protocol import CheckRequest, VolumeMessage
+from cycleinr.worker.protocol import CheckRequest
 from slicer.i18n import tr as _
 
 from .callbacks import WeakNode
-from .engine import Engine
-from .engine_task import EngineTask
 from .forecast import planOf
-from .result_node import ATTRIBUTE_PREFIX, INPUT_REFERENCE, placeBeside, resultOf
+from .result_node import fillVolume, placeBeside, resultOf
+from .task import Task
 from .volume_node import volumeFromNode
 
 
-class CheckRun(EngineTask):
-    """Starts at once; see ``EngineTask`` for progress and cancel.
+def check(
+    task: Task, inputNode, resultNode, device: str = "auto", memoryLimitGb: float | None = None
+) -> Generator[None, None, tuple[dict, WeakNode]]:
+    """Check a result; gives ``cycleinr.checks.run.numbers`` and the error map, none where there is no self-check.
 
     Args:
         device, memoryLimitGb: Where to compute; all else follows from how the result was made.
 
-    Attributes:
-        numbers: What ``cycleinr.checks.run.numbers`` gives, once the check is done.
-        mapNode: The error map once the check is done; None where the result allows no self-check, and when the map
-            has left the scene.
-
     Raises:
-        CycleinrError: The result is not one of this scan, or cannot be checked here; nothing was started.
+        CycleinrError: The result is not one of this scan, or cannot be checked here.
     """
+    scan, result = volumeFromNode(inputNode), resultOf(resultNode)
+    options = replace(options_of_result(scan, result), device=device, memory_limit_gb=memoryLimitGb)
+    planOf(inputNode, scan, options)
+    task.needed = {_("input volume"): WeakNode(inputNode), _("result"): WeakNode(resultNode)}
 
-    def __init__(
-        self,
-        engine: Engine,
-        inputNode,
-        resultNode,
-        onChanged: Callable[[CheckRun], None],
-        device: str = "auto",
-        memoryLimitGb: float | None = None,
-    ):
-        super().__init__(engine, onChanged)
-        scan, result = volumeFromNode(inputNode), resultOf(resultNode)
-        options = options_of_result(scan, result)
-        self._options = replace(options, device=device, memory_limit_gb=memoryLimitGb)
-        planOf(inputNode, self._options)
-        self._result, self._map, self._mapFile, self.numbers = WeakNode(resultNode), WeakNode(), None, None
-        self._begin([scan, result.volume], {inputNode.GetID(): _("input volume"), resultNode.GetID(): _("result")})
+    def request(scan, result, newFile) -> CheckRequest:
+        return CheckRequest(scan, result, options, newFile("error.npy").name)
 
-    @property
-    def mapNode(self):
-        return self._map.node
-
-    def _request(self, messages: list[VolumeMessage]) -> CheckRequest:
-        self._mapFile = self._path("error")
-        return CheckRequest(*messages, self._options, self._mapFile.name)
-
-    def _import(self, answer: dict) -> Iterator[None]:
-        self.numbers, image = answer["numbers"], vtk.vtkImageData()
-        if answer["shape_kji"] is None:
-            return
-        yield from self._copyAnswer(image, self._mapFile, answer["shape_kji"])
-        mapNode = _addMap(image, np.array(answer["ijk_to_ras"]), self._result.node, self.numbers)
-        mapNode.AddNodeReferenceID(CHART_ROLE, _addCurve(self._result.node, self.numbers).GetID())
-        self._map = WeakNode(mapNode)
+    answer, image = yield from task.compute([scan, result.volume], request)
+    if image is None:
+        return answer["numbers"], WeakNode()
+    mapNode = _addMap(image, np.array(answer["ijk_to_ras"]), inputNode, resultNode, answer["numbers"])
+    mapNode.AddNodeReferenceID(CHART_ROLE, _addCurve(resultNode, answer["numbers"]).GetID())
+    return answer["numbers"], WeakNode(mapNode)
 
 
 CHART_ROLE = "CycleINR.chart"
@@ -84,8 +60,7 @@ COLOURS_NAME = "CycleINR expected error"
 DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
 
 _COLOURS = 256
-_PLOT_LAYOUT = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
-_UNIT = ATTRIBUTE_PREFIX + "unit"
+_UNIT = "CycleINR.unit"
 
 
 def removeCheck(mapNode) -> None:
@@ -167,43 +142,23 @@ def summaryText(numbers: dict) -> str:
     return "\n".join(parts)
 
 
-class CurveView:
-    """Goes to a layout with a plot and back. Keeps no node alive, observes nothing."""
-
-    def __init__(self):
-        self._formerLayout = None
-
-    @property
-    def isShown(self) -> bool:
-        manager = slicer.app.layoutManager()
-        return self._formerLayout is not None and manager is not None and manager.layout == _PLOT_LAYOUT
-
-    def show(self, chart) -> None:
-        """Show a chart below the slice views."""
-        if not self.isShown:
-            manager = slicer.app.layoutManager()
-            self._formerLayout = manager.layout
-            manager.setLayout(_PLOT_LAYOUT)
-        logic = slicer.app.applicationLogic()
-        logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
-        logic.PropagatePlotChartSelection()
-
-    def leave(self) -> None:
-        """Bring the former layout back, unless the user has chosen another one meanwhile."""
-        wasShown, former, self._formerLayout = self.isShown, self._formerLayout, None
-        if wasShown:
-            slicer.app.layoutManager().setLayout(former)
+def showCurve(chart) -> None:
+    """Show a chart in the views that plot."""
+    logic = slicer.app.applicationLogic()
+    logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
+    logic.PropagatePlotChartSelection()
 
 
 def _addNode(className: str, name: str):
     return slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
 
 
-def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: dict):
+def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, resultNode, numbers: dict):
     from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE
 
     colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours()
     node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error")
+    facts = {"derived": DERIVED, "result": resultNode.GetName(), "unit": numbers["unit"]}
     with slicer.util.NodeModify(node):
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
@@ -213,16 +168,7 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, resultNode, numbers: 
         display.SetThreshold(SHOWN_SHARE * width, max(width, float(image.GetScalarRange()[1])))
         display.SetApplyThreshold(True)
         display.SetAndObserveColorNodeID(colours.GetID())
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRas))
-        node.SetAndObserveImageData(image)
-        node.SetAndObserveTransformNodeID(resultNode.GetTransformNodeID())
-        node.SetVoxelValueUnits(resultNode.GetVoxelValueUnits())
-        node.SetNodeReferenceID(INPUT_REFERENCE, resultNode.GetNodeReferenceID(INPUT_REFERENCE))
-        node.SetAttribute(ATTRIBUTE_PREFIX + "derived", DERIVED)
-        node.SetAttribute(ATTRIBUTE_PREFIX + "result", resultNode.GetName())
-        node.SetAttribute(_UNIT, numbers["unit"])
-        node.SetDescription(f"{DERIVED}\n{summaryText(numbers)}")
-    placeBeside(resultNode, node)
+        fillVolume(node, image, ijkToRas, inputNode, resultNode, facts, f"{DERIVED}\n{summaryText(numbers)}")
     return node
 
 

@@ -15,16 +15,10 @@ MOMENTS = ["preparing", "running", "importing"]
 def process(host):
     from CycleINRSlicerLib.engine import Engine
 
-    holder = []
-
-    def connect(onLine, onDied):
-        holder.append(FakeProcess(onLine, onDied))
-        return holder[0]
-
-    engine = Engine(connect)
-    holder[0].engine = engine
-    yield holder[0]
-    engine.stop()
+    process = FakeProcess()
+    process.engine = Engine(lambda: process)
+    yield process
+    process.engine.stop()
 
 
 @pytest.fixture
@@ -88,7 +82,8 @@ def test_every_ending_in_every_phase(host, process, scan, moment, ending, monkey
     else:
         assert run.state.value == ("cancelled" if cancelled else "failed") and sentences[ending] in str(run.error)
         assert volumeNodes() == ([scan] if ending in ("cancel", "stop", "die") else [])
-    assert process.folder is None or filesIn(process.folder) == []
+    folder = process.engine.folder.path
+    assert folder is None or filesIn(folder) == []
     again = startRun(process.engine, thickNode(every=4))
     finished(host, again)
     assert again.state.value == "done"
@@ -100,16 +95,13 @@ def test_a_process_that_does_not_give_up_is_stopped(host, process, scan, monkeyp
     run.cancel()
     assert not run.isFinished
     finished(host, run)
-    assert run.state.value == "cancelled" and not process.isRunning
+    assert run.state.value == "cancelled" and not process.engine.isRunning
 
 
 @pytest.mark.parametrize("blocking", [False, True])
 def test_a_process_that_cannot_start_is_a_clear_failure(host, process, scan, blocking):
-    from cycleinr import Upsampler
-    from CycleINRSlicerLib.run import Run
-
-    process.cannotStart = "The engine could not be started: blocked."
-    run = Run(process.engine, scan, Upsampler(ratio=2).options, lambda _run: None)
+    process.cannotStart = "blocked"
+    run = startRun(process.engine, scan)
     if blocking:
         with pytest.raises(Exception, match="blocked"):
             run.wait()
@@ -129,35 +121,20 @@ def test_a_process_that_dies_between_copy_and_request_is_a_clear_failure(host, p
     assert run.state.value == "failed" and "It died." in str(run.error)
 
 
-def test_files_that_cannot_be_deleted_do_not_keep_a_run_from_ending(host, process, scan, monkeypatch):
-    run = reached(host, process, scan, "running", monkeypatch)
-
-    def refuse(_files):
-        raise PermissionError("in use")
-
-    monkeypatch.setattr(process, "discard", refuse)
-    run.cancel()
-    finished(host, run)
-    assert run.state.value == "cancelled"
-    assert [type(error) for error in host.errors.take()] == [PermissionError]
-
-
 def test_a_listener_that_fails_does_not_keep_a_run_from_ending(host, process, scan):
-    from cycleinr import Upsampler
-    from CycleINRSlicerLib.run import Run
+    class Failing(list):
+        def append(self, _change):
+            raise ValueError("the panel has a mistake")
 
-    def fail(_run):
-        raise ValueError("the panel has a mistake")
-
-    run = Run(process.engine, scan, Upsampler(ratio=2).options, fail)
+    run = startRun(process.engine, scan, changes=Failing())
     finished(host, run)
     assert run.state.value == "done" and {type(error) for error in host.errors.take()} == {ValueError}
 
 
 def test_a_mistake_in_a_step_ends_the_run(host, process, scan, monkeypatch):
-    from CycleINRSlicerLib import result_node
+    from CycleINRSlicerLib import jobs
 
-    monkeypatch.setattr(result_node, "showResult", lambda *_arguments: {}["missing"])
+    monkeypatch.setattr(jobs, "showResult", lambda *_arguments: {}["missing"])
     run = startRun(process.engine, scan)
     finished(host, run)
     assert run.state.value == "failed" and "KeyError" in str(run.error)
@@ -214,29 +191,19 @@ def test_errors_of_the_engine_come_back_as_what_they_are(host, process, scan, ki
     assert type(run.error).__name__ == errorName and "why" in str(run.error)
 
 
-def test_a_result_of_another_shape_is_a_failure(host, process, scan, monkeypatch):
-    run = reached(host, process, scan, "running", monkeypatch, ratio=3)
-    process.finish()
-    finished(host, run)
-    assert run.state.value == "failed" and "shape" in str(run.error) and volumeNodes() == [scan]
-
-
 def test_a_line_that_the_process_could_not_read_ends_every_run(host, process, scan, monkeypatch):
     """Nobody knows whose line it was, and nobody may wait for ever."""
-    from cycleinr.worker.protocol import FailedEvent, event_message, format_line
+    from cycleinr.worker.protocol import FailedEvent
 
     runs = [reached(host, process, scan, "running", monkeypatch) for _ in range(2)]
-    process._onLine(format_line(event_message(None, FailedEvent("ProtocolError", "A message is no JSON."))).rstrip())
+    process.tell(FailedEvent("ProtocolError", "A message is no JSON."), None)
     assert [run.state.value for run in runs] == ["failed", "failed"] and "no JSON" in str(runs[1].error)
 
 
 @pytest.mark.parametrize("line", [b"Warning: something", b"[1]", b'{"event": "flown", "id": 1}'])
 def test_a_line_that_is_no_event_harms_nobody(host, process, scan, line, monkeypatch):
-    from cycleinr.errors import ProtocolError
-
     run = reached(host, process, scan, "running", monkeypatch)
-    with pytest.raises(ProtocolError):
-        process._onLine(line)
+    process.say(line)
     process.finish()
     finished(host, run)
     assert run.state.value == "done"
@@ -326,46 +293,45 @@ def test_all_voxels_are_looked_at_once_for_the_same_scan(host, process, scan, mo
     import slicer
     from cycleinr import Upsampler
     from CycleINRSlicerLib import forecast
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    def planned(node, ratio):
+        return forecast.planOf(node, volumeFromNode(node), Upsampler(ratio=ratio).options)
 
     looks, inspect = [], forecast.inspect
     monkeypatch.setattr(forecast, "inspect", lambda *wanted: looks.append(1) or inspect(*wanted))
-    forecast.planOf(scan, Upsampler(ratio=2).options)
+    planned(scan, 2)
     finished(host, startRun(process.engine, scan, ratio=2))
-    forecast.planOf(scan, Upsampler(ratio=2).options)
+    planned(scan, 2)
     assert len(looks) == 1
     slicer.util.arrayFromVolume(scan)[3] += 7
     slicer.util.arrayFromVolumeModified(scan)
-    forecast.planOf(scan, Upsampler(ratio=2).options)
+    planned(scan, 2)
     assert len(looks) == 2
     scan.SetSpacing(0.5, 0.5, 4)
-    forecast.planOf(scan, Upsampler(ratio=2).options)
-    forecast.planOf(scan, Upsampler(ratio=3).options)
+    planned(scan, 2)
+    planned(scan, 3)
     assert len(looks) == 3
-    forecast.planOf(thickNode(every=4), Upsampler(ratio=3).options)
+    planned(thickNode(every=4), 3)
     assert len(looks) == 4
 
 
 # -- what is held for the next run
 
 
-def test_an_idle_engine_ends_and_comes_back(host, process, scan, monkeypatch):
+def test_an_idle_engine_ends_and_comes_back(host, scan, monkeypatch):
     from CycleINRSlicerLib import engine as engineModule
     from CycleINRSlicerLib.engine import Engine
 
     monkeypatch.setattr(engineModule, "IDLE_MS", 30)
-    processes = []
-
-    def connect(onLine, onDied):
-        processes.append(FakeProcess(onLine, onDied))
-        return processes[0]
-
-    engine = Engine(connect)
+    process = FakeProcess()
+    engine = Engine(lambda: process)
     prepared = []
     engine.prepare(lambda: prepared.append(engine.devices["auto"]))
     host.process_events(until=lambda: prepared, timeout_s=5)
-    assert prepared == ["cpu"] and engine.process.isRunning
-    host.process_events(until=lambda: not engine.process.isRunning, timeout_s=5)
-    processes[0].answersAtOnce = False
+    assert prepared == ["cpu"] and engine.isRunning
+    host.process_events(until=lambda: not engine.isRunning, timeout_s=5)
+    process.answersAtOnce = False
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.state.value == "running", timeout_s=LIMIT_S)
     waited = []
@@ -373,8 +339,8 @@ def test_an_idle_engine_ends_and_comes_back(host, process, scan, monkeypatch):
 
     OneShot(100, lambda: waited.append(1)).start()
     host.process_events(until=lambda: waited, timeout_s=5)
-    assert engine.process.isRunning, "a run that takes longer than that is not idle"
-    processes[0].finish()
+    assert engine.isRunning, "a run that takes longer than that is not idle"
+    process.finish()
     finished(host, run)
-    assert run.state.value == "done" and processes[0].starts == 2
-    host.process_events(until=lambda: not engine.process.isRunning, timeout_s=5)
+    assert run.state.value == "done" and process.starts == 2
+    host.process_events(until=lambda: not engine.isRunning, timeout_s=5)
