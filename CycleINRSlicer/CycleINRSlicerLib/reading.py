@@ -42,12 +42,14 @@ def setWindow(name: str, scanNode, *others) -> DisplayWindow:
             )
         )
     window = window_for(scan, scan.modality, name)
-    for node in (scanNode, *others):
-        display = node.GetDisplayNode()
-        if display is not None:
-            display.SetAutoWindowLevel(False)
-            display.SetWindowLevel(window.width, window.level)
+    _setWindowLevel((scanNode, *others), window.width, window.level)
     return window
+
+
+def _setWindowLevel(nodes, width: float, level: float) -> None:
+    for display in filter(None, (node.GetDisplayNode() for node in nodes)):
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(width, level)
 
 
 class Reading:
@@ -162,9 +164,11 @@ class Reading:
         for name in _TOOLS:
             getattr(ui, name).visible = result is not None
         if result is not None:
-            _setSilently(ui.fadeSlider, "value", round(100 * fadeShown(scan, result, self._fadingViews)))
-            _setSilently(ui.windowBox, "currentIndex", self._windowShown())
-        _setSilently(ui.slabBox, "currentIndex", SLABS.index(kind))
+            wasBlocked = ui.fadeSlider.blockSignals(True)
+            ui.fadeSlider.value = round(100 * fadeShown(scan, result, self._fadingViews))
+            ui.fadeSlider.blockSignals(wasBlocked)
+            ui.windowBox.currentIndex = self._windowShown()
+        ui.slabBox.currentIndex = SLABS.index(kind)
         ui.slabSpinBox.enabled = kind is not SINGLE
         _showSwitch(ui.reviewButton, result, self._review.isShown, _("Review"), _("Leave review"))
         _showSwitch(ui.mapButton, mapNode and result, self.isMapShown, _("Show error map"), _("Hide error map"))
@@ -218,14 +222,11 @@ class Reading:
 
     def _shareWindow(self) -> None:
         """In the review, a window/level that the reader sets on one of the pair goes to the other too."""
-        displays = [each for node in self.pair if node and (each := node.GetDisplayNode()) is not None]
-        for display in displays:
+        for display in filter(None, (node and node.GetDisplayNode() for node in self.pair)):
             window = display.GetWindow(), display.GetLevel()
             if window != self._sharedWindow:
                 self._sharedWindow = window
-                for each in displays:
-                    each.SetAutoWindowLevel(False)
-                    each.SetWindowLevel(*window)
+                _setWindowLevel(self.pair, *window)
                 return
 
     @contextmanager
@@ -335,9 +336,3 @@ def _showSwitch(button, thing, isOn: bool, turnOn: str, turnOff: str) -> None:
 def showText(label, text: str) -> None:
     """A label without text takes no room."""
     label.text, label.visible = text, bool(text)
-
-
-def _setSilently(widget, name: str, value) -> None:
-    wasBlocked = widget.blockSignals(True)
-    setattr(widget, name, value)
-    widget.blockSignals(wasBlocked)

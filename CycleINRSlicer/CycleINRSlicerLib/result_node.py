@@ -11,6 +11,7 @@ import slicer
 import vtk
 from cycleinr.checks.added_detail import added_detail
 from cycleinr.errors import InputError
+from cycleinr.inspection import sampled
 from cycleinr.request import Region
 from cycleinr.result import Provenance, Result
 from cycleinr.worker.folder import chunks
@@ -27,7 +28,6 @@ INPUT_REFERENCE = ATTRIBUTE_PREFIX + "input"
 DIFFERENCE_DERIVED = "Difference of two volumes: derived by CycleINR, not acquired, not for primary diagnosis."
 DIVERGING_COLOURS_ID = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
 SHOWN_PERCENTILE = 99.5
-SAMPLES_FOR_WINDOW = 1_000_000
 
 
 def showResult(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, outputNode, provenance: dict[str, str]):
@@ -98,16 +98,11 @@ def copyDisplay(inputNode, node) -> None:
     source = inputNode.GetDisplayNode()
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    if source is None:
-        return
-    display.SetAutoWindowLevel(False)
-    display.SetWindowLevel(source.GetWindow(), source.GetLevel())
-    display.SetAndObserveColorNodeID(source.GetColorNodeID())
-    display.SetInterpolate(source.GetInterpolate())
-    display.SetApplyThreshold(source.GetApplyThreshold())
-    display.SetAutoThreshold(False)
-    display.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
+    if source is not None:
+        display = node.GetDisplayNode()
+        display.CopyContent(source)
+        display.SetAutoWindowLevel(False)
+        display.SetAutoThreshold(False)
 
 
 def provenanceOf(node) -> dict[str, str]:
@@ -184,11 +179,8 @@ def _showDifference(node, difference: np.ndarray) -> None:
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
-    stride = max(1, difference.size // SAMPLES_FOR_WINDOW)
-    # A stride that shares no factor with the rows visits all columns alike
-    sample = np.abs(difference.reshape(-1)[:: stride + (stride % 2 == 0)].astype(np.float32))
-    # NaN is padding
-    sample = sample[np.isfinite(sample)]
+    sample = np.abs(sampled(difference, None))
+    sample = sample[np.isfinite(sample)]  # NaN is padding
     largest = (float(np.percentile(sample, SHOWN_PERCENTILE)) or float(sample.max()) or 1.0) if sample.size else 1.0
     display.SetWindowLevel(2 * largest, 0.0)
     if slicer.mrmlScene.GetNodeByID(DIVERGING_COLOURS_ID):

@@ -29,7 +29,7 @@ importlib.metadata.version = without_torch
 
 @pytest.fixture
 def devices(host):
-    from CycleINRSlicerLib import devices
+    from CycleINRSlicerLib import panel as devices
 
     return devices
 
