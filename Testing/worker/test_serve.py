@@ -90,6 +90,22 @@ BAD_LINES = [
 ]
 
 
+def test_a_long_line_is_answered_once_and_takes_no_memory_of_its_length(worker):
+    """300 MB without a line break, of which the worker never holds more than the allowed length."""
+    piece = b"x" * 1_000_000
+    for _ in range(300):
+        worker.process.stdin.write(piece)
+    worker.say(b"\n")
+    assert "is too long" in worker.hear()["message"]
+
+    worker.say(b'{"do": "fly", "id": 1}\n')
+    assert worker.hear()["id"] == 1
+    if sys.platform.startswith("linux"):
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+        peak_mb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+        assert peak_mb < 250
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs links and pipes")
 def test_no_link_leads_a_result_out_of_the_folder(worker, tmp_path):
     mine = tmp_path / "mine.txt"

@@ -37,17 +37,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import CycleinrError, InputError, ProtocolError, error_of, kind_of
 from ..request import UpsampleOptions
 from ..volume import Volume
 
 PROTOCOL = 2
+MAX_LINE_BYTES = 1_000_000
 FOLDER_PREFIX = "cycleinr-"
 """The private folder's name starts so; the worker removes no other folder."""
 
@@ -182,12 +184,23 @@ Event = ProgressEvent | DoneEvent | FailedEvent | CancelledEvent
 _NAMES = {ProgressEvent: "progress", DoneEvent: "done", FailedEvent: "failed", CancelledEvent: "cancelled"}
 
 
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream's lines; what is longer than a message may be is dropped while it is read, but for its start."""
+    begins = True
+    while piece := stream.readline(MAX_LINE_BYTES + 1):
+        if begins:
+            yield piece
+        begins = piece.endswith(b"\n")
+
+
 def parse_line(line: str | bytes) -> dict:
     """One line as a message.
 
     Raises:
-        ProtocolError: It is no JSON object, or holds numbers that JSON does not know.
+        ProtocolError: It is too long, no JSON object, or holds numbers that JSON does not know.
     """
+    if len(line) > MAX_LINE_BYTES:
+        raise ProtocolError(f"A message is too long; at most {MAX_LINE_BYTES} bytes are allowed.")
     try:
         message = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

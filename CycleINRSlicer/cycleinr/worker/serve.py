@@ -28,7 +28,7 @@ _NICENESS = 5
 def main() -> int:
     """``python -m cycleinr worker``: serve until standard input closes. Returns the exit code."""
     try:
-        folder = protocol.parse_folder(sys.stdin.buffer.readline())
+        folder = protocol.parse_folder(sys.stdin.buffer.readline(protocol.MAX_LINE_BYTES + 1))
     except ProtocolError as error:
         print(f"cycleinr worker: {error} The first line of standard input names a folder.", file=sys.stderr)
         return error.exit_code
@@ -65,7 +65,7 @@ class Worker:
 
     def _read(self) -> None:
         """Its own thread, so that cancelling and the application's end are heard during a computation."""
-        for line in self._lines:
+        for line in protocol.lines_of(self._lines):
             try:
                 message = protocol.parse_line(line)
             except ProtocolError as error:
