@@ -81,7 +81,7 @@ def reaches(shape: np.ndarray) -> set[tuple[int, int]]:
 
 def header(path: Path, place: np.ndarray, axes: np.ndarray, pixel_mm, shape) -> SliceHeader:
     return SliceHeader(
-        path=path, series_uid="1", series_number="1", modality="MR", position_lps_mm=place, along_row_lps=axes[:, 0],
+        path=path, series_uid="1", series_number=1, modality="MR", position_lps_mm=place, along_row_lps=axes[:, 0],
         along_column_lps=axes[:, 1], pixel_mm=pixel_mm, rows_columns=shape, thickness_mm=None, slope=1.0, intercept=0.0,
         allocated_bits=16, samples_per_pixel=1, photometric="MONOCHROME2",
     )  # fmt: skip

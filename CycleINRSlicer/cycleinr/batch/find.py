@@ -156,9 +156,9 @@ class _Search:
 
     def _worth_reading(self, place: Path, listing: Listing) -> Iterator[Series]:
         for number, one in enumerate(listing.series, 1):
+            why, first = "made by CycleINR" if one.is_result else one.problem, one.slices[0]
             # One whose frames are damaged fails when it is read, with the reason
-            why = "made by CycleINR" if one.is_result else one.problem
-            if not why or (one.is_multi_frame and one.slices[0].frame is None):
+            if not why or (first.frames is not None and first.frame is None):
                 yield one
             else:
                 how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
@@ -166,9 +166,9 @@ class _Search:
         self.notes += [f"In {place}: {note}" for note in listing.notes]
 
     def _series(self, folder: Path, one: Series) -> Found:
-        phase = one.name.rpartition(".")[2] if one.parts > 1 else ""
+        phase = one.name.rpartition(".")[2] if one.part else ""
         name = f"series-{hashlib.sha256(one.uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]}{phase and f'.{phase}'}"
-        frame = int(phase) if phase and one.is_multi_frame else None
+        frame = int(phase) if phase and one.slices[0].frames is not None else None
         called = _described(one) if self.readable else name
         return Found(one.files[0], folder, name, called, tuple(one.files), frame, one.name)
 

@@ -59,10 +59,9 @@ def read_volume(
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
             from .dicom import volume_of_series
-            from .dicom_series import choose, series_at
+            from .dicom_series import chosen_series
 
-            listing = series_at(found)
-            return volume_of_series(choose(listing, series, frame), listing, header_only)
+            return volume_of_series(chosen_series(found, series, frame), header_only)
         if series:
             raise InputError(f"{Path(path).name} is an image file and has no series {series}. Leave the series away.")
         return read_image(found, header_only, frame)
@@ -84,8 +83,7 @@ def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Vo
         from .dicom import volume_of_series
         from .dicom_series import phases_of, series_at
 
-        listing = series_at(found)
-        volumes = [volume_of_series(one, listing) for one in phases_of(listing, series)]
+        volumes = [volume_of_series(one) for one in phases_of(series_at(found), series)]
     if not all(volume.geometry_equal(volumes[0]) for volume in volumes):
         raise GeometryError(
             f"The {len(volumes)} volumes of the series do not lie in the same place, so that they are no frames of one "

@@ -14,12 +14,12 @@ from ..errors import InputError
 from ..volume import Volume
 from .bridges import unread, without_itk_warnings
 from .dicom_header import SliceHeader, WithinFile, quiet, read_header, undecodable
-from .dicom_series import Listing, Series, notes_on
+from .dicom_series import Series
 from .dicom_slices import stack
 
 
-def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False) -> Volume:
-    """Read a series that was found.
+def volume_of_series(chosen: Series, header_only: bool = False) -> Volume:
+    """Read a series that was chosen.
 
     Returns:
         (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are whole
@@ -39,8 +39,7 @@ def volume_of_series(chosen: Series, listing: Listing, header_only: bool = False
         except MemoryError as error:
             raise out_of_memory("the series") from error
     # The series description may hold anything that was typed at the scanner, so it stays out of the name.
-    name = f"{first.modality} series {first.series_number if chosen.parts == 1 else chosen.name}"
-    return found.volume(pixels, name, notes_on(listing, chosen))
+    return found.volume(pixels, f"{first.modality} series {chosen.name}", chosen.notes)
 
 
 def _pixels_of(ordered: Sequence[SliceHeader], size: tuple[int, ...], whole: bool) -> np.ndarray:

@@ -25,6 +25,7 @@ import numpy as np
 from ..errors import InputError
 from .atomic import check_scan_name
 from .bridges import ras_from_lps
+from .samples import start_of
 
 if TYPE_CHECKING:
     import pydicom
@@ -115,7 +116,7 @@ class SliceHeader:
 
     path: Path
     series_uid: str
-    series_number: str
+    series_number: int
     modality: str
     position_lps_mm: np.ndarray | None
     along_row_lps: np.ndarray | None
@@ -133,7 +134,7 @@ class SliceHeader:
     is_scout: bool = False
     is_result: bool = False
     padding: tuple[int, ...] = ()
-    tells: Mapping[str, float | str | tuple[str, ...]] = field(default_factory=dict)
+    tells: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def normal_lps(self) -> np.ndarray:
@@ -186,8 +187,7 @@ def looks_like_dicom(path: Path) -> bool:
 
 def has_mark(path: Path) -> bool:
     """Whether a file has the mark of DICOM files."""
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    return start_of(path)[128:132] == b"DICM"
 
 
 def slice_header(path: Path) -> SliceHeader | None:
@@ -294,7 +294,7 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None) -> SliceHeade
     return SliceHeader(
         path=path,
         series_uid=str(data.get("SeriesInstanceUID") or ""),
-        series_number=str(data.get("SeriesNumber") or "without number"),
+        series_number=int(data.get("SeriesNumber") or 0),
         modality=_known(data.get("Modality"), _MODALITIES),
         position_lps_mm=position,
         along_row_lps=axes[0],
@@ -320,18 +320,16 @@ def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
     signed = data.get("PixelRepresentation") == 1
     ends = [data.get(keyword) for keyword in _PADDING]
     # Without a value representation that pydicom can tell, they are bytes; others write them without their sign
-    numbers = [int.from_bytes(end[:2], "little") if isinstance(end, bytes) else end for end in ends if end is not None]
-    whole = [number for number in numbers if isinstance(number, int)]
+    ends = [int.from_bytes(end[:2], "little") if isinstance(end, bytes) else end for end in ends]
+    whole = [end for end in ends if isinstance(end, int)]
     return tuple(n - 65536 if signed and n > 32767 else n + 65536 if not signed and n < 0 else n for n in whole)
 
 
-def _telling(value: object) -> float | str | tuple[str, ...] | None:
+def _telling(value: object) -> float | tuple[str, ...] | None:
     """The value of one of ``TELLING`` as something to compare, sort and show; None where there is none.
 
     Times of day, HHMMSS.FFFFFF, become seconds since midnight. Of texts only words as the standard's are let through.
     """
-    if value is None or value == "":
-        return None
     if hasattr(value, "__iter__") and not isinstance(value, str):
         words = [str(word) for word in value][:_WORDS_IN_IMAGE_TYPE]
         return tuple(word if len(word) <= _LETTERS_IN_A_WORD and word.isascii() else _UNKNOWN for word in words)
@@ -341,7 +339,7 @@ def _telling(value: object) -> float | str | tuple[str, ...] | None:
         number = float(str(value))
     except ValueError:
         return None
-    return number if np.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
 def _known(value: object, words: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from ..grid import MIN_SLICES
 from ..volume import MODALITIES
 from .dicom_header import DICOM_SUFFIXES, GREY, SliceHeader, frames_of, has_mark, slice_header
 from .dicom_slices import heights_mm, phases, stacks, without_copies
+from .samples import start_of
 
 _THICK_MM = 2.0
 """Of several series, the only one with slices so far apart is the one that can be meant."""
@@ -37,15 +38,15 @@ class Series:
             that number, or where it is one of several phases.
         slices: Without scouts and copies; the frames of an enhanced image are slices.
         part: What tells it from the other phases of its series, in words; "" if there are none.
-        parts: How many phases there are.
         refusal: Why it cannot be read; "" if it perhaps can.
+        notes: What a reader of it should know, once it was chosen.
     """
 
     name: str
     slices: tuple[SliceHeader, ...]
     part: str = ""
-    parts: int = 1
     refusal: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str:
@@ -58,10 +59,6 @@ class Series:
         return self.slices[0].series_uid
 
     @property
-    def modality(self) -> str:
-        return self.slices[0].modality
-
-    @property
     def files(self) -> list[Path]:
         return list(dict.fromkeys(s.path for s in self.slices))
 
@@ -69,10 +66,6 @@ class Series:
     def is_result(self) -> bool:
         """Whether CycleINR made it, so that it is not what a folder is given for."""
         return self.slices[0].is_result
-
-    @property
-    def is_multi_frame(self) -> bool:
-        return self.slices[0].frames is not None
 
     @property
     def spacing_mm(self) -> float | None:
@@ -94,7 +87,7 @@ class Series:
         """What is told of it, as JSON holds it."""
         return {
             "series": self.name,
-            "modality": self.modality,
+            "modality": self.slices[0].modality,
             "images": len(self.slices),
             "orientation": self.orientation,
             "spacing_mm": self.spacing_mm,
@@ -106,7 +99,7 @@ class Series:
 
     def __str__(self) -> str:
         images, spacing = len(self.slices), self.spacing_mm
-        texts = [self.part, f"{images} {self.modality} image{'s' if images != 1 else ''}", self.orientation]
+        texts = [self.part, f"{images} {self.slices[0].modality} image{'s' if images != 1 else ''}", self.orientation]
         texts += [] if spacing is None else [f"{spacing:.3g} mm apart"]
         texts += ["made by CycleINR"] if self.is_result else []
         return f"{self.name}: {', '.join(filter(None, texts))}"
@@ -179,14 +172,9 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def series_of_files(files: Sequence[Path], of_series: str | None = None) -> Listing:
-    """The series among some files.
-
-    Args:
-        of_series: Series Instance UID of the only one that is wanted.
-    """
-    headers, others = list[SliceHeader](), list[Path]()
-    damaged = list[tuple[Path, InputError]]()
-    kinds = set[tuple[Path, str]]()
+    """The series among some files; with a Series Instance UID, only that one."""
+    by_uid: dict[str, list[SliceHeader]] = {}
+    others, damaged, kinds, scouts = list[Path](), list[tuple[Path, InputError]](), set[tuple[Path, str]](), 0
     for file in files:
         try:
             if not has_mark(file):
@@ -194,22 +182,23 @@ def series_of_files(files: Sequence[Path], of_series: str | None = None) -> List
                 continue
             kinds.add(_kind_of_name(file))
             header = slice_header(file)
-            if header is not None and of_series in (None, header.series_uid):
-                headers.append(header)
+            if header is None or of_series not in (None, header.series_uid):
+                continue
+            if header.is_scout:
+                scouts += 1
+            else:
+                by_uid.setdefault(header.series_uid, []).append(header)
         except InputError as error:
             damaged.append((file, error))
         except OSError as error:
             text = f"{file.name} cannot be opened ({error.strerror}). Check its permissions and the disk."
             damaged.append((file, InputError(text)))
     for file in others:
-        if file.suffix.lower() in DICOM_SUFFIXES or (_kind_of_name(file) in kinds and _is_binary(file)):
+        start = start_of(file)
+        is_alike = _kind_of_name(file) in kinds and (not start or b"\0" in start)
+        if is_alike or file.suffix.lower() in DICOM_SUFFIXES:
             text = f"{file.name} is empty, damaged or no DICOM file. Export the series again, or remove that file."
             damaged.append((file, InputError(text)))
-    by_uid: dict[str, list[SliceHeader]] = {}
-    for header in headers:
-        if not header.is_scout:
-            by_uid.setdefault(header.series_uid, []).append(header)
-    scouts = sum(header.is_scout for header in headers)
     notes = [f"{scouts} scout image{'s were' if scouts > 1 else ' was'} left out."] if scouts else []
     volumes = [_volumes_of(slices, notes) for slices in by_uid.values()]
     return Listing(tuple(_named(volumes)), tuple(notes), tuple(damaged))
@@ -219,12 +208,6 @@ def _kind_of_name(path: Path) -> tuple[Path, str]:
     """Files of a series lie in one folder and end alike; slices are often numbered in place of an ending."""
     suffix = path.suffix.lower()
     return path.parent, "number" if suffix[1:].isdigit() else suffix
-
-
-def _is_binary(path: Path) -> bool:
-    with open(path, "rb") as file:
-        start = file.read(512)
-    return not start or b"\0" in start
 
 
 def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Series:
@@ -277,54 +260,44 @@ def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series
 
 def phases_of(listing: Listing, name: str) -> list[Series]:
     """All phases of the series that is meant, in order; one where it is a single volume. As ``choose``."""
-    found = _phases_named(listing, name) if name else _only_phases(listing)
+    every = listing.series
+    if name:
+        found = [one for one in every if one.name == name] or [one for one in every if one.name.startswith(f"{name}.")]
+        if len({one.uid for one in found}) != 1:
+            wrong = f"Several series have the number {name}" if found else f"There is no series {name}"
+            raise InputError(f"{wrong}. Give the number of one of these: {_told(found or every)}.")
+    else:
+        found = _only_phases(listing)
     folders = {file.parent for file in found[0].files}
     for path, error in listing.damaged:
         if path.parent in folders:
             # It may belong to the series
             raise error
+    others = [one for one in every if one.uid != found[0].uid]
+    reasons = [one.problem or ("made by CycleINR" if one.is_result else "") for one in others]
+    left_out = _listed([f"{one.name} ({why})" if why else one.name for one, why in zip(others, reasons, strict=True)])
     for one in found:
         if one.refusal:
             raise InputError(
                 f"Series {one.name} cannot be read: {one.refusal}. Give a CT or MR series as the scanner made it."
             )
-    return found
-
-
-def notes_on(listing: Listing, chosen: Series) -> tuple[str, ...]:
-    """What a reader of the chosen series should know: what else there was."""
-    others = [one for one in listing.series if one.uid != chosen.uid]
-    if not others:
-        return listing.notes
-    reasons = [one.problem or ("made by CycleINR" if one.is_result else "") for one in others]
-    texts = [f"{one.name} ({why})" if why else one.name for one, why in zip(others, reasons, strict=True)]
-    return (*listing.notes, f"Series {chosen.name} was taken; left out: {_listed(texts)}.")
-
-
-def _phases_named(listing: Listing, name: str) -> list[Series]:
-    exact = [one for one in listing.series if one.name == name]
-    found = exact or [one for one in listing.series if one.name.startswith(f"{name}.")]
-    if not found or len({one.uid for one in found}) > 1:
-        wrong = f"Several series have the number {name}" if found else f"There is no series {name}"
-        raise InputError(f"{wrong}. Give the number of one of these: {_told(found or listing.series)}.")
-    return found
+    taken = [[f"Series {one.name} was taken; left out: {left_out}."] if others else [] for one in found]
+    return [replace(one, notes=(*listing.notes, *own)) for one, own in zip(found, taken, strict=True)]
 
 
 def _only_phases(listing: Listing) -> list[Series]:
     """The phases of the only series that can be meant."""
-    grey = [one for one in listing.series if one.modality in MODALITIES] or listing.series
+    grey = [one for one in listing.series if one.slices[0].modality in MODALITIES] or listing.series
     candidates = listing.possible or grey
-    uids = dict.fromkeys(one.uid for one in candidates)
-    if len(uids) > 1:
-        thick = {one.uid for one in candidates if (one.spacing_mm or 0.0) >= _THICK_MM}
-        uids = dict.fromkeys(thick) if len(thick) == 1 else uids
-    if len(uids) > 1:
-        raise InputError(
-            f"The folder holds {len(uids)} DICOM series that can be meant ({_told(candidates)}). Choose one by its "
-            f"number, for example --series {candidates[0].name} (in Python series={candidates[0].name!r}), or give one "
-            "file of it."
-        )
-    return [one for one in candidates if one.uid in uids]
+    thick = [one for one in candidates if (one.spacing_mm or 0.0) >= _THICK_MM]
+    for found in (candidates, thick):
+        if len({one.uid for one in found}) == 1:
+            return [one for one in candidates if one.uid == found[0].uid]
+    how_many, name = len({one.uid for one in candidates}), candidates[0].name
+    raise InputError(
+        f"The folder holds {how_many} DICOM series that can be meant ({_told(candidates)}). Choose one by its number, "
+        f"for example --series {name} (in Python series={name!r}), or give one file of it."
+    )
 
 
 def _told(series: Sequence[Series]) -> str:
@@ -338,21 +311,18 @@ def _listed(texts: Sequence[str]) -> str:
 def _named(volumes: Sequence[Sequence[Series]]) -> Iterator[Series]:
     """All series by number, each with the name that is its own."""
 
-    def number(one: Sequence[Series]) -> int | None:
-        text = one[0].slices[0].series_number
-        return int(text) if text.lstrip("-").isdigit() else None
+    def order(phases: Sequence[Series]) -> tuple:
+        slices = phases[0].slices
+        times = [str(s.tells.get("AcquisitionTime", 0.0)) for s in slices]
+        return slices[0].series_number, min(times), str(slices[0].path)
 
-    def order(one: Sequence[Series]) -> tuple:
-        times = [str(s.tells.get("AcquisitionTime", 0.0)) for s in one[0].slices]
-        return number(one) is None, number(one) or 0, min(times), str(one[0].slices[0].path)
-
-    how_many, seen = Counter(number(one) or 0 for one in volumes), Counter[int]()
+    how_many, seen = Counter(order(phases)[0] for phases in volumes), Counter[int]()
     for own_phases in sorted(volumes, key=order):
-        own = number(own_phases) or 0
-        seen[own] += 1
-        name = f"{own}.{seen[own]}" if how_many[own] > 1 else str(own)
+        number = order(own_phases)[0]
+        seen[number] += 1
+        name = f"{number}.{seen[number]}" if how_many[number] > 1 else str(number)
         for n, one in enumerate(own_phases, 1):
-            yield replace(one, name=f"{name}.{n}" if len(own_phases) > 1 else name, parts=len(own_phases))
+            yield replace(one, name=f"{name}.{n}" if len(own_phases) > 1 else name)
 
 
 def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:

@@ -293,4 +293,4 @@ def _words(keys: Sequence[str], value: tuple, first: tuple) -> str:
             texts.append(_WORDS[key].format("/".join(one) if isinstance(one, tuple) else f"{one:g}"))
         elif isinstance(one, float) and isinstance(start, float):
             texts.append(f"{one - start:g} s after the first")
-    return ", ".join(texts)
+    return ", ".join(texts) or "another one"

@@ -58,6 +58,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield gzip.GzipFile(fileobj=file) if is_packed else file  # type: ignore[misc]
 
 
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file; OSError where it cannot be opened."""
+    with open(path, "rb") as file:
+        return file.read(_HEADER_BYTES)
+
+
 def unpacked_start(path: Path) -> bytes:
     """The first bytes of a file, of what is packed in it where it is gzip; fewer where it is shorter or damaged.
 

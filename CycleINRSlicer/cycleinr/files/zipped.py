@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import InputError, OutOfMemoryError
 from .atomic import leads_out
+from .samples import start_of
 
 _PASSWORD = 0x1
 _FAILURES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
@@ -31,9 +32,8 @@ _SMALL_BYTES, _RATIO = 256 << 20, 200
 
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip archive, by its content; OSError where it cannot be opened."""
-    with open(path, "rb") as file:
-        start = file.read(132)
-    return start.startswith(b"PK\x03\x04") and start[128:] != b"DICM"
+    start = start_of(path)
+    return start.startswith(b"PK\x03\x04") and start[128:132] != b"DICM"
 
 
 @contextmanager
