@@ -193,12 +193,8 @@ def plan_grid(volume: Volume, target: Target, axis: str = "auto", extent: str = 
 
     Raises:
         GeometryError: Fewer than 4 slices along the axis.
-        RequestError: Unknown axis or extent, or a target that does not fit the volume.
+        RequestError: The target does not fit the volume.
     """
-    if axis not in ("auto", *AXIS_OF_ARRAY):
-        raise RequestError(f"The axis is {axis!r}; give 'i', 'j', 'k', or 'auto' for the one with the largest spacing.")
-    if extent not in EXTENTS:
-        raise RequestError(f"The extent is {extent!r}; give 'centres' or 'edges'.")
     letter = through_plane_axis(volume) if axis == "auto" else axis
     n_in, uneven = volume.shape_kji[AXIS_OF_ARRAY[letter]], uneven_slices(volume)
     if n_in < MIN_SLICES:

@@ -20,7 +20,7 @@ import numpy as np
 
 from .errors import GeometryError, InputError, ModelError, RequestError
 from .geometry import as_affine, is_sheared
-from .grid import COLUMN_OF_AXIS, Target, acquired_spacings, uneven_slices
+from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, EXTENTS, Target, acquired_spacings, uneven_slices
 from .inspection import Inspection, inspect
 from .result import Provenance, Result
 from .volume import Volume
@@ -337,6 +337,13 @@ class UpsampleOptions:
     region: Region | None = None
 
     def __post_init__(self) -> None:
+        if self.axis not in ("auto", *AXIS_OF_ARRAY):
+            text = "give 'i', 'j', 'k', or 'auto' for the one with the largest spacing."
+            raise RequestError(f"The axis is {self.axis!r}; {text}")
+        if self.extent not in EXTENTS:
+            raise RequestError(f"The extent is {self.extent!r}; give 'centres' or 'edges'.")
+        if self.thickness_mm is not None and not 0 <= self.thickness_mm < math.inf:
+            raise RequestError(f"The slice thickness is {self.thickness_mm:g} mm. Give 0 or more, or leave it away.")
         if not math.isfinite(self.intensity_offset):
             raise RequestError(f"The intensity offset is {self.intensity_offset}. Give a number, for example -1024.")
 

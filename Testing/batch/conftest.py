@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.run import BatchRequest, Summary, make_jobs, run_batch, scans_of
-from cycleinr.batch.settings import Settings
-from cycleinr.batch.table import Line
+from cycleinr.batch.run import Batch, BatchRequest, make_jobs, scans_of
+from cycleinr.batch.table import Line, Settings
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.request import UpsampleOptions
@@ -56,10 +55,15 @@ def jobs_of(source, folder: BatchFolder, wanted: Settings, owners=None) -> list:
     return make_jobs([(scan, line) for scan in scans_of(line, [])], folder, owners or {})
 
 
-def batch(inputs, out_dir: Path, tell=lambda event: None, wanted: Settings | None = None, **options) -> Summary:
+def request(inputs, out_dir: Path, wanted: Settings | None = None, **options) -> BatchRequest:
+    return BatchRequest([str(path) for path in inputs], out_dir, wanted or settings(), **options)
+
+
+def batch(inputs, out_dir: Path, tell=lambda *news: None, wanted: Settings | None = None, **options) -> Batch:
     """Run a batch in this process, with its workers in their own."""
-    request = BatchRequest([str(path) for path in inputs], out_dir, wanted or settings(), **options)
-    return run_batch(request, tell)
+    with Batch.opened(request(inputs, out_dir, wanted, **options)) as found:
+        found.run(tell)
+    return found
 
 
 def manifest(out_dir: Path) -> dict[str, dict[str, str]]:
@@ -80,4 +84,4 @@ def visible(folder: Path) -> list[str]:
 
 def unfinished(out_dir: Path) -> list[Path]:
     """What a batch left half done."""
-    return list((out_dir / ".cycleinr-batch" / "work").iterdir())
+    return list((out_dir / ".cycleinr-batch" / "work").glob("*"))

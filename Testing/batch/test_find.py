@@ -8,7 +8,7 @@ import pytest
 from batch.conftest import batch, settings
 from cycleinr.batch.find import find_scans
 from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.names import candidates, safe_name
+from cycleinr.batch.results import candidates, safe_name
 from cycleinr.batch.run import make_jobs, scans_of
 from cycleinr.batch.table import Line, read_table
 from cycleinr.errors import InputError, RequestError

@@ -1,19 +1,18 @@
 """Batches with real worker processes on this computer."""
 
 import json
+import multiprocessing
 import os
 import shutil
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from batch.conftest import batch, manifest, manifest_json, settings, unfinished, visible
-from cycleinr.batch import local
+from batch.conftest import batch, manifest, manifest_json, request, settings, unfinished, visible
+from cycleinr.batch import workers
 from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.record import Advanced, Finished, Lost, Started
-from cycleinr.batch.run import Outset
-from cycleinr.errors import OutputError, RequestError
+from cycleinr.batch.run import Batch
+from cycleinr.errors import OutputError, RequestError, WorkerError
 from cycleinr.files import read_volume
 from cycleinr.inference import upsample
 from cycleinr.threads import usable_cores
@@ -42,9 +41,9 @@ def tree(tmp_path_factory, small_scans):
 
 @pytest.fixture(scope="module")
 def first_run(tree, tmp_path_factory):
-    """The whole tree in one worker: output folder, summary, events."""
-    out, events = tmp_path_factory.mktemp("batch") / "out", []
-    return out, batch([tree], out, events.append), events
+    """The whole tree in one worker: output folder, the batch, and what it told."""
+    out, told = tmp_path_factory.mktemp("batch") / "out", []
+    return out, batch([tree], out, lambda *news: told.append(news)), told
 
 
 def test_damaged_scans_in_the_middle_do_not_stop_the_others(first_run):
@@ -93,13 +92,14 @@ def test_nothing_written_names_a_patient_or_a_series(first_run):
 
 
 def test_progress_is_told_case_by_case(first_run):
-    _, _, events = first_run
+    _, done, told = first_run
 
-    assert isinstance(events[0], Outset) and events[0].total == 6 and events[0].kept == 0
-    for record in (event.record for event in events if isinstance(event, Finished)):
-        kinds = [type(event) for event in events if getattr(event, "output", "") == record.output]
-        assert kinds[0] is Started and kinds.count(Started) == 1
-    assert any(isinstance(event, Advanced) for event in events)
+    assert (done.total, done.kept, len(done.ran)) == (6, 0, 6)
+    for ran in done.ran:
+        news = [(record.status, fraction) for record, fraction in told if record.output == ran.output]
+        assert news[0] == ("started", 0.0) and news[-1] == (ran.status, 1.0)
+        assert {status for status, _ in news[:-1]} == {"started"}
+    assert any(0 < fraction < 1 for _, fraction in told)
 
 
 def test_what_is_done_is_kept_and_what_changed_or_failed_is_done_again(first_run, tree, tmp_path, small_scans):
@@ -143,13 +143,13 @@ def test_a_table_gives_each_scan_its_own_options(tree, tmp_path):
 def test_a_killed_worker_costs_its_case_one_attempt_and_the_others_nothing(tmp_path, small_scans):
     for number in range(3):
         small_scans.write(tmp_path / "in" / f"{'abc'[number]}.nii.gz", number)
-    out, events = tmp_path / "out", []
+    out = tmp_path / "out"
 
-    def kill_some(event):
-        events.append(event)
-        unlucky = isinstance(event, Started) and event.output == "a.nii.gz" and Lost not in map(type, events)
-        if unlucky or (isinstance(event, Started) and event.output == "b.nii.gz"):
-            os.kill(event.pid, signal.SIGKILL)
+    def kill_some(record, fraction):
+        begins = record.status == "started" and not fraction
+        if begins and (record.output == "b.nii.gz" or (record.output == "a.nii.gz" and record.attempts == 1)):
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
 
     summary = batch([tmp_path / "in"], out, kill_some)
     rows = manifest(out)
@@ -174,14 +174,14 @@ def test_the_last_scan_of_a_batch_gets_no_more_threads_than_the_others(tmp_path,
     assert summary.ran[0].device == "CPU, 1 thread"
 
 
-class Unlucky(local._Worker):
+class Unlucky(workers._Worker):
     """Real processes, some of which are killed before they are ready."""
 
     made = 0
     killed = ()
 
-    def __init__(self, threads):
-        super().__init__(threads)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         Unlucky.made += 1
         if Unlucky.made in self.killed:
             self.process.kill()
@@ -189,7 +189,7 @@ class Unlucky(local._Worker):
 
 def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(tmp_path, small_scans, monkeypatch):
     small_scans.write(tmp_path / "in" / "a.nii.gz")
-    monkeypatch.setattr(local, "_Worker", Unlucky)
+    monkeypatch.setattr(workers, "_Worker", Unlucky)
     monkeypatch.setattr(Unlucky, "made", 0)
     monkeypatch.setattr(Unlucky, "killed", (1, 2))
 
@@ -200,11 +200,11 @@ def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(tmp_path, small_
 
 def test_workers_that_never_get_ready_end_the_batch(tmp_path, small_scans, monkeypatch):
     small_scans.write(tmp_path / "in" / "a.nii.gz")
-    monkeypatch.setattr(local, "_Worker", Unlucky)
+    monkeypatch.setattr(workers, "_Worker", Unlucky)
     monkeypatch.setattr(Unlucky, "made", 0)
     monkeypatch.setattr(Unlucky, "killed", range(100))
 
-    with pytest.raises(local.WorkerError, match="in a row ended before they could start.*SIGKILL"):
+    with pytest.raises(WorkerError, match="in a row ended before they could start.*SIGKILL"):
         batch([tmp_path / "in"], tmp_path / "out")
     assert Unlucky.made == 3
 
@@ -230,18 +230,9 @@ def test_an_output_folder_below_the_inputs_is_not_searched(first_run, tmp_path, 
     with BatchFolder.opened(_made(tmp_path / "out")):
         pass
     small_scans.write(tmp_path / "out" / "b.nii.gz")
-    told = []
 
-    class Enough(Exception):
-        pass
-
-    def first_only(event):
-        told.append(event)
-        raise Enough
-
-    with pytest.raises(Enough):
-        batch([tmp_path], tmp_path / "out", first_only)
-    assert told[0].total == 1
+    with Batch.opened(request([tmp_path], tmp_path / "out")) as found:
+        assert found.total == 1
 
 
 def _made(folder):

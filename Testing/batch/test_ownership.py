@@ -9,7 +9,7 @@ import pytest
 from batch.conftest import jobs_of, settings, unfinished, visible
 from cycleinr.batch.execute import run_recorded
 from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.record import DONE, FAILED
+from cycleinr.batch.results import DONE, FAILED
 from cycleinr.files import read_volume
 from cycleinr.request import UpsampleOptions
 from dicom_out.series_sources import write_source

@@ -2,7 +2,7 @@
 
 import pytest
 from batch.conftest import settings
-from cycleinr.batch.names import safe_name
+from cycleinr.batch.results import safe_name
 from cycleinr.batch.table import read_table
 from cycleinr.errors import InputError, RequestError
 from hypothesis import given

@@ -3,14 +3,18 @@
 import csv
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 from cycleinr.batch.folder import BatchFolder, write_manifest
-from cycleinr.batch.record import DONE, FAILED, Advanced, Finished, Lost, Record, Started
-from cycleinr.batch.run import Outset
+from cycleinr.batch.results import DONE, FAILED, PENDING, STARTED, Record
 from cycleinr.cli.batch import _live_report
 
 NAMES = ["a[/b].nii.gz", "[bold]x.nii.gz", "[link=http://x]y.nii.gz"]
+
+
+def batch_with(note):
+    return SimpleNamespace(total=2, kept=0, left=[None, None], notes=[note])
 
 
 class Terminal(io.StringIO):
@@ -23,13 +27,12 @@ def test_names_are_no_markup_on_a_terminal(monkeypatch, name):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "200")
 
-    with _live_report() as tell:
-        tell(Outset(2, 0, (f"Left out: {name}",)))
-        tell(Started(name, 1))
-        tell(Advanced(name, "Computing", 0.5))
-        tell(Lost(name, "was ended"))
-        tell(Started(name, 1))
-        tell(Finished(Record(name, FAILED, name, "", error=name)))
+    with _live_report(batch_with(f"Left out: {name}")) as tell:
+        tell(Record(name, STARTED, name, ""), 0.0)
+        tell(Record(name, STARTED, name, ""), 0.5)
+        tell(Record(name, PENDING, name, "", error="its process was ended"), 0.0)
+        tell(Record(name, STARTED, name, ""), 0.0)
+        tell(Record(name, FAILED, name, "", error=name), 1.0)
 
     assert sys.stderr.getvalue().count(name) >= 4
 
@@ -37,8 +40,8 @@ def test_names_are_no_markup_on_a_terminal(monkeypatch, name):
 def test_escape_sequences_in_names_do_not_reach_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
 
-    with _live_report() as tell:
-        tell(Outset(1, 0, ("Left out in \x1b]0;title\x07\x9b2J: x",)))
+    with _live_report(batch_with("Left out in \x1b]0;title\x07\x9b2J: x")):
+        pass
 
     assert "\x1b]0;" not in sys.stderr.getvalue() and "\x9b" not in sys.stderr.getvalue()
 

@@ -55,8 +55,7 @@ def _weights(path: Path) -> None:
 
 
 def _table(path: Path) -> None:
-    from cycleinr.batch.settings import Settings
-    from cycleinr.batch.table import read_table
+    from cycleinr.batch.table import Settings, read_table
 
     for row in read_table(path, Settings(UpsampleOptions(Target(ratio=2.0))), needs_target=False):
         row.settings.content, os.path.exists(row.source)

@@ -20,7 +20,7 @@ from ..files.dicom_header import looks_like_dicom, quiet, read_header
 from ..files.dicom_series import Listing, Series, files_below, series_of_files
 from ..files.images import image_format, stem
 from ..files.zipped import is_zip, unpacked
-from .names import STATE
+from .results import STATE
 
 _DETACHED = (".nhdr", ".mhd", ".hdr", ".img")
 _BY_CONTENT = (".hdr", ".hdr.gz", ".mgz", ".mgh")

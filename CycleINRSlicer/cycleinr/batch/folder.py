@@ -1,13 +1,13 @@
-"""What a batch keeps in its output folder; a kill at any moment loses no more than the running cases.
+"""What a batch keeps in its output folder; a kill at any moment loses no more than the running scans.
 
 ::
 
     RESULT, RESULT.json            appear whole; published before they are recorded
     manifest.csv, manifest.json    composed from the records; can always be made again
     .cycleinr-batch/lock           held while a batch runs; the system releases it when its process ends, however
-    .cycleinr-batch/batch          id of the batch that runs; a computer that still works for another one notices
     .cycleinr-batch/cases/*.json   one record a result, each written whole; its hashes tell our files from the user's
-    .cycleinr-batch/work/          everything unfinished; emptied when a batch starts and ends
+    .cycleinr-batch/work/BATCH/    all that is unfinished, and whatever is written comes from there; gone when the batch
+                                   is over, so that a computer that still works for it can write nothing more
 """
 
 from __future__ import annotations
@@ -29,10 +29,20 @@ from pathlib import Path
 from .. import __version__
 from ..errors import Cancelled, OutputError, RequestError
 from ..files.atomic import publish
-from .names import MANIFEST, STATE, path_inside
-from .ownership import current_marks
-from .record import DONE, FAILED, PENDING, STARTED, Record, timestamp
-from .settings import digest
+from .results import (
+    DONE,
+    FAILED,
+    MANIFEST,
+    PENDING,
+    STARTED,
+    STATE,
+    Record,
+    digest,
+    is_as_of_old,
+    marks_of,
+    path_inside,
+    timestamp,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,10 +57,8 @@ class BatchFolder:
     """The output folder of batches, for a process that works for one of them."""
 
     def __init__(self, root: Path, batch: str):
-        self.root, self.batch = Path(root), batch
-        state = self.root / STATE
-        self._lock, self._current = state / "lock", state / "batch"
-        self._cases, self._work = state / "cases", state / "work"
+        self.root, self.batch = root, batch
+        self._cases, self._work = self.root / STATE / "cases", self.root / STATE / "work"
 
     @classmethod
     @contextmanager
@@ -62,12 +70,12 @@ class BatchFolder:
         """
         from filelock import FileLock, Timeout
 
-        folder = cls(Path(root), uuid.uuid4().hex)
+        folder, lock = cls(root, uuid.uuid4().hex), FileLock(root / STATE / "lock", timeout=0)
         try:
-            for path in (folder._cases, folder._work):
-                path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder._lock, timeout=0)
+            folder._cases.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+            shutil.rmtree(folder._work, ignore_errors=True)
+            (folder._work / folder.batch).mkdir(parents=True)
         except Timeout:
             raise OutputError(
                 f"Another batch is writing to {root}. Wait until it ends, or choose another output folder."
@@ -77,34 +85,23 @@ class BatchFolder:
                 f"The output folder {root} cannot be used ({error.strerror}). Check its permissions and the free space."
             ) from error
         with lock:
-            folder._clear()
-            folder.write(folder._current, folder.batch)
             try:
                 yield folder
             finally:
-                # In this order: a computer of a cluster that still works on a scan then notices that it is over. The
-                # file stays, since network file systems remember for a while that a file was missing.
-                folder.write(folder._current, "none")
-                folder._clear()
-
-    def _clear(self) -> None:
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._work.mkdir(exist_ok=True)
-
-    def check_current(self) -> None:
-        """Raises Cancelled where the batch is over or another has the folder: nothing may be written for it."""
-        try:
-            current = self._current.read_text(encoding="utf-8")
-        except OSError:
-            current = ""
-        if current != self.batch:
-            raise Cancelled("The batch that this scan belonged to has ended; nothing was written.")
+                shutil.rmtree(folder._work, ignore_errors=True)
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
-        """A fresh folder on the output folder's disk, gone when the block ends; OutputError where it cannot be made."""
+        """A fresh folder on the output folder's disk, gone when the block ends.
+
+        Raises:
+            Cancelled: The batch is over, or another one has the output folder: nothing may be written for it.
+            OutputError: It cannot be made.
+        """
         try:
-            place = Path(tempfile.mkdtemp(dir=self._work))
+            place = Path(tempfile.mkdtemp(dir=self._work / self.batch))
+        except FileNotFoundError as error:
+            raise Cancelled("The batch that this scan belonged to has ended; nothing was written.") from error
         except OSError as error:
             raise OutputError(
                 f"Nothing can be written to {self.root} ({error.strerror}). Check its permissions and the free space."
@@ -115,7 +112,7 @@ class BatchFolder:
             shutil.rmtree(place, ignore_errors=True)
 
     def write(self, path: Path, text: str) -> None:
-        """Write a text file of the batch's own, whole; OutputError where it cannot be written."""
+        """Write a text file of the batch's own, whole; errors as those of ``workplace``."""
         with self.workplace() as place:
             staged = place / path.name
             try:
@@ -126,7 +123,7 @@ class BatchFolder:
                 raise OutputError(f"{path} could not be written ({error.strerror}). Check the free space.") from error
 
     def write_record(self, record: Record) -> None:
-        """Remember how a job stands; OutputError where that cannot be written."""
+        """Remember how a job stands; errors as those of ``workplace``."""
         self.write(self._record_path(record.output), json.dumps(asdict(record), indent=1) + "\n")
 
     def write_failure(self, record: Record) -> Record:
@@ -155,18 +152,26 @@ class BatchFolder:
         return {record.output: record for record in found if record is not None}
 
     def is_done(self, wanted: Record, before: Record | None) -> bool:
-        """Whether what is wanted is there already, whole and as it was recorded."""
-        if before is None or before.status != DONE or not before.is_about(wanted):
+        """Whether what is wanted is there already, whole and as it was recorded; what was added does not count."""
+        if before is None or before.status != DONE or not wanted.fingerprint:
+            return False
+        if (before.key, before.fingerprint) != (wanted.key, wanted.fingerprint):
             return False
         try:
-            marks = current_marks(before, path_inside(self.root, before.output))
+            result = path_inside(self.root, before.output)
+            if not before.marks:
+                return is_as_of_old(before, result)
+            now = marks_of(result, before.marks)
         except (RequestError, OSError):
             # A link that leads elsewhere, or a file that may not be read: not what was recorded.
             return False
-        if marks and marks != before.marks:
+        if any(end not in now or now[end].sha256 != mark.sha256 for end, mark in before.marks.items()):
+            return False
+        marks = {end: now[end] for end in before.marks}
+        if marks != before.marks:
             # Only times of change differ. Noted, so that not every run has to hash it all again.
             self.write_record(replace(before, marks=marks))
-        return marks is not None
+        return True
 
     def _record_path(self, name: str) -> Path:
         return self._cases / f"{digest(name)[:24]}.json"

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
-from ..computer import available_memory_bytes, limit_bytes
 from ..errors import RequestError
 from ..files import image_suffix
 from ..jobs import Job, make_folder
-from .cluster import Cluster, run_on_cluster
 from .find import Found, find_scans
 from .folder import BatchFolder, write_manifest
-from .local import run_local
-from .names import REPORT, candidates, occupied, part, path_inside
-from .record import FAILED, PENDING, STARTED, Event, Finished, Record, Started
-from .settings import Settings, digest
-from .table import Line, read_table
+from .results import DONE, FAILED, PENDING, REPORT, Record, candidates, digest, occupied, part, path_inside
+from .table import Line, Settings, read_table
+from .workers import Task, Tell, run_local, run_on_cluster
 
 _MANIFEST_EVERY_S = 10.0
 _MANIFEST_SHARE = 0.02
-_MEMORY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class BatchRequest:
         settings: For all scans, as far as a CSV says nothing else.
         needs_target: ``settings`` has no spacing of the user's, so that all scans must come from CSVs that have one.
         workers: Processes on this computer.
-        cluster: Run there instead.
+        cluster, gpu_resource: Run there instead; see ``run_on_cluster``.
         readable_names: Results of DICOM series are called by date, number and description instead of a hash.
     """
 
@@ -45,90 +41,89 @@ class BatchRequest:
     settings: Settings
     needs_target: bool = False
     workers: int = 1
-    cluster: Cluster | None = None
+    cluster: str = ""
+    gpu_resource: str = ""
     readable_names: bool = False
 
 
-@dataclass(frozen=True)
-class Outset:
-    """Told before the first job: the number of scans, of those that had been done before, and what was left out."""
+class Batch:
+    """The scans of a request and an output folder that is theirs.
 
-    total: int
-    kept: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a batch ended: records of the jobs that were run now, and the number of those that had been done before."""
-
-    ran: tuple[Record, ...]
-    kept: int
-
-    @property
-    def failed(self) -> tuple[Record, ...]:
-        return tuple(record for record in self.ran if record.status == FAILED)
-
-
-def run_batch(request: BatchRequest, tell: Callable[[Outset | Event], None]) -> Summary:
-    """Make all scans finer; scans that fail do not stop the others, and what was finished before is kept.
-
-    Args:
-        tell: Hears what happens, from this thread.
-
-    Raises:
-        OutputError: Another batch has the output folder, or it cannot be written to.
-        InputError: There is no scan in an input, or a CSV cannot be read.
-        RequestError: The inputs, settings or a CSV make no sense together; nothing has run.
-        ModelError: Weights are missing.
-        WorkerError, ClusterError: Processes cannot be started.
+    Attributes:
+        notes: A sentence about each DICOM series that was left out.
+        total, kept: The number of scans, and of those that had been done before.
+        left: The others.
+        ran: Records of those that were run now.
     """
-    if request.workers < 1:
-        raise RequestError(f"The number of workers is {request.workers}. Give 1 or more.")
-    make_folder(request.out_dir)
-    with BatchFolder.opened(request.out_dir.resolve()) as folder:
-        before, notes = folder.records(), list[str]()
-        owners = {name: record.identity for name, record in before.items() if record.identity}
-        jobs = make_jobs(_wanted(request, folder.root, notes), folder, owners)
-        left = [(job, record) for job, record in jobs if not folder.is_done(record, before.get(record.output))]
-        rows = {record.output: record for _, record in jobs}
-        # Results of earlier batches with other inputs stay listed
-        rows.update((name, before[name]) for name in before.keys() - {record.output for _, record in left})
-        manifest = _Manifest(folder, rows, notes, tell)
-        tell(Outset(len(jobs), len(jobs) - len(left), tuple(notes)))
-        try:
-            manifest.write()
-            if request.cluster and left:
-                run_on_cluster(folder, left, request.cluster, manifest)
-            elif left:
-                run_local(folder, _sharing_memory(left, request.workers), request.workers, manifest)
-        finally:
-            manifest.write()
-    return Summary(tuple(manifest.ran), len(jobs) - len(left))
 
-
-class _Manifest:
-    """The manifest while a batch runs."""
-
-    def __init__(self, folder: BatchFolder, rows: dict[str, Record], notes: list[str], tell: Callable[[Event], None]):
-        self.folder, self.rows, self.notes, self.tell = folder, rows, notes, tell
+    def __init__(self, request: BatchRequest, folder: BatchFolder):
+        self.request, self.folder = request, folder
+        self.notes: list[str] = []
         self.ran: list[Record] = []
+        before = folder.records()
+        owners = {name: record.identity for name, record in before.items() if record.identity}
+        tasks = make_jobs(_wanted(request, folder.root, self.notes), folder, owners)
+        self.total = len(tasks)
+        self.left = [(job, record) for job, record in tasks if not folder.is_done(record, before.get(record.output))]
+        self.kept = self.total - len(self.left)
+        # Results of earlier batches with other inputs stay listed
+        self._rows = {record.output: record for _, record in tasks} | before
+        self._rows.update((record.output, record) for _, record in self.left)
         self._due_s = 0.0
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self.rows[event.output] = replace(self.rows[event.output], status=STARTED)
-        if isinstance(event, Finished):
-            self.rows[event.record.output] = event.record
-            self.ran.append(event.record)
-        if time.monotonic() >= self._due_s:
-            self.write()
-        self.tell(event)
+    @classmethod
+    @contextmanager
+    def opened(cls, request: BatchRequest) -> Iterator[Batch]:
+        """Find the scans, and take the output folder as long as the block lasts.
 
-    def write(self) -> None:
+        Raises:
+            OutputError: Another batch has the output folder, or it cannot be written to.
+            InputError: There is no scan in an input, or a CSV cannot be read.
+            RequestError: The inputs, settings or a CSV make no sense together; nothing has run.
+            ModelError: Weights are missing.
+        """
+        if request.workers < 1:
+            raise RequestError(f"The number of workers is {request.workers}. Give 1 or more.")
+        make_folder(request.out_dir)
+        with BatchFolder.opened(request.out_dir.resolve()) as folder:
+            yield cls(request, folder)
+
+    @property
+    def failed(self) -> list[Record]:
+        """Those of ``ran`` that failed."""
+        return [record for record in self.ran if record.status == FAILED]
+
+    def run(self, tell: Tell) -> None:
+        """Make all scans finer; scans that fail do not stop the others, and what was finished before is kept.
+
+        Args:
+            tell: Hears what happens, from this thread.
+
+        Raises:
+            WorkerError, ClusterError: Processes cannot be started.
+        """
+
+        def hear(record: Record, fraction: float) -> None:
+            self._rows[record.output] = record
+            if record.status in (DONE, FAILED):
+                self.ran.append(record)
+            if time.monotonic() >= self._due_s:
+                self._write_manifest()
+            tell(record, fraction)
+
+        try:
+            self._write_manifest()
+            if self.request.cluster and self.left:
+                run_on_cluster(self.folder, self.left, self.request.cluster, self.request.gpu_resource, hear)
+            elif self.left:
+                run_local(self.folder, self.left, self.request.workers, hear)
+        finally:
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
         """Bring the manifest up to date; the more scans there are, the more rarely."""
         started = time.monotonic()
-        write_manifest(self.folder, list(self.rows.values()), self.notes)
+        write_manifest(self.folder, list(self._rows.values()), self.notes)
         now = time.monotonic()
         self._due_s = now + max(_MANIFEST_EVERY_S, (now - started) / _MANIFEST_SHARE)
 
@@ -169,9 +164,7 @@ def scans_of(line: Line, notes: list[str], readable: bool = False) -> list[Found
     return scans if line.frame is None else [scan.of_frame(line.frame) for scan in scans]
 
 
-def make_jobs(
-    wanted: Iterable[tuple[Found, Line]], folder: BatchFolder, owners: Mapping[str, str]
-) -> list[tuple[Job, Record]]:
+def make_jobs(wanted: Iterable[tuple[Found, Line]], folder: BatchFolder, owners: Mapping[str, str]) -> list[Task]:
     """Give each scan its output: what makes it, and a record that it is not done yet.
 
     The same scan with the same settings is taken once. A plain name that is taken, or that an earlier run gave to
@@ -194,7 +187,7 @@ def make_jobs(
             # A name that is made for a scan fails with its job alone
             path_inside(folder.root, line.output)
     owned = {name.casefold(): identity for name, identity in owners.items()}
-    jobs = []
+    tasks = []
     for scan, line in sorted(once.values(), key=lambda one: one[0].identity):
         name = line.output or next(
             name
@@ -203,11 +196,11 @@ def make_jobs(
             and all(owned.get(each, scan.identity) == scan.identity for each in occupied(name))
         )
         taken |= occupied(name)
-        jobs.append(_job(scan, line.settings, name, folder))
-    return jobs
+        tasks.append(_task(scan, line.settings, name, folder))
+    return tasks
 
 
-def _job(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> tuple[Job, Record]:
+def _task(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> Task:
     output = folder.root / name
     job = Job(
         scan.input, output, settings.options,
@@ -228,16 +221,3 @@ def _job(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> tup
         settings=settings.content,
     )  # fmt: skip
     return job, record
-
-
-def _sharing_memory(jobs: Sequence[tuple[Job, Record]], workers: int) -> list[tuple[Job, Record]]:
-    """Share the memory that is free among the workers of this computer; the results are the same for any limit."""
-    if workers == 1:
-        return list(jobs)
-    share_gb = min(_MEMORY_SHARE * available_memory_bytes() / min(workers, len(jobs)), limit_bytes(None)) / 1e9
-    shared = []
-    for job, record in jobs:
-        if job.options.memory_limit_gb is None:
-            job = replace(job, options=replace(job.options, memory_limit_gb=share_gb))
-        shared.append((job, record))
-    return shared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from ..batch.cluster import Cluster
-from ..batch.record import DONE, Advanced, Event, Finished, Lost, Record, Started
-from ..batch.run import BatchRequest, Outset, run_batch
-from ..batch.settings import FORMATS, Settings
+from ..batch.results import DONE, PENDING, STARTED, Record
+from ..batch.run import Batch, BatchRequest
+from ..batch.table import FORMATS, Settings
+from ..batch.workers import Tell
 from ..dicom_out import DicomSettings
 from ..request import BUNDLED
 from . import arguments
@@ -82,22 +82,23 @@ def batch_command(
         Settings(options, format, DicomSettings(deterministic_uids, compress), report),
         needs_target=not request.named,
         workers=workers,
-        cluster=Cluster(cluster, gpu_resource) if cluster else None,
+        cluster=cluster or "",
+        gpu_resource=gpu_resource,
         readable_names=readable_names,
     )
     try:
-        with _live_report() as tell:
-            summary = run_batch(wanted, tell)
+        with Batch.opened(wanted) as batch, _live_report(batch) as tell:
+            batch.run(tell)
     except KeyboardInterrupt as interrupt:
         text = "cycleinr: Interrupted. Finished scans are kept; the same command goes on with the others."
         print(text, file=sys.stderr)
         raise typer.Exit(exit_code_of(interrupt)) from None
-    done, kept = len(summary.ran) - len(summary.failed), summary.kept
+    failed, kept = len(batch.failed), batch.kept
     print(
-        f"{_scans(done)} done, {len(summary.failed)} failed.{f' {kept} were done before.' if kept else ''} "
+        f"{_scans(len(batch.ran) - failed)} done, {failed} failed.{f' {kept} were done before.' if kept else ''} "
         f"See {output_dir / 'manifest.csv'}. Results are derived by CycleINR, not acquired. Not for primary diagnosis."
     )
-    if summary.failed:
+    if failed:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -106,7 +107,7 @@ def _scans(count: int) -> str:
 
 
 @contextmanager
-def _live_report() -> Iterator[Callable[[Outset | Event], None]]:
+def _live_report(batch: Batch) -> Iterator[Tell]:
     """Progress bars on a terminal's standard error; a line for each finished scan everywhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -114,50 +115,37 @@ def _live_report() -> Iterator[Callable[[Outset | Event], None]]:
     # A name such as a[/b].nii.gz is no markup.
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
-        yield _Report(bars)
+    running, finished = dict[str, int](), 0
 
-
-class _Report:
-    """Translates events into bars and lines."""
-
-    def __init__(self, bars):
-        self.bars, self.console = bars, bars.console
-        self.total, self.running, self.finished = None, {}, 0
-
-    def __call__(self, event: Outset | Event) -> None:
-        if isinstance(event, Outset):
-            self._begin(event)
-        elif isinstance(event, Started):
-            self._end_bar(event.output)
-            self.running[event.output] = self.bars.add_task(event.output, total=100)
-        elif isinstance(event, Advanced) and event.output in self.running:
-            self.bars.update(self.running[event.output], completed=round(100 * event.fraction))
-        elif isinstance(event, Lost):
-            self._end_bar(event.output)
-            self._say(f"{event.output}: its process {event.reason}; it is tried once more.")
-        elif isinstance(event, Finished):
-            self._end_bar(event.record.output)
-            self.finished += 1
-            self.bars.advance(self.total)
-            self._say(f"[{self.finished}/{self.open}] {_line(event.record)}")
-
-    def _begin(self, outset: Outset) -> None:
-        self.open = outset.total - outset.kept
-        self._say(f"{_scans(outset.total)}; {outset.kept} were done before.")
-        for note in outset.notes[:_NOTES_SHOWN]:
-            self._say(note)
-        if len(outset.notes) > _NOTES_SHOWN:
-            self._say(f"... and {len(outset.notes) - _NOTES_SHOWN} more notes; manifest.json has them all.")
-        self.total = self.bars.add_task("All scans", total=self.open)
-
-    def _end_bar(self, output: str) -> None:
-        if output in self.running:
-            self.bars.remove_task(self.running.pop(output))
-
-    def _say(self, text: str) -> None:
+    def say(text: str) -> None:
         # File names may hold bytes that no terminal can show, and sequences that it would obey.
-        self.console.print(_UNPRINTABLE.sub("?", text.encode("utf-8", "replace").decode()))
+        console.print(_UNPRINTABLE.sub("?", text.encode("utf-8", "replace").decode()))
+
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
+        say(f"{_scans(batch.total)}; {batch.kept} were done before.")
+        for note in batch.notes[:_NOTES_SHOWN]:
+            say(note)
+        if len(batch.notes) > _NOTES_SHOWN:
+            say(f"... and {len(batch.notes) - _NOTES_SHOWN} more notes; manifest.json has them all.")
+        total = bars.add_task("All scans", total=len(batch.left))
+
+        def tell(record: Record, fraction: float) -> None:
+            nonlocal finished
+            if record.status == STARTED:
+                if record.output not in running:
+                    running[record.output] = bars.add_task(record.output, total=100)
+                bars.update(running[record.output], completed=round(100 * fraction))
+                return
+            if record.output in running:
+                bars.remove_task(running.pop(record.output))
+            if record.status == PENDING:
+                say(f"{record.output}: {record.error}; it is tried once more.")
+                return
+            finished += 1
+            bars.advance(total)
+            say(f"[{finished}/{len(batch.left)}] {_line(record)}")
+
+        yield tell
 
 
 def _line(record: Record) -> str:
