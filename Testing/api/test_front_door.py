@@ -62,6 +62,14 @@ class TestInputs:
         with pytest.raises(ci.RequestError, match="offset is nan"):
             ci.Upsampler(ratio=2, intensity_offset=float("nan"))
 
+    @pytest.mark.parametrize(
+        ("setting", "says"),
+        [({"axis": "z"}, "axis is 'z'"), ({"extent": "all"}, "extent is 'all'"), ({"thickness": -1}, "-1 mm")],
+    )
+    def test_settings_that_no_scan_can_have_are_refused_at_once(self, setting, says):
+        with pytest.raises(ci.RequestError, match=says):
+            ci.Upsampler(ratio=2, **setting)
+
     def test_a_dicom_folder(self, tmp_path):
         result = ci.upsample(write_series(tmp_path / "scan"), ratio=2)
         assert result.volume.shape_kji == (11, 6, 5) and result.provenance.model.startswith("ct")

@@ -201,12 +201,6 @@ class TestPlanGrid:
         with pytest.raises(GeometryError, match=rf"has {said} along its through-plane axis;.*at least 4"):
             plan_grid(axial_volume(slices=slices), Target(ratio=2))
 
-    def test_unknown_axes_and_extents_are_refused(self):
-        with pytest.raises(RequestError, match="axis"):
-            plan_grid(axial_volume(), Target(ratio=2), axis="z")
-        with pytest.raises(RequestError, match="extent"):
-            plan_grid(axial_volume(), Target(ratio=2), extent="all")
-
 
 class TestAnyGrid:
     @given(volume=any_volume(), ratio=st.floats(1, 9))
