@@ -159,7 +159,7 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
                 thickness (mm), model, device, memory_limit (GB), region and so on.
 
         Raises:
-            CycleinrError: What was wrong, in words (the kinds are in ``cycleinr.errors`` and
+            CycleinrError: What was wrong, in words (the kinds are in ``cycleinr`` and
                 their subclasses in ``CycleINRSlicerLib``); the scene is as it was.
         """
         run = self.start(inputVolume, outputVolume, **options)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import qt
 import slicer
-from cycleinr.errors import CycleinrError, ProtocolError
+from cycleinr import CycleinrError, ProtocolError
 from cycleinr.worker.folder import PrivateFolder
 from cycleinr.worker.protocol import (
     DoneEvent,

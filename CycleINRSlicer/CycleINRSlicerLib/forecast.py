@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from cycleinr.errors import CycleinrError, ModalityError, NothingToDoError
+from cycleinr import CycleinrError, ModalityError, NothingToDoError
 from cycleinr.grid import COLUMN_OF_AXIS, plane_of
 from cycleinr.inference.plan import Plan, plan
 from cycleinr.inspection import inspect

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from cycleinr.errors import Cancelled, CycleinrError
+from cycleinr import Cancelled, CycleinrError
 from cycleinr.request import UpsampleOptions
 from cycleinr.worker.protocol import ExportRequest, UpsampleRequest, write_sources
 from slicer.i18n import tr as _

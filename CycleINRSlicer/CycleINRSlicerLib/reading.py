@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import qt
 import slicer
-from cycleinr.errors import CycleinrError
+from cycleinr import CycleinrError
 from cycleinr.inspection import without_padding
 from cycleinr.windows import CT_WINDOWS, DisplayWindow, window_for
 from slicer.i18n import tr as _

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from cycleinr import InputError
 from cycleinr.checks.added_detail import added_detail
-from cycleinr.errors import InputError
 from cycleinr.inspection import sampled
 from cycleinr.request import Region
 from cycleinr.result import Provenance, Result

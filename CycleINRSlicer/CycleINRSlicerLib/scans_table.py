@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import qt
 import slicer
-from cycleinr.errors import Cancelled, CycleinrError
+from cycleinr import Cancelled, CycleinrError
 from cycleinr.request import UpsampleOptions
 from slicer.i18n import tr as _
 

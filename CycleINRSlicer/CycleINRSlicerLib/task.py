@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from cycleinr.errors import Cancelled, CycleinrError, OutOfMemoryError, OutputError
+from cycleinr import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
 from cycleinr.worker.folder import save_in_steps
 from cycleinr.worker.protocol import DoneEvent, Event, FailedEvent, ProgressEvent, Request, VolumeMessage

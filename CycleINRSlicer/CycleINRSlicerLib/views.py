@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import slicer
 import vtk
-from cycleinr.errors import CycleinrError
+from cycleinr import CycleinrError
 
 from .result_node import INPUT_REFERENCE
 from .volume_node import checkNode

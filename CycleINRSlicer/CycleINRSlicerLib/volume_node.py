@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import slicer
 import vtk
-from cycleinr.errors import CycleinrError
+from cycleinr import CycleinrError
 from cycleinr.grid import COLUMN_OF_AXIS
 from cycleinr.straighten import rectangular
 from cycleinr.volume import Volume

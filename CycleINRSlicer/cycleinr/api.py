@@ -8,7 +8,7 @@ from inspect import signature
 from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import RequestError
+from . import RequestError
 from .grid import Target
 from .inference import upsample as upsample_volume
 from .inference.plan import plan as plan_volume

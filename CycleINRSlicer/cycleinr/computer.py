@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DeviceError, OutOfMemoryError, RequestError
+from . import DeviceError, OutOfMemoryError, RequestError
 from .threads import computing_threads
 
 _LOG = logging.getLogger(__name__)

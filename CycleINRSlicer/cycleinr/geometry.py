@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GeometryError
+from . import GeometryError
 
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes that still counts as perpendicular (about 0.06 degrees)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import GeometryError, NothingToDoError, RequestError
+from . import GeometryError, NothingToDoError, RequestError
 from .geometry import Acquisition, subgrid_affine
 from .resampling import SliceProfile
 from .volume import Volume

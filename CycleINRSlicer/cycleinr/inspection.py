@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .errors import InputError, ModalityError
+from . import InputError, ModalityError
 from .grid import AXIS_OF_ARRAY, pixel_mm_of, through_plane_axis, to_axis_first
 from .intensity import filled, log_gains, step_across
 from .resampling import smoothed

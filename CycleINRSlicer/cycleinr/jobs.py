@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import OutputError, RequestError, warnings_told_elsewhere
+from . import OutputError, RequestError
 from .files import IMAGE_SUFFIXES, image_suffix, is_dicom, opened_scan, read_frames, read_volume, sidecar, write_volume
 from .files.atomic import check_result_name, check_target, in_one_piece, new_folder
 from .files.zipped import is_zip
 from .request import UpsampleOptions
-from .result import Monitor
+from .result import Monitor, warnings_told_elsewhere
 from .volume import Volume
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Union
 
 import numpy as np
 
-from .errors import GeometryError, InputError, ModelError, RequestError
+from . import GeometryError, InputError, ModelError, RequestError
 from .geometry import as_affine, is_sheared
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, EXTENTS, Target, acquired_spacings, uneven_slices
 from .inspection import Inspection, inspect

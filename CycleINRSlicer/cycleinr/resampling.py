@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import RequestError
+from . import RequestError
 
 if TYPE_CHECKING:
     from .result import Monitor

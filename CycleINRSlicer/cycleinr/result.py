@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .errors import Cancelled, InputError
+from . import Cancelled, InputError, RequestWarning
 from .volume import Volume
 
 _TOO_EARLY = 0.02
@@ -83,6 +85,14 @@ def throttled(progress: ProgressCallback, interval_s: float) -> ProgressCallback
             progress(told)
 
     return report
+
+
+@contextmanager
+def warnings_told_elsewhere() -> Iterator[None]:
+    """No `RequestWarning` inside: whoever uses this shows the same sentences in a way of his own, or did so before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RequestWarning)
+        yield
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

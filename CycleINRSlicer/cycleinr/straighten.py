@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GeometryError
+from . import GeometryError
 from .geometry import SHEAR_TOLERANCE, Acquisition, cosines_of, spacing_of
 from .grid import AXIS_OF_ARRAY, from_axis_first, to_axis_first
 from .inspection import inspect

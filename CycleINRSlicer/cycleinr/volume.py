@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from .errors import GeometryError, InputError, RequestError
+from . import GeometryError, InputError, RequestError
 from .geometry import Acquisition, as_affine, check_affine, nearest_ras, same_places, spacing_of, subgrid_affine
 
 if TYPE_CHECKING:

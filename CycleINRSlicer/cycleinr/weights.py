@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import ModelError
+from . import ModelError
 
 if TYPE_CHECKING:
     import torch

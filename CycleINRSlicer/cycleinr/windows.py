@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import RequestError
+from . import RequestError
 from .inspection import sampled
 from .volume import Volume
 

@@ -25,7 +25,7 @@ import numpy as np
 TESTING = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTING), str(TESTING.parent / "CycleINRSlicer")]
 
-from cycleinr.errors import CycleinrError, RequestWarning  # noqa: E402
+from cycleinr import CycleinrError, RequestWarning  # noqa: E402
 from cycleinr.files import read_volume, write_volume  # noqa: E402
 from cycleinr.geometry import Acquisition  # noqa: E402
 from cycleinr.grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, Target  # noqa: E402

@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CycleINRSlicer"))
 
-from cycleinr.errors import RequestWarning  # noqa: E402
+from cycleinr import RequestWarning  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
 from cycleinr.geometry import Acquisition  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402

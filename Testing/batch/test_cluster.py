@@ -7,8 +7,8 @@ import signal
 import dask
 import pytest
 from batch.conftest import batch, manifest, request, unfinished, visible
+from cycleinr import ClusterError, OutputError
 from cycleinr.batch.run import Batch
-from cycleinr.errors import ClusterError, OutputError
 from cycleinr.files import read_volume
 
 distributed = pytest.importorskip("distributed")

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 from batch.conftest import jobs_of, settings, unfinished, visible
+from cycleinr import Cancelled
 from cycleinr.batch.execute import run_recorded
 from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.results import DONE, FAILED
-from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from dicom_maker import PATIENT
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batch.conftest import batch, settings
+from cycleinr import InputError, RequestError
 from cycleinr.batch.find import find_scans
 from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.results import candidates, safe_name
 from cycleinr.batch.run import make_jobs, scans_of
 from cycleinr.batch.table import Line, read_table
-from cycleinr.errors import InputError, RequestError
 from cycleinr.files import read_volume
 from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, SERIES, pixels_of_slice, write_series, write_slice
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from batch.conftest import batch, manifest, unfinished, visible
+from cycleinr import OutputError
 from cycleinr.cli import app
-from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
 from places import REPOSITORY
 from psutil import Process, wait_procs

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from batch.conftest import batch, manifest, manifest_json, request, settings, unfinished, visible
+from cycleinr import OutputError, RequestError, WorkerError
 from cycleinr.batch import workers
 from cycleinr.batch.folder import BatchFolder
 from cycleinr.batch.run import Batch
-from cycleinr.errors import OutputError, RequestError, WorkerError
 from cycleinr.files import read_volume
 from cycleinr.inference import upsample
 from cycleinr.threads import usable_cores

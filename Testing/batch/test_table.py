@@ -2,9 +2,9 @@
 
 import pytest
 from batch.conftest import settings
+from cycleinr import InputError, RequestError
 from cycleinr.batch.results import safe_name
 from cycleinr.batch.table import read_table
-from cycleinr.errors import InputError, RequestError
 from hypothesis import given
 from hypothesis import strategies as st
 from places import REPOSITORY

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cycleinr import Cancelled, RequestError
 from cycleinr.checks.run import check_result, numbers
-from cycleinr.errors import Cancelled, RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cycleinr import Cancelled, OutputError, RequestError
 from cycleinr.checks.run import check_result
-from cycleinr.errors import Cancelled, OutputError, RequestError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference.noise import slice_sigmas

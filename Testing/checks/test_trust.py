@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cycleinr import RequestError
 from cycleinr.checks.run import check_result, numbers
-from cycleinr.errors import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pydicom
 import pytest
+from cycleinr import CycleinrError
 from cycleinr.dicom_out import write_dicom_series
-from cycleinr.errors import CycleinrError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.jobs import Job, run_job

@@ -7,8 +7,8 @@ import struct
 
 import pydicom
 import pytest
+from cycleinr import GeometryError, InputError
 from cycleinr.dicom_out import DicomSettings, write_dicom_series
-from cycleinr.errors import GeometryError, InputError
 from dicom_maker import OTHER_SERIES, PATIENT_ID
 from dicom_out.series_sources import private_block, scan_of, write_source, write_tilted
 from pydicom.dataset import Dataset

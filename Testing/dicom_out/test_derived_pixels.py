@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from cycleinr import InputError
 from cycleinr.dicom_out import DicomSettings, write_dicom_series
-from cycleinr.errors import InputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.request import UpsampleOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from cycleinr.errors import CycleinrError
+from cycleinr import CycleinrError
 from cycleinr.files import read_volume
 from cycleinr.files.dicom_series import series_of_files, slices_of_files
 from dicom_maker import frame, write_enhanced, write_series
@@ -124,7 +124,7 @@ def test_an_element_that_claims_more_than_the_file_holds_takes_no_memory(tmp_pat
     script = f"""
         import sys
         import pydicom, SimpleITK
-        from cycleinr.errors import InputError
+        from cycleinr import InputError
         from cycleinr.files import read_volume
 
         def peak_bytes():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from cycleinr import OutputError
 from cycleinr.batch.find import find_scans
 from cycleinr.dicom_out import check_series_folder, write_dicom_series
-from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
 from cycleinr.files.atomic import new_folder
 from cycleinr.files.dicom_series import series_at

@@ -6,8 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from cycleinr import computer
-from cycleinr.errors import DeviceError, OutOfMemoryError
+from cycleinr import DeviceError, OutOfMemoryError, computer
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import GeometryError
+from cycleinr import GeometryError
 from cycleinr.files import write_volume
 from cycleinr.geometry import Acquisition, Gap, Part, fit_positions
 from cycleinr.volume import Volume

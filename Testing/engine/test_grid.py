@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from cycleinr.errors import GeometryError, RequestError
+from cycleinr import GeometryError, RequestError
 from cycleinr.grid import (
     AXIS_OF_ARRAY,
     SliceGrid,

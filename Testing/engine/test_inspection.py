@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.errors import ModalityError
+from cycleinr import ModalityError
 from cycleinr.files import read_volume
 from cycleinr.inspection import inspect, interleaved_displacement
 from cycleinr.volume import Volume

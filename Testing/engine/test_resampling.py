@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 from cycleinr.grid import SliceGrid
 from cycleinr.inference.consistency import Arrays, Consistency, covering_grid
 from cycleinr.resampling import SliceProfile, acquire, agreement, consistency_matrix, profile_matrix

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import GeometryError, InputError, RequestError
+from cycleinr import GeometryError, InputError, RequestError
 from cycleinr.volume import Volume
 from hypothesis import given
 from hypothesis import strategies as st

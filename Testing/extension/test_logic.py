@@ -40,7 +40,7 @@ def test_padding_is_padding_in_the_result_and_no_part_of_the_difference(logic, s
 
 
 def test_errors_are_typed_and_open_no_window(logic, scene, host):
-    from cycleinr.errors import DeviceError, ModelError, OutOfMemoryError, RequestError
+    from cycleinr import DeviceError, ModelError, OutOfMemoryError, RequestError
     from CycleINRSlicerLib.volume_node import NodeError
 
     scan = thickNode(every=4)

@@ -67,7 +67,7 @@ def test_reload_takes_the_new_code_of_the_whole_library(module, engine, modules_
     module.widget.onReload()
     after = importlib.import_module("CycleINRSlicerLib.panel")
     assert after is not before and type(module.widget.panel) is after.Panel
-    assert importlib.import_module("cycleinr.errors") is not modules_of_now["cycleinr.errors"]
+    assert importlib.import_module("cycleinr.geometry") is not modules_of_now["cycleinr.geometry"]
     assert not engine.isRunning and module.widget.ui.applyButton.text == "Apply"
 
 

@@ -215,8 +215,6 @@ def test_a_name_that_is_no_ascii_does_not_keep_the_engine_from_starting(host, co
 def test_a_build_of_slicer_has_its_python_elsewhere(host, coldEngine, rules):
     with host.as_build_tree():
         coldEngine.start()
-        host.process_events(
-            until=lambda: coldEngine.workerPid or not coldEngine.isRunning, timeout_s=LIMIT_S
-        )
+        host.process_events(until=lambda: coldEngine.workerPid or not coldEngine.isRunning, timeout_s=LIMIT_S)
         assert coldEngine.workerPid, coldEngine.lastDeath
         coldEngine.stop()

@@ -257,7 +257,7 @@ def test_the_process_ends_with_the_application(host, engine, scan):
 def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     import errno
 
-    from cycleinr.errors import OutputError
+    from cycleinr import OutputError
     from cycleinr.worker import folder
 
     def fail(_array):
@@ -267,9 +267,7 @@ def test_full_disk_is_a_clear_failure(host, engine, scan, monkeypatch):
     run = startRun(engine, scan)
     host.process_events(until=lambda: run.isFinished, timeout_s=5)
     assert (
-        isinstance(run.error, OutputError)
-        and "No space left" in str(run.error)
-        and filesIn(engine.folder.path) == []
+        isinstance(run.error, OutputError) and "No space left" in str(run.error) and filesIn(engine.folder.path) == []
     )
 
 

@@ -143,7 +143,7 @@ def test_a_mistake_in_a_step_ends_the_run(host, process, scan, monkeypatch):
 
 def test_no_memory_for_the_result_is_a_message(host, process, scan, monkeypatch):
     """NumPy raises where VTK would end in a C++ exception."""
-    from cycleinr.errors import OutOfMemoryError
+    from cycleinr import OutOfMemoryError
     from CycleINRSlicerLib import result_node
 
     process.answersAtOnce = False

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from command_line import COMMAND, cycleinr
-from cycleinr.errors import CycleinrError, InputError, ModelError, OutputError
+from cycleinr import CycleinrError, InputError, ModelError, OutputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.jobs import Job, run_job

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from cycleinr import OutputError
 from cycleinr.checks import report
-from cycleinr.errors import OutputError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.jobs import Job, run_job

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError, OutputError
+from cycleinr import InputError, OutputError
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, remove_leftovers, sidecar, write_volume
 from cycleinr.volume import Volume
 
@@ -54,7 +54,7 @@ class TestFailingWrites:
         script = f"""
             import resource, signal, sys
             import numpy as np
-            from cycleinr.errors import InputError, OutputError
+            from cycleinr import InputError, OutputError
             from cycleinr.files import write_volume
             from cycleinr.volume import Volume
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

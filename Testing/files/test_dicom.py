@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import GeometryError, InputError
+from cycleinr import GeometryError, InputError
 from cycleinr.files import read_volume
 from dicom_maker import OTHER_SERIES, PATIENT, PATIENT_ID, pixels_of_slice, write_series, write_slice
 from pydicom.uid import generate_uid

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pydicom
 import pytest
+from cycleinr import GeometryError, InputError
 from cycleinr.batch.find import find_scans
-from cycleinr.errors import GeometryError, InputError
 from cycleinr.files import read_volume
 from dicom_maker import PATIENT_ID, frame, pixels_of_slice, write_enhanced, write_series
 from pydicom.uid import RLELossless

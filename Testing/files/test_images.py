@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import GeometryError, InputError, OutputError
+from cycleinr import GeometryError, InputError, OutputError
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
 from cycleinr.volume import Volume
 

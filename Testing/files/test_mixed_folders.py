@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files import read_volume
 from cycleinr.files.dicom_series import chosen_series
 from dicom_maker import (

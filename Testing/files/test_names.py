@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from command_line import cycleinr
-from cycleinr.errors import InputError, OutputError
+from cycleinr import InputError, OutputError
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, sidecar, write_volume
 from cycleinr.volume import Volume
 from dicom_maker import write_series

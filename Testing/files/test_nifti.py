@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import GeometryError, InputError
+from cycleinr import GeometryError, InputError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.files.images import write_frames
 from cycleinr.volume import Volume

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.jobs import Job, run_job

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files import list_series, read_volume, write_volume
 from cycleinr.files.zipped import unpacked
 from cycleinr.grid import Target

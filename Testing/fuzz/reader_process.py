@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / folder) for folder in ("CycleINRSlicer", "research")]
 
 import numpy as np  # noqa: E402
-from cycleinr.errors import CycleinrError  # noqa: E402
+from cycleinr import CycleinrError  # noqa: E402
 from cycleinr.grid import Target  # noqa: E402
 from cycleinr.request import UpsampleOptions  # noqa: E402
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from cycleinr import inference
+from cycleinr import Cancelled, inference
 from cycleinr.computer import Device, DeviceChoice, choose_device
-from cycleinr.errors import Cancelled
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command_line import cycleinr
-from cycleinr.errors import RequestWarning
+from cycleinr import RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

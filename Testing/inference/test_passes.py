@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr import inference
+from cycleinr import GeometryError, RequestError, RequestWarning, inference
 from cycleinr.checks.run import check_result
 from cycleinr.computer import Device, DeviceChoice
-from cycleinr.errors import GeometryError, RequestError, RequestWarning
 from cycleinr.files import read_volume
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
@@ -21,7 +20,7 @@ from cycleinr.result import Result
 from cycleinr.volume import Volume
 from places import REPOSITORY
 
-pytestmark = pytest.mark.filterwarnings("ignore::cycleinr.errors.RequestWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::cycleinr.RequestWarning")
 
 
 @pytest.fixture(scope="module")

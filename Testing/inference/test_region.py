@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

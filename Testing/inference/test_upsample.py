@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cycleinr import inference
-from cycleinr.computer import Device, DeviceChoice, DeviceMemoryError
-from cycleinr.errors import (
+from cycleinr import (
     Cancelled,
     GeometryError,
     InputError,
@@ -21,7 +19,9 @@ from cycleinr.errors import (
     NonFiniteError,
     OutOfMemoryError,
     RequestError,
+    inference,
 )
+from cycleinr.computer import Device, DeviceChoice, DeviceMemoryError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample

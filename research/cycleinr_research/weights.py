@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from cycleinr.errors import ModelError
+from cycleinr import ModelError
 from cycleinr.weights import CARD_FORMAT, card_path
 
 _FIRST_SAFE_TORCH = "2.6"

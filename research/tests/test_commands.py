@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
 from cycleinr_research.commands.evaluate import evaluate_command

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cycleinr.errors import ModelError
+from cycleinr import ModelError
 from cycleinr_research.evaluation import lpips_squeeze
 from cycleinr_research.evaluation.frechet import frechet_distance
 from scipy.linalg import sqrtm

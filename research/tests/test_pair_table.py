@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
 from cycleinr_research.commands.evaluate import evaluate_command

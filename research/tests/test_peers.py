@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cycleinr.errors import ModelError, RequestError
+from cycleinr import ModelError, RequestError
 from cycleinr.network import load_network
 from cycleinr.network.layers import cubic_convolution
 from cycleinr.request import choose_model

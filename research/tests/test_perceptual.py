@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 from cycleinr.files import write_volume
 from cycleinr_research.commands.evaluate import evaluate_command
 from cycleinr_research.evaluation.methods import METHODS

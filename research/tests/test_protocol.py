@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cycleinr.errors import GeometryError, RequestError
+from cycleinr import GeometryError, RequestError
 from cycleinr.grid import output_ijk_to_ras
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation import protocol

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError, OutOfMemoryError, RequestError
+from cycleinr import InputError, OutOfMemoryError, RequestError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation import table

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation import segmentation as seg
 

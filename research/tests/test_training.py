@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cycleinr.errors import InputError, ModelError, RequestError
+from cycleinr import InputError, ModelError, RequestError
 from cycleinr.inference.consistency import Arrays, BoundedConsistency
 from cycleinr.intensity import IntensityScale
 from cycleinr.network import load_network

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import Cancelled, CycleinrError, OutputError
+from .. import Cancelled, CycleinrError, OutputError
 from ..jobs import Job, run_job
 from ..result import Monitor
 from .folder import BatchFolder, sync_folder

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import CycleinrError, InputError
+from .. import CycleinrError, InputError
 from ..files import image_suffix
 from ..files.dicom_header import looks_like_dicom, quiet, read_header
 from ..files.dicom_series import Listing, Series, files_below, series_of_files

@@ -26,8 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from .. import __version__
-from ..errors import Cancelled, OutputError, RequestError
+from .. import Cancelled, OutputError, RequestError, __version__
 from ..files.atomic import publish
 from .results import (
     DONE,

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
+from .. import RequestError
 from ..checks.report import is_report_file
 from ..dicom_out.write import is_slice_name
-from ..errors import RequestError
 from ..files import image_suffix
 
 STATE = ".cycleinr-batch"

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import __version__
-from ..errors import RequestError
+from .. import RequestError, __version__
 from ..files import image_suffix
 from ..jobs import Job, make_folder
 from .find import Found, find_scans

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
+from .. import CycleinrError, InputError, RequestError
 from ..dicom_out import DicomSettings
-from ..errors import CycleinrError, InputError, RequestError
 from ..files import image_suffix
 from ..grid import Target
 from ..request import BUNDLED, UpsampleOptions, find_weights

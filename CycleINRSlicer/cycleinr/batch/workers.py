@@ -20,9 +20,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from .. import __version__
+from .. import ClusterError, CycleinrError, OutputError, WorkerError, __version__
 from ..computer import available_memory_bytes, keep_freed_memory, limit_bytes
-from ..errors import ClusterError, CycleinrError, OutputError, WorkerError
 from ..jobs import Job
 from ..result import Monitor, Progress, throttled
 from ..threads import usable_cores

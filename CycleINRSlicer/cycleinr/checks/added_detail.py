@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..errors import InputError
+from .. import InputError
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
 from ..request import Region
 from ..resampling import bspline_weights

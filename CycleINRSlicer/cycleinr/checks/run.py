@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import RequestError
+from .. import RequestError
 from ..grid import from_axis_first, to_axis_first
 from ..inference.noise import slice_sigmas
 from ..inference.plan import Plan, plan

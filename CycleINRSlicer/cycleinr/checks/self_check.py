@@ -16,14 +16,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import warnings_told_elsewhere
 from ..geometry import subgrid_affine
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGrid, Target, plan_grid, to_axis_first
 from ..inference.plan import Plan, plan
 from ..intensity import ValueRange
 from ..request import UpsampleOptions
 from ..resampling import SliceProfile, resliced, whole_windows
-from ..result import Monitor
+from ..result import Monitor, warnings_told_elsewhere
 from ..volume import Volume
 
 _FRESH_RATIO = 2.0

@@ -13,9 +13,8 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
+from .. import CycleinrError, OutOfMemoryError, OutputError, RequestError, __version__
 from ..computer import keep_freed_memory, wait_politely
-from ..errors import CycleinrError, OutOfMemoryError, OutputError, RequestError
 from ..files.atomic import hold, names_given
 
 _MODULES = {"upsample": "upsample", "check": "upsample", "demo": "upsample", "batch": "batch", "info": "info"}

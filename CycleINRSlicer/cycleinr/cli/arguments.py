@@ -11,8 +11,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from .. import RequestError
 from ..computer import DEFAULT_LIMIT_BYTES
-from ..errors import RequestError
 from ..grid import Target
 from ..request import Region, UpsampleOptions
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import CycleinrError
+from .. import CycleinrError
 from ..files import is_dicom, list_series, opened_scan, read_volume
 from ..files.images import ImageHeader, image_header
 from ..geometry import spacing_of

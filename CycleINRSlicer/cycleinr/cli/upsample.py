@@ -13,12 +13,12 @@ from typing import Annotated
 
 import typer
 
-from ..errors import CycleinrError, InputError, RequestError, kind_of, warnings_told_elsewhere
+from .. import CycleinrError, InputError, RequestError, kind_of
 from ..files import image_suffix, list_series, opened_scan, read_volume, sidecar, write_volume
 from ..grid import Target
 from ..jobs import Job, check_job, check_output, make_folder, run_job
 from ..request import UpsampleOptions, options_of_result
-from ..result import Monitor, Progress, Result
+from ..result import Monitor, Progress, Result, warnings_told_elsewhere
 from . import arguments
 from .app import INCOMPLETE, check_all_was_printed
 

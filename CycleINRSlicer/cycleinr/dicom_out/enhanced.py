@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from .. import InputError
 from .attributes import PER_MODALITY, WINDOW, code, copied, dataset
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GeometryError, InputError
+from .. import GeometryError, InputError
 from ..files.dicom_header import GROUPS, SliceHeader, quiet, read_header
 from ..files.dicom_series import Series, slices_of_files
 from ..files.dicom_slices import Stack, stack

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from .. import InputError
 
 if TYPE_CHECKING:
     import pydicom

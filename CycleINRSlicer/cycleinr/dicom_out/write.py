@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import OutputError
+from .. import OutputError
 from ..files.atomic import check_own_folder, new_folder
 from ..files.dicom_header import MANUFACTURER, quiet, read_header
 from ..files.dicom_series import Series

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import GeometryError, InputError
+from .. import GeometryError, InputError
 from ..volume import Volume
 from .atomic import check_scan_name, remove_leftovers, sidecar
 from .images import IMAGE_SUFFIXES, image_format, image_frames, image_header, image_suffix, read_image, write_volume

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError, OutputError
+from .. import InputError, OutputError
 
 STAGING_PREFIX = ".cycleinr-"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, RequestError
+from .. import InputError, RequestError
 from ..geometry import check_even
 from ..straighten import rectangular
 from ..volume import Volume

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import InputError
 from ..computer import check_room, out_of_memory
-from ..errors import InputError
 from ..volume import Volume
 from .bridges import unread, without_itk_warnings
 from .dicom_header import SliceHeader, WithinFile, quiet, read_header, undecodable

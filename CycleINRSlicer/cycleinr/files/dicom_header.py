@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from ..errors import InputError
+from .. import InputError
 from .atomic import check_scan_name
 from .bridges import ras_from_lps
 from .samples import start_of

@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from ..errors import GeometryError, InputError
+from .. import GeometryError, InputError
 from ..geometry import Acquisition, fit_positions
 from ..grid import MIN_SLICES
 from ..straighten import Sideways, sideways_of, straightened

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import InputError, OutputError
 from ..computer import check_room, out_of_memory
-from ..errors import InputError, OutputError
 from ..geometry import check_even
 from ..straighten import rectangular
 from ..volume import Volume

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import InputError
 from ..computer import out_of_memory
-from ..errors import InputError
 from .atomic import leads_out
 from .bridges import check_size, check_values, index_to_lps, ras_from_lps, without_itk_warnings
 from .samples import MOST_PACKED, PIECE_BYTES, ImageHeader, damaged

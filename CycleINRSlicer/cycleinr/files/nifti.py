@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, OutputError
+from .. import InputError, OutputError
 from ..geometry import is_sheared, spacing_of
 from .bridges import check_size, check_values, ras_from_lps
 from .samples import ImageHeader, damaged, read_samples, unpacked_start

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import InputError
+from .. import InputError
 
 MOST_PACKED = 1032
 """Times that gzip can pack; zlib.net, "Technical Details"."""

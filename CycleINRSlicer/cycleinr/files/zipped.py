@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ..errors import InputError, OutOfMemoryError
+from .. import InputError, OutOfMemoryError
 from .atomic import leads_out
 from .samples import start_of
 

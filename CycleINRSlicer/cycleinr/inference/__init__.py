@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import __version__
+from .. import NonFiniteError, OutOfMemoryError, RequestWarning, __version__
 from ..computer import Device, DeviceMemoryError, choose_device, cpu, empty_result, torch_version
-from ..errors import NonFiniteError, OutOfMemoryError, RequestWarning
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
 from ..inspection import inspect
 from ..intensity import (

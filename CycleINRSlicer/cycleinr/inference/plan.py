@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import GeometryError, InputError, RequestError
 from ..computer import limit_bytes
-from ..errors import GeometryError, InputError, RequestError
 from ..geometry import Acquisition, Gap, spacing_of, subgrid_affine
 from ..grid import (
     AXIS_OF_ARRAY,

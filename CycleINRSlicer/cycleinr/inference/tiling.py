@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
-from ..errors import OutOfMemoryError
+from .. import OutOfMemoryError
 from ..grid import AXIS_OF_ARRAY, SliceGrid
 from ..request import Region
 from ..resampling import NEIGHBOURS

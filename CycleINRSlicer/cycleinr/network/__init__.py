@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, RequestError
+from .. import ModelError, RequestError
 from ..weights import CYCLEINR, architecture, read_weights
 
 _PLACES = {CYCLEINR: "cycleinr.network.model:CycleINR"}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import InputError, OutputError
 from ..computer import check_room
-from ..errors import InputError, OutputError
 from ..geometry import Acquisition
 from ..volume import Volume
 from .protocol import FOLDER_PREFIX, VolumeMessage

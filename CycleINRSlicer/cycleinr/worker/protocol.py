@@ -44,7 +44,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..errors import CycleinrError, InputError, ProtocolError, error_of, kind_of
+from .. import CycleinrError, InputError, ProtocolError, error_of, kind_of
 from ..request import UpsampleOptions
 from ..volume import Volume
 
@@ -159,7 +159,7 @@ class DoneEvent:
 
 @dataclass(frozen=True)
 class FailedEvent:
-    """``kind`` is one of ``cycleinr.errors.KINDS``, ``message`` is for people."""
+    """``kind`` is one of ``cycleinr.KINDS``, ``message`` is for people."""
 
     kind: str
     message: str

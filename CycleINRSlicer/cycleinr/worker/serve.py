@@ -13,9 +13,8 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import __version__
+from .. import Cancelled, CycleinrError, PackageError, ProtocolError, __version__
 from ..computer import keep_freed_memory, wait_politely
-from ..errors import Cancelled, CycleinrError, PackageError, ProtocolError
 from ..result import Monitor, Progress, throttled
 from . import protocol
 from .folder import check_plain_file, load_volume, save_array

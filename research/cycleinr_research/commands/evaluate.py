@@ -109,7 +109,7 @@ def evaluate_command(
 
 def _methods(text: str, weights: Iterable[Path], bare: Iterable[Path], device: str) -> dict[str, Method]:
     """Methods by name, in the order in which they were asked for."""
-    from cycleinr.errors import RequestError
+    from cycleinr import RequestError
 
     from ..evaluation.methods import METHODS
     from ..evaluation.network_method import method_of_weights, network_method
@@ -138,7 +138,7 @@ def _listed(text: str) -> list[str]:
 
 def _segmenters(text: str, commands: Iterable[str]) -> dict[str, Segmenter]:
     """Segmenters by structure."""
-    from cycleinr.errors import RequestError
+    from cycleinr import RequestError
 
     from ..evaluation.segmentation import CT_SEGMENTERS, CommandSegmenter
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cycleinr.errors import ModelError
+from cycleinr import ModelError
 from torch import nn
 from torch.nn import functional
 

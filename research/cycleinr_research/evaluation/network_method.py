@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 from cycleinr.grid import SliceGrid, Target
 from cycleinr.network import network_class
 from cycleinr.request import UpsampleOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from cycleinr.errors import InputError
+from cycleinr import InputError
 
 _COLUMNS = {"thick", "thin"}
 

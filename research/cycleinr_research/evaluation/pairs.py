@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from cycleinr.errors import GeometryError, RequestError
+from cycleinr import GeometryError, RequestError
 from cycleinr.grid import Target, plan_grid
 from cycleinr.resampling import MAX_TAU, linear_weights
 from cycleinr.volume import Volume

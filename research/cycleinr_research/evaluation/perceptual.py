@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 
 if TYPE_CHECKING:
     from .fid import Inception

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-from cycleinr.errors import GeometryError, RequestError
+from cycleinr import GeometryError, RequestError
 from cycleinr.geometry import subgrid_affine
 from cycleinr.grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
 from cycleinr.resampling import SliceProfile, acquire

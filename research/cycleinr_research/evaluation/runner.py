@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from cycleinr.errors import CycleinrError, InputError, OutputError, RequestError
+from cycleinr import CycleinrError, InputError, OutputError, RequestError
 from cycleinr.files import IMAGE_SUFFIXES, image_suffix, read_volume
 from cycleinr.inspection import without_padding
 from cycleinr.volume import Volume

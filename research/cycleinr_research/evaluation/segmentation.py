@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files import read_volume, write_volume
 from cycleinr.volume import Volume
 

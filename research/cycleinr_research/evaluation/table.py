@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files.atomic import publish, staging_folder
 
 Key = tuple[str, str, str, str]

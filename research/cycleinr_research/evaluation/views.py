@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.files.atomic import publish, staging_folder
 
 from .measure import Views

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from cycleinr import __version__
-from cycleinr.errors import RequestError
+from cycleinr import RequestError, __version__
 from cycleinr.network import network_class
 from cycleinr.weights import read_card
 

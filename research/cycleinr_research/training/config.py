@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from cycleinr.errors import RequestError
+from cycleinr import RequestError
 from cycleinr.network import network_class
 from cycleinr.volume import MODALITIES
 from cycleinr.weights import CYCLEINR, NetworkConfig, Sizes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from cycleinr.errors import CycleinrError, RequestError
+from cycleinr import CycleinrError, RequestError
 from cycleinr.network import load_network, network_class
 from cycleinr.network.model import CycleINR
 from lightning_fabric import Fabric

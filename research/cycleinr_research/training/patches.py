@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.inspection import without_padding
 from cycleinr.intensity import IntensityScale, intensity_scale
 from cycleinr.network.layers import slicing_features

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from cycleinr.errors import InputError
+from cycleinr import InputError
 from cycleinr.grid import SliceGrid
 from cycleinr.network import load_network
 from cycleinr.volume import Volume
