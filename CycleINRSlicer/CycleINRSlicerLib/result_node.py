@@ -12,7 +12,6 @@ import vtk
 from cycleinr import InputError
 from cycleinr.checks.added_detail import added_detail
 from cycleinr.inspection import sampled
-from cycleinr.request import Region
 from cycleinr.result import Provenance, Result
 from cycleinr.worker.folder import chunks
 from slicer.i18n import tr as _
@@ -155,8 +154,7 @@ def differenceSteps(inputNode, resultNode) -> Generator[float, None, Any]:
         InputError: The result is not the input with other slices.
     """
     scan, result = volumeFromNode(inputNode), volumeFromNode(resultNode)
-    region, image = provenanceOf(resultNode).get("region"), vtk.vtkImageData()
-    difference, steps = added_detail(scan, result, region and Region.of(region))
+    image, (difference, steps) = vtk.vtkImageData(), added_detail(scan, result)
     for fraction in steps:
         yield 0.9 * fraction
     for fraction in copyInto(image, difference):

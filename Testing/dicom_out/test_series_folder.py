@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pydicom
 import pytest
 from cycleinr import OutputError
 from cycleinr.batch.find import find_scans
@@ -28,6 +29,7 @@ def test_files_are_named_by_their_number_and_nothing_else_appears(ct, tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == [f"IM{n:04d}.dcm" for n in range(1, 26)]
     assert os.listdir(tmp_path) == ["out"]
     assert [f.name for f in series.files] == sorted(os.listdir(tmp_path / "out"))
+    assert {pydicom.dcmread(f, stop_before_pixels=True).SeriesInstanceUID for f in series.files} == {series.series_uid}
 
 
 def test_an_empty_folder_is_filled(ct, tmp_path):

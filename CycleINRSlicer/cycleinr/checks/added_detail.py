@@ -12,7 +12,6 @@ import numpy as np
 
 from .. import InputError
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
-from ..request import Region
 from ..resampling import bspline_weights
 from ..volume import Volume
 
@@ -26,29 +25,30 @@ _LARGEST_INT16_SPREAD = 2**14
 """Cubic B-splines overshoot by less than half the spread of the values, so such differences fit into int16."""
 
 
-def added_detail(scan: Volume, result: Volume, region: Region | None = None) -> tuple[np.ndarray, Iterator[float]]:
+def added_detail(scan: Volume, result: Volume) -> tuple[np.ndarray, Iterator[float]]:
     """Result minus cubic B-spline of the scan, (K, J, I) on the result's grid.
 
     Args:
         scan: The acquired scan.
-        result: What was made of it.
-        region: The part of the scan that it was made of; None for all.
+        result: What was made of it, or of a part of it.
 
     Returns:
         An array, int16 for integer scans, else float32, and the steps that fill it: the fraction that is done after
         each one.
 
     Raises:
-        InputError: The result's grid differs from the scan's in more than the slices along one axis.
+        InputError: The result's grid differs from the scan's, or a part of it, in more than the slices along one axis.
     """
     to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
     axis = _resampled_axis(scan, to_scan)
-    if region is not None:
-        scan = scan[tuple(slice(None) if letter == axis else slice(*getattr(region, letter)) for letter in "kji")]
-        to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
-    column, count = COLUMN_OF_AXIS[axis], result.array.shape[AXIS_OF_ARRAY[axis]]
+    dimension, column, count = AXIS_OF_ARRAY[axis], COLUMN_OF_AXIS[axis], result.shape_kji[AXIS_OF_ARRAY[axis]]
+    first_kji = np.rint(to_scan[2::-1, 3]).clip(0, np.array(scan.shape_kji) - 1).astype(int)
+    part = [slice(first, first + size) for first, size in zip(first_kji, result.shape_kji, strict=True)]
+    part[dimension] = slice(None)
+    scan = scan[tuple(part)]
+    to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
     other_slices, shape = np.eye(4), list(scan.shape_kji)
-    other_slices[column, (column, 3)], shape[AXIS_OF_ARRAY[axis]] = to_scan[column, (column, 3)], count
+    other_slices[column, (column, 3)], shape[dimension] = to_scan[column, (column, 3)], count
     if not result.geometry_equal(SimpleNamespace(shape_kji=tuple(shape), ijk_to_ras=scan.ijk_to_ras @ other_slices)):
         raise InputError(
             f"The grid of {result.name} is not that of {scan.name} with other slices, so their difference means "

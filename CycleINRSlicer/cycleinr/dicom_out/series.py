@@ -70,7 +70,7 @@ class Derived:
     number: int | None
 
     def uid(self, label: str) -> str:
-        """The UID of one object of the series."""
+        """The UID of one object of the series; without a seed, another one at each call."""
         return uid_of(self.seed, label)
 
     def slices(self) -> Iterator[pydicom.Dataset]:

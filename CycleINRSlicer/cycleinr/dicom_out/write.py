@@ -114,7 +114,7 @@ def write_dicom_series(
         zone = datetime.strptime(offset, "%z").tzinfo if re.fullmatch(r"[+-]\d{4}", offset) else None
         when = datetime.now(zone)
     made = Derived(volume, source, said, storage, seed, when, settings.series_number)
-    files = []
+    files, series_uid = [], ""
     with new_folder(folder, lambda: check_series_folder(folder, overwrite, source.slices[0].path.parent)) as staged:
         objects = made.slices()
         if settings.multi_frame:
@@ -124,8 +124,9 @@ def write_dicom_series(
         digits = max(4, len(str(volume.shape_kji[0])))
         for data in objects:
             files.append(folder / f"IM{data.InstanceNumber:0{digits}d}.dcm")
+            series_uid = str(data.SeriesInstanceUID)
             _save(data, staged / files[-1].name, settings.compress)
-    return DicomSeries(folder, tuple(files), made.uid("series"), storage.max_error)
+    return DicomSeries(folder, tuple(files), series_uid, storage.max_error)
 
 
 def _seed(source_uid: str, said: Provenance, volume: Volume) -> str:
