@@ -62,29 +62,28 @@ def window_for(volume: Volume, modality: str, wanted: str = "auto") -> DisplayWi
     Raises:
         RequestError: ``wanted`` is none of these.
     """
-    check_window(wanted)
-    if wanted in CT_WINDOWS:
-        return CT_WINDOWS[wanted]
-    if wanted != "auto":
-        width, level = map(float, wanted.split("/"))
-        return DisplayWindow(f"{width:g}/{level:g}", "Tissue in the window", width, level)
+    if asked := check_window(wanted):
+        return asked
     values = sampled(volume.array, volume.valid)
     values = values[np.isfinite(values)]
     if modality == "CT":
         return CT_WINDOWS[_what_ct_shows(values)]
-    low, high = np.percentile(values, _MR_PERCENTILES)
-    return DisplayWindow("whole range", "Tissue", max(float(high - low), 1e-6), float(high + low) / 2)
+    low, high = map(float, np.percentile(values, _MR_PERCENTILES))
+    return DisplayWindow("whole range", "Tissue", max(high - low, 1e-6), (high + low) / 2)
 
 
-def check_window(wanted: str) -> None:
-    """Raise ``RequestError`` unless ``wanted`` is what ``window_for`` takes."""
+def check_window(wanted: str) -> DisplayWindow | None:
+    """The window that is asked for, None for "auto"; ``RequestError`` unless it is what ``window_for`` takes."""
     if wanted == "auto" or wanted in CT_WINDOWS:
-        return
-    number = r"[-+]?(\d+\.?\d*|\.\d+)"
-    if not re.fullmatch(f"{number}/{number}", wanted) or float(wanted.split("/")[0]) <= 0:
+        return CT_WINDOWS.get(wanted)
+    number = r"([-+]?(?:\d+\.?\d*|\.\d+))"
+    found = re.fullmatch(f"{number}/{number}", wanted)
+    if not found or float(found[1]) <= 0:
         raise RequestError(
             f"The window is {wanted!r}. Give auto, {', '.join(CT_WINDOWS)}, or WIDTH/LEVEL, for example 350/50."
         )
+    width, level = map(float, found.groups())
+    return DisplayWindow(f"{width:g}/{level:g}", "Tissue in the window", width, level)
 
 
 def _what_ct_shows(values: np.ndarray) -> str:

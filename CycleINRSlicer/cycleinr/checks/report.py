@@ -132,11 +132,10 @@ def write_report(check: Check, made: Mapping[str, str], names: tuple[str, str], 
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NUMBERS).write_text(text, encoding="utf-8")
     if check.self_check is not None:
-        maps = {
-            ERROR_MAP: (check.self_check.error_map, "Self-check error map"),
-            EXPECTED: (check.expected_error, "Expected absolute error"),
-        }
-        for name, (volume, title) in maps.items():
+        for name, volume, title in (
+            (ERROR_MAP, check.self_check.error_map, "Self-check error map"),
+            (EXPECTED, check.expected_error, "Expected absolute error"),
+        ):
             write_volume(volume, folder / name, {"about": f"{title}, {check.unit}", "derived": made["derived"]})
     (folder / PAGE).write_text(page(check, found), encoding="utf-8")
 
