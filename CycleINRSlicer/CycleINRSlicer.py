@@ -171,6 +171,9 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
 
         Args:
             onChanged: Called with the run on every progress and change of state, on the main thread.
+
+        Raises:
+            CycleinrError: The input or the options cannot work; what is wrong later, the run's ``error`` says.
         """
         from cycleinr.api import Upsampler
         from CycleINRSlicerLib.engine import sharedEngine
@@ -178,7 +181,10 @@ class CycleINRSlicerLogic(ScriptedLoadableModuleLogic):
         from CycleINRSlicerLib.task import Task
 
         chosen = Upsampler(**options).options
-        return Task(sharedEngine(), lambda task: makeFiner(task, inputVolume, chosen, outputVolume), onChanged)
+        run = Task(sharedEngine(), lambda task: makeFiner(task, inputVolume, chosen, outputVolume), onChanged)
+        if run.error is not None:
+            raise run.error
+        return run
 
 
 class CycleINRSlicerTest(ScriptedLoadableModuleTest):

@@ -68,9 +68,11 @@ class Reading:
         self._curve = Detour(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
         self._displays, self._sharedWindow = NodeObservers(self._shareWindow), None
         self._keys: list = []
-        self._window: tuple[int, DisplayWindow] | None = None
-        for name in (_("as it is"), _("automatic"), *(CT_WINDOWS[name].name for name in WINDOWS[1:])):
-            ui.windowBox.addItem(sentence(name))
+        self._window = "", (0.0, 0.0)  # the one of WINDOWS that was set last, and its width and level
+        ui.windowBox.addItem(_("As it is"), "")
+        ui.windowBox.addItem(_("Automatic"), AUTOMATIC)
+        for name in WINDOWS[1:]:
+            ui.windowBox.addItem(sentence(CT_WINDOWS[name].name), name)
         for name in (_("Single slices"), _("Mean"), _("Maximum (MIP)")):
             ui.slabBox.addItem(name)
         ui.reviewButton.connect("clicked(bool)", self._onReview)
@@ -105,8 +107,8 @@ class Reading:
         window = slicer.util.mainWindow()
         if self._keys or window is None:
             return
-        for number in range(len(WINDOWS)):
-            self._addKey(window, str(number), lambda number=number: self._setWindow(number))
+        for number, name in enumerate(WINDOWS):
+            self._addKey(window, str(number), lambda name=name: self._setWindow(name))
         self._addKey(window, FLICKER_KEY, self._flicker)
         self._addKey(window, SLAB_KEY, self._nextSlab)
         self._addKey(window, PREVIEW_KEY, self._onPreview)
@@ -199,12 +201,15 @@ class Reading:
         self._keys.append(shortcut)
 
     def _onReview(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The review could not be shown.")):
+        problem = ""
+        try:
             if self._review.isShown:
                 self._leaveReview()
             elif self.pair[1]:
                 self._enterReview()
-        self._onUsed("")
+        except CycleinrError as error:
+            problem = str(error)
+        self._onUsed(problem)
 
     def _enterReview(self) -> None:
         slab = slabShown()
@@ -240,26 +245,24 @@ class Reading:
             self.showMap()
 
     def _onWindow(self, index: int) -> None:
-        if index > 0:
-            self._setWindow(index - 1)
+        self._setWindow(self._ui.windowBox.itemData(index))
 
-    def _setWindow(self, number: int) -> None:
-        if not self.pair[1]:
+    def _setWindow(self, name: str) -> None:
+        if not (name and self.pair[1]):
             return
         problem = ""
         try:
-            self._window = number, setWindow(WINDOWS[number], *self.pair)
+            window = setWindow(name, *self.pair)
+            self._window = name, (window.width, window.level)
         except CycleinrError as error:
             problem = str(error)
         self._onUsed(problem)
 
     def _windowShown(self) -> int:
         """The box's index of the window that was set, unless the reader has changed it by hand."""
-        display = self.pair[1].GetDisplayNode()
-        if self._window is None or display is None:
-            return 0
-        number, window = self._window
-        return number + 1 if (display.GetWindow(), display.GetLevel()) == (window.width, window.level) else 0
+        display, (name, window) = self.pair[1].GetDisplayNode(), self._window
+        isKept = display is not None and (display.GetWindow(), display.GetLevel()) == window
+        return self._ui.windowBox.findData(name) if isKept else 0
 
     def _onFade(self, percent: int) -> None:
         if self.pair[1]:
@@ -297,14 +300,13 @@ class Reading:
             showOverlay(self._map, self.pair[1], percent / 100)
 
     def _onCurve(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
-            chart = chartOf(self._map)
-            if self._curve.isThere:
-                self._curve.back()
-            elif chart is not None:
-                self._leaveReview()
-                self._curve.go()
-                showCurve(chart)
+        chart = chartOf(self._map)
+        if self._curve.isThere:
+            self._curve.back()
+        elif chart is not None:
+            self._leaveReview()
+            self._curve.go()
+            showCurve(chart)
         self._onUsed("")
 
 
@@ -330,7 +332,7 @@ def _checkToolTip(seconds: float) -> str:
 
 
 def _showSwitch(button, thing, isOn: bool, turnOn: str, turnOff: str) -> None:
-    button.enabled, button.checked, button.text = thing is not None, isOn, turnOff if isOn else turnOn
+    button.enabled, button.checked, button.text = isOn or thing is not None, isOn, turnOff if isOn else turnOn
 
 
 def showText(label, text: str) -> None:

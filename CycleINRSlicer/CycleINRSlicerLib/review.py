@@ -13,13 +13,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .callbacks import WeakNode
 from .result_node import copyDisplay
 from .views import LAYERS, Detour, ViewState, compositeOf, layerOf, setLayer
 from .volume_node import NodeError, checkNode, isLinear, voxelPlaces
 
 TOP_VIEWS = ("Red", "Green", "Yellow")
 BOTTOM_VIEWS = ("Red+", "Green+", "Yellow+")
+VIEWS = TOP_VIEWS + BOTTOM_VIEWS
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
 OBLIQUE_COMPONENT = 1e-3
 """Axis directions with a larger component off the patient's axes count as oblique (about 0.06 degrees)."""
@@ -35,13 +35,11 @@ class Review:
     def __init__(self):
         self._detour = Detour(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView)
         self._former: dict[str, ViewState] = {}
-        self._original, self._result = WeakNode(), WeakNode()
 
     @property
     def isShown(self) -> bool:
-        """Whether the review is on the screen: its layout is, and at least one of its two volumes still exists."""
-        exists = self._original.node is not None or self._result.node is not None
-        return exists and self._detour.isThere
+        """Whether the review is on the screen, with its volumes or, where they were deleted, without."""
+        return self._detour.isThere
 
     def show(self, originalNode, resultNode) -> None:
         """Show both volumes at the place where the slice views are, or at the original's centre if that is outside.
@@ -62,13 +60,11 @@ class Review:
         place = placeToShow(originalNode)
         with slicer.util.RenderBlocker():
             self._enterLayout()
-            self._original, self._result = WeakNode(originalNode), WeakNode(resultNode)
             copyDisplay(originalNode, resultNode)
-            _fillLayers(originalNode, resultNode)
-            _turn(originalNode)
+            _fill(originalNode, resultNode)
             _fit(manager, originalNode)
-            _jump(place)
-            _link()
+            for name in VIEWS:
+                _sliceNode(name).JumpSliceByOffsetting(*place)  # the picture's middle stays where it is in the plane
             for state in self._former.values():
                 state.settle()
 
@@ -89,12 +85,11 @@ class Review:
         """Views that exist are remembered before the layout changes their size, the others as they are made."""
         if self._former:
             return
-        names = TOP_VIEWS + BOTTOM_VIEWS
-        self._former = {name: ViewState(node) for name in names if (node := _sliceNode(name))}
+        self._former = {name: ViewState(node) for name in VIEWS if (node := _sliceNode(name))}
         self._detour.go()
         # The new views have their size only after this; what the user clicks meanwhile must wait.
         slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
-        for name in names:
+        for name in VIEWS:
             self._former.setdefault(name, ViewState(_sliceNode(name)))
 
 
@@ -102,31 +97,24 @@ def _sliceNode(name: str):
     return slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
 
 
-def _fillLayers(originalNode, resultNode) -> None:
-    """No foreground, which would tint the picture; the upper row's labels in both rows."""
-    for top, bottom in zip(TOP_VIEWS, BOTTOM_VIEWS, strict=True):
-        label = layerOf(_sliceNode(top), "Label")
-        for name, volumeNode in ((top, originalNode), (bottom, resultNode)):
-            for layer, node in zip(LAYERS, (volumeNode, None, label), strict=True):
-                setLayer(_sliceNode(name), layer, node)
+def _fill(originalNode, resultNode) -> None:
+    """Volumes, orientation and link of all views.
 
-
-def _turn(originalNode) -> None:
-    isRotated = _isOblique(originalNode)
-    for name, orientation in zip(TOP_VIEWS + BOTTOM_VIEWS, ORIENTATIONS * 2, strict=True):
-        sliceNode = _sliceNode(name)
-        sliceNode.SetOrientation(orientation)
+    No foreground, which would tint the picture; the upper row's labels in both rows.
+    """
+    isRotated, group = _isOblique(originalNode), _sliceNode(TOP_VIEWS[0]).GetViewGroup()
+    labels = [layerOf(_sliceNode(name), "Label") for name in TOP_VIEWS]
+    volumes = [originalNode] * len(TOP_VIEWS) + [resultNode] * len(BOTTOM_VIEWS)
+    for name, orientation, volume, label in zip(VIEWS, ORIENTATIONS * 2, volumes, labels * 2, strict=True):
+        view, composite = _sliceNode(name), compositeOf(_sliceNode(name))
+        for layer, node in zip(LAYERS, (volume, None, label), strict=True):
+            setLayer(view, layer, node)
+        view.SetOrientation(orientation)
         if isRotated:
-            sliceNode.RotateToVolumePlane(originalNode)
-
-
-def _link() -> None:
-    group = _sliceNode(TOP_VIEWS[0]).GetViewGroup()
-    for name in TOP_VIEWS + BOTTOM_VIEWS:
-        sliceNode = _sliceNode(name)
-        sliceNode.SetViewGroup(group)
-        compositeOf(sliceNode).SetLinkedControl(True)
-        compositeOf(sliceNode).SetHotLinkedControl(True)
+            view.RotateToVolumePlane(originalNode)
+        view.SetViewGroup(group)
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)
 
 
 def _fit(manager, originalNode) -> None:
@@ -140,12 +128,6 @@ def _fit(manager, originalNode) -> None:
             lower.SetXYZOrigin(*upper.GetXYZOrigin())
             lower.SetFieldOfView(*upper.GetFieldOfView())
             lower.UpdateMatrices()
-
-
-def _jump(ras: np.ndarray) -> None:
-    """Move the slices onto a point (RAS mm); the picture's middle stays where it is within the plane."""
-    for name in TOP_VIEWS + BOTTOM_VIEWS:
-        _sliceNode(name).JumpSliceByOffsetting(*ras)
 
 
 def placeToShow(volumeNode) -> np.ndarray:
