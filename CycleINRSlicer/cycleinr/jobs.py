@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from . import OutputError, RequestError
 from .files import IMAGE_SUFFIXES, image_suffix, is_dicom, opened_scan, read_frames, read_volume, sidecar, write_volume
 from .files.atomic import check_result_name, check_target, in_one_piece, new_folder
-from .files.zipped import is_zip
 from .request import UpsampleOptions
 from .result import Monitor, warnings_told_elsewhere
 from .volume import Volume
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from .result import Provenance, Result
 
 FORMATS = ("auto", "image", "dicom", "dicom-enhanced")
-_DICOM_FORMATS = FORMATS[2:]
 
 _WRITE_SHARE = 0.01
 _CHECK_SHARE = 1.3
@@ -68,11 +66,11 @@ class Job:
         """Whether the result is a DICOM series."""
         if self.format == "auto":
             return not self.output.suffix and is_dicom(self.input)
-        return self.format in _DICOM_FORMATS
+        return self.format.startswith("dicom")
 
 
 def check_job(job: Job) -> None:
-    """Find out before the computation, not after it, that the result cannot be written.
+    """Find out before the computation, not after it, that the result cannot be written; ``input`` is no archive.
 
     Raises:
         RequestError: There is no such format, or it does not go with the input or the output's name.
@@ -90,9 +88,8 @@ def check_job(job: Job) -> None:
     else:
         check_output(job.output, job.overwrite)
     # A DICOM series is replaced with its folder, and may be given as one of its files
-    for scan in (job.input, job.input.parent):
-        if os.path.exists(job.output) and os.path.exists(scan) and os.path.samefile(job.output, scan):
-            raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
+    if os.path.exists(job.output) and any(os.path.samefile(job.output, one) for one in (job.input, job.input.parent)):
+        raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
     check_target(Path(f"{job.output}.json"), job.overwrite)
     if job.report is not None:
         _check_report(job)
@@ -105,7 +102,7 @@ def run_job(job: Job, monitor: Monitor | None = None) -> Result:
     written before the result has been checked too.
 
     Args:
-        monitor: Hears how far the work is, and can end it.
+        monitor: Hears how far the work is, and can end it; nothing before all that can be refused at once was.
 
     Returns:
         What was written; of all frames the first one.
@@ -116,13 +113,11 @@ def run_job(job: Job, monitor: Monitor | None = None) -> Result:
     """
     from .inference import upsample
 
-    check_job(job)
     monitor = monitor or Monitor()
-    monitor.tell("Reading", 0.0)
     with opened_scan(job.input) as found:
         own = replace(job, input=found)
-        # What an archive holds is known now
         check_job(own)
+        monitor.tell("Reading", 0.0)
         volumes, frame_s = _read(own)
         check_share = 0.0 if job.report is None else _CHECK_SHARE
         *computing, checking, writing = monitor.stages((*[1.0] * len(volumes), check_share, _WRITE_SHARE))
@@ -154,8 +149,18 @@ def _read(job: Job) -> tuple[list[Volume], float]:
 def _write(job: Job, volumes: list[Volume], said: Provenance, frame_s: float) -> tuple[str, ...]:
     """Write what was computed; returns what to know about it."""
     if job.writes_dicom:
-        return _write_dicom(job, volumes[0], said)
-    if job.all_frames:
+        from .dicom_out import DicomSettings, write_dicom_series
+        from .files.dicom_series import chosen_series
+
+        source = chosen_series(job.input, job.series, job.frame)
+        settings = replace(job.dicom or DicomSettings(), multi_frame=job.format == "dicom-enhanced")
+        written = write_dicom_series(volumes[0], source, job.output, said, settings, job.overwrite)
+        if written.max_error:
+            return (
+                "DICOM's 16 bits cannot hold these values exactly: the largest rounding error is "
+                f"{written.max_error:.3g}. Image files (.nii.gz, .nrrd, .mha) hold them all.",
+            )
+    elif job.all_frames:
         from .files.images import write_frames
 
         write_frames(volumes, job.output, said, job.overwrite, frame_s)
@@ -173,11 +178,7 @@ def make_folder(folder: Path) -> None:
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Check that an image file can be written.
-
-    Raises:
-        OutputError: The name's ending is unknown, the folder is missing or closed, or the file exists.
-    """
+    """Check that an image file can be written, with an OutputError: ending, folder, and whether it exists."""
     if not image_suffix(output):
         raise OutputError(
             f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
@@ -194,6 +195,22 @@ def _check_frames(job: Job) -> None:
             f"All frames go into one NIfTI file, and the result's name is {job.output.name}. Give a name that ends in "
             ".nii.gz, or take the frames one by one with --frame."
         )
+
+
+def _check_dicom(job: Job) -> None:
+    from .dicom_out import check_series_folder
+
+    if image_suffix(job.output):
+        raise RequestError(
+            f"The format is dicom, but {job.output.name} is the name of an image file. Give the name of a new folder, "
+            "or leave --format away."
+        )
+    if not is_dicom(job.input):
+        raise RequestError(
+            f"The format is dicom, but {job.input.name} is no DICOM series, so there is no patient and no study that "
+            "the result could belong to. Give the DICOM series, or write .nii.gz, .nrrd or .mha."
+        )
+    check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
 
 
 def _check_report(job: Job) -> None:
@@ -229,38 +246,3 @@ def _report(job: Job, name: str, volume: Volume, result: Result, monitor: Monito
         if written:
             raise OutputError(f"{job.output} is written and complete, but its report is not: {error}") from error
         raise
-
-
-def _check_dicom(job: Job) -> None:
-    from .dicom_out import check_series_folder
-    from .files.dicom_series import chosen_series
-
-    if image_suffix(job.output):
-        raise RequestError(
-            f"The format is dicom, but {job.output.name} is the name of an image file. Give the name of a new folder, "
-            "or leave --format away."
-        )
-    # A missing input is refused when it is read, with the reason.
-    if job.input.exists() and not is_dicom(job.input):
-        raise RequestError(
-            f"The format is dicom, but {job.input.name} is no DICOM series, so there is no patient and no study that "
-            "the result could belong to. Give the DICOM series, or write .nii.gz, .nrrd or .mha."
-        )
-    check_series_folder(job.output, job.overwrite, job.input if job.input.is_dir() else job.input.parent)
-    if job.input.exists() and not (job.input.is_file() and is_zip(job.input)):
-        chosen_series(job.input, job.series, job.frame)
-
-
-def _write_dicom(job: Job, volume: Volume, provenance: Provenance) -> tuple[str, ...]:
-    from .dicom_out import DicomSettings, write_dicom_series
-    from .files.dicom_series import chosen_series
-
-    source = chosen_series(job.input, job.series, job.frame)
-    settings = replace(job.dicom or DicomSettings(), multi_frame=job.format == "dicom-enhanced")
-    written = write_dicom_series(volume, source, job.output, provenance, settings, job.overwrite)
-    if not written.max_error:
-        return ()
-    return (
-        f"DICOM's 16 bits cannot hold these values exactly: the largest rounding error is {written.max_error:.3g}. "
-        "Image files (.nii.gz, .nrrd, .mha) hold them all.",
-    )

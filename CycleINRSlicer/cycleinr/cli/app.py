@@ -92,8 +92,7 @@ _NO_ROOM_TO_START = (
 
 def run() -> int:
     """Run the command line and return its exit code; every intended error is one line on standard error."""
-    _open_missing_streams()
-    _survive_full_disks()
+    _open_streams()
     end_on_signals()
     keep_freed_memory()
     wait_politely()
@@ -176,60 +175,41 @@ def exit_code_of(interrupt: KeyboardInterrupt) -> int:
     return 128 + getattr(interrupt, "number", signal.SIGINT)
 
 
-def _open_missing_streams() -> None:
-    """Put the null device where standard input, output or error was closed (``>&-``).
+class _Tolerant(io.FileIO):
+    """Drops what cannot be written, as on a full disk: a log must not end the work that it tells about."""
 
-    Otherwise the next file that is opened takes the stream's number, and what a library prints goes into it.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
-
-
-class _Tolerant(io.RawIOBase):
-    """Drops what cannot be written, as on a full disk: a log must not end the work that it tells about.
-
-    ``owner`` is the stream that ``raw`` belongs to, which closes it when nobody has the stream any more.
-    """
-
-    def __init__(self, raw: io.RawIOBase, owner: io.TextIOBase):
-        self._raw, self._owner = raw, owner
-        self.lost = False
+    lost = False
 
     def write(self, content) -> int | None:
         try:
-            return self._raw.write(content)
+            return super().write(content)
         except BrokenPipeError:
             raise
         except OSError:
             self.lost = True
             return len(content)
 
-    def writable(self) -> bool:
-        return True
 
-    def fileno(self) -> int:
-        return self._raw.fileno()
+def _open_streams() -> None:
+    """Have standard output and error drop what their disk has no room for, and closed streams (``>&-``) be there.
 
-    def isatty(self) -> bool:
-        return self._raw.isatty()
-
-
-def _survive_full_disks() -> None:
-    """Have standard output and error drop what their disk has no room for."""
-    for name in ("stdout", "stderr"):
+    Otherwise the next file that is opened takes a closed stream's number, and what a library prints goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
         stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+            continue
         buffer = getattr(stream, "buffer", None)
         # With PYTHONUNBUFFERED there is no buffer between.
-        raw = getattr(buffer, "raw", buffer)
-        if isinstance(raw, io.FileIO):
+        if name != "stdin" and isinstance(getattr(buffer, "raw", buffer), io.FileIO):
             stream.flush()
-            tolerant = io.BufferedWriter(_Tolerant(raw, stream))
-            at_once = stream.line_buffering or raw is buffer or name == "stderr"
+            tolerant = io.BufferedWriter(_Tolerant(number, "w", closefd=False))
+            at_once = stream.line_buffering or isinstance(buffer, io.FileIO) or name == "stderr"
             setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, stream.errors, line_buffering=at_once))
 
 

@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 
 from .. import CycleinrError, InputError, RequestError, kind_of
-from ..files import image_suffix, list_series, opened_scan, read_volume, sidecar, write_volume
+from ..files import image_suffix, list_series, opened_scan, read_volume
 from ..grid import Target
-from ..jobs import Job, check_job, check_output, make_folder, run_job
+from ..jobs import Job, check_output, make_folder, run_job
 from ..request import UpsampleOptions, options_of_result
 from ..result import Monitor, Progress, Result, warnings_told_elsewhere
 from . import arguments
@@ -90,8 +90,6 @@ def upsample_command(
         if all_series:
             _run_all(job, json_progress)
             return
-        # Before the progress bar, so that a refusal stands alone.
-        check_job(job)
         _run_one(job, json_progress)
 
 
@@ -186,8 +184,7 @@ def demo_command(
     with _progress_report(as_json=False) as progress, warnings_told_elsewhere():
         result = upsample(volume, wanted, progress)
     print(f"\n{volume.shape_kji[0]} slices became {result.volume.shape_kji[0]} in {time.monotonic() - started:.0f} s.")
-    with sidecar(output, result.provenance, overwrite):
-        write_volume(result.volume, output, result.provenance, overwrite)
+    result.save(output, overwrite=overwrite)
     print(f"Volume   {output}")
     for each in windows:
         picture = output.with_name(f"{name}{'' if each == 'auto' else '_' + each.replace('/', '_')}.png")
@@ -280,11 +277,12 @@ def _progress_report(as_json: bool) -> Iterator[Monitor]:
         TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"),
     )
     with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("Starting", total=1.0, left="")
+        # Seen once there is progress, so that a refusal stands alone
+        task = bar.add_task("Starting", total=1.0, left="", visible=False)
 
         def update(progress: Progress) -> None:
             left = "" if progress.remaining_s is None else f"{_duration(progress.remaining_s)} left"
-            bar.update(task, description=progress.phase, completed=progress.fraction, left=left)
+            bar.update(task, description=progress.phase, completed=progress.fraction, left=left, visible=True)
 
         yield Monitor(update)
 
