@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -36,9 +36,8 @@ _PAGE = Template(
 <title>$title</title>
 <style>
 body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff; }
-table { border-collapse: collapse; }
-td, th { border-bottom: 1px solid #ccc; padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
-td.number { font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td { border-bottom: 1px solid #ccc; padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
 img { max-width: 100%; height: auto; }
 .verdict { font-size: 1.25em; font-weight: bold; }
 .warning { background: #ffe58a; padding: .5em 1em; }
@@ -50,30 +49,44 @@ details { margin: 1em 0; }
 <h1>$title</h1>
 <p class="verdict">$verdict</p>
 <p class="notice">$derived</p>
-$body
+$warnings
+$trust
+<h2>Pictures</h2>
+$planes
+<h2>Self-check</h2>
+$self_check
+<h2>Agreement with the acquired slices</h2>
+<p>The result was re-sliced with the scan's slice thickness and compared with the acquired slices. What is left of thick
+slices is what their unknown profile may explain, and what only false structure would take away. It says nothing about
+the detail between the slices.</p>
+$agreement
+<h2>Noise</h2>
+<p>Noise is estimated in each slice after Immerkaer; fine texture counts as noise too. SNLI is the standard deviation of
+these values over the slices: it is large where slices flicker when you scroll.</p>
+$noise
+<h2>How the result was made</h2>
+$made
 </body>
 </html>
 """
 )
-
-_SELF_CHECK = (
-    "The acquired slices were dropped and predicted again from new slices between them, by the same network. The error "
-    "is the difference to the acquired slices. It shows where the new slices are least to be trusted, not by how much: "
-    "the true error between the slices is usually larger. A small error is no proof either: what lies wholly between "
-    "two acquired slices is in none of them, so the check cannot notice that it is absent."
+_TRUST = Template(
+    """<h2>Where to trust it</h2>
+<p>The error to expect in each place, in percent of the width of the display window: the scale is the same for every
+scan. It follows from the self-check below and was calibrated on other scans; single voxels can be worse.</p>
+$picture
+$rows
+<p>The expected error of every voxel is in expected_error.nii.gz.</p>"""
 )
-_TRUST = (
-    "The error to expect in each place, in percent of the width of the display window: the scale is the same for every "
-    "scan. It follows from the self-check below and was calibrated on other scans; single voxels can be worse."
-)
-_RESIDUAL = (
-    "The result was re-sliced with the scan's slice thickness and compared with the acquired slices. What is left "
-    "of thick slices is what their unknown profile may explain, and what only false structure would take away. "
-    "It says nothing about the detail between the slices."
-)
-_NOISE = (
-    "Noise is estimated in each slice after Immerkaer; fine texture counts as noise too. SNLI is the standard "
-    "deviation of these values over the slices: it is large where slices flicker when you scroll."
+_SELF_CHECK = Template(
+    """<p>The acquired slices were dropped and predicted again from new slices between them, by the same network. The
+error is the difference to the acquired slices. It shows where the new slices are least to be trusted, not by how much:
+the true error between the slices is usually larger. A small error is no proof either: what lies wholly between two
+acquired slices is in none of them, so the check cannot notice that it is absent.</p>
+$rows
+$curve
+<details><summary>All slices</summary>$slices</details>
+<p>The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices.</p>"""
 )
 
 _MADE = {
@@ -145,110 +158,93 @@ def page(check: Check, found: Mapping) -> str:
     unit, left, levels, acquired = (found[part] for part in ("unit", "residual", "noise", "acquired"))
     limit = "1 HU" if found["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
     agreement = {
-        "Largest difference": f"{left['largest']:.4g} {unit}",
-        "Half of the voxels differ by at most": f"{left['median']:.4g} {unit}",
-        "99 % of the voxels differ by at most": f"{left['percentile_99']:.4g} {unit}",
-        "99.9 % of the voxels differ by at most": f"{left['percentile_99_9']:.4g} {unit}",
+        "Largest difference": left["largest"],
+        "Half of the voxels differ by at most": left["median"],
+        "99 % of the voxels differ by at most": left["percentile_99"],
+        "99.9 % of the voxels differ by at most": left["percentile_99_9"],
         f"Voxels within {limit}": f"{100 * left['share_within_limit']:.4g} %",
         "Left out, since they reach beyond the result": _slices(left["slices_left_out"]),
     }
     noise = {
-        "Mean noise of the acquired slices": f"{levels['mean_sigma_before']:.4g} {unit}",
-        "Mean noise of the result's slices": f"{levels['mean_sigma_after']:.4g} {unit}",
-        "SNLI of the acquired slices": f"{levels['snli_before']:.4g} {unit}",
-        "SNLI of the result's slices": f"{levels['snli_after']:.4g} {unit}",
+        "Mean noise of the acquired slices": levels["mean_sigma_before"],
+        "Mean noise of the result's slices": levels["mean_sigma_after"],
+        "SNLI of the acquired slices": levels["snli_before"],
+        "SNLI of the result's slices": levels["snli_after"],
     }
     made = {
         "Input": found["input"],
         "Acquired": f"{acquired['slices']} slices along {found['axis']}, {acquired['apart']}",
         **{_MADE.get(key, key.replace("_", " ").capitalize()): text for key, text in found["made"].items()},
     }
+    fine = found["result"]
+    places_mm = [fine["first_mm"] + n * fine["spacing_mm"] for n in range(fine["slices"])]
+    sigmas = {
+        "result": (places_mm, levels["sigma_after"], ".-"),
+        "acquired": (acquired["positions_mm"], levels["sigma_before"], "o"),
+    }
+    sigmas_png = curves(sigmas, xlabel="mm from the first acquired slice", ylabel=f"noise sigma, {unit}")
     planes = three_planes(check.scan, check.result, check.work.grid, check.window)
-    parts = [
-        *(f'<p class="warning">{_escaped(text)}</p>' for text in found["warnings"]),
-        *([] if check.trust is None else _trust(check, found)),
-        *("<h2>Pictures</h2>", _picture(planes, "Axial, coronal and sagittal planes")),
-        *("<h2>Self-check</h2>", *_self_check(found)),
-        *("<h2>Agreement with the acquired slices</h2>", _text(_RESIDUAL), _table(agreement.items())),
-        *("<h2>Noise</h2>", _text(_NOISE), _table(noise.items()), _noise_curves(found)),
-        *("<h2>How the result was made</h2>", _table(made.items())),
-    ]
-    said = {"title": f"Check of {found['output']}", **{name: found[name] for name in ("verdict", "derived")}}
-    return _PAGE.substitute({name: _escaped(text) for name, text in said.items()}, body="\n".join(parts))
+    return _PAGE.substitute(
+        title=html.escape(f"Check of {found['output']}"),
+        verdict=html.escape(found["verdict"]),
+        derived=html.escape(found["derived"]),
+        warnings="\n".join(f'<p class="warning">{html.escape(text)}</p>' for text in found["warnings"]),
+        trust="" if check.trust is None else _trust(check),
+        planes=_picture(planes, "Axial, coronal and sagittal planes"),
+        self_check=_self_check(found),
+        agreement=_table(agreement, unit),
+        noise=_table(noise, unit) + _picture(sigmas_png, "Noise of each slice before and after"),
+        made=_table(made),
+    )
 
 
-def _trust(check: Check, found: Mapping) -> list[str]:
-    told, window, unit, axis = found["trust"], check.window, check.unit, check.work.grid.axis
+def _trust(check: Check) -> str:
+    told, window, unit, axis, own = check.trust, check.window, check.unit, check.work.grid.axis, check.self_check
     rows = {
         "Display window": f"{window.name}: width {window.width:.4g}, level {window.level:.4g} {unit}",
-        "Typical expected error of the tissue in it": f"{told['typical']:.2g} {unit}",
-        f"Tissue with {told['marked_from']:.3g} {unit} (a quarter of it) or more": f"{told['marked_share']:.1%}",
+        "Typical expected error of the tissue in it": f"{told.typical:.2g} {unit}",
+        f"Tissue with {told.marked_from:.3g} {unit} (a quarter of it) or more": f"{told.marked_share:.1%}",
     }
-    ends, own = told["least_certain_slices"], check.self_check
+    ends = told.least_certain_slices
     shown = int(own.rms.argmax() if ends is None else np.abs(own.slices - sum(ends) / 2).argmin())
     number, stacks = own.slices[shown], [to_axis_first(each.array, axis) for each in (check.scan, check.expected_error)]
     title, pixel_mm = f"Acquired slice {number + 1}", pixel_mm_of(check.scan, axis)
-    picture = map_over_slice(stacks[0][number], stacks[1][shown], pixel_mm, title, window, unit)
-    return [
-        *("<h2>Where to trust it</h2>", _text(_TRUST)),
-        *(_picture(picture, "The expected error over the least certain slice"), _table(rows.items())),
-        _text("The expected error of every voxel is in expected_error.nii.gz."),
-    ]
+    png = map_over_slice(stacks[0][number], stacks[1][shown], pixel_mm, title, window, unit)
+    picture = _picture(png, "The expected error over the least certain slice")
+    return _TRUST.substitute(picture=picture, rows=_table(rows))
 
 
-def _self_check(content: Mapping) -> list[str]:
+def _self_check(content: Mapping) -> str:
     found, unit = content["self_check"], content["unit"]
     if "left_out" in found:
-        return [_text(f"Left out. {found['left_out']}")]
+        return f"<p>Left out. {html.escape(found['left_out'])}</p>"
     rows = {
-        "Mean absolute error of all compared slices": f"{found['mean_absolute_of_all']:.4g} {unit}",
-        "Root mean square": f"{found['rms_of_all']:.4g} {unit}",
+        "Mean absolute error of all compared slices": found["mean_absolute_of_all"],
+        "Root mean square": found["rms_of_all"],
         "Slice with the largest error": f"{found['worst_slice'] + 1} (counted from 1 along {content['axis']})",
         "Left out, too near to an end": _slices(found["slices_left_out"]),
     }
     counted, means, rms = ([n + 1 for n in found["slices"]], found["mean_absolute"], found["rms"])
-    curve = curves(
-        {"root mean square": (counted, rms, "o-"), "mean absolute": (counted, means, "o-")},
-        xlabel="acquired slice", ylabel=f"error, {unit}", xlim=(1, content["acquired"]["slices"]),
-    )  # fmt: skip
-    head = ("Slice", f"Mean absolute error, {unit}", f"Root mean square, {unit}")
-    listed = [(n, f"{mean:.4g}", f"{root:.4g}") for n, mean, root in zip(counted, means, rms, strict=True)]
-    return [
-        *(_text(_SELF_CHECK), _table(rows.items()), _picture(curve, "Self-check error of each acquired slice")),
-        f"<details><summary>All slices</summary>{_table(listed, head)}</details>",
-        _text("The error of every voxel is in self_check.nii.gz, on the grid of the compared acquired slices."),
-    ]
-
-
-def _noise_curves(found: Mapping) -> str:
-    result, levels = found["result"], found["noise"]
-    places_mm = [result["first_mm"] + n * result["spacing_mm"] for n in range(result["slices"])]
-    lines = {
-        "result": (places_mm, levels["sigma_after"], ".-"),
-        "acquired": (found["acquired"]["positions_mm"], levels["sigma_before"], "o"),
+    lines = {"root mean square": (counted, rms, "o-"), "mean absolute": (counted, means, "o-")}
+    xlim = 1, content["acquired"]["slices"]
+    curve = curves(lines, xlabel="acquired slice", ylabel=f"error, {unit}", xlim=xlim)
+    each = {
+        f"Slice {n}": f"mean absolute {mean:.4g}, root mean square {root:.4g} {unit}"
+        for n, mean, root in zip(counted, means, rms, strict=True)
     }
-    png = curves(lines, xlabel="mm from the first acquired slice", ylabel=f"noise sigma, {found['unit']}")
-    return _picture(png, "Noise of each slice before and after")
+    curve = _picture(curve, "Self-check error of each acquired slice")
+    return _SELF_CHECK.substitute(rows=_table(rows, unit), curve=curve, slices=_table(each))
 
 
 def _slices(slices: list[int]) -> str:
     return ", ".join(str(n + 1) for n in slices) or "none"
 
 
-def _text(text: str) -> str:
-    return f"<p>{_escaped(text)}</p>"
-
-
-def _table(rows: Iterable[tuple], head: tuple = ()) -> str:
-    lines = ["".join(f"<th>{_escaped(cell)}</th>" for cell in head)] if head else []
-    lines += ["".join(f'<td class="number">{_escaped(cell)}</td>' for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
+def _table(rows: Mapping[str, str | float], unit: str = "") -> str:
+    texts = {label: f"{value:.4g} {unit}" if isinstance(value, float) else str(value) for label, value in rows.items()}
+    lines = (f"<tr><td>{html.escape(label)}</td><td>{html.escape(text)}</td></tr>\n" for label, text in texts.items())
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _picture(png: bytes, what: str) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    return f'<p><img alt="{_escaped(what)}" src="data:image/png;base64,{data}"></p>'
-
-
-def _escaped(value: object) -> str:
-    return html.escape(str(value), quote=True)
+    return f'<p><img alt="{what}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}"></p>'
