@@ -49,13 +49,13 @@ PER_MODALITY = {
 }  # fmt: skip
 """Taken where all slices agree; a value that changes from slice to slice is true for no computed one."""
 
-MAY_BE_EMPTY = (
+_MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName", "PatientPosition", "PositionReferenceIndicator",
 )  # fmt: skip
-MAY_BE_EMPTY_PER_MODALITY = {
-    "CT": ("KVP", "AcquisitionNumber"),
-    "MR": ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength"),
+MAY_BE_EMPTY = {
+    "CT": (*_MAY_BE_EMPTY, "KVP", "AcquisitionNumber"),
+    "MR": (*_MAY_BE_EMPTY, "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength"),
 }
 """Type 2 of PS3.3: must be there, with no value where it is unknown."""
 

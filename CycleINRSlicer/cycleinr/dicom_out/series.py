@@ -16,20 +16,8 @@ from ..files.dicom_header import MANUFACTURER
 from ..files.dicom_slices import thickness_of
 from ..result import Provenance
 from ..volume import Volume
-from .attributes import (
-    ACQUISITION,
-    EQUIPMENT,
-    LOSSY,
-    MAY_BE_EMPTY,
-    MAY_BE_EMPTY_PER_MODALITY,
-    PADDING,
-    PATIENT_AND_STUDY,
-    PER_MODALITY,
-    WINDOW,
-    code,
-    copied,
-    dataset,
-)
+from . import attributes
+from .attributes import PADDING, code, copied, dataset
 from .source import SourceSeries, whole_number
 from .stored import Storage, decimal_string
 
@@ -95,10 +83,10 @@ class Derived:
 def shared_attributes(made: Derived) -> pydicom.Dataset:
     """Everything but what differs from slice to slice."""
     source, first, modality = made.source, made.source.headers[0], made.source.modality
-    data = copied(first, [*PATIENT_AND_STUDY, *filter(source.agree, (*ACQUISITION, *PER_MODALITY[modality]))])
-    for keyword in (*MAY_BE_EMPTY, *MAY_BE_EMPTY_PER_MODALITY[modality]):
-        if keyword not in data:
-            setattr(data, keyword, None)
+    agreed = filter(source.agree, (*attributes.ACQUISITION, *attributes.PER_MODALITY[modality]))
+    data = copied(first, [*attributes.PATIENT_AND_STUDY, *agreed])
+    for keyword in attributes.MAY_BE_EMPTY[modality]:
+        data.setdefault(keyword, None)
     if not source.stack.sideways.is_straight:
         # The new stack is straight, and readers that look for a tilt must not shear it again
         data.pop("GantryDetectorTilt", None)
@@ -106,14 +94,16 @@ def shared_attributes(made: Derived) -> pydicom.Dataset:
         # Mandatory for paired parts, and empty where the part is not known
         data.Laterality = None
     # Pixels that were lossy once stay so in all that is derived from them (PS3.3 C.7.6.1.1.5)
-    data.update(copied(next((h for h in source.headers if h.get("LossyImageCompression") == "01"), first), LOSSY))
+    data.update(
+        copied(next((h for h in source.headers if h.get("LossyImageCompression") == "01"), first), attributes.LOSSY)
+    )
     data.setdefault("BurnedInAnnotation", "NO")
     # It is mandatory; a new one claims no relation that the source does not state
     data.setdefault("FrameOfReferenceUID", made.uid("frame of reference"))
     # One window for all slices, the middle one's: a window that jumps would flicker on slices computed in between
     middle = source.headers[len(source.headers) // 2]
     if middle.get("WindowCenter") not in (None, "") and middle.get("WindowWidth") not in (None, ""):
-        data.update(copied(middle, WINDOW))
+        data.update(copied(middle, attributes.WINDOW))
     _series(data, made)
     _equipment(data, made)
     _derivation(data, made)
@@ -143,7 +133,7 @@ def _series(data: pydicom.Dataset, made: Derived) -> None:
 def _equipment(data: pydicom.Dataset, made: Derived) -> None:
     """We are the equipment of the new series, the scanner contributed to it (PS3.3 C.12.1.5, note 1)."""
     first, said = made.source.headers[0], made.said
-    scanner = copied(first, EQUIPMENT)
+    scanner = copied(first, attributes.EQUIPMENT)
     scanner.PurposeOfReferenceCodeSequence = [code("109101", "Acquisition Equipment")]
     scanner.Manufacturer = scanner.get("Manufacturer") or "not stated"
     ours = dataset(
