@@ -1,5 +1,5 @@
 """Linear operators on a stack: how a scanner averages along the slices, how that is undone, how nearly it gives the
-acquired slices back, and interpolation.
+acquired slices back, interpolation, and filters within the slices.
 
 The slice profile A maps a fine stack to acquired slices. Fine slices are slabs of the fine spacing; acquired slice
 ``n`` at ``z_n`` is the mean over ``[z_n - w/2, z_n + w/2]`` with ``w = max(tau * acquired spacing, fine spacing)``. So
@@ -20,8 +20,9 @@ Cubic B-spline: M. Unser, "Splines: a perfect fit for signal and image processin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -323,12 +324,53 @@ def smoothed(image: np.ndarray, sigma_pixels: float | tuple[float, float], reach
     for axis, sigma in enumerate(np.broadcast_to(sigma_pixels, 2)):
         radius = math.floor(reach_sigmas * sigma + 0.5)
         weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-        weights = (weights / weights.sum()).astype(np.float32)
-        margins = [(radius, radius) if a == axis else (0, 0) for a in (0, 1)]
-        wide = np.moveaxis(np.pad(image, margins, mode="symmetric"), axis, 0)
-        size = image.shape[axis]
-        total = weights[0] * wide[:size]
-        for step in range(1, len(weights)):
-            total += weights[step] * wide[step : step + size]
-        image = np.moveaxis(total, 0, axis)
-    return np.ascontiguousarray(image)
+        image = _filter(image, axis, weights / weights.sum(), "symmetric")
+    return image
+
+
+@lru_cache(maxsize=8)
+def low_pass(taps: int) -> tuple[float, ...]:
+    """Hamming-windowed sinc that passes what lies below 0.7 of the Nyquist frequency; its weights sum to 1.
+
+    1 tap filters nothing.
+    """
+    weights = np.sinc(0.7 * (np.arange(taps) - (taps - 1) / 2)) * np.hamming(taps)
+    return tuple((weights / weights.sum()).tolist())
+
+
+@lru_cache(maxsize=8)
+def high_pass(taps: int) -> tuple[float, ...]:
+    """Powers of [1 -2 1] / 4, which passes the Nyquist frequency whole and a mean not at all."""
+    weights = np.ones(1)
+    for _ in range(taps // 2):
+        weights = np.convolve(weights, [0.25, -0.5, 0.25])
+    return tuple(weights.tolist())
+
+
+def filtered(planes: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Planes (N, C, rows, columns) convolved along columns and rows; the outermost pixels are repeated outwards.
+
+    Args:
+        weights: Symmetric, of odd number.
+    """
+    done = np.empty_like(planes)
+    for index in np.ndindex(planes.shape[:2]):
+        _filter(_filter(planes[index], 1, weights), 0, weights, out=done[index])
+    return done
+
+
+def _filter(
+    plane: np.ndarray, axis: int, weights: Sequence[float], mode: str = "edge", out: np.ndarray | None = None
+) -> np.ndarray:
+    """Sum of shifted planes, pairs of equal weight together; ``mode`` (``numpy.pad``) says what lies beyond."""
+    taps, size = len(weights), plane.shape[axis]
+    reach = taps // 2
+    wide = np.pad(plane, [(reach, reach) if n == axis else (0, 0) for n in range(2)], mode=mode)
+    shifted = [wide[n : n + size] if axis == 0 else wide[:, n : n + size] for n in range(taps)]
+    total = np.multiply(shifted[reach], np.float32(weights[reach]), out=out)
+    pair = np.empty_like(total)
+    for n in range(reach):
+        np.add(shifted[n], shifted[-1 - n], out=pair)
+        np.multiply(pair, np.float32(weights[n]), out=pair)
+        np.add(total, pair, out=total)
+    return total

@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,9 +41,6 @@ LINEAR_FLOOR = 0.02
 
 RESIDUAL_SCALE = 0.05
 """Typical size of the residual in network units; without it one optimiser step overshoots what is to be learnt."""
-
-_CUTOFF = 0.7
-"""Of the low-pass filter over the decoder's pixels, as a share of the Nyquist frequency."""
 
 MAX_SIZE = 4096
 """Far beyond any network of ours; a damaged card must not ask for all memory."""
@@ -88,7 +84,9 @@ class NetworkConfig(Sizes):
         cell: In-plane pixels per side of the cell that one latent code stands for. The in-plane grid never moves, so
             a cell's pixels are the decoder's ``cell ** 2`` outputs rather than separate queries.
         conditioning_width: Units of the small networks that turn position, ratio and tau into modulations.
-        smoothing_taps: Length of the low-pass filter over the decoder's pixels (``network.layers``), odd; 1: none.
+        smoothing_taps: Length of the low-pass filter over the decoder's pixels (``resampling``), odd; 1: none.
+        diagonal_taps: Length of the filter against what changes sign with every row and every column, which reads as
+            dots; odd; 1: none.
         members: Networks of these sizes whose corrections are averaged; one errs where another does not.
     """
 
@@ -100,18 +98,25 @@ class NetworkConfig(Sizes):
     cell: int = 2
     conditioning_width: int = 32
     smoothing_taps: int = 1
+    diagonal_taps: int = 1
     members: int = 1
 
     def __post_init__(self):
-        if self.smoothing_taps % 2 == 0:
-            raise ModelError(f"The network's filter has {self.smoothing_taps} taps; the number must be odd.")
+        for taps in (self.smoothing_taps, self.diagonal_taps):
+            if taps % 2 == 0:
+                raise ModelError(f"A filter of the network has {taps} taps; the number must be odd.")
         if self.width % self.heads:
             raise ModelError(f"The network's width {self.width} is no multiple of its {self.heads} attention heads.")
 
     @property
     def receptive_pixels(self) -> int:
         """In-plane pixels to each side that an output pixel depends on (stem, one 3x3 convolution a block, filter)."""
-        return self.cell * (self.blocks + 1) + self.cell - 1 + self.smoothing_taps // 2
+        return self.cell * (self.blocks + 1) + self.cell - 1 + self.filter_reach
+
+    @property
+    def filter_reach(self) -> int:
+        """In-plane pixels to each side that the filters see."""
+        return self.smoothing_taps // 2 + self.diagonal_taps // 2
 
 
 @dataclass(frozen=True)
@@ -138,16 +143,6 @@ class Slicing:
         import torch
 
         return torch.from_numpy(self.features()[None]).to(device)
-
-
-@lru_cache(maxsize=8)
-def low_pass(taps: int) -> tuple[float, ...]:
-    """Hamming-windowed sinc that passes what lies below 0.7 of the Nyquist frequency; its weights sum to 1.
-
-    1 tap filters nothing.
-    """
-    weights = np.sinc(_CUTOFF * (np.arange(taps) - (taps - 1) / 2)) * np.hamming(taps)
-    return tuple((weights / weights.sum()).tolist())
 
 
 CARD_FORMAT = 1

@@ -60,19 +60,29 @@ def interpolate(values, z):
 
 def query(model, stack, codes, slicing, z, row, column):
     """The intensity at slice position z of one pixel."""
-    taps, (rows, columns) = low_pass(model.config.smoothing_taps), stack.shape[1:]
-    reach = len(taps) // 2
+    kernel, (rows, columns) = filter_kernel(model.config), stack.shape[1:]
+    reach = len(kernel) // 2
     residual = gate = 0.0
-    for a, along_rows in enumerate(taps):
-        for b, along_columns in enumerate(taps):
+    for a, weights in enumerate(kernel):
+        for b, weight in enumerate(weights):
             # Beyond the image its outermost pixels go on.
             near = min(max(row + a - reach, 0), rows - 1), min(max(column + b - reach, 0), columns - 1)
             parts = correction(model, codes, slicing, z, *near)
-            residual += along_rows * along_columns * parts[0]
-            gate += along_rows * along_columns * parts[1]
+            residual += weight * parts[0]
+            gate += weight * parts[1]
     values = stack[:, row, column].tolist()
     smooth, spline = interpolate(values, z), float(ndimage.map_coordinates(values, [[z]], order=3, mode="mirror")[0])
     return float(smooth + residual + gate * (spline - smooth))
+
+
+def filter_kernel(config):
+    """The one filter that a network has, as a square of weights."""
+    if config.diagonal_taps == 1:
+        taps = low_pass(config.smoothing_taps)
+        return [[a * b for b in taps] for a in taps]
+    assert (config.smoothing_taps, config.diagonal_taps) == (1, 5)
+    high = [1 / 16, -4 / 16, 6 / 16, -4 / 16, 1 / 16]
+    return [[float(a == b == 2) - high[a] * high[b] for b in range(5)] for a in range(5)]
 
 
 def low_pass(taps):

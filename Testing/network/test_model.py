@@ -13,7 +13,7 @@ from cycleinr.weights import NetworkConfig, Parameters, Slicing, parameter_shape
 from network import reference_network
 
 SMALL = NetworkConfig(width=16, blocks=3, heads=4, decoder_width=24, decoder_layers=2, conditioning_width=8)
-PAIR = replace(SMALL, members=2, smoothing_taps=3)
+PAIR = replace(SMALL, members=2, diagonal_taps=5)
 SLICING = Slicing(tau=0.7, anisotropy=5.2, ratio=3.3)
 
 
@@ -27,9 +27,9 @@ def make_network(config: NetworkConfig = SMALL) -> CycleINR:
     return model
 
 
-@pytest.fixture(scope="module", params=[1, 5], ids=["plain", "smoothed"])
+@pytest.fixture(scope="module", params=[(1, 1), (5, 1), (1, 5)], ids=["plain", "smoothed", "without dots"])
 def model(request) -> CycleINR:
-    return make_network(replace(SMALL, smoothing_taps=request.param))
+    return make_network(replace(SMALL, smoothing_taps=request.param[0], diagonal_taps=request.param[1]))
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +157,25 @@ def test_outputs_do_not_depend_on_pixels_beyond_the_stated_receptive_field(model
     assert rows.max() <= 20 + model.config.receptive_pixels
 
 
-def test_the_filter_keeps_what_varies_slowly_and_removes_the_grid_of_single_pixels():
+@pytest.mark.parametrize("taps", [{"smoothing_taps": 7}, {"diagonal_taps": 5}])
+def test_a_filter_keeps_what_varies_slowly_and_removes_the_grid_of_single_pixels(taps):
+    config = NetworkConfig(**taps)
     rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(30.0), indexing="ij")
     slow = torch.sin(0.25 * rows) + torch.cos(0.3 * columns)
     grid = (-1.0) ** (rows + columns)
 
-    inside = smooth_pixels(torch.stack([slow, grid])[None], 7)[0, :, 4:-4, 4:-4]
+    inside = smooth_pixels(torch.stack([slow, grid])[None], config)[0, :, 4:-4, 4:-4]
 
     assert torch.allclose(inside[0], slow[4:-4, 4:-4], atol=0.03)
     assert inside[1].abs().max() < 0.05
-    assert torch.allclose(smooth_pixels(torch.ones(1, 2, 9, 8), 7), torch.ones(1, 2, 9, 8))
+    assert torch.allclose(smooth_pixels(torch.ones(1, 2, 9, 8), config), torch.ones(1, 2, 9, 8))
+
+
+def test_the_filter_against_dots_keeps_lines_of_single_pixels():
+    line = torch.zeros(1, 1, 24, 24)
+    line[..., 12] = 1
+
+    assert torch.allclose(smooth_pixels(line, NetworkConfig(diagonal_taps=5)), line, atol=1e-6)
 
 
 def test_cubic_weights_sum_to_one_and_reproduce_a_line():

@@ -14,9 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..resampling import NEIGHBOURS, bspline_weights, cubic_weights, neighbour_indices
+from ..resampling import NEIGHBOURS, bspline_weights, cubic_weights, filtered, high_pass, low_pass, neighbour_indices
 from ..threads import computing_threads, crew
-from ..weights import LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig, Parameters, Slicing, low_pass, offset_features
+from ..weights import (
+    LINEAR_FLOOR,
+    RESIDUAL_SCALE,
+    NetworkConfig,
+    Parameters,
+    Slicing,
+    offset_features,
+)
 from .consistency import Arrays
 from .cpu_encoder import TILE, CellLayout, EncoderStream, activate
 
@@ -243,7 +250,7 @@ class Area:
     @classmethod
     def of_rows(cls, kept: slice, image: tuple[int, int], config: NetworkConfig) -> Area:
         """The rows ``kept`` of an image (rows, columns)."""
-        cell, reach = config.cell, config.smoothing_taps // 2
+        cell, reach = config.cell, config.filter_reach
         rows, columns = image
         layout = CellLayout(-(-rows // cell), -(-columns // cell))
         low = max(kept.start - reach, 0) // cell
@@ -263,7 +270,7 @@ class Area:
         # (T, 2, row in cell, column in cell, row of cells, place in tile, tile)
         corrections = corrections.reshape(count, 2, cell, cell, cell_rows, TILE, tiles)
         whole = corrections.transpose(0, 1, 4, 2, 6, 5, 3).reshape(count, 2, cell_rows * cell, tiles * TILE * cell)
-        return smooth_pixels(whole[:, :, :rows, :columns], self.config.smoothing_taps)[:, :, self.rows]
+        return smooth_pixels(whole[:, :, :rows, :columns], self.config)[:, :, self.rows]
 
 
 class StripNetwork:
@@ -369,28 +376,13 @@ class StripNetwork:
         return found
 
 
-def smooth_pixels(planes: np.ndarray, taps: int) -> np.ndarray:
-    """Filter (N, C, H, W) along rows and columns; the outermost pixels are repeated outwards."""
-    if taps == 1:
-        return planes
-    smoothed = np.empty_like(planes)
-    for index in np.ndindex(planes.shape[:2]):
-        _filter(_filter(planes[index], 1, taps), 0, taps, out=smoothed[index])
-    return smoothed
-
-
-def _filter(plane: np.ndarray, axis: int, taps: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Sum of shifted planes, pairs of equal weight together."""
-    weights, reach, size = low_pass(taps), taps // 2, plane.shape[axis]
-    wide = np.pad(plane, [(reach, reach) if n == axis else (0, 0) for n in range(2)], mode="edge")
-    shifted = [wide[n : n + size] if axis == 0 else wide[:, n : n + size] for n in range(taps)]
-    total = np.multiply(shifted[reach], np.float32(weights[reach]), out=out)
-    pair = np.empty_like(total)
-    for n in range(reach):
-        np.add(shifted[n], shifted[-1 - n], out=pair)
-        np.multiply(pair, np.float32(weights[n]), out=pair)
-        np.add(total, pair, out=total)
-    return total
+def smooth_pixels(planes: np.ndarray, config: NetworkConfig) -> np.ndarray:
+    """The network's filters on (N, C, H, W), along rows and columns; the outermost pixels are repeated outwards."""
+    if config.smoothing_taps > 1:
+        planes = filtered(planes, low_pass(config.smoothing_taps))
+    if config.diagonal_taps > 1:
+        planes = planes - filtered(planes, high_pass(config.diagonal_taps))
+    return planes
 
 
 def _range(marks: np.ndarray) -> slice:

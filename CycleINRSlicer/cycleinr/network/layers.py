@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import resampling
-from ..resampling import NEIGHBOURS
-from ..weights import HARMONICS, NEGATIVE_SLOPE, low_pass
+from ..resampling import NEIGHBOURS, high_pass, low_pass
+from ..weights import HARMONICS, NEGATIVE_SLOPE, NetworkConfig
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
@@ -71,13 +71,19 @@ class Modulator(nn.Module):
         return self.out(torch.nn.functional.silu(self.hidden(features)))
 
 
-def smooth_pixels(planes: torch.Tensor, taps: int) -> torch.Tensor:
-    """Filter (N, C, H, W) along rows and columns; the outermost pixels are repeated outwards."""
-    if taps == 1:
-        return planes
-    reach = taps // 2
+def smooth_pixels(planes: torch.Tensor, config: NetworkConfig) -> torch.Tensor:
+    """The network's filters on (N, C, H, W), along rows and columns; the outermost pixels are repeated outwards."""
+    if config.smoothing_taps > 1:
+        planes = _both_ways(planes, low_pass(config.smoothing_taps))
+    if config.diagonal_taps > 1:
+        planes = planes - _both_ways(planes, high_pass(config.diagonal_taps))
+    return planes
+
+
+def _both_ways(planes: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
+    reach = len(weights) // 2
     for dim, margins in ((3, (reach, reach, 0, 0)), (2, (0, 0, reach, reach))):
-        planes = _filtered(F.pad(planes, margins, mode="replicate"), low_pass(taps), dim)
+        planes = _filtered(F.pad(planes, margins, mode="replicate"), weights, dim)
     return planes
 
 

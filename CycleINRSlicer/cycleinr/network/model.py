@@ -60,7 +60,7 @@ class CycleINR(nn.Module):
         ]
         residual, gate = (sum(each) / len(found) for each in zip(*found, strict=True))
         planes = torch.stack([residual, gate], dim=2)[..., :height, :width]
-        return smooth_pixels(planes.flatten(0, 1), self.config.smoothing_taps).unflatten(0, positions.shape).unbind(2)
+        return smooth_pixels(planes.flatten(0, 1), self.config).unflatten(0, positions.shape).unbind(2)
 
     def forward(self, stack: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
         """Slices at the asked positions.

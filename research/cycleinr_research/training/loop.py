@@ -15,6 +15,7 @@ import torch
 from cycleinr import CycleinrError, RequestError
 from cycleinr.network import load_network, network_class
 from cycleinr.network.model import CycleINR
+from cycleinr.weights import NetworkConfig
 from lightning_fabric import Fabric
 
 from ..weights import load_pickled_numbers
@@ -274,8 +275,8 @@ def _loaded(weights: str, config: TrainingConfig) -> torch.nn.Module:
             f"The weights {Path(weights).name} are of {network.architecture}, and the configuration asks for "
             f"{config.architecture}. Give weights of the same architecture."
         )
-    taps = getattr(config.network, "smoothing_taps", 1)
-    if taps > 1:
-        # The filter has no weights of its own, so that it can be added to weights trained without it
-        network.config = replace(network.config, smoothing_taps=taps)
+    if isinstance(config.network, NetworkConfig):
+        # Filters have no weights of their own, so that others can follow the weights of a network
+        taps = {name: getattr(config.network, name) for name in ("smoothing_taps", "diagonal_taps")}
+        network.config = replace(network.config, **taps)
     return network
