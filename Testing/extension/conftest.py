@@ -27,6 +27,18 @@ def coldEngine(engine):
 
 
 @pytest.fixture
+def process(host):
+    """A stand-in for the engine's process, with an engine of its own."""
+    from CycleINRSlicerLib.engine import Engine
+    from fake_process import FakeProcess
+
+    process = FakeProcess()
+    process.engine = Engine(lambda: process)
+    yield process
+    process.engine.stop()
+
+
+@pytest.fixture
 def widget(host, engine):
     """The module's panel in the main window, entered."""
     import slicer

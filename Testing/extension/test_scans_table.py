@@ -110,6 +110,20 @@ def test_forty_ticked_scans_and_the_scene_closed(host, engine, ui, parameters, s
     assert ui.scansTable.rowCount == 0 and ui.applyButton.text == "Apply"
 
 
+def test_a_scan_that_is_removed_does_not_stop_the_rest(host, process, widget, ui, parameters, scans, scene):
+    from CycleINRSlicerLib.task import Task
+
+    opened(host, ui, parameters, 4)
+    process.answersAtOnce = False
+    task = Task(process.engine, widget.panel._scans.job, lambda _task: None)
+    host.process_events(until=lambda: task.phase.startswith("1 of 3") and process.requests, timeout_s=LIMIT_S)
+    process.answersAtOnce = True
+    scene.RemoveNode(scans["one"])
+    host.process_events(until=lambda: task.isFinished, timeout_s=LIMIT_S)
+    assert "2 of 3 done. one: The input volume was removed" in task.outcome
+    assert len([name for name in names() if "CycleINR" in name]) == 2 and filesIn(process.folder) == []
+
+
 @pytest.fixture
 def proxy(scene, scans):
     """A volume that shows the first of three frames of a sequence; the scans are its frames."""
@@ -183,3 +197,21 @@ def test_a_frame_that_fails_leaves_nothing(host, engine, ui, parameters, proxy, 
     finished(host, ui)
     assert "frame 2: " in ui.problemLabel.text and "nothing to sharpen" in ui.problemLabel.text
     assert volumeNodes() == [proxy] and scene.GetNumberOfNodes() == before and filesIn(engine.folder.path) == []
+
+
+@pytest.mark.parametrize("moment", ["preparing", "running", "importing"])
+def test_cancelled_frames_leave_nothing(host, process, proxy, scene, moment):
+    from cycleinr import Upsampler
+    from CycleINRSlicerLib.scans_table import makeFramesFiner
+    from CycleINRSlicerLib.task import Task
+
+    before, options = scene.GetNumberOfNodes(), Upsampler(ratio=2).options
+
+    def onChanged(task):
+        if task.phase.startswith("2 of 3") and task.state.value == moment:
+            task.cancel()
+
+    task = Task(process.engine, lambda task: makeFramesFiner(task, proxy, options), onChanged)
+    host.process_events(until=lambda: task.isFinished, timeout_s=LIMIT_S)
+    assert str(task.error) == "Cancelled. The scene is as it was."
+    assert volumeNodes() == [proxy] and scene.GetNumberOfNodes() == before and filesIn(process.folder) == []

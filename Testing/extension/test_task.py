@@ -12,16 +12,6 @@ MOMENTS = ["preparing", "running", "importing"]
 
 
 @pytest.fixture
-def process(host):
-    from CycleINRSlicerLib.engine import Engine
-
-    process = FakeProcess()
-    process.engine = Engine(lambda: process)
-    yield process
-    process.engine.stop()
-
-
-@pytest.fixture
 def scan(scene):
     return thickNode(every=4)
 
