@@ -13,8 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import OutputError, RequestError
-from .files import IMAGE_SUFFIXES, image_suffix, is_dicom, opened_scan, read_frames, read_volume, sidecar, write_volume
-from .files.atomic import check_result_name, check_target, in_one_piece, new_folder
+from .files import (
+    IMAGE_SUFFIXES,
+    image_suffix,
+    is_dicom,
+    opened_scan,
+    read_frames,
+    read_volume,
+    write_frames,
+    write_volume,
+)
+from .files.atomic import check_result_name, check_target, in_one_piece, new_folder, sidecar
 from .request import UpsampleOptions
 from .result import Monitor, warnings_told_elsewhere
 from .volume import Volume
@@ -161,8 +170,6 @@ def _write(job: Job, volumes: list[Volume], said: Provenance, frame_s: float) ->
                 f"{written.max_error:.3g}. Image files (.nii.gz, .nrrd, .mha) hold them all.",
             )
     elif job.all_frames:
-        from .files.images import write_frames
-
         write_frames(volumes, job.output, said, job.overwrite, frame_s)
     else:
         write_volume(volumes[0], job.output, said, job.overwrite)

@@ -223,7 +223,8 @@ class Result:
         Raises:
             OutputError: The format is not supported, the folder is missing or full, or a file exists already.
         """
-        from .files import sidecar, write_volume
+        from .files import write_volume
+        from .files.atomic import sidecar
 
         with sidecar(Path(path), self.provenance.to_dict(), overwrite):
             write_volume(self.volume, path, self.provenance.to_dict(), overwrite)

@@ -8,8 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from command_line import cycleinr
-from cycleinr.files import read_volume
-from cycleinr.files.images import write_frames
+from cycleinr.files import read_volume, write_frames
 from dicom_maker import OTHER_SERIES, pixels_of_slice, write_series
 
 CPU = ("--device", "cpu")

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cycleinr import InputError, OutputError
-from cycleinr.files import IMAGE_SUFFIXES, read_volume, remove_leftovers, sidecar, write_volume
+from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
+from cycleinr.files.atomic import remove_leftovers, sidecar
 from cycleinr.volume import Volume
 
 ENGINE = Path(__file__).resolve().parents[2] / "CycleINRSlicer"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from command_line import cycleinr
 from cycleinr import InputError, OutputError
-from cycleinr.files import IMAGE_SUFFIXES, read_volume, sidecar, write_volume
+from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
+from cycleinr.files.atomic import sidecar
 from cycleinr.volume import Volume
 from dicom_maker import write_series
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from cycleinr import GeometryError, InputError
-from cycleinr.files import read_volume, write_volume
-from cycleinr.files.images import write_frames
+from cycleinr.files import read_volume, write_frames, write_volume
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cycleinr.files import read_volume, write_volume
-from cycleinr.files.images import image_suffix
+from cycleinr.files import image_suffix, read_volume, write_volume
 from cycleinr.volume import Volume
 from places import REPOSITORY
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import CycleinrError, InputError
-from ..files import image_suffix
+from ..files import image_format, image_suffix, stem
 from ..files.dicom_header import looks_like_dicom, quiet, read_header
 from ..files.dicom_series import Listing, Series, files_below, series_of_files
-from ..files.images import image_format, stem
 from ..files.zipped import is_zip, unpacked
 from .results import STATE
 

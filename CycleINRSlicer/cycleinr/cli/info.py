@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import CycleinrError
-from ..files import is_dicom, list_series, opened_scan, read_volume
-from ..files.images import ImageHeader, image_header
+from ..files import image_header, is_dicom, list_series, opened_scan, read_volume
+from ..files.samples import ImageHeader
 from ..geometry import spacing_of
 from ..grid import plane_of, through_plane_axis, uneven_slices
 from ..inference.plan import Plan, plan

@@ -15,6 +15,7 @@ import typer
 
 from .. import CycleinrError, InputError, RequestError, kind_of
 from ..files import image_suffix, list_series, opened_scan, read_volume
+from ..files.atomic import new_folder, publish, staging_folder
 from ..grid import Target
 from ..jobs import Job, check_output, make_folder, run_job
 from ..request import UpsampleOptions, options_of_result
@@ -116,7 +117,6 @@ def check_command(
     """
     from ..checks.report import check_report_folder, write_report
     from ..checks.run import check_result, numbers
-    from ..files.atomic import new_folder
 
     if report is not None:
         check_report_folder(report, overwrite)
@@ -161,7 +161,6 @@ def demo_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
-    from ..files.atomic import publish, staging_folder
     from ..inference import upsample
     from ..inference.plan import plan
     from ..inspection import inspect

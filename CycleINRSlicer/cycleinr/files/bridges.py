@@ -29,9 +29,8 @@ def ras_from_lps(affine: np.ndarray) -> np.ndarray:
     return np.asarray(_FLIP @ affine)
 
 
-def lps_from_ras(affine: np.ndarray) -> np.ndarray:
-    """4x4 matrix from index to LPS mm, of one from index to RAS mm."""
-    return np.asarray(_FLIP @ affine)
+lps_from_ras = ras_from_lps
+"""The other way, which is the same."""
 
 
 def from_simpleitk(image: SimpleITK.Image) -> Volume:
@@ -46,10 +45,9 @@ def from_simpleitk(image: SimpleITK.Image) -> Volume:
     # Asked for the components of a label map, SimpleITK ends the process
     if not isinstance(image, sitk.Image) or "label" in image.GetPixelIDTypeAsString():
         raise InputError(f"The image is {type(image).__name__} without intensities. Give a scalar SimpleITK.Image.")
-    check_values("The image", image.GetNumberOfComponentsPerPixel())
-    check_size("The image", image.GetSize())
+    check_size("The image", image.GetSize(), image.GetNumberOfComponentsPerPixel())
     array = sitk.GetArrayFromImage(image)
-    return rectangular(array.reshape(array.shape[-3:]), ras_from_lps(index_to_lps(image)))
+    return rectangular(array.reshape(array.shape[-3:]), ijk_to_ras_of(image))
 
 
 def to_simpleitk(volume: Volume) -> SimpleITK.Image:
@@ -117,9 +115,19 @@ def without_itk_warnings() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def check_size(name: str, size: tuple[int, ...]) -> None:
-    """Check that an image of this size, (i, j, k, ...), is one volume of three dimensions, with an InputError."""
+def check_size(name: str, size: tuple[int, ...], values: int = 1) -> None:
+    """Check that an image is one volume of three dimensions with one value per voxel, with an InputError.
+
+    Args:
+        size: Along (i, j, k, ...).
+        values: Per voxel.
+    """
     text = " x ".join(map(str, size))
+    if values != 1:
+        raise InputError(
+            f"{name} has {values} values per voxel (colour, vectors or a transform). "
+            "Extract one component as a scalar volume first."
+        )
     if len(size) < 3:
         raise InputError(
             f"{name} is a {len(size)}-D image of {text} pixels. "
@@ -132,14 +140,14 @@ def check_size(name: str, size: tuple[int, ...]) -> None:
         )
 
 
-def index_to_lps(image: SimpleITK.Image | SimpleITK.ImageFileReader) -> np.ndarray:
-    """4x4 index-to-LPS matrix of the first three axes of an image, or of a reader that knows its header."""
+def ijk_to_ras_of(image: SimpleITK.Image | SimpleITK.ImageFileReader) -> np.ndarray:
+    """4x4 index-to-RAS matrix of the first three axes of an image, or of a reader that knows its header."""
     dimension = image.GetDimension()
     affine = np.eye(4)
     directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     affine[:3, :3] = directions * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
-    return affine
+    return ras_from_lps(affine)
 
 
 def storable(array: np.ndarray) -> np.ndarray:
@@ -147,15 +155,6 @@ def storable(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     return array
-
-
-def check_values(name: str, values: int) -> None:
-    """Check that an image has one value per voxel, with an InputError."""
-    if values != 1:
-        raise InputError(
-            f"{name} has {values} values per voxel (colour, vectors or a transform). "
-            "Extract one component as a scalar volume first."
-        )
 
 
 def unread(shape: Sequence[int], dtype: np.dtype | type) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 from .. import InputError
 from ..computer import out_of_memory
 from .atomic import leads_out
-from .bridges import check_size, check_values, index_to_lps, ras_from_lps, without_itk_warnings
+from .bridges import check_size, ijk_to_ras_of, without_itk_warnings
 from .samples import MOST_PACKED, PIECE_BYTES, ImageHeader, damaged
 
 _MAX_HEADER_BYTES = 1 << 20
@@ -89,9 +89,8 @@ def itk_header(path: Path) -> ImageHeader:
     reader.SetFileName(str(path))
     with _itk_errors(path):
         reader.ReadImageInformation()
-    check_values(path.name, reader.GetNumberOfComponents())
     sizes = reader.GetSize()
-    check_size(path.name, sizes[:3])
+    check_size(path.name, sizes[:3], reader.GetNumberOfComponents())
     # SimpleITK tells the NumPy type of an image, not that of a reader
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).dtype
     _check_length(path, data, math.prod(sizes) * dtype.itemsize)
@@ -101,7 +100,7 @@ def itk_header(path: Path) -> ImageHeader:
             array = sitk.GetArrayFromImage(reader.Execute())
         return array.reshape(-1, *sizes[2::-1])[first : first + count]
 
-    return ImageHeader(sizes, dtype, ras_from_lps(index_to_lps(reader)), voxels)
+    return ImageHeader(sizes, dtype, ijk_to_ras_of(reader), voxels)
 
 
 @contextmanager

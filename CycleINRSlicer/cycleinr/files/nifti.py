@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import InputError, OutputError
 from ..geometry import is_sheared, spacing_of
-from .bridges import check_size, check_values, ras_from_lps
+from .bridges import check_size, ras_from_lps
 from .samples import ImageHeader, damaged, read_samples, unpacked_start
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -102,7 +102,6 @@ def nifti_header(path: Path) -> ImageHeader:
         raise damaged(path, "its header places it nowhere: a number of its transform is infinite or not a number")
     sizes = tuple(max(n, 1) for n in found["dim"][1 : found["dim"][0] + 1].tolist())
     stored = _stored_type(path, found, sizes)
-    check_size(path.name, sizes[:3])
     slope, intercept = found["scl_slope"].item(), found["scl_inter"].item()
     # Slope 0 means that there is none
     is_rescaled = not is_analyze and slope and math.isfinite(slope) and math.isfinite(intercept)
@@ -129,7 +128,7 @@ def _stored_type(path: Path, found: np.void, sizes: Sequence[int]) -> np.dtype:
     if code in _COMPLEX:
         raise InputError(f"{path.name} holds complex numbers. Take their magnitude as a scalar volume first.")
     # Beyond space and time there are components, of vectors for instance
-    check_values(path.name, _COLOUR.get(code, math.prod(sizes[4:])))
+    check_size(path.name, tuple(sizes[:3]), _COLOUR.get(code, math.prod(sizes[4:])))
     if code not in _TYPES:
         raise InputError(f"{path.name} has samples of a type (NIfTI's {code}) that no scan has.")
     return np.dtype(_TYPES[code]).newbyteorder(found.dtype["datatype"].byteorder)
