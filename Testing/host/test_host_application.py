@@ -1,4 +1,4 @@
-"""slicer.app, pip and the host's own life."""
+"""slicer.app and the host's own life."""
 
 import subprocess
 
@@ -33,56 +33,6 @@ def test_startup_environment():
     import slicer
 
     assert "PATH" in slicer.util.startupEnvironment()
-
-
-def test_pip_records_and_installs_nothing(host):
-    import slicer
-
-    slicer.packaging.pip_ensure("no-such-package>=1", prompt_install=False, skip_in_testing=False)
-    assert [call.function for call in host.pip.calls] == ["pip_ensure", "pip_install"]
-    assert slicer.packaging.pip_check("no-such-package"), "it counts as installed now"
-    assert slicer.packaging.pip_check(["pytest>=1", "numpy; sys_platform == 'nowhere'"])
-    assert not slicer.packaging.pip_check("pytest>=1000")
-    with pytest.raises(TypeError):
-        slicer.packaging.pip_ensure("torch", promt_install=False)
-
-
-def test_pip_in_testing_mode_installs_nothing(host):
-    import slicer
-
-    slicer.packaging.pip_ensure("no-such-package")
-    assert [call.function for call in host.pip.calls] == ["pip_ensure"]
-
-
-def test_the_user_declines_an_installation(host):
-    import qt
-    import slicer
-
-    with host.without_testing_mode() as dialogs:
-        dialogs.answer_next(qt.QMessageBox.Cancel)
-        with pytest.raises(RuntimeError, match="declined"):
-            slicer.packaging.pip_ensure("no-such-package")
-
-
-def test_an_installation_fails(host):
-    import slicer
-
-    host.pip.failure = subprocess.CalledProcessError(1, "pip install")
-    with pytest.raises(subprocess.CalledProcessError):
-        slicer.util.pip_install("no-such-package")
-    assert not slicer.packaging.pip_check("no-such-package")
-
-
-def test_slicer_before_5_12_has_no_packaging(host):
-    import slicer
-
-    with host.without_packaging():
-        assert not hasattr(slicer, "packaging")
-        with pytest.raises(ImportError):
-            import slicer.packaging
-        slicer.util.pip_install("no-such-package")
-    assert host.pip.calls[0].requirements == ("no-such-package",)
-    assert hasattr(slicer, "packaging")
 
 
 def test_translations_that_lose_placeholders_are_refused():

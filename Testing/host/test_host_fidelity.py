@@ -123,32 +123,3 @@ def test_a_program_that_windows_cannot_start_fails_inside_start(host):
     with host.windows_rules():
         process.start("/no/such/program", [])
         assert errors == [qt.QProcess.FailedToStart]
-
-
-def test_events_are_processed_while_pip_talks(host):
-    import qt
-    import slicer
-
-    happened = []
-    qt.QTimer.singleShot(0, lambda: happened.append("inside"))
-    slicer.packaging.pip_install("no-such-package")
-    assert happened == ["inside"]
-
-
-def test_a_slice_view_s_controller_changes_its_own_composite_node_alone(host, scene, tmp_path):
-    import numpy as np
-    import slicer
-
-    paths = [str(tmp_path / f"{name}.nrrd") for name in "ab"]
-    for path in paths:
-        slicer.util.saveNode(slicer.util.addVolumeFromArray(np.ones((3, 4, 5), np.int16)), path)
-    scene.Clear(0)
-    first, second = (slicer.util.loadVolume(path) for path in paths)
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    assert selection.GetActiveVolumeID() == second.GetID()
-    host.show_in_slice_view(first)
-    shown = [
-        slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode().GetBackgroundVolumeID()
-        for name in ("Red", "Green")
-    ]
-    assert shown == [first.GetID(), second.GetID()] and selection.GetActiveVolumeID() == second.GetID()

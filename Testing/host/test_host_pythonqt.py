@@ -221,10 +221,3 @@ def test_an_unexpected_dialog_fails_instead_of_waiting():
         qt.QMessageBox.information(None, "Surprise", "text")
     with pytest.raises(UnexpectedDialog):
         qt.QDialog().exec_()
-
-
-def test_links_are_recorded(host):
-    import qt
-
-    qt.QDesktopServices.openUrl(qt.QUrl("https://localhost/help"))
-    assert host.opened_urls == ["https://localhost/help"]

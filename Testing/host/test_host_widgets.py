@@ -43,16 +43,6 @@ def test_collapsible_button():
     assert child.visible and group.checked
 
 
-def test_path_line_edit_browses(host):
-    import ctk
-
-    edit, paths = ctk.ctkPathLineEdit(), []
-    edit.connect("currentPathChanged(QString)", paths.append)
-    host.dialogs.answer_next("/models/ct.pt")
-    edit.browse()
-    assert edit.currentPath == "/models/ct.pt" and paths == ["/models/ct.pt"]
-
-
 def test_what_ctk_has_and_the_host_lacks_fails():
     import ctk
 

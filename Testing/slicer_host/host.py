@@ -48,7 +48,7 @@ class Host:
             raise RuntimeError("the test host can be started once per process only")
         _running = self
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        self.dialogs, self.errors, self.opened_urls = Dialogs(), ErrorRecorder(), []
+        self.dialogs, self.errors = Dialogs(), ErrorRecorder()
         self._folder = Path(tempfile.mkdtemp(prefix="slicer-host-"))
         self._modules, self._layout_manager, self._main_window = {}, None, None
         self._start_application(testing)
@@ -59,7 +59,7 @@ class Host:
     def _start_application(self, testing):
         from .pythonqt import qt_module
 
-        qt = qt_module.install(self.dialogs, self.opened_urls)
+        qt = qt_module.install(self.dialogs)
         from .widgets import ctk_module, qmrml_classes
 
         ctk_module.install(qt.QUiLoader)
@@ -71,10 +71,9 @@ class Host:
         self._hierarchy_keeper = subject_hierarchy.SubjectHierarchyKeeper(self._core.scene)
         modules = self._make_module_manager(module_manager)
         self.application.attach(self._core, io_manager.IOManager(self._core), modules)
-        from .slicer_python import packaging, registration
+        from .slicer_python import registration
 
         registration.install()
-        self.pip = packaging.recorder
 
     def _make_module_manager(self, module_manager):
         import slicer
@@ -132,22 +131,6 @@ class Host:
             yield self.dialogs
         finally:
             self.application.set_testing(True)
-
-    @contextlib.contextmanager
-    def without_packaging(self):
-        """Within this context there is no ``slicer.packaging``, as before Slicer 5.12; ``slicer.util`` has pip."""
-        import slicer
-
-        packaging = sys.modules["slicer.packaging"]
-        own = slicer.util.pip_install, slicer.util.pip_uninstall
-        sys.modules["slicer.packaging"] = None
-        del slicer.packaging
-        slicer.util.pip_install, slicer.util.pip_uninstall = packaging.pip_install, packaging.pip_uninstall
-        try:
-            yield
-        finally:
-            slicer.util.pip_install, slicer.util.pip_uninstall = own
-            sys.modules["slicer.packaging"], slicer.packaging = packaging, packaging
 
     @contextlib.contextmanager
     def with_launcher(self, version):
@@ -261,14 +244,6 @@ class Host:
 
         slicer.mrmlScene.Clear(0)
 
-    def show_in_slice_view(self, node, view="Red"):
-        """Choose a volume in a slice view's own controller, which changes that view's composite node and no more.
-
-        ``ActiveVolumeID`` stays what the last loading made it, in Slicer as here.
-        """
-        node_id = node.GetID() if node is not None else None
-        self._layout_manager.sliceWidget(view).mrmlSliceCompositeNode().SetBackgroundVolumeID(node_id)
-
     process_events = staticmethod(process_events)
 
     def screenshot(self, path, size=None):
@@ -295,8 +270,6 @@ class Host:
         self._reset_layout()
         self.application.set_testing(True)
         vars(slicer.modules).pop("sampleDataSources", None)
-        self.pip.reset()
-        self.opened_urls.clear()
         self._forget_single_shots()
         self.application.processEvents()
         unused = [f"answer {answer!r} that no dialog asked for" for answer in self.dialogs.clear()]

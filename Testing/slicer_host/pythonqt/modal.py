@@ -1,6 +1,6 @@
 """Qt's modal entry points, answered by :class:`slicer_host.dialogs.Dialogs` instead of by a user."""
 
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtWidgets
 
 FILE_DIALOGS = ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getExistingDirectory")
 MESSAGE_BOXES = ("question", "information", "warning", "critical", "about")
@@ -24,8 +24,8 @@ def _execute(dialogs):
     return execute
 
 
-def install(dialogs, opened_urls):
-    """Route modal dialogs to ``dialogs`` and web links to the list ``opened_urls``.
+def install(dialogs):
+    """Route modal dialogs to ``dialogs``.
 
     File dialogs answer with the path alone, as in PythonQt; PySide6 would add the chosen filter.
     """
@@ -38,9 +38,3 @@ def install(dialogs, opened_urls):
             setattr(owner, name, _static_question(dialogs, f"{owner.__name__}.{name}"))
     for owner in (QtWidgets.QDialog, QtWidgets.QMessageBox, QtWidgets.QFileDialog):
         owner.exec_ = owner.exec = _execute(dialogs)
-
-    def open_url(url):
-        opened_urls.append(url.toString())
-        return True
-
-    QtGui.QDesktopServices.openUrl = staticmethod(open_url)

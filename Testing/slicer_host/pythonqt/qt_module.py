@@ -24,7 +24,7 @@ def _refuse(name):
     raise AttributeError(f"module 'qt' has no attribute {name!r} (Qt 6: what Qt 5 alone has is missing on purpose)")
 
 
-def install(dialogs, opened_urls):
+def install(dialogs):
     """Patch PySide6 to PythonQt's ways and register ``qt``."""
     module = types.ModuleType("qt", __doc__)
     for source in SOURCES:
@@ -34,7 +34,7 @@ def install(dialogs, opened_urls):
     native_classes = _native_classes()
     properties.install(native_classes)
     connections.install(native_classes)
-    modal.install(dialogs, opened_urls)
+    modal.install(dialogs)
     QtCore.QEventLoop.exec_ = QtCore.QEventLoop.exec  # Qt 5's name, without PySide6's warning
     module.QUiLoader = QUiLoader
     module.__getattr__ = _refuse

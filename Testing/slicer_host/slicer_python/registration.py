@@ -7,7 +7,6 @@ import slicer
 
 SLICER_MODULES = {
     "i18n": "i18n",
-    "packaging": "packaging",
     "ScriptedLoadableModule": "scripted_module",
     "parameterNodeWrapper": "parameter_node",
 }

@@ -7,7 +7,6 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Property
 
 from .collapsible_button import ctkCollapsibleButton
-from .path_line_edit import ctkPathLineEdit
 from .slider_widget import ctkSliderWidget
 
 
@@ -45,7 +44,6 @@ PROVIDED = (
     ctkComboBox,
     ctkDoubleSpinBox,
     ctkMessageBox,
-    ctkPathLineEdit,
     ctkSliderWidget,
 )
 

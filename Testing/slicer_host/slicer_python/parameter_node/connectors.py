@@ -5,7 +5,6 @@ Slicer compares the exact class of a widget, so a subclass does not connect.
 
 import enum
 import math
-import pathlib
 
 import ctk
 import qt
@@ -71,13 +70,6 @@ def _enum_connector(widget, kind):
     return _choice_connector(widget, [label(member) for member in kind], list(kind))
 
 
-def _path_connector(widget, kind):
-    def write(value):
-        widget.currentPath = str(value)
-
-    return Connector(widget.currentPathChanged, lambda: kind(widget.currentPath), write)
-
-
 def _node_connector(widget, kinds):
     widget.nodeTypes = [kind().GetClassName() for kind in kinds]
     return Connector(widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode)
@@ -118,8 +110,6 @@ def make_connector(widget, hint):
     whole = kind is int and widget_class in WHOLE_NUMBER_WIDGETS
     if whole or kind in (int, float) and widget_class in NUMBER_WIDGETS:
         return _number_connector(widget, kind, annotations)
-    if widget_class is ctk.ctkPathLineEdit and isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
-        return _path_connector(widget, kind)
     if kind is str and widget_class in (qt.QLineEdit, qt.QLabel):
         return _text_connector(widget)
     raise RuntimeError(f"unable to connect a {widget_class.__name__} to values of type {hint}")

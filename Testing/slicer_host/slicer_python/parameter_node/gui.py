@@ -2,7 +2,6 @@
 
 import enum
 import math
-import pathlib
 
 import ctk
 import qt
@@ -22,8 +21,6 @@ def createGui(datatype):
         return qt.QComboBox()
     if kind is float:
         return ctk.ctkSliderWidget() if all(map(math.isfinite, bounds(annotations))) else qt.QDoubleSpinBox()
-    if is_class and issubclass(kind, pathlib.PurePath):
-        return ctk.ctkPathLineEdit()
     if _node_classes(datatype):
         return slicer.qMRMLNodeComboBox()
     simple = {bool: qt.QCheckBox, int: qt.QSpinBox, str: qt.QLineEdit}
