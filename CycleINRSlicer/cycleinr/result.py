@@ -170,7 +170,8 @@ class Provenance(Mapping[str, str]):
     @property
     def gaps(self) -> tuple[range, ...]:
         """Which slices of the result, counted from 0, lie where acquired ones are missing."""
-        return ranges_of_gaps(self.more.get("gaps", ""))
+        found = re.findall(r"(\d+) to (\d+)", self.more.get("gaps", ""))
+        return tuple(range(int(first) - 1, int(last)) for first, last in found)
 
     def __getitem__(self, key: str) -> str:
         return self.to_dict()[key]
@@ -185,11 +186,6 @@ class Provenance(Mapping[str, str]):
 def text_of_gaps(gaps: Iterable[slice]) -> str:
     """Which slices of a result lie in gaps, counted from 1, for example "slices 23 to 30, 42 to 45"."""
     return "slices " + ", ".join(f"{gap.start + 1} to {gap.stop}" for gap in gaps)
-
-
-def ranges_of_gaps(text: str) -> tuple[range, ...]:
-    """The slices that ``text_of_gaps`` tells of, counted from 0; none for an empty text."""
-    return tuple(range(int(first) - 1, int(last)) for first, last in re.findall(r"(\d+) to (\d+)", text))
 
 
 def _kinds_of_fields() -> dict[str, type]:

@@ -209,19 +209,22 @@ def crew(threads: int, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
             yield several
 
 
-_PREFIXES, _SUFFIXES = ("", "scipy_"), ("", "64_", "_64", "64", "_64_")
+_CONTROLS = [
+    *(
+        (f"{prefix}openblas_get_num_threads{suffix}", f"{prefix}openblas_set_num_threads{suffix}")
+        for prefix in ("", "scipy_")
+        for suffix in ("", "64_", "_64", "64", "_64_")
+    ),
+    ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
+    ("BLASGetThreading", "BLASSetThreading"),
+]
+"""What asks and tells OpenBLAS, MKL and Accelerate; the latter's is a mode: 0 for threads of its own, 1 for none."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A BLAS in this process.
+    """A BLAS in this process: what asks for its number of threads, and what sets it."""
 
-    Attributes:
-        name: Of its file.
-        get, set: Its number of threads.
-    """
-
-    name: str
     get: Callable[[], int]
     set: Callable[[int], None]
 
@@ -232,9 +235,8 @@ def one_blas_thread() -> Iterator[None]:
     global _users, _usual
     with _lock:
         if _users == 0:
-            found = libraries()
-            _usual = [(library, library.get()) for library in found]
-            for library in found:
+            _usual = [(library, library.get()) for library in libraries()]
+            for library, _ in _usual:
                 library.set(1)
         _users += 1
     try:
@@ -266,14 +268,9 @@ def hold() -> None:
 @lru_cache(maxsize=1)
 def libraries() -> tuple[Library, ...]:
     """Every BLAS in this process whose threads can be told."""
-    found = []
-    for path in _loaded_files():
-        name = Path(path).name.lower()
-        if any(part in name for part in ("openblas", "mkl_rt", "veclib", "libblas")):
-            library = _library(path)
-            if library is not None:
-                found.append(library)
-    return tuple(found)
+    parts = ("openblas", "mkl_rt", "veclib", "libblas")
+    paths = (path for path in _loaded_files() if any(part in Path(path).name.lower() for part in parts))
+    return tuple(library for library in map(_library, paths) if library is not None)
 
 
 def _library(path: str) -> Library | None:
@@ -281,27 +278,8 @@ def _library(path: str) -> Library | None:
         file = ctypes.CDLL(path)
     except OSError:
         return None
-    return _openblas(file, path) or _mkl(file, path) or _accelerate(file, path)
-
-
-def _openblas(file: ctypes.CDLL, path: str) -> Library | None:
-    for prefix in _PREFIXES:
-        for suffix in _SUFFIXES:
-            get = getattr(file, f"{prefix}openblas_get_num_threads{suffix}", None)
-            if get is not None:
-                return Library(Path(path).name, get, getattr(file, f"{prefix}openblas_set_num_threads{suffix}"))
-    return None
-
-
-def _mkl(file: ctypes.CDLL, path: str) -> Library | None:
-    get = getattr(file, "MKL_Get_Max_Threads", None)
-    return None if get is None else Library(Path(path).name, get, file.MKL_Set_Num_Threads)
-
-
-def _accelerate(file: ctypes.CDLL, path: str) -> Library | None:
-    """Its mode: 0 for threads of its own, 1 for none."""
-    get = getattr(file, "BLASGetThreading", None)
-    return None if get is None else Library(Path(path).name, get, file.BLASSetThreading)
+    found = (Library(getattr(file, get), getattr(file, tell)) for get, tell in _CONTROLS if hasattr(file, get))
+    return next(found, None)
 
 
 def _loaded_files() -> list[str]:

@@ -178,11 +178,6 @@ class Volume:
         towards = (("RAS" if directions[row, n] >= 0 else "LPI")[row] for n, row in enumerate(nearest_ras(directions)))
         return "".join(towards)
 
-    @property
-    def is_left_handed(self) -> bool:
-        """Whether i, j and k form a left-handed system in RAS (some scanners and NIfTI files do)."""
-        return bool(np.linalg.det(self.ijk_to_ras[:3, :3]) < 0)
-
     def with_array(self, array: np.ndarray, ijk_to_ras: np.ndarray | None = None) -> Volume:
         """The same scan with other samples.
 

@@ -44,10 +44,6 @@ class TestWhatAVolumeIs:
         assert volume.spacing_ijk_mm == (0.5, 0.7, 6.0)
         assert volume.shape_kji == (5, 7, 8)
 
-    def test_handedness_is_that_of_the_axes_in_patient_space(self):
-        assert not volume_with(AXIAL).is_left_handed
-        assert volume_with(LEFT_HANDED).is_left_handed
-
     def test_directions_are_the_unit_vectors_of_i_j_and_k(self):
         np.testing.assert_allclose(volume_with(OBLIQUE).directions, [[-0.8, 0, 0.6], [0, -1, 0], [0.6, 0, 0.8]])
 
