@@ -15,7 +15,6 @@ from places import REPOSITORY
 HEAD = REPOSITORY / "CycleINRSlicer" / "Resources" / "SampleData" / "ct_head_5mm.nii.gz"
 MR = REPOSITORY / "Testing" / "data" / "mr_head_1mm.nii.gz"
 AXIAL = [[-0.5, 0, 0, 100], [0, -0.5, 0, 120], [0, 0, 6, -30], [0, 0, 0, 1]]
-LEFT_HANDED = [[-0.5, 0, 0, 100], [0, -0.5, 0, 120], [0, 0, -6, 30], [0, 0, 0, 1]]
 # i and k turned by the angle of a 3-4-5 triangle about A-P, so that every number stays readable.
 OBLIQUE = [[-0.4, 0, 3.6, 10], [0, -0.5, 0, 20], [0.3, 0, 4.8, 30], [0, 0, 0, 1]]
 
