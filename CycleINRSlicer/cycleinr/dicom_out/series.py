@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..files.bridges import lps_from_ras
-from ..files.dicom_header import MANUFACTURER
+from ..files.dicom_header import MANUFACTURER, whole_number
 from ..files.dicom_slices import thickness_of
 from ..result import Provenance
 from ..volume import Volume
 from . import attributes
 from .attributes import PADDING, code, copied, dataset
-from .source import SourceSeries, whole_number
+from .source import SourceSeries
 from .stored import Storage, decimal_string
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ An enhanced object says in functional groups, and partly under other names, what
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,12 +100,6 @@ class SourceSeries:
                 "The volume's centre lies outside the DICOM series that it is to be added to: it was computed from "
                 "another scan, or it was moved. Give the files of the series that it was computed from."
             )
-
-
-def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
-    """An integer attribute; None if it is missing or holds anything else."""
-    text = str(header.get(keyword) or "").strip()
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
 
 
 def read_source(source: Sequence[str | Path] | Series) -> SourceSeries:

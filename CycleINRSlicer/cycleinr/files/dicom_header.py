@@ -294,7 +294,7 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None) -> SliceHeade
     return SliceHeader(
         path=path,
         series_uid=str(data.get("SeriesInstanceUID") or ""),
-        series_number=int(data.get("SeriesNumber") or 0),
+        series_number=whole_number(data, "SeriesNumber") or 0,
         modality=_known(data.get("Modality"), _MODALITIES),
         position_lps_mm=position,
         along_row_lps=axes[0],
@@ -313,6 +313,12 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None) -> SliceHeade
         padding=_padding(data),
         tells={keyword: found for keyword in TELLING if (found := _telling(data.get(keyword))) is not None},
     )
+
+
+def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
+    """An integer attribute; None if it is missing or holds anything else."""
+    text = str(header.get(keyword) or "").strip()
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
 
 
 def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
