@@ -7,7 +7,7 @@ An enhanced object says in functional groups, and partly under other names, what
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import GeometryError, InputError
-from ..files.dicom_header import GROUPS, SliceHeader, quiet, read_header
+from ..files.dicom_header import GROUPS, SliceHeader, quiet, read_header, said_of_frame
 from ..files.dicom_series import Series, slices_of_files
 from ..files.dicom_slices import Stack, stack
 from ..volume import Volume
@@ -28,16 +28,6 @@ _LOG = logging.getLogger(__name__)
 _INDISPENSABLE = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 _NEAREST = 4
 """Source slices that each new slice names: as many as the network's attention gathers."""
-
-_OTHER_NAMES: dict[str, tuple[str, Callable[[float], object]]] = {
-    "EffectiveEchoTime": ("EchoTime", float),
-    "InversionTimes": ("InversionTime", float),
-    "ExposureTimeInms": ("ExposureTime", round),
-    "XRayTubeCurrentInmA": ("XRayTubeCurrent", round),
-    "ExposureInmAs": ("Exposure", round),
-    "FrameAcquisitionNumber": ("AcquisitionNumber", int),
-}
-"""Keyword in a functional group -> keyword of a single slice, and the kind of number that stands there."""
 
 _PULSE = ("EchoPulseSequence", "EchoPlanarPulseSequence", "InversionRecovery", "SegmentedKSpaceTraversal", "Spoiling")
 _SEQUENCES = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
@@ -152,40 +142,25 @@ def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
 
 
 def _frame_header(data: pydicom.Dataset, number: int) -> pydicom.Dataset:
-    """What a frame says, counted from 0, with the keywords of single slices, and which frame it is."""
-    own = [element for element in data if element.keyword not in GROUPS]
-    # What differs from frame to frame goes before what all share
-    for group in (data[GROUPS[1]].value[number], *(data.get(GROUPS[0]) or [])[:1]):
-        own += _elements(group)
-    said: dict[str, pydicom.DataElement] = {}
-    for element in own:
-        if element.value not in (None, ""):
-            said.setdefault(element.keyword, element)
-    header = dataset()
+    """What a frame says, counted from 0, as a single slice, and which frame it is."""
+    from pydicom.datadict import dictionary_VM, dictionary_VR
+
+    said, header = said_of_frame(data, number), dataset()
     for keyword in said.keys() & set(ALL_READ):
-        header.add(said[keyword])
-    values = {keyword: element.value for keyword, element in said.items()}
-    for name, (keyword, kind) in _OTHER_NAMES.items():
-        if keyword not in header and not hasattr(values.get(name, ()), "__iter__"):
-            setattr(header, keyword, kind(values[name]))
+        value = said[keyword]
+        if dictionary_VM(keyword) != "1" or not isinstance(value, MutableSequence) or dictionary_VR(keyword) == "SQ":
+            # Groups have fractions where single slices have whole numbers
+            is_whole = dictionary_VR(keyword) == "IS" and isinstance(value, float)
+            setattr(header, keyword, round(value) if is_whole else value)
     # Numbers of frames rise from 1 (PS3.3 C.7.6.16.2)
     header.InstanceNumber = header.ReferencedFrameNumber = number + 1
     if header.get("Modality") == "MR":
         # Every MR slice has these, and no enhanced object (PS3.3 C.8.3.1)
-        kinds = [*_SEQUENCES.get(str(values.get("EchoPulseSequence")), ["RM"])]
-        kinds += ["EP"] if values.get("EchoPlanarPulseSequence") == "YES" else []
-        kinds += ["IR"] if values.get("InversionRecovery") == "YES" else []
-        variants = ["SK"] if values.get("SegmentedKSpaceTraversal", "SINGLE") != "SINGLE" else []
-        variants += ["SP"] if values.get("Spoiling", "NONE") != "NONE" else []
+        kinds = [*_SEQUENCES.get(str(said.get("EchoPulseSequence")), ["RM"])]
+        kinds += ["EP"] if said.get("EchoPlanarPulseSequence") == "YES" else []
+        kinds += ["IR"] if said.get("InversionRecovery") == "YES" else []
+        variants = ["SK"] if said.get("SegmentedKSpaceTraversal", "SINGLE") != "SINGLE" else []
+        variants += ["SP"] if said.get("Spoiling", "NONE") != "NONE" else []
         header.setdefault("ScanningSequence", kinds)
         header.setdefault("SequenceVariant", variants or ["NONE"])
     return header
-
-
-def _elements(group: pydicom.Dataset) -> Iterator[pydicom.DataElement]:
-    for element in group:
-        if element.VR == "SQ" and element.keyword not in ALL_READ:
-            for item in element.value:
-                yield from _elements(item)
-        else:
-            yield element

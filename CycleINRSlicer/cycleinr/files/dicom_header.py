@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -52,24 +52,13 @@ _TAGS = [
     *("RescaleIntercept", "RescaleSlope", "PixelRepresentation", *_PADDING, *TELLING),
 ]
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_OF_FRAMES = (
-    ("ImagePositionPatient", "PlanePositionSequence", "ImagePositionPatient"),
-    ("ImageOrientationPatient", "PlaneOrientationSequence", "ImageOrientationPatient"),
-    ("PixelSpacing", "PixelMeasuresSequence", "PixelSpacing"),
-    ("SliceThickness", "PixelMeasuresSequence", "SliceThickness"),
-    ("RescaleSlope", "PixelValueTransformationSequence", "RescaleSlope"),
-    ("RescaleIntercept", "PixelValueTransformationSequence", "RescaleIntercept"),
-    ("EchoTime", "MREchoSequence", "EffectiveEchoTime"),
-    ("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
-    ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
-    ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
-    ("InversionTime", "MRModifierSequence", "InversionTimes"),
-    ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    ("NominalPercentageOfCardiacPhase", "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
-    ("ImageType", "CTImageFrameTypeSequence", "FrameType"),
-    ("ImageType", "MRImageFrameTypeSequence", "FrameType"),
-)
-"""What a single slice says, and the functional group and attribute in which a frame says it (PS3.3, C.7.6.16)."""
+_NAMES_IN_GROUPS = {
+    "EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime", "FrameType": "ImageType",
+    "TemporalPositionIndex": "TemporalPositionIdentifier", "FrameAcquisitionNumber": "AcquisitionNumber",
+    "NominalCardiacTriggerDelayTime": "TriggerTime", "ExposureTimeInms": "ExposureTime",
+    "XRayTubeCurrentInmA": "XRayTubeCurrent", "ExposureInmAs": "Exposure",
+}  # fmt: skip
+"""What functional groups call otherwise than a single slice does (PS3.3, C.7.6.16)."""
 
 _IMAGE_CLASSES = "1.2.840.10008.5.1.4.1.1"
 _SLICE_CLASSES = (f"{_IMAGE_CLASSES}.2", f"{_IMAGE_CLASSES}.4")
@@ -238,10 +227,8 @@ def frames_of(header: SliceHeader) -> list[SliceHeader]:
     try:
         with quiet():
             data = read_header(header.path, [*_TAGS, *GROUPS])
-            shared, own = (data.get(keyword) or [] for keyword in GROUPS)
-            for keyword in (*GROUPS, *TELLING, *(keyword for keyword, *_ in _OF_FRAMES)):
-                data.pop(keyword, None)
-            found = [_header(header.path, _frame(data, (*shared[:1], one)), header.frames) for one in own]
+            count = len(data.get(GROUPS[1]) or [])
+            found = [_header(header.path, said_of_frame(data, n), header.frames) for n in range(count)]
     # As for a single slice
     except Exception:
         return []
@@ -250,21 +237,29 @@ def frames_of(header: SliceHeader) -> list[SliceHeader]:
     return frames if is_sound else []
 
 
-def _frame(data: pydicom.Dataset, groups: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
-    """What a file says of one frame, as of a single slice; of its groups, the later goes before the earlier."""
-    import pydicom
+def said_of_frame(data: pydicom.Dataset, number: int) -> dict[str, Any]:
+    """What a file says of one frame, counted from 0, by the keywords of single slices; nothing that is empty.
 
-    frame = pydicom.Dataset()
-    frame.update(data)
-    for keyword, sequence, name in _OF_FRAMES:
-        for group in groups:
-            items = group.get(sequence)
-            if items and (value := items[0].get(name)) not in (None, ""):
-                setattr(frame, keyword, value)
-    return frame
+    Its own groups go before those of all frames, and groups before the rest of the file but its UIDs.
+    """
+    top = [element for element in data if element.keyword not in GROUPS]
+    groups = (data[GROUPS[1]].value[number], *(data.get(GROUPS[0]) or [])[:1])
+    inner = [element for group in groups for element in _elements(group)]
+    said: dict[str, Any] = {}
+    for element in (*(each for each in top if each.VR == "UI"), *inner, *top):
+        if element.value not in (None, ""):
+            said.setdefault(_NAMES_IN_GROUPS.get(element.keyword, element.keyword), element.value)
+    return said
 
 
-def _header(path: Path, data: pydicom.Dataset, frames: int | None) -> SliceHeader:
+def _elements(group: pydicom.Dataset) -> Iterator[pydicom.DataElement]:
+    for element in group:
+        yield element
+        for item in element.value if element.VR == "SQ" else ():
+            yield from _elements(item)
+
+
+def _header(path: Path, data: Mapping[str, Any], frames: int | None) -> SliceHeader:
     is_scout = "LOCALIZER" in (data.get("ImageType") or [])
 
     def numbers(keyword: str, count: int) -> np.ndarray | None:
@@ -315,13 +310,13 @@ def _header(path: Path, data: pydicom.Dataset, frames: int | None) -> SliceHeade
     )
 
 
-def whole_number(header: pydicom.Dataset, keyword: str) -> int | None:
+def whole_number(header: Mapping[str, Any], keyword: str) -> int | None:
     """An integer attribute; None if it is missing or holds anything else."""
     text = str(header.get(keyword) or "").strip()
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
 
 
-def _padding(data: pydicom.Dataset) -> tuple[int, ...]:
+def _padding(data: Mapping[str, Any]) -> tuple[int, ...]:
     """The ends of the range of stored values that padding has; none where the header names no padding."""
     signed = data.get("PixelRepresentation") == 1
     ends = [data.get(keyword) for keyword in _PADDING]
