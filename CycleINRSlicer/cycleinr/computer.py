@@ -24,7 +24,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +219,9 @@ class DeviceChoice:
 
 def torch_version() -> str | None:
     """Of the PyTorch that is installed; does not load it."""
+    # Takes a third of the time in which the engine's process starts, and is asked later
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("torch")
     except PackageNotFoundError:
