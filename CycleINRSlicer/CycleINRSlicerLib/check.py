@@ -120,23 +120,25 @@ def chartOf(mapNode):
 def summaryText(numbers: dict) -> str:
     """What was found out, for the panel and the map's description."""
     from cycleinr.checks.trust import FULL_SHARE, SHOWN_SHARE  # not when the panel opens
+    from cycleinr.resampling import digits
 
     left, levels, unit, window = numbers["residual"], numbers["noise"], numbers["unit"], numbers["window"]
     parts = [numbers["verdict"], *numbers["warnings"]]
     if numbers["trust"] is not None:
+        top, low = (digits(share * window["width"]) for share in (FULL_SHARE, SHOWN_SHARE))
         parts.append(
-            _("Colours: black 0 to white {top:.3g} {unit}, half of the {name} window; none below {low:.3g}.").format(
-                top=FULL_SHARE * window["width"], low=SHOWN_SHARE * window["width"], unit=unit, name=window["name"]
+            _("Colours: black 0 to white {top} {unit}, half of the {name} window; none below {low}.").format(
+                top=top, low=low, unit=unit, name=window["name"]
             )
         )
     parts.append(
-        _("Re-sliced, half of the voxels differ by {median:.2g} {unit} at most, 99 % by {high:.3g}.").format(
-            median=left["median"], high=left["percentile_99"], unit=unit
+        _("Re-sliced, half of the voxels differ by {median} {unit} at most, 99 % by {high}.").format(
+            median=digits(left["median"], 2), high=digits(left["percentile_99"]), unit=unit
         )
     )
     parts.append(
-        _("Noise of the slices: {before:.3g} {unit} before, {after:.3g} {unit} after.").format(
-            before=levels["mean_sigma_before"], after=levels["mean_sigma_after"], unit=unit
+        _("Noise of the slices: {before} {unit} before, {after} {unit} after.").format(
+            before=digits(levels["mean_sigma_before"]), after=digits(levels["mean_sigma_after"]), unit=unit
         )
     )
     return "\n".join(parts)

@@ -171,6 +171,11 @@ def resliced(fine: np.ndarray, profile: SliceProfile, wanted: np.ndarray) -> Ite
         yield slice_
 
 
+def digits(value: float, number: int = 3) -> str:
+    """A value for people, with so many significant digits and no exponent: 1200 instead of 1.2e+03."""
+    return f"{float(f'{value:.{number}g}'):.15g}"
+
+
 @dataclass(frozen=True, eq=False)
 class Agreement:
     """Absolute difference between the re-sliced result and the acquired slices, in the scan's units.
@@ -197,10 +202,10 @@ class Agreement:
         """In words; slices are counted from 1, of a part of a scan that begins with slice ``first``."""
         worst = int(self.rms.argmax())
         return (
-            f"Re-sliced, the result differs from the acquired slices by {self.median:.2g} {unit} (median) and "
-            f"{self.percentile_99:.3g} {unit} (99th percentile); {100 * self.share_within_limit:.0f} % are within "
-            f"{self.limit:.2g} {unit}. Largest in slice {first + self.slices[worst] + 1}, counted from 1: "
-            f"{self.rms[worst]:.3g} {unit} RMS."
+            f"Re-sliced, the result differs from the acquired slices by {digits(self.median, 2)} {unit} (median) and "
+            f"{digits(self.percentile_99)} {unit} (99th percentile); {100 * self.share_within_limit:.0f} % are within "
+            f"{digits(self.limit, 2)} {unit}. Largest in slice {first + self.slices[worst] + 1}, counted from 1: "
+            f"{digits(self.rms[worst])} {unit} RMS."
         )
 
 

@@ -1,5 +1,7 @@
 """The slice profile against its definition, the correction that makes a result consistent with it, and what is left."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cycleinr import RequestError
@@ -140,6 +142,8 @@ def test_differences_are_told_in_size_share_and_place():
     assert found.share_within_limit == pytest.approx(1 - 43 / 84)
     assert found.rms == pytest.approx([3 / 42**0.5, 8], abs=1e-3)
     told = found.text("HU")
+    assert "from the acquired slices by 55 HU" in replace(found, median=55.0).text("HU")
+    assert "by 120000 MR units (median)" in replace(found, median=123456.0).text("MR units")
     assert "8 HU (99th percentile); 49 % are within 1 HU. Largest in slice 3, counted from 1: 8 HU RMS." in told
 
 

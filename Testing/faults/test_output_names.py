@@ -1,5 +1,6 @@
 """Names that a result cannot have are refused before the work, with the reason and the exit code for outputs."""
 
+import os
 import sys
 
 import pytest
@@ -42,6 +43,14 @@ def test_a_link_to_nothing_is_refused_at_once(scan, out, monkeypatch, capsys):
 
     assert app.run() == 5
     assert "fine.nii.gz exists already" in capsys.readouterr().err
+
+
+def test_whether_a_scan_can_be_read_shows_when_it_is_read(scan, monkeypatch):
+    """With the exit code for inputs; what `os.access` says is wrong on some file systems."""
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.R_OK)
+    monkeypatch.setattr(sys, "argv", ["cycleinr", "info", str(scan)])
+
+    assert app.run() == 0
 
 
 @pytest.mark.parametrize("command", [["demo"], ["batch", "--ratio", "2"]])

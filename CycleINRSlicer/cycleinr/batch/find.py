@@ -99,7 +99,7 @@ def find_scans(source: str | Path, notes: list[str], readable: bool = False) -> 
             scans.setdefault(scan.identity, scan)
             covered.update(scan.files)
     if not scans:
-        raise InputError(f"There is no CT or MR scan in {source}. Check the path, and the notes on what was left out.")
+        raise InputError(f"There is no CT or MR scan in {source}. {' '.join(notes) or 'Check the path.'}")
     return list(scans.values())
 
 

@@ -83,6 +83,10 @@ class Batch:
         """
         if request.workers < 1:
             raise RequestError(f"The number of workers is {request.workers}. Give 1 or more.")
+        for source in request.inputs:
+            if not source.lower().endswith(".csv"):
+                # Before it becomes an output folder, which no later batch would search
+                _check_outside(Path(source), request.out_dir.resolve())
         make_folder(request.out_dir)
         with BatchFolder.opened(request.out_dir.resolve()) as folder:
             yield cls(request, folder)
@@ -138,12 +142,16 @@ def _wanted(request: BatchRequest, out_dir: Path, notes: list[str]) -> list[tupl
             lines.append(Line(source, request.settings))
     wanted = [(scan, line) for line in lines for scan in scans_of(line, notes, request.readable_names)]
     for scan, _ in wanted:
-        if scan.place.resolve().is_relative_to(out_dir):
-            raise RequestError(
-                f"The input {scan.place} lies in the output folder, where results would be taken for scans. "
-                "Choose an output folder beside the inputs, or below them."
-            )
+        _check_outside(scan.place, out_dir)
     return wanted
+
+
+def _check_outside(place: Path, out_dir: Path) -> None:
+    if place.resolve().is_relative_to(out_dir):
+        raise RequestError(
+            f"The input {place} lies in the output folder, where results would be taken for scans. "
+            "Choose an output folder beside the inputs, or below them."
+        )
 
 
 def scans_of(line: Line, notes: list[str], readable: bool = False) -> list[Found]:

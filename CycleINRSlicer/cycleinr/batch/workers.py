@@ -220,7 +220,7 @@ def run_on_cluster(folder: BatchFolder, tasks: Sequence[Task], address: str, gpu
     try:
         from distributed import Client
     except ImportError as error:
-        raise ClusterError(f"A cluster needs {error.name}. Install it with: pip install 'cycleinr[batch]'") from error
+        raise ClusterError(f"A cluster needs {error.name}. Install it with: pip install distributed") from error
     scheduler = {"scheduler_file" if address.endswith(".json") else "address": address}
     try:
         client = Client(**scheduler, timeout=_CONNECT_S, set_as_default=False)

@@ -18,6 +18,7 @@ from ..files import write_volume
 from ..files.atomic import check_own_folder
 from ..grid import pixel_mm_of, to_axis_first
 from ..pictures import curves, map_over_slice, three_planes
+from ..resampling import digits
 from .run import Check, numbers
 
 PAGE, NUMBERS, ERROR_MAP, EXPECTED = FILES = (
@@ -156,7 +157,7 @@ def write_report(check: Check, made: Mapping[str, str], names: tuple[str, str], 
 def page(check: Check, found: Mapping) -> str:
     """The report's page; ``found`` is what report.json holds."""
     unit, left, levels, acquired = (found[part] for part in ("unit", "residual", "noise", "acquired"))
-    limit = "1 HU" if found["modality"] == "CT" else f"{left['limit']:.3g} {unit} (0.1 % of the range)"
+    limit = "1 HU" if found["modality"] == "CT" else f"{digits(left['limit'])} {unit} (0.1 % of the range)"
     agreement = {
         "Largest difference": left["largest"],
         "Half of the voxels differ by at most": left["median"],
@@ -201,9 +202,9 @@ def page(check: Check, found: Mapping) -> str:
 def _trust(check: Check) -> str:
     told, window, unit, axis, own = check.trust, check.window, check.unit, check.work.grid.axis, check.self_check
     rows = {
-        "Display window": f"{window.name}: width {window.width:.4g}, level {window.level:.4g} {unit}",
-        "Typical expected error of the tissue in it": f"{told.typical:.2g} {unit}",
-        f"Tissue with {told.marked_from:.3g} {unit} (a quarter of it) or more": f"{told.marked_share:.1%}",
+        "Display window": f"{window.name}: width {digits(window.width, 4)}, level {digits(window.level, 4)} {unit}",
+        "Typical expected error of the tissue in it": f"{digits(told.typical, 2)} {unit}",
+        f"Tissue with {digits(told.marked_from)} {unit} (a quarter of it) or more": f"{told.marked_share:.1%}",
     }
     ends = told.least_certain_slices
     shown = int(own.rms.argmax() if ends is None else np.abs(own.slices - sum(ends) / 2).argmin())
@@ -229,7 +230,7 @@ def _self_check(content: Mapping) -> str:
     xlim = 1, content["acquired"]["slices"]
     curve = curves(lines, xlabel="acquired slice", ylabel=f"error, {unit}", xlim=xlim)
     each = {
-        f"Slice {n}": f"mean absolute {mean:.4g}, root mean square {root:.4g} {unit}"
+        f"Slice {n}": f"mean absolute {digits(mean, 4)}, root mean square {digits(root, 4)} {unit}"
         for n, mean, root in zip(counted, means, rms, strict=True)
     }
     curve = _picture(curve, "Self-check error of each acquired slice")
@@ -241,7 +242,7 @@ def _slices(slices: list[int]) -> str:
 
 
 def _table(rows: Mapping[str, str | float], unit: str = "") -> str:
-    texts = {label: f"{value:.4g} {unit}" if isinstance(value, float) else str(value) for label, value in rows.items()}
+    texts = {label: each if isinstance(each, str) else f"{digits(each, 4)} {unit}" for label, each in rows.items()}
     lines = (f"<tr><td>{html.escape(label)}</td><td>{html.escape(text)}</td></tr>\n" for label, text in texts.items())
     return f"<table>{''.join(lines)}</table>"
 

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..grid import pixel_mm_of, to_axis_first
 from ..intensity import unit_of
-from ..resampling import smoothed
+from ..resampling import digits, smoothed
 from ..volume import Volume
 from ..windows import DisplayWindow
 from .self_check import SelfCheck
@@ -55,7 +55,7 @@ class Trust:
 
     def words(self, window: DisplayWindow, unit: str) -> str:
         """For a reader, for example "Least certain: slices 28 to 32, at bone. Brain tissue: typically within 4 HU."."""
-        typical = f"{window.tissue}: typically within {self.typical:.2g} {unit}."
+        typical = f"{window.tissue}: typically within {digits(self.typical, 2)} {unit}."
         if self.least_certain_slices is None:
             return f"No place stands out. {typical}"
         first, last = (n + 1 for n in self.least_certain_slices)

@@ -19,6 +19,8 @@ from ..request import Region, UpsampleOptions
 Input = Annotated[
     Path,
     typer.Argument(
+        # Whether it can be read shows when it is read, with the exit code for inputs
+        readable=False,
         help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, .mgz, .hdr and .img, a DICOM folder, one file of a DICOM series, "
         "or a zip archive of these."
     ),

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from .. import RequestError
 from ..batch.results import DONE, PENDING, STARTED, Record
 from ..batch.run import Batch, BatchRequest
 from ..batch.table import FORMATS, Settings
@@ -73,6 +74,8 @@ def batch_command(
     Each scan runs in isolation; one that fails is listed in manifest.csv and manifest.json, and the others go on. Exit
     code 0: all done; 10: all finished, but some scans failed.
     """
+    if gpu_resource and not cluster:
+        raise RequestError(f"--gpu-resource {gpu_resource} is for a cluster, which is not asked for. Add --cluster.")
     options = request.options
     if options.model not in ("auto", *BUNDLED):
         options = replace(options, model=os.path.abspath(options.model))

@@ -96,7 +96,9 @@ def upsample_command(
 
 def check_command(
     input: arguments.Input,
-    result: Annotated[Path, typer.Argument(help="What upsample made of it, with its .json file beside it.")],
+    result: Annotated[
+        Path, typer.Argument(readable=False, help="What upsample made of it, with its .json file beside it.")
+    ],
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write the report of upsample --report into this new folder.")
     ] = None,
@@ -134,15 +136,20 @@ def check_command(
 
 
 def _describe_check(found: dict) -> list[str]:
+    from ..resampling import digits
+
     unit, own, left, noise = found["unit"], found["self_check"], found["residual"], found["noise"]
     lines = [f"Verdict          {found['verdict']}"]
     if "rms" in own:
-        lines.append(f"Self-check       rms {own['rms_of_all']:.3g} {unit}, largest in slice {own['worst_slice'] + 1}")
+        lines.append(
+            f"Self-check       rms {digits(own['rms_of_all'])} {unit}, largest in slice {own['worst_slice'] + 1}"
+        )
+    before, after = (digits(noise[f"mean_sigma_{when}"]) for when in ("before", "after"))
     return [
         *lines,
-        f"Re-slicing error median {left['median']:.3g}, 99 % {left['percentile_99']:.3g} {unit}; "
-        f"{left['share_within_limit']:.1%} within {left['limit']:g} {unit}",
-        f"Noise            {noise['mean_sigma_before']:.3g} {unit} before, {noise['mean_sigma_after']:.3g} after",
+        f"Re-slicing error median {digits(left['median'])}, 99 % {digits(left['percentile_99'])} {unit}; "
+        f"{left['share_within_limit']:.1%} within {digits(left['limit'], 2)} {unit}",
+        f"Noise            {before} {unit} before, {after} after",
         *(f"Warning          {text}" for text in found["warnings"]),
     ]
 
