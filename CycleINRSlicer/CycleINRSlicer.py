@@ -30,7 +30,11 @@ class CycleINRSlicer(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["CycleINRSlicer team"]
         self.parent.helpText = helpText()
-        self.parent.acknowledgementText = acknowledgementText()
+        self.parent.acknowledgementText = _(
+            "Method: CycleINR, Cycle Implicit Neural Representation for Arbitrary-Scale Volumetric Super-Resolution of "
+            "Medical Data, CVPR 2024 (arXiv 2404.04878). This is an independent implementation; the model cards name "
+            "the training data and their licences."
+        )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -42,14 +46,6 @@ def helpText() -> str:
         "<p>Keys while the module is open: P previews the crosshair's place; O flickers between original and "
         "result or preview; 0 automatic, 1 brain, 2 bone, 3 lung, 4 soft tissue, 5 abdomen set the window of both; "
         "S takes single slices, a mean slab, a maximum slab.</p>"
-    )
-
-
-def acknowledgementText() -> str:
-    return _(
-        "Method: CycleINR, Cycle Implicit Neural Representation for Arbitrary-Scale Volumetric Super-Resolution of "
-        "Medical Data, CVPR 2024 (arXiv 2404.04878). This is an independent implementation; the model cards name the "
-        "training data and their licences."
     )
 
 

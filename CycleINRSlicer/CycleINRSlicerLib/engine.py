@@ -9,7 +9,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import qt
@@ -48,15 +47,8 @@ class EngineProcessError(CycleinrError):
     """The engine's process did not start, died, or answered what nobody can understand."""
 
 
-@dataclass(frozen=True)
-class DiedEvent:
-    """The process ended before the request did; ``reason`` is for people."""
-
-    reason: str
-
-
-Listener = Callable[["Event | DiedEvent"], None]
-"""Receives the events of one request, of which the last is done, failed, cancelled or died."""
+Listener = Callable[[Event], None]
+"""Receives the events of one request; the last is done, failed (also when the process dies) or cancelled."""
 
 
 class Engine:
@@ -93,7 +85,7 @@ class Engine:
     def prepare(self, onPrepared: Callable[[], None]) -> None:
         """Warm the process up and ask for its devices; ``onPrepared`` is called when ``devices`` is there."""
 
-        def listen(event: Event | DiedEvent) -> None:
+        def listen(event: Event) -> None:
             if isinstance(event, DoneEvent):
                 self.devices = event.answer
                 onPrepared()
@@ -108,7 +100,7 @@ class Engine:
             self._send(request.to_message(number))
             self._listeners[number] = listener
         else:
-            listener(DiedEvent(self.lastDeath))
+            listener(self._death())
         return number
 
     def cancel(self, number: int) -> None:
@@ -124,7 +116,7 @@ class Engine:
     def _send(self, message: dict) -> None:
         self._process.write(format_line(message))
 
-    def _tell(self, number: int | None, event: Event | DiedEvent) -> None:
+    def _tell(self, number: int | None, event: Event) -> None:
         listener = self._listeners.get(number)
         if not isinstance(event, ProgressEvent):
             self._listeners.pop(number, None)
@@ -133,9 +125,12 @@ class Engine:
         if listener is not None:
             listener(event)
 
-    def _tellAll(self, event: Event | DiedEvent) -> None:
+    def _tellAll(self, event: Event) -> None:
         for number in list(self._listeners):
             self._tell(number, event)
+
+    def _death(self) -> FailedEvent:
+        return FailedEvent(EngineProcessError.__name__, self.lastDeath)
 
     # -- the process
     def start(self) -> None:
@@ -170,7 +165,7 @@ class Engine:
         self._idle.stop()
         self.folder.remove()
         self.lastDeath = reason or _("The engine was stopped.")
-        self._tellAll(DiedEvent(self.lastDeath))
+        self._tellAll(self._death())
 
     def _stopIfIdle(self) -> None:
         if self._listeners:

@@ -19,11 +19,11 @@ import vtk
 from cycleinr import Cancelled, CycleinrError, OutOfMemoryError, OutputError
 from cycleinr.volume import Volume
 from cycleinr.worker.folder import save_in_steps
-from cycleinr.worker.protocol import DoneEvent, Event, FailedEvent, ProgressEvent, Request, VolumeMessage
+from cycleinr.worker.protocol import DoneEvent, Event, ProgressEvent, Request, VolumeMessage
 from slicer.i18n import tr as _
 
 from .callbacks import NodeObservers, OneShot, WeakNode
-from .engine import DiedEvent, Engine, EngineProcessError
+from .engine import Engine, EngineProcessError
 from .result_node import copyInto
 
 CANCEL_GRACE_MS = 600
@@ -76,7 +76,7 @@ class Task:
         self._startedAt_s, self._endedAt_s = time.monotonic(), None
         self._files: list[Path] = []
         self._number: int | None = None  # of the request that the job waits for
-        self._answer: Event | DiedEvent | None = None  # its last event, until the job has read it
+        self._answer: Event | None = None  # its last event, until the job has read it
         self._interruption: Cancelled | None = None
         self._nextTurn, self._patience = OneShot(0, self._turn), OneShot(CANCEL_GRACE_MS, engine.stop)
         scene = slicer.mrmlScene
@@ -171,13 +171,13 @@ class Task:
         self.state = RunState.IMPORTING
         if isinstance(event, DoneEvent):  # perhaps a moment after the cancel
             return event.answer
-        if isinstance(event, FailedEvent):
+        interruption, self._interruption = self._interruption, None
+        if interruption is None:
             error = event.error()
             raise EngineProcessError(str(error)) if type(error) is CycleinrError else error
-        interruption, self._interruption = self._interruption, None
-        raise interruption or EngineProcessError(event.reason)
+        raise interruption
 
-    def _onEvent(self, event: Event | DiedEvent) -> None:
+    def _onEvent(self, event: Event) -> None:
         if isinstance(event, ProgressEvent):
             share = COPY_SHARE + (COMPUTE_SHARE - COPY_SHARE) * event.fraction
             self._show(event.phase, share, event.remaining_s)

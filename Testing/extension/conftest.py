@@ -39,6 +39,14 @@ def process(host):
 
 
 @pytest.fixture
+def small_steps(monkeypatch):
+    """Copies take many turns of the event loop, for small scans too."""
+    from cycleinr.worker import folder
+
+    monkeypatch.setattr(folder, "CHUNK_BYTES", 50_000)
+
+
+@pytest.fixture
 def widget(host, engine):
     """The module's panel in the main window, entered."""
     import slicer

@@ -170,7 +170,7 @@ def test_a_saved_scene_keeps_the_check(host, ui, widget, parameters, result, tmp
 
 
 @pytest.mark.parametrize("moment", ["PREPARING", "RUNNING", "IMPORTING"])
-def test_nothing_stays_after_a_cancel(host, ui, parameters, result, engine, moment):
+def test_nothing_stays_after_a_cancel(host, ui, parameters, result, engine, small_steps, moment):
     from CycleINRSlicerLib.check import check
     from CycleINRSlicerLib.task import Task
 

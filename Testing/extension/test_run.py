@@ -136,7 +136,7 @@ def test_difference_to_bspline_comes_with_the_result(engine, scan):
 
 
 @pytest.mark.parametrize("moment", ["at once", "preparing", "running", "computing", "importing"])
-def test_cancel(host, engine, scan, moment):
+def test_cancel(host, engine, scan, small_steps, moment):
     """Whenever it comes, the run ends, the scene and the folder are as before, and the next run works."""
     reached = {
         "at once": lambda run: True,
@@ -207,7 +207,7 @@ def test_a_missing_python_is_a_clear_failure(host, coldEngine, scan, monkeypatch
 
 
 @pytest.mark.parametrize("moment", ["preparing", "running", "importing"])
-def test_closing_the_scene_ends_the_run(host, engine, scan, moment):
+def test_closing_the_scene_ends_the_run(host, engine, scan, small_steps, moment):
     import slicer
 
     run = startRun(engine, scan)

@@ -20,11 +20,8 @@ def finished(host, run):
     host.process_events(until=lambda: run.isFinished, timeout_s=LIMIT_S)
 
 
-def reached(host, process, scan, moment, monkeypatch, **options):
+def reached(host, process, scan, moment, **options):
     """A run that has come to that state, in the middle of its copies where it copies."""
-    from cycleinr.worker import folder
-
-    monkeypatch.setattr(folder, "CHUNK_BYTES", 50_000)
     process.answersAtOnce = moment == "importing"
     run = startRun(process.engine, scan, **options)
     host.process_events(until=lambda: run.state.value == moment, timeout_s=LIMIT_S)
@@ -44,11 +41,11 @@ def test_a_run_brings_its_result(host, process, scan):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("ending", ["cancel", "close", "remove", "stop", "die"])
-def test_every_ending_in_every_phase(host, process, scan, moment, ending, monkeypatch):
+def test_every_ending_in_every_phase(host, process, scan, moment, ending, small_steps):
     """The state is final, the sentence clear, no node and no file stays, and the next run works."""
     import slicer
 
-    run = reached(host, process, scan, moment, monkeypatch)
+    run = reached(host, process, scan, moment)
     process.answersAtOnce = True
     {
         "cancel": run.cancel,
@@ -79,8 +76,8 @@ def test_every_ending_in_every_phase(host, process, scan, moment, ending, monkey
     assert again.state.value == "done"
 
 
-def test_a_process_that_does_not_give_up_is_stopped(host, process, scan, monkeypatch):
-    run = reached(host, process, scan, "running", monkeypatch)
+def test_a_process_that_does_not_give_up_is_stopped(host, process, scan, small_steps):
+    run = reached(host, process, scan, "running")
     process.heedsCancel = False
     run.cancel()
     assert not run.isFinished
@@ -102,9 +99,9 @@ def test_a_process_that_cannot_start_is_a_clear_failure(host, process, scan, blo
     assert process.engine.devices is None
 
 
-def test_a_process_that_dies_between_copy_and_request_is_a_clear_failure(host, process, scan, monkeypatch):
+def test_a_process_that_dies_between_copy_and_request_is_a_clear_failure(host, process, scan, small_steps):
     """It is gone when the request is to be sent, and cannot be started again."""
-    run = reached(host, process, scan, "preparing", monkeypatch)
+    run = reached(host, process, scan, "preparing")
     process.cannotStart = "It cannot start again."
     process.die("It died.")
     finished(host, run)
@@ -174,25 +171,25 @@ def test_voxels_of_a_result_live_as_long_as_its_image(host):
         ("unheard of", "EngineProcessError"),
     ],
 )
-def test_errors_of_the_engine_come_back_as_what_they_are(host, process, scan, kind, errorName, monkeypatch):
-    run = reached(host, process, scan, "running", monkeypatch)
+def test_errors_of_the_engine_come_back_as_what_they_are(host, process, scan, kind, errorName, small_steps):
+    run = reached(host, process, scan, "running")
     process.fail(kind, "why")
     finished(host, run)
     assert type(run.error).__name__ == errorName and "why" in str(run.error)
 
 
-def test_a_line_that_the_process_could_not_read_ends_every_run(host, process, scan, monkeypatch):
+def test_a_line_that_the_process_could_not_read_ends_every_run(host, process, scan, small_steps):
     """Nobody knows whose line it was, and nobody may wait for ever."""
     from cycleinr.worker.protocol import FailedEvent
 
-    runs = [reached(host, process, scan, "running", monkeypatch) for _ in range(2)]
+    runs = [reached(host, process, scan, "running") for _ in range(2)]
     process.tell(FailedEvent("ProtocolError", "A message is no JSON."), None)
     assert [run.state.value for run in runs] == ["failed", "failed"] and "no JSON" in str(runs[1].error)
 
 
 @pytest.mark.parametrize("line", [b"Warning: something", b"[1]", b'{"event": "flown", "id": 1}'])
-def test_a_line_that_is_no_event_harms_nobody(host, process, scan, line, monkeypatch):
-    run = reached(host, process, scan, "running", monkeypatch)
+def test_a_line_that_is_no_event_harms_nobody(host, process, scan, line, small_steps):
+    run = reached(host, process, scan, "running")
     process.say(line)
     process.finish()
     finished(host, run)
