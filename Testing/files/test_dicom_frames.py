@@ -1,6 +1,7 @@
 """An enhanced (multi-frame) image is the volume that the same slices in single files are."""
 
 import shutil
+import struct
 
 import numpy as np
 import pydicom
@@ -119,6 +120,15 @@ def test_frames_without_a_place_are_refused_with_a_way_out(tmp_path, broken):
 def test_an_impossible_pixel_spacing_is_refused(tmp_path, spacing):
     frames = [frame(n, PixelMeasuresSequence={"PixelSpacing": spacing}) for n in range(4)]
     assert "e.dcm" in refusal(write_enhanced(tmp_path / "e.dcm", frames))
+
+
+def test_a_value_that_nobody_understands_and_nobody_needs_is_no_obstacle(tmp_path, single_slices):
+    timed = [frame(n, FrameContentSequence={"FrameAcquisitionDuration": 1.0}) for n in range(6)]
+    file = write_enhanced(tmp_path / "e.dcm", timed)
+    good = b"\x18\x00\x20\x92FD\x08\x00" + struct.pack("<d", 1.0)
+    assert file.read_bytes().count(good) == 6
+    file.write_bytes(file.read_bytes().replace(good, good[:4] + b"DS\x08\x00notanumb"))
+    same(read_volume(file), single_slices)
 
 
 def test_fewer_groups_than_frames_are_refused(tmp_path):
