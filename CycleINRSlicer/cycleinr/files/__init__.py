@@ -88,13 +88,9 @@ def read_volume(
 
 
 def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Volume], float]:
-    """All volumes of the image, or of the series that is meant; arguments and errors as in ``read_volume``.
+    """All volumes of the image, or of the series that is meant, and the seconds between them (1 where not known).
 
-    Returns:
-        The volumes, and the time between them in seconds; 1 where it is not known.
-
-    Raises:
-        GeometryError: They do not all lie in the same place.
+    Arguments and errors as in ``read_volume``; also a GeometryError where they do not all lie in the same place.
     """
     with opened_scan(path) as found, _opening(path):
         if not is_dicom(found):
@@ -135,11 +131,7 @@ def _image_frames(path: Path, found: ImageHeader, first: int, count: int, header
 
 @contextmanager
 def opened_scan(name: str | os.PathLike[str]) -> Iterator[Path]:
-    """The scan's path; while the block runs, a folder or an image file in place of a zip archive.
-
-    Raises:
-        InputError: There is no such file or folder, or the archive cannot be unpacked.
-    """
+    """The scan's path, for a zip archive what it holds while the block runs; an InputError where there is none."""
     path = Path(name)
     check_scan_name(path)
     # pathlib would raise for a name that is too long.
@@ -199,12 +191,9 @@ def image_suffix(path: str | Path) -> str:
 
 
 def image_format(path: Path) -> Callable[[Path], ImageHeader] | None:
-    """What reads the header of an image file; None for what is none.
+    """What reads the header of an image file; None for what is none; OSError where it cannot be opened.
 
     By its content; the name decides where that is damaged, or is the data file of a pair.
-
-    Raises:
-        OSError: It cannot be opened.
     """
     start = unpacked_start(path)
     if start[128:132] == b"DICM":
@@ -220,11 +209,7 @@ def image_format(path: Path) -> Callable[[Path], ImageHeader] | None:
 
 
 def image_header(path: Path) -> ImageHeader:
-    """The header of an image file.
-
-    Raises:
-        InputError: The file is damaged, or is no image of three dimensions or more with one value per voxel.
-    """
+    """The header of an image file; an InputError for what is damaged, or no scalar image of three dimensions."""
     header = image_format(path)
     if header is None:
         raise InputError(

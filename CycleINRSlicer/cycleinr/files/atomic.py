@@ -57,10 +57,7 @@ def _begin_naming(path: Path) -> None:
 
 
 def hold(end: Callable[[], None]) -> bool:
-    """Whether a request to end has to wait; ``end`` is then called, in the same thread, once all names are given.
-
-    It is not called where giving them failed, which ends the work anyway.
-    """
+    """Whether a request to end has to wait; ``end`` is then called in the same thread, once all names are given."""
     if not (_SECTION.depth and _SECTION.named):
         return False
     _SECTION.held = end
@@ -73,12 +70,7 @@ def names_given() -> tuple[Path, ...]:
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Check that a file may be written, before any work is spent on it.
-
-    Raises:
-        OutputError: The name is impossible, the folder is missing, the path is a folder, or the file exists and
-            ``overwrite`` is False.
-    """
+    """Check, before any work is spent on it, that a file may be written, with an OutputError that says why not."""
     check_result_name(path)
     _check_parent(path, "output")
     if path.is_dir():
@@ -129,11 +121,7 @@ def check_own_folder(folder: Path, overwrite: bool, kind: str, is_ours: Callable
 
 @contextmanager
 def staging_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder on the disk of ``path``, gone when the block ends, however it ends.
-
-    Raises:
-        OutputError: The folder of ``path`` cannot be written to, or writing into the staging folder failed.
-    """
+    """A fresh folder on the disk of ``path``, gone when the block ends; an OutputError where writing fails."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=path.parent))
     except OSError as error:

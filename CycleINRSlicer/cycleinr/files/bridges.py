@@ -34,12 +34,7 @@ lps_from_ras = ras_from_lps
 
 
 def from_simpleitk(image: SimpleITK.Image) -> Volume:
-    """A SimpleITK image as a volume; further dimensions of one sample are dropped.
-
-    Raises:
-        InputError: No 3-D image, or several values a voxel.
-        GeometryError: Its axes are not perpendicular, otherwise than by a tilted gantry.
-    """
+    """A SimpleITK image as a volume; errors as of ``check_size`` and ``rectangular``."""
     import SimpleITK as sitk
 
     # Asked for the components of a label map, SimpleITK ends the process
@@ -66,12 +61,7 @@ def to_simpleitk(volume: Volume) -> SimpleITK.Image:
 
 
 def from_nibabel(image: nibabel.spatialimages.SpatialImage) -> Volume:
-    """A nibabel image as a volume; further dimensions of one sample are dropped.
-
-    Raises:
-        InputError: No 3-D image, or values that are no intensities.
-        GeometryError: Its axes are not perpendicular, otherwise than by a tilted gantry.
-    """
+    """A nibabel image as a volume; errors as of ``check_size`` and ``rectangular``."""
     if not hasattr(image, "dataobj"):
         raise InputError(f"The image is {type(image).__name__}, no image of nibabel's. Give what nibabel.load returns.")
     check_size("The image", image.shape)
@@ -116,12 +106,7 @@ def without_itk_warnings() -> Iterator[None]:
 
 
 def check_size(name: str, size: tuple[int, ...], values: int = 1) -> None:
-    """Check that an image is one volume of three dimensions with one value per voxel, with an InputError.
-
-    Args:
-        size: Along (i, j, k, ...).
-        values: Per voxel.
-    """
+    """Check that an image is one volume of three dimensions, (i, j, k, ...), with one value a voxel, or InputError."""
     text = " x ".join(map(str, size))
     if values != 1:
         raise InputError(

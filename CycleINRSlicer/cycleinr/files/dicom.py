@@ -19,12 +19,10 @@ from .dicom_slices import stack
 
 
 def volume_of_series(chosen: Series, header_only: bool = False) -> Volume:
-    """Read a series that was chosen.
+    """Read a series that was chosen, as (K, J, I) with k along the slice normal.
 
-    Returns:
-        (K, J, I) with k along the slice normal; integers stay integers (HU for CT) where the rescale values are whole
-        numbers, and are float32 otherwise. What a tilted gantry left is rectangular, with the lowest value where no
-        slice lies. ``notes`` say what was left out or corrected.
+    Integers stay integers (HU for CT) where the rescale values are whole numbers, and are float32 otherwise. What a
+    tilted gantry left is rectangular, with the lowest value where no slice lies.
     """
     found = stack(chosen.slices)
     first, size = found.slices[0], (len(found.slices), *found.slices[0].rows_columns)

@@ -158,11 +158,7 @@ def quiet() -> Iterator[None]:
 
 
 def read_header(path: Path, attributes: Sequence[str | int]) -> pydicom.Dataset:
-    """Some attributes of a file, without its pixels; to be called, and its result to be used, in ``quiet``.
-
-    Raises:
-        Exception: Nearly any, where the file is damaged.
-    """
+    """Some attributes of a file, without its pixels; for use in ``quiet``. Damaged files raise nearly any exception."""
     import pydicom
 
     with WithinFile(open(path, "rb", buffering=0)) as file:
@@ -180,11 +176,7 @@ def has_mark(path: Path) -> bool:
 
 
 def slice_header(path: Path) -> SliceHeader | None:
-    """Header of one image, None if the object has no image with a place in the patient.
-
-    Raises:
-        InputError: The file is damaged, or of a name that GDCM cannot open.
-    """
+    """Header of one image, None if it has no place in the patient; an InputError where the file is damaged."""
     check_scan_name(path)
     try:
         with quiet():

@@ -107,10 +107,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Listing:
-    """All series that were found.
+    """All series that were found, by number.
 
     Attributes:
-        series: By number.
         notes: What was left out or dropped, a sentence each.
         damaged: Files that cannot be read, and why.
         file: The one file that the series stand for; it means the phase that it belongs to.
@@ -129,11 +128,7 @@ class Listing:
 
 
 def series_at(path: Path) -> Listing:
-    """The series that a folder, a DICOMDIR or one file of a series stands for.
-
-    Raises:
-        InputError: There is none; or the file is none of a series.
-    """
+    """The series that a folder, a DICOMDIR or one file of a series stands for; an InputError where there are none."""
     if path.is_dir() or (path.name.upper() == "DICOMDIR" and has_mark(path)):
         folder = path if path.is_dir() else path.parent
         listing = series_of_files(files_below(folder))
@@ -157,10 +152,9 @@ def series_at(path: Path) -> Listing:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Files of a folder and its subfolders in order; hidden ones are left out, links to folders not followed.
+    """Files of a folder and its subfolders in order, without hidden ones; an InputError for far too many.
 
-    Raises:
-        InputError: There are so many that the folder cannot be meant.
+    Links to folders are not followed.
     """
     found: list[Path] = []
     for here, below, names in os.walk(folder):
@@ -216,7 +210,7 @@ def chosen_series(path: Path, series: str = "", frame: int | None = None) -> Ser
 
 
 def slices_of_files(files: Sequence[str | Path]) -> list[SliceHeader]:
-    """Headers of the slices or frames in some files; scouts, copies and objects that are no images are left out.
+    """Headers of the slices or frames of one series in some files; scouts and copies are left out.
 
     Raises:
         InputError: A file is missing or damaged; or the slices are none, of several series, or no grey CT or MR images.
@@ -234,10 +228,9 @@ def slices_of_files(files: Sequence[str | Path]) -> list[SliceHeader]:
 
 
 def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series:
-    """The series that is meant.
+    """The series that is meant, by its name, or the only one that can be made finer, or the only thick one of these.
 
     Args:
-        name: As ``Series.name``; "" for the only one that can be made finer, or the only one with thick slices.
         frame: Which of its phases, counted from 1; None where it has one.
 
     Raises:

@@ -116,7 +116,13 @@ def stack(slices: Sequence[SliceHeader]) -> Stack:
     axes = np.array([first.along_row_lps, first.along_column_lps, first.normal_lps]).T
     ordered = sorted(slices, key=lambda s: float(s.position_lps_mm @ axes[:, 2]))
     places = np.array([s.position_lps_mm for s in ordered]) @ axes
-    _check_positions(places[:, 2])
+    doubled = np.diff(places[:, 2]) < _SAME_POSITION_MM
+    if doubled.any():
+        raise GeometryError(
+            f"{np.count_nonzero(doubled)} of {len(places)} slices lie where another slice lies already (the first at "
+            f"position {int(np.argmax(doubled)) + 2} of the stack), as when copies, several echoes or time points "
+            "share a series. Keep one image per position."
+        )
     thickness = [s.thickness_mm for s in ordered]
     differs = None not in thickness and len(set(thickness)) > 1
     fitted = fit_positions(places[:, 2], np.array(thickness) if differs else None)
@@ -174,17 +180,6 @@ def _check_alike(slices: Sequence[SliceHeader]) -> None:
                 for s in (first, other)
             )
             raise InputError(f"The slices differ in {which}: {here}, {there}. Remove the images that do not belong.")
-
-
-def _check_positions(along_mm: np.ndarray) -> None:
-    """``along_mm`` are (slices,) sorted positions along the normal."""
-    doubled = np.diff(along_mm) < _SAME_POSITION_MM
-    if doubled.any():
-        raise GeometryError(
-            f"{np.count_nonzero(doubled)} of {len(along_mm)} slices lie where another slice lies already (the first at "
-            f"position {int(np.argmax(doubled)) + 2} of the stack), as when copies, several echoes or time points "
-            "share a series. Keep one image per position."
-        )
 
 
 def heights_mm(slices: Sequence[SliceHeader]) -> np.ndarray:

@@ -75,7 +75,6 @@ def itk_header(path: Path) -> ImageHeader:
     Raises:
         InputError: It makes no sense, names data outside its own folder, or has several values a voxel; or the data are
             not as long as it promises, or damaged.
-        OSError: The file cannot be opened.
     """
     import SimpleITK as sitk
 
@@ -128,8 +127,15 @@ def _find_data(path: Path, start: bytes, is_nrrd: bool) -> _Data:
         key = name.decode("ascii", "replace").replace(" ", "").lower()
         fields[key].append(value.decode("utf-8", "replace").strip())
     names = fields["datafile" if is_nrrd else "elementdatafile"]
-    if wrong := _damage(header, fields, is_nrrd) or _place_damage(names, start):
+    listed = _LIST.search(start)
+    others = start[listed.end() :].decode("utf-8", "replace").splitlines() if listed else []
+    if wrong := _damage(header, fields, is_nrrd):
         raise damaged(path, wrong)
+    if listed and len(start) == _MAX_HEADER_BYTES:
+        raise damaged(path, "its list of data files has no end")
+    # A header must not make voxels of any other file of this computer
+    if outside := [name for name in (*names, *map(str.strip, others)) if leads_out(name)]:
+        raise damaged(path, f"its header names data outside its own folder ({outside[0][:80]})")
     beside = bool(names) and names[0].lower() != "local"
     data = path.parent / names[0] if beside else path
     if data.exists() and not data.is_file():
@@ -160,22 +166,10 @@ def _damage(header: bytes, fields: dict[str, list[str]], is_nrrd: bool) -> str:
     for name, (item, powers) in items.items():
         counts = [int(axes[0]) ** power for power in powers]
         for value in fields[name]:
-            found = re.findall(item, value, re.IGNORECASE)
-            if not re.fullmatch(rf"{item}(?:\s+{item})*", value, re.IGNORECASE) or (
-                counts and len(found) not in counts
-            ):
+            is_list = re.fullmatch(rf"{item}(?:\s+{item})*", value, re.IGNORECASE)
+            if not is_list or (counts and len(re.findall(item, value, re.IGNORECASE)) not in counts):
                 return f"the field {name} of its header makes no sense"
     return ""
-
-
-def _place_damage(names: list[str], start: bytes) -> str:
-    """Data belong into the header's folder: a header must not make voxels of any other file of this computer."""
-    if listed := _LIST.search(start):
-        if len(start) == _MAX_HEADER_BYTES:
-            return "its list of data files has no end"
-        names = names + [line.strip() for line in start[listed.end() :].decode("utf-8", "replace").splitlines()]
-    outside = [name for name in names if leads_out(name)]
-    return f"its header names data outside its own folder ({outside[0][:80]})" if outside else ""
 
 
 def _check_length(path: Path, data: _Data, promised: int) -> None:

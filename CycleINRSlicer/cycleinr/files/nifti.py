@@ -85,7 +85,6 @@ def nifti_header(path: Path) -> ImageHeader:
 
     Raises:
         InputError: It is none, or makes no sense; or the samples are no single real numbers.
-        OSError: A file cannot be opened.
     """
     own = _pair_of(path, ".hdr") if path.name.lower().endswith((".img", ".img.gz")) else path
     start = unpacked_start(own)
@@ -242,17 +241,13 @@ def write_nifti(
     note: str = "",
     frame_s: float = 1.0,
 ) -> None:
-    """Write a .nii or .nii.gz file.
+    """Write a .nii or .nii.gz file; an OutputError where an axis is longer than the format allows.
 
     Args:
         frames: (K, J, I) each; one gives a 3-D image.
         codes: Of qform and sform. Without either, a place that the file cannot hold then is called the scanner's.
         note: The start of it goes into ``descrip``.
         frame_s: Time between frames in seconds.
-
-    Raises:
-        OutputError: An axis is longer than the format allows.
-        OSError: It cannot be written.
     """
     longest = max(len(frames), *frames[0].shape)
     if longest > _LONGEST:

@@ -65,11 +65,7 @@ def start_of(path: Path) -> bytes:
 
 
 def unpacked_start(path: Path) -> bytes:
-    """The first bytes of a file, of what is packed in it where it is gzip; fewer where it is shorter or damaged.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
+    """The first bytes of a file, of what is packed in it where it is gzip; fewer where it is shorter or damaged."""
     try:
         with _opened(path) as file:
             return file.read(_HEADER_BYTES)
