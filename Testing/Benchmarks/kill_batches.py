@@ -30,6 +30,7 @@ ENGINE = REPOSITORY / "CycleINRSlicer"
 sys.path[:0] = [str(ENGINE), str(REPOSITORY / "Testing")]
 
 from batch.conftest import Scans, unfinished  # noqa: E402
+from command_line import COMMAND, ENVIRONMENT  # noqa: E402
 from cycleinr.files import read_volume  # noqa: E402
 
 VICTIMS = ("batch", "worker", "all")
@@ -60,23 +61,10 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def start(scans: Path, out: Path) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "-m",
-        "cycleinr",
-        "batch",
-        scans,
-        out,
-        "--ratio",
-        "2",
-        "--device",
-        "cpu",
-        "--workers",
-        "2",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
+    wanted = ("batch", scans, out, "--ratio", 2, "--device", "cpu", "--workers", 2)
+    command = [*COMMAND, *map(str, wanted)]
     nowhere = subprocess.DEVNULL
-    return subprocess.Popen(list(map(str, command)), stdout=nowhere, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdout=nowhere, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
 def kill(process: subprocess.Popen, victim: str) -> None:

@@ -40,13 +40,8 @@ TYPES = (
 )  # fmt: skip
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 TWINS = {
-    ".nii": ".nii.gz",
-    ".nii.gz": ".nii",
-    ".nrrd": ".nrrd.nii",
-    ".nhdr": ".mhd",
-    ".mha": ".mha.nii",
-    ".mhd": ".nhdr",
-}
+    ".nii": ".nii.gz", ".nii.gz": ".nii", ".nrrd": ".nrrd.nii", ".nhdr": ".mhd", ".mha": ".mha.nii", ".mhd": ".nhdr",
+}  # fmt: skip
 FILE_TOLERANCE_MM = 2e-4
 """NIfTI keeps its geometry in float32."""
 

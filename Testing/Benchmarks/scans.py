@@ -25,6 +25,13 @@ def make_scan(shape_kji: tuple[int, int, int]):
     return head.with_array(np.ascontiguousarray(array), affine)
 
 
+def middle(volume, shape_kji: tuple[int, int, int]):
+    """The middle of a ``Volume``, or all of it along an axis that is shorter."""
+    sizes = zip(volume.shape_kji, shape_kji, strict=True)
+    starts = [(max(0, (have - want) // 2), want) for have, want in sizes]
+    return volume[tuple(slice(start, start + want) for start, want in starts)]
+
+
 def _mirrored(size: int, available: int) -> np.ndarray:
     index = np.arange(size) % (2 * available - 2)
     return np.where(index < available, index, 2 * available - 2 - index)

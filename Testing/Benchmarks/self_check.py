@@ -20,6 +20,7 @@ from cycleinr.inference import upsample  # noqa: E402
 from cycleinr.inspection import inspect  # noqa: E402
 from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
+from scans import middle  # noqa: E402
 
 EVERY = (3, 5)
 CROP_KJI = (120, 160, 160)
@@ -29,18 +30,10 @@ WORST_PERCENT = 5
 
 def main(paths: list[str]) -> None:
     for path in paths:
-        fine = middle(read_volume(path))
+        fine = middle(read_volume(path), CROP_KJI)
         for tau in (0, 1):
             for every in EVERY:
                 print(Path(path).name, f"tau {tau}, every {every}:", compare(fine, tau, every), flush=True)
-
-
-def middle(volume: Volume) -> Volume:
-    starts = [max(0, (have - want) // 2) for have, want in zip(volume.shape_kji, CROP_KJI, strict=True)]
-    part = tuple(slice(start, start + want) for start, want in zip(starts, CROP_KJI, strict=True))
-    affine = volume.ijk_to_ras.copy()
-    affine[:3, 3] = volume.ras_of_ijk(starts[::-1])
-    return volume.with_array(volume.array[part], affine)
 
 
 def coarse(fine: Volume, tau: int, every: int) -> tuple[Volume, int]:

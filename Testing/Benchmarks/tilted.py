@@ -22,6 +22,7 @@ from cycleinr.grid import Target  # noqa: E402
 from cycleinr.inference import upsample  # noqa: E402
 from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.straighten import rectangular  # noqa: E402
+from scans import middle  # noqa: E402
 
 SLABS, FINE_PER_SLAB, ROWS, COLUMNS = 20, 4, 128, 96
 MARGIN_PX = 12
@@ -32,19 +33,10 @@ RANGE_HU = 2000.0
 def main(paths: list[str]) -> None:
     warnings.simplefilter("ignore", RequestWarning)
     for path in paths:
-        fine = middle(read_volume(path))
+        scan = read_volume(path)
+        fine = middle(scan, (SLABS * FINE_PER_SLAB, scan.shape_kji[1], COLUMNS)).array.astype(np.float64)
         for step in STEPS_PX:
             print(Path(path).name, f"{step:g} px a slice:", compared(fine, step), flush=True)
-
-
-def middle(volume) -> np.ndarray:
-    """(slices, rows, columns) from the middle, as many rows as there are."""
-    have = np.array(volume.shape_kji)
-    want = np.array([SLABS * FINE_PER_SLAB, have[1], COLUMNS])
-    if (have < want).any():
-        raise SystemExit(f"The scan has {have} voxels (K, J, I); {want} are needed.")
-    first = (have - want) // 2
-    return volume.array[tuple(slice(f, f + w) for f, w in zip(first, want, strict=True))].astype(np.float64)
 
 
 def compared(fine: np.ndarray, step_px: float) -> str:

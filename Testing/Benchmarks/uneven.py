@@ -23,6 +23,7 @@ from cycleinr.inference import upsample  # noqa: E402
 from cycleinr.request import UpsampleOptions  # noqa: E402
 from cycleinr.resampling import SliceProfile, acquire  # noqa: E402
 from cycleinr.volume import Volume  # noqa: E402
+from scans import middle  # noqa: E402
 
 PIXELS, SLICES = 128, 96
 LOW, HIGH = 2, 4
@@ -34,18 +35,12 @@ RANGE_HU = 2000.0
 def main(paths: list[str]) -> None:
     warnings.simplefilter("ignore", RequestWarning)
     for path in paths:
-        fine = middle(read_volume(path))
+        fine = middle(replace(read_volume(path), modality="CT"), (SLICES, PIXELS, PIXELS))
         for tau in (1.0, 0.0):
             for low, high in ((LOW, HIGH), (HIGH, LOW)):
                 print(Path(path).name, f"tau {tau:g},", change_of_spacing(fine, tau, low, high), flush=True)
             for missing in (1, 3):
                 print(Path(path).name, f"tau {tau:g},", missing_slices(fine, tau, missing), flush=True)
-
-
-def middle(volume: Volume) -> Volume:
-    sizes = zip(volume.shape_kji, (SLICES, PIXELS, PIXELS), strict=True)
-    part = tuple(slice(max(0, (have - want) // 2), (have + want) // 2) for have, want in sizes)
-    return replace(volume[part], modality="CT")
 
 
 def scan_of(fine: Volume, centres: np.ndarray, sizes: np.ndarray, tau: float) -> Volume:

@@ -7,21 +7,15 @@ import sys
 
 import pytest
 from batch.conftest import batch, manifest, unfinished, visible
+from command_line import COMMAND, ENVIRONMENT, cycleinr
 from cycleinr import OutputError
 from cycleinr.cli import app
 from cycleinr.files import read_volume
-from places import REPOSITORY
 from psutil import Process, wait_procs
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer")}
 
-
-def command(*arguments) -> list[str]:
-    return [sys.executable, "-m", "cycleinr", "batch", *map(str, arguments)]
-
-
-def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+def command(folder) -> list[str]:
+    return [*COMMAND, "batch", str(folder / "in"), str(folder / "out"), "--ratio", "2", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +30,7 @@ def killed(tmp_path_factory, small_scans):
         small_scans.write(folder / "in" / f"{name}.nii.gz", number, size=40)
     small_scans.damaged(folder / "in" / "c.nii.gz")
     process = subprocess.Popen(
-        command(folder / "in", folder / "out", "--ratio", 2, "--device", "cpu"),
+        command(folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,7 +72,7 @@ def test_the_same_command_does_the_rest_and_only_that(killed):
     scans, out, *_ = killed
     made_ns = {name: (out / name).stat().st_mtime_ns for name in ("a.nii.gz", "b.nii.gz")}
 
-    rest = run(scans, out, "--ratio", 2, "--device", "cpu", "--workers", 2)
+    rest = cycleinr("batch", scans, out, "--ratio", 2, "--device", "cpu", "--workers", 2)
     rows = manifest(out)
 
     assert rest.returncode == 10, rest.stderr
@@ -91,7 +85,7 @@ def test_the_same_command_does_the_rest_and_only_that(killed):
     assert unfinished(out) == []
 
     (scans / "c.nii.gz").unlink()
-    nothing_left = run(scans, out, "--ratio", 2, "--device", "cpu")
+    nothing_left = cycleinr("batch", scans, out, "--ratio", 2, "--device", "cpu")
     assert nothing_left.returncode == 0, nothing_left.stderr
     assert "5 scans; 5 were done before" in nothing_left.stderr
 
@@ -100,7 +94,7 @@ def test_ctrl_c_ends_workers_too_and_says_that_the_same_command_goes_on(tmp_path
     for number, name in enumerate("abc"):
         small_scans.write(tmp_path / "in" / f"{name}.nii.gz", number, size=40)
     process = subprocess.Popen(
-        command(tmp_path / "in", tmp_path / "out", "--ratio", 2, "--device", "cpu"),
+        command(tmp_path),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,7 +1,6 @@
 """The checks' numbers against literal recomputations on real volumes, and what the self-check finds."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from cycleinr.request import UpsampleOptions
 from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import snli
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 EVERY, SPACING_MM = 4, 3.2
 
 

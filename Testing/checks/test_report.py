@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import cycleinr
 from cycleinr import Cancelled, OutputError, RequestError
 from cycleinr.checks.run import check_result
 from cycleinr.files import read_volume, write_volume
@@ -21,8 +20,8 @@ from cycleinr.result import Monitor
 from cycleinr.volume import Volume
 from cycleinr_research.evaluation.metrics import snli
 from dicom_maker import PATIENT, write_series
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ["expected_error.nii.gz", "report.html", "report.json", "self_check.nii.gz"]
 NAME = 'scan <b>&amp; "more".nii.gz'
 
@@ -42,22 +41,7 @@ def scan(tmp_path_factory) -> Path:
 def folder(scan, tmp_path_factory) -> Path:
     """Where the command line wrote a result and its report."""
     folder = tmp_path_factory.mktemp("out")
-    command = [
-        sys.executable,
-        "-m",
-        "cycleinr",
-        "upsample",
-        str(scan),
-        "fine.nii.gz",
-        "--ratio",
-        "2",
-        "--device",
-        "cpu",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer")}
-    done = subprocess.run(
-        [*command, "--report", "report"], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
-    )
+    done = cycleinr("upsample", scan, "fine.nii.gz", "--ratio", 2, "--device", "cpu", "--report", "report", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout
     return folder

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pydicom
 import pytest
+from command_line import cycleinr
 from cycleinr import CycleinrError
 from cycleinr.dicom_out import write_dicom_series
 from cycleinr.files import read_volume, write_volume
@@ -18,16 +18,13 @@ from cycleinr.jobs import Job, run_job
 from cycleinr.request import UpsampleOptions
 from dicom_maker import PATIENT, PATIENT_ID
 from dicom_out.series_sources import write_source
-from places import REPOSITORY
 from series_kinds import write_blob
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "COLUMNS": "100", "CYCLEINR_LOG": "INFO"}
 TWICE = UpsampleOptions(Target(ratio=2), device="cpu")
 
 
 def upsample(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cycleinr", "upsample", *map(str, arguments), "--device", "cpu"]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+    return cycleinr("upsample", *arguments, "--device", "cpu", environment={"CYCLEINR_LOG": "INFO"})
 
 
 def test_a_series_becomes_a_series_and_nothing_names_the_patient(ct, tmp_path):

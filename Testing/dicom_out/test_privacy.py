@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from command_line import cycleinr
 from cycleinr import CycleinrError
 from cycleinr.files import read_volume
 from cycleinr.files.dicom_series import series_of_files, slices_of_files
@@ -101,10 +102,9 @@ def test_a_whole_batch_repeats_no_value(tmp_path):
     with_values(tmp_path / "scans" / "a", ["SeriesInstanceUID", "SpecificCharacterSet", "SOPClassUID"], VALUES[2])
     with_values(tmp_path / "scans" / "b", ["Modality"], VALUES[2])
     with_values(tmp_path / "scans" / "c", ["PhotometricInterpretation"], VALUES[2])
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer"), "CYCLEINR_LOG": "DEBUG"}
-    command = [sys.executable, "-m", "cycleinr", "batch", "scans", "out", "--ratio", "2", "--device", "cpu"]
+    wanted = ("batch", "scans", "out", "--ratio", 2, "--device", "cpu")
 
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = cycleinr(*wanted, environment={"CYCLEINR_LOG": "DEBUG"}, cwd=tmp_path)
 
     written = [file.read_text("utf-8", "replace") for file in (tmp_path / "out").rglob("*.*") if file.is_file()]
     names = [str(file) for file in (tmp_path / "out").rglob("*")]

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+from places import REPOSITORY
 from vtk.util.numpy_support import vtk_to_numpy
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE_FILE = REPOSITORY / "CycleINRSlicer" / "CycleINRSlicer.py"
 CHEST_CT = REPOSITORY / "Testing" / "data" / "ct_chest_0p8mm.nii.gz"
 LIMIT_S = 120

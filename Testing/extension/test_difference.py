@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,10 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
 from cycleinr.resampling import bspline_weights, resampled
 from cycleinr.volume import Volume
+from places import REPOSITORY
 from slicer_scans import differenceNode
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = REPOSITORY / "Testing/data"
 THINNING = 4
 
 
@@ -171,7 +171,7 @@ def test_a_volume_removed_between_steps(scene, chest):
 
 def test_the_method_needs_no_torch():
     code = "import cycleinr.resampling as m, sys; m.bspline_weights(__import__('numpy').arange(3.0), 4); "
-    engine = Path(__file__).resolve().parents[2] / "CycleINRSlicer"
+    engine = REPOSITORY / "CycleINRSlicer"
     run = subprocess.run(
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=engine, capture_output=True, text=True
     )

@@ -1,14 +1,12 @@
 """The 2x3 review: same place and look in both rows, linked, and everything back afterwards."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
 from cycleinr.resampling import bspline_weights, resampled
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HEAD_CT = REPOSITORY / "CycleINRSlicer" / "Resources" / "SampleData" / "ct_head_5mm.nii.gz"
 OBLIQUE_MR = REPOSITORY / "Testing" / "data" / "mr_head_1mm.nii.gz"
 TOP, BOTTOM = ("Red", "Green", "Yellow"), ("Red+", "Green+", "Yellow+")

@@ -18,8 +18,7 @@ from cycleinr import InputError, OutputError
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
 from cycleinr.files.atomic import remove_leftovers, sidecar
 from cycleinr.volume import Volume
-
-ENGINE = Path(__file__).resolve().parents[2] / "CycleINRSlicer"
+from places import REPOSITORY
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def volume(oblique_affine) -> Volume:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ENGINE)}
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer")}
 
 
 def run_python(script: str) -> subprocess.CompletedProcess:

@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_line import cycleinr
 from cycleinr import (
     Cancelled,
     GeometryError,
@@ -475,12 +473,10 @@ def test_one_bad_number_of_a_faulty_device_ends_in_an_error(thick, value, on_gpu
 def test_the_command_line_ends_with_a_code_of_its_own_and_no_file(thick, tmp_path):
     weights = weights_with(tmp_path, lambda tensors: [value.mul_(1e30) for value in tensors.values()])
     write_volume(thick, tmp_path / "scan.nii.gz")
-    command = [sys.executable, "-m", "cycleinr"]
-    wanted = ["upsample", "scan.nii.gz", "fine.nii.gz", "--ratio", "2", "--model", str(weights), "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CycleINRSlicer")}
+    wanted = ("upsample", "scan.nii.gz", "fine.nii.gz", "--ratio", 2, "--model", weights, "--device", "cpu")
 
-    done = subprocess.run([*command, *wanted], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    said = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True).stdout
+    done = cycleinr(*wanted, cwd=tmp_path)
+    said = cycleinr("--help").stdout
 
     assert done.returncode == NonFiniteError.exit_code == 12
     assert "no finite numbers" in done.stderr and "Traceback" not in done.stderr
