@@ -1,7 +1,6 @@
 """An enhanced (multi-frame) image is the volume that the same slices in single files are."""
 
 import shutil
-import struct
 
 import numpy as np
 import pydicom
@@ -123,11 +122,11 @@ def test_an_impossible_pixel_spacing_is_refused(tmp_path, spacing):
 
 
 def test_a_value_that_nobody_understands_and_nobody_needs_is_no_obstacle(tmp_path, single_slices):
-    timed = [frame(n, FrameContentSequence={"FrameAcquisitionDuration": 1.0}) for n in range(6)]
-    file = write_enhanced(tmp_path / "e.dcm", timed)
-    good = b"\x18\x00\x20\x92FD\x08\x00" + struct.pack("<d", 1.0)
-    assert file.read_bytes().count(good) == 6
-    file.write_bytes(file.read_bytes().replace(good, good[:4] + b"DS\x08\x00notanumb"))
+    noted = [frame(n, FrameContentSequence={"FrameComments": "abcdef"}) for n in range(6)]
+    file = write_enhanced(tmp_path / "e.dcm", noted)
+    text, number = (b"\x20\x00\x58\x91" + kind + b"\x06\x00abcdef" for kind in (b"LT", b"FD"))
+    assert file.read_bytes().count(text) == 6
+    file.write_bytes(file.read_bytes().replace(text, number))
     same(read_volume(file), single_slices)
 
 
