@@ -22,7 +22,7 @@ Input = Annotated[
         # Whether it can be read shows when it is read, with the exit code for inputs
         readable=False,
         help="Scan: .nii, .nii.gz, .nrrd, .mha, .mhd, .mgz, .hdr and .img, a DICOM folder, one file of a DICOM series, "
-        "or a zip archive of these."
+        "or a zip archive of these.",
     ),
 ]
 Series = Annotated[

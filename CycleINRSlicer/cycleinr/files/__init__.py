@@ -69,8 +69,8 @@ def read_volume(
     """
     with opened_scan(path) as found, _opening(path):
         if is_dicom(found):
-            from .dicom import volume_of_series
             from .dicom_series import chosen_series
+            from .dicom_slices import volume_of_series
 
             return volume_of_series(chosen_series(found, series, frame), header_only)
         if series:
@@ -96,8 +96,8 @@ def read_frames(path: str | os.PathLike[str], series: str = "") -> tuple[list[Vo
         if not is_dicom(found):
             header = image_header(found)
             return _image_frames(found, header, 1, header.frames), header.frame_s
-        from .dicom import volume_of_series
         from .dicom_series import phases_of, series_at
+        from .dicom_slices import volume_of_series
 
         volumes = [volume_of_series(one) for one in phases_of(series_at(found), series)]
     if not all(volume.geometry_equal(volumes[0]) for volume in volumes):
