@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.run import Batch, BatchRequest, make_jobs, scans_of
+from cycleinr.batch.run import Batch, make_jobs, scans_of
 from cycleinr.batch.table import Line, Settings
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
@@ -55,14 +55,14 @@ def jobs_of(source, folder: BatchFolder, wanted: Settings, owners=None) -> list:
     return make_jobs([(scan, line) for scan in scans_of(line, [])], folder, owners or {})
 
 
-def request(inputs, out_dir: Path, wanted: Settings | None = None, **options) -> BatchRequest:
-    return BatchRequest([str(path) for path in inputs], out_dir, wanted or settings(), **options)
+def opened(inputs, out_dir: Path, wanted: Settings | None = None):
+    return Batch.opened([str(path) for path in inputs], out_dir, wanted or settings())
 
 
 def batch(inputs, out_dir: Path, tell=lambda *news: None, wanted: Settings | None = None, **options) -> Batch:
     """Run a batch in this process, with its workers in their own."""
-    with Batch.opened(request(inputs, out_dir, wanted, **options)) as found:
-        found.run(tell)
+    with opened(inputs, out_dir, wanted) as found:
+        found.run(tell, **options)
     return found
 
 

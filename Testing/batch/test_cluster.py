@@ -6,9 +6,8 @@ import signal
 
 import dask
 import pytest
-from batch.conftest import batch, manifest, request, unfinished, visible
+from batch.conftest import batch, manifest, opened, unfinished, visible
 from cycleinr import ClusterError, OutputError
-from cycleinr.batch.run import Batch
 from cycleinr.files import read_volume
 
 distributed = pytest.importorskip("distributed")
@@ -98,10 +97,10 @@ def test_a_full_disk_stops_the_batch_and_not_the_case_alone(cluster, tmp_path, s
     small_scans.write(tmp_path / "in" / "a.nii.gz")
     work = tmp_path / "out" / ".cycleinr-batch" / "work"
 
-    with pytest.raises(OutputError), Batch.opened(request([tmp_path / "in"], tmp_path / "out", **cluster)) as found:
+    with pytest.raises(OutputError), opened([tmp_path / "in"], tmp_path / "out") as found:
         shutil.rmtree(work)
         work.write_bytes(b"")
-        found.run(lambda record, fraction: None)
+        found.run(lambda *news: None, **cluster)
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, small_scans, monkeypatch):

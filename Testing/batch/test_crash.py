@@ -8,8 +8,7 @@ from functools import partial
 import pytest
 from batch.conftest import jobs_of, settings, unfinished, visible
 from cycleinr import Cancelled
-from cycleinr.batch.execute import run_recorded
-from cycleinr.batch.folder import BatchFolder
+from cycleinr.batch.folder import BatchFolder, run_recorded
 from cycleinr.batch.results import DONE, FAILED
 from cycleinr.files import read_volume
 from dicom_maker import PATIENT
@@ -167,7 +166,7 @@ def test_an_unforeseen_error_is_told_without_its_text(tmp_path, monkeypatch, tas
     def broken(*arguments):
         raise ValueError(PATIENT)
 
-    monkeypatch.setattr("cycleinr.batch.execute.run_job", broken)
+    monkeypatch.setattr("cycleinr.batch.folder.run_job", broken)
     record = run(task_of, out)
 
     assert record.status == FAILED and "Unforeseen ValueError in test_crash.py" in record.error

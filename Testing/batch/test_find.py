@@ -258,7 +258,7 @@ def test_series_in_an_archive_are_found_by_their_numbers(tmp_path):
     }  # fmt: skip
     assert len({record.identity for _, record in jobs}) == 3
     assert {job.series for job, _ in jobs if job.input == Path(archive)} == {"3", "4"}
-    assert len([scan for scan in found(archive) if scan.is_packed]) == 2
+    assert len([scan for scan in found(archive) if scan.input == scan.place]) == 2
 
 
 def test_phases_and_frames_are_scans_of_their_own(tmp_path):

@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from batch.conftest import batch, manifest, manifest_json, request, settings, unfinished, visible
+from batch.conftest import batch, manifest, manifest_json, opened, settings, unfinished, visible
 from cycleinr import OutputError, RequestError, WorkerError
 from cycleinr.batch import workers
 from cycleinr.batch.folder import BatchFolder
-from cycleinr.batch.run import Batch
 from cycleinr.files import read_volume
 from cycleinr.inference import upsample
 from cycleinr.threads import usable_cores
@@ -231,7 +230,7 @@ def test_an_output_folder_below_the_inputs_is_not_searched(first_run, tmp_path, 
         pass
     small_scans.write(tmp_path / "out" / "b.nii.gz")
 
-    with Batch.opened(request([tmp_path], tmp_path / "out")) as found:
+    with opened([tmp_path], tmp_path / "out") as found:
         assert found.total == 1
 
 

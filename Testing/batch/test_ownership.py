@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 from batch.conftest import jobs_of, settings, unfinished, visible
-from cycleinr.batch.execute import run_recorded
-from cycleinr.batch.folder import BatchFolder
+from cycleinr.batch.folder import BatchFolder, run_recorded
 from cycleinr.batch.results import DONE, FAILED
 from cycleinr.files import read_volume
 from cycleinr.request import UpsampleOptions

@@ -39,7 +39,7 @@ class Found:
         stem: The result's name without its ending; holds nothing of a DICOM header.
         files: Everything that the scan is read from.
         frame: Which of the volumes in ``input`` it is, counted from 1; None where ``input`` says it all.
-        number: What the DICOM series is called by; see ``dicom_series.Series``.
+        number: What the DICOM series is called by, see ``dicom_series.Series``; tells it from others in an archive.
     """
 
     input: Path
@@ -49,11 +49,6 @@ class Found:
     files: tuple[Path, ...]
     frame: int | None = None
     number: str = ""
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether it is a series in an archive, where its number tells it from the others."""
-        return bool(self.number) and self.input == self.place
 
     @property
     def identity(self) -> str:

@@ -1,4 +1,5 @@
-"""What a batch keeps in its output folder; a kill at any moment loses no more than the running scans.
+"""What a batch keeps in its output folder, and how a job's result and record get there; a kill at any moment loses no
+more than the running scans.
 
 ::
 
@@ -19,6 +20,8 @@ import logging
 import os
 import shutil
 import tempfile
+import time
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,27 +29,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from .. import Cancelled, OutputError, RequestError, __version__
+from .. import Cancelled, CycleinrError, OutputError, RequestError, __version__
 from ..files.atomic import publish
-from .results import (
-    DONE,
-    FAILED,
-    MANIFEST,
-    PENDING,
-    STARTED,
-    STATE,
-    Record,
-    digest,
-    is_as_of_old,
-    marks_of,
-    path_inside,
-    timestamp,
-)
+from ..jobs import Job, run_job
+from ..result import Monitor
+from . import results
+from .results import DONE, FAILED, PARTS, PENDING, STARTED, Record, part
 
 _LOG = logging.getLogger(__name__)
 
 _NAMES = [field.name for field in fields(Record)]
 COLUMNS = tuple(_NAMES[: _NAMES.index("identity")])
+_OF_PROVENANCE = ("version", "torch", "model", "weights_sha256", "device")
 _FORMAT = 1
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _DERIVED = "All results are derived by CycleINR, not acquired. Not for primary diagnosis."
@@ -57,7 +51,7 @@ class BatchFolder:
 
     def __init__(self, root: Path, batch: str):
         self.root, self.batch = root, batch
-        self._cases, self._work = self.root / STATE / "cases", self.root / STATE / "work"
+        self._cases, self._work = self.root / results.STATE / "cases", self.root / results.STATE / "work"
 
     @classmethod
     @contextmanager
@@ -69,7 +63,7 @@ class BatchFolder:
         """
         from filelock import FileLock, Timeout
 
-        folder, lock = cls(root, uuid.uuid4().hex), FileLock(root / STATE / "lock", timeout=0)
+        folder, lock = cls(root, uuid.uuid4().hex), FileLock(root / results.STATE / "lock", timeout=0)
         try:
             folder._cases.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -157,10 +151,10 @@ class BatchFolder:
         if (before.key, before.fingerprint) != (wanted.key, wanted.fingerprint):
             return False
         try:
-            result = path_inside(self.root, before.output)
+            result = results.path_inside(self.root, before.output)
             if not before.marks:
-                return is_as_of_old(before, result)
-            now = marks_of(result, before.marks)
+                return results.is_as_of_old(before, result)
+            now = results.marks_of(result, before.marks)
         except (RequestError, OSError):
             # A link that leads elsewhere, or a file that may not be read: not what was recorded.
             return False
@@ -173,7 +167,7 @@ class BatchFolder:
         return True
 
     def _record_path(self, name: str) -> Path:
-        return self._cases / f"{digest(name)[:24]}.json"
+        return self._cases / f"{results.digest(name)[:24]}.json"
 
     def _read(self, path: Path) -> Record | None:
         try:
@@ -186,7 +180,134 @@ class BatchFolder:
             return None
 
 
-def sync_folder(folder: Path) -> None:
+def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequence[str]) -> None:
+    """Compose manifest.csv and manifest.json, each written whole; ``notes`` say what was left out."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(getattr(record, column)) for column in COLUMNS] for record in records)
+    folder.write(folder.root / f"{results.MANIFEST}.csv", text.getvalue())
+    counts = Counter(record.status for record in records)
+    content = {
+        "format": _FORMAT,
+        "software": "CycleINR",
+        "version": __version__,
+        "written": results.timestamp(),
+        "derived": _DERIVED,
+        "counts": {status: counts[status] for status in (DONE, FAILED, STARTED, PENDING)},
+        "notes": list(notes),
+        "cases": [asdict(record) for record in records],
+    }
+    folder.write(folder.root / f"{results.MANIFEST}.json", json.dumps(content, indent=1) + "\n")
+
+
+def _cell(value: object) -> object:
+    """A value as spreadsheets leave it alone: text that begins like a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor | None = None) -> Record:
+    """Run one job; whatever is wrong with it becomes part of the record.
+
+    A job that is recorded as done already is not run again, so that a job may be handed out twice.
+
+    Args:
+        wanted: The job's record as it was made.
+
+    Raises:
+        Cancelled: The batch is over; nothing was written.
+        OutputError: The record itself cannot be written.
+    """
+    before = folder.read_record(wanted.output)
+    if before is not None and folder.is_done(wanted, before):
+        return before
+    again = before is not None and before.batch == folder.batch and before.status == STARTED
+    record = replace(wanted, status=STARTED, attempts=1 + (before.attempts if again else 0)).after(before)
+    started = time.monotonic()
+    try:
+        record = _compute(folder, job, record, monitor)
+    except Cancelled:
+        raise
+    except Exception as error:
+        record = record.as_failed(*_told(error, wanted.output))
+    record = replace(record, seconds=round(time.monotonic() - started, 3))
+    if record.status != DONE:
+        return folder.write_failure(record)
+    folder.write_record(record)
+    return record
+
+
+def _told(error: Exception, output: str) -> tuple[str, str]:
+    """Kind and text of an error for the record; an unforeseen one's own text may quote a header, so it is left out."""
+    kind = type(error).__name__
+    if isinstance(error, CycleinrError):
+        return kind, str(error)
+    if isinstance(error, MemoryError):
+        return "OutOfMemoryError", "The computer ran out of memory. Run fewer workers, or set a lower memory limit."
+    place, where = traceback.extract_tb(error.__traceback__)[-1], traceback.format_tb(error.__traceback__)
+    _LOG.debug("Unforeseen %s in the job of %s:\n%s", kind, output, "".join(where))
+    text = f"Unforeseen {kind} in {Path(place.filename).name}, line {place.lineno}. "
+    return kind, text + "Run cycleinr upsample on this scan alone to see all of it."
+
+
+def _compute(folder: BatchFolder, job: Job, record: Record, monitor: Monitor | None) -> Record:
+    """Make the result in a folder of its own and move it into place; returns its record."""
+    target = results.path_inside(folder.root, record.output)
+    if not folder.knows(record.output) and any(os.path.lexists(part(target, end)) for end in PARTS):
+        raise OutputError(
+            f"{target.name}, its .json or its report exists already in the output folder, and no batch made it. It was "
+            "left as it was. Move it away, or choose another output folder."
+        )
+    # Before anything has the result's name it is known to be ours, and before its parts get theirs their hashes are
+    folder.write_record(record)
+    with folder.workplace() as place:
+        staged = place / target.name
+        report = None if job.report is None else part(staged, results.REPORT)
+        result = run_job(replace(job, output=staged, report=report), monitor)
+        made = {name: result.provenance.get(name, "") for name in _OF_PROVENANCE}
+        record = replace(record, **made, bytes=results.size_of(staged), marks=results.marks_of(staged))
+        folder.write_record(record)
+        try:
+            kept = _publish(staged, target, place, record.hashes)
+        except OSError as error:
+            raise OutputError(
+                f"{target} could not be put into place ({error.strerror}). Check the permissions of the folder."
+            ) from error
+    notes = [*result.warnings, *(f"What was there before was kept as {name}: no batch made it." for name in kept)]
+    return replace(record, status=DONE, finished=results.timestamp(), earlier=(), notes=" ".join(notes))
+
+
+def _publish(staged: Path, target: Path, place: Path, hashes: tuple[str, ...]) -> list[str]:
+    """Move result, description and report from their place to where they belong.
+
+    What batches made before, known by the hashes, is replaced; anything else gets another name, which is returned.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept = []
+    for end in PARTS:
+        made, wanted = part(staged, end), part(target, end)
+        if os.path.lexists(wanted) and not results.is_ours(target, end, hashes):
+            kept.append(_keep(wanted))
+        if wanted.is_dir():
+            os.rename(wanted, place / f"replaced{end}")
+        if made.exists():
+            os.replace(made, wanted)
+    # A record on the disk must never be older than its result.
+    _sync_folder(target.parent)
+    return kept
+
+
+def _keep(path: Path) -> str:
+    """Give what is there another name, on the same disk; returns it."""
+    number, kept = 1, f"{path.name}.kept"
+    while os.path.lexists(path.with_name(kept)):
+        number += 1
+        kept = f"{path.name}.kept-{number}"
+    os.rename(path, path.with_name(kept))
+    return kept
+
+
+def _sync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power cut, where the system can be asked to (not on Windows)."""
     if os.name == "nt":
         return
@@ -195,29 +316,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def write_manifest(folder: BatchFolder, records: Sequence[Record], notes: Sequence[str]) -> None:
-    """Compose manifest.csv and manifest.json, each written whole; ``notes`` say what was left out."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(getattr(record, column)) for column in COLUMNS] for record in records)
-    folder.write(folder.root / f"{MANIFEST}.csv", text.getvalue())
-    counts = Counter(record.status for record in records)
-    content = {
-        "format": _FORMAT,
-        "software": "CycleINR",
-        "version": __version__,
-        "written": timestamp(),
-        "derived": _DERIVED,
-        "counts": {status: counts[status] for status in (DONE, FAILED, STARTED, PENDING)},
-        "notes": list(notes),
-        "cases": [asdict(record) for record in records],
-    }
-    folder.write(folder.root / f"{MANIFEST}.json", json.dumps(content, indent=1) + "\n")
-
-
-def _cell(value: object) -> object:
-    """A value as spreadsheets leave it alone: text that begins like a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

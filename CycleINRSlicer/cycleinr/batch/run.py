@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from .. import RequestError, __version__
@@ -21,32 +20,8 @@ _MANIFEST_EVERY_S = 10.0
 _MANIFEST_SHARE = 0.02
 
 
-@dataclass(frozen=True)
-class BatchRequest:
-    """What to run and where.
-
-    Attributes:
-        inputs: Image files, files of DICOM series, folders, globs, and CSV tables.
-        out_dir: The output folder; made if it is missing.
-        settings: For all scans, as far as a CSV says nothing else.
-        needs_target: ``settings`` has no spacing of the user's, so that all scans must come from CSVs that have one.
-        workers: Processes on this computer.
-        cluster, gpu_resource: Run there instead; see ``run_on_cluster``.
-        readable_names: Results of DICOM series are called by date, number and description instead of a hash.
-    """
-
-    inputs: Sequence[str]
-    out_dir: Path
-    settings: Settings
-    needs_target: bool = False
-    workers: int = 1
-    cluster: str = ""
-    gpu_resource: str = ""
-    readable_names: bool = False
-
-
 class Batch:
-    """The scans of a request and an output folder that is theirs.
+    """Scans, and the output folder that is theirs as long as they are made finer.
 
     Attributes:
         notes: A sentence about each DICOM series that was left out.
@@ -55,16 +30,14 @@ class Batch:
         ran: Records of those that were run now.
     """
 
-    def __init__(self, request: BatchRequest, folder: BatchFolder):
-        self.request, self.folder = request, folder
-        self.notes: list[str] = []
+    def __init__(self, folder: BatchFolder, wanted: Iterable[tuple[Found, Line]], notes: list[str]):
+        self.folder, self.notes = folder, notes
         self.ran: list[Record] = []
         before = folder.records()
         owners = {name: record.identity for name, record in before.items() if record.identity}
-        tasks = make_jobs(_wanted(request, folder.root, self.notes), folder, owners)
-        self.total = len(tasks)
+        tasks = make_jobs(wanted, folder, owners)
         self.left = [(job, record) for job, record in tasks if not folder.is_done(record, before.get(record.output))]
-        self.kept = self.total - len(self.left)
+        self.total, self.kept = len(tasks), len(tasks) - len(self.left)
         # Results of earlier batches with other inputs stay listed
         self._rows = {record.output: record for _, record in tasks} | before
         self._rows.update((record.output, record) for _, record in self.left)
@@ -72,8 +45,22 @@ class Batch:
 
     @classmethod
     @contextmanager
-    def opened(cls, request: BatchRequest) -> Iterator[Batch]:
+    def opened(
+        cls,
+        inputs: Sequence[str],
+        out_dir: Path,
+        settings: Settings,
+        needs_target: bool = False,
+        readable: bool = False,
+    ) -> Iterator[Batch]:
         """Find the scans, and take the output folder as long as the block lasts.
+
+        Args:
+            inputs: Image files, files of DICOM series, folders, globs, and CSV tables.
+            out_dir: The output folder; made if it is missing.
+            settings: For all scans, as far as a CSV says nothing else.
+            needs_target: ``settings`` has no spacing of the user's, so all scans must come from CSVs that have one.
+            readable: Results of DICOM series are called by date, number and description instead of a hash.
 
         Raises:
             OutputError: Another batch has the output folder, or it cannot be written to.
@@ -81,26 +68,35 @@ class Batch:
             RequestError: The inputs, settings or a CSV make no sense together; nothing has run.
             ModelError: Weights are missing.
         """
-        if request.workers < 1:
-            raise RequestError(f"The number of workers is {request.workers}. Give 1 or more.")
-        for source in request.inputs:
-            if not source.lower().endswith(".csv"):
+        root, lines, notes = out_dir.resolve(), list[Line](), list[str]()
+        for source in inputs:
+            if source.lower().endswith(".csv"):
+                lines += read_table(Path(source), settings, needs_target)
+            elif needs_target:
+                raise RequestError(f"No spacing is given for {source}. Add --spacing, --ratio or --isotropic.")
+            else:
                 # Before it becomes an output folder, which no later batch would search
-                _check_outside(Path(source), request.out_dir.resolve())
-        make_folder(request.out_dir)
-        with BatchFolder.opened(request.out_dir.resolve()) as folder:
-            yield cls(request, folder)
+                _check_outside(Path(source), root)
+                lines.append(Line(source, settings))
+        make_folder(root)
+        with BatchFolder.opened(root) as folder:
+            wanted = [(scan, line) for line in lines for scan in scans_of(line, notes, readable)]
+            for scan, _ in wanted:
+                _check_outside(scan.place, root)
+            yield cls(folder, wanted, notes)
 
     @property
     def failed(self) -> list[Record]:
         """Those of ``ran`` that failed."""
         return [record for record in self.ran if record.status == FAILED]
 
-    def run(self, tell: Tell) -> None:
+    def run(self, tell: Tell, workers: int = 1, cluster: str = "", gpu_resource: str = "") -> None:
         """Make all scans finer; scans that fail do not stop the others, and what was finished before is kept.
 
         Args:
             tell: Hears what happens, from this thread.
+            workers: Processes on this computer.
+            cluster, gpu_resource: Run there instead; see ``run_on_cluster``.
 
         Raises:
             WorkerError, ClusterError: Processes cannot be started.
@@ -116,10 +112,10 @@ class Batch:
 
         try:
             self._write_manifest()
-            if self.request.cluster and self.left:
-                run_on_cluster(self.folder, self.left, self.request.cluster, self.request.gpu_resource, hear)
+            if cluster and self.left:
+                run_on_cluster(self.folder, self.left, cluster, gpu_resource, hear)
             elif self.left:
-                run_local(self.folder, self.left, self.request.workers, hear)
+                run_local(self.folder, self.left, workers, hear)
         finally:
             self._write_manifest()
 
@@ -129,21 +125,6 @@ class Batch:
         write_manifest(self.folder, list(self._rows.values()), self.notes)
         now = time.monotonic()
         self._due_s = now + max(_MANIFEST_EVERY_S, (now - started) / _MANIFEST_SHARE)
-
-
-def _wanted(request: BatchRequest, out_dir: Path, notes: list[str]) -> list[tuple[Found, Line]]:
-    lines = list[Line]()
-    for source in request.inputs:
-        if source.lower().endswith(".csv"):
-            lines += read_table(Path(source), request.settings, request.needs_target)
-        elif request.needs_target:
-            raise RequestError(f"No spacing is given for {source}. Add --spacing, --ratio or --isotropic.")
-        else:
-            lines.append(Line(source, request.settings))
-    wanted = [(scan, line) for line in lines for scan in scans_of(line, notes, request.readable_names)]
-    for scan, _ in wanted:
-        _check_outside(scan.place, out_dir)
-    return wanted
 
 
 def _check_outside(place: Path, out_dir: Path) -> None:
@@ -214,7 +195,7 @@ def _task(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> Ta
         "image" if image_suffix(name) else settings.format if settings.format.startswith("dicom") else "dicom",
         dicom=settings.dicom,
         report=part(output, REPORT) if settings.report else None,
-        series=scan.number if scan.is_packed else "",
+        series=scan.number if scan.input == scan.place else "",
         frame=scan.frame,
     )  # fmt: skip
     record = Record(

@@ -25,8 +25,7 @@ from ..computer import available_memory_bytes, keep_freed_memory, limit_bytes
 from ..jobs import Job
 from ..result import Monitor, Progress, throttled
 from ..threads import usable_cores
-from .execute import run_recorded
-from .folder import BatchFolder
+from .folder import BatchFolder, run_recorded
 from .results import PENDING, STARTED, Record
 
 if TYPE_CHECKING:

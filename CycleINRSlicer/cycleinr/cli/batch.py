@@ -15,7 +15,7 @@ import typer
 
 from .. import RequestError
 from ..batch.results import DONE, PENDING, STARTED, Record
-from ..batch.run import Batch, BatchRequest
+from ..batch.run import Batch
 from ..batch.table import FORMATS, Settings
 from ..batch.workers import Tell
 from ..dicom_out import DicomSettings
@@ -62,9 +62,8 @@ def batch_command(
     ] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes on this computer.")] = 1,
     cluster: Annotated[
-        str | None,
-        typer.Option("--cluster", help="Run on this Dask cluster: the scheduler's address or its scheduler file."),
-    ] = None,
+        str, typer.Option("--cluster", help="Run on this Dask cluster: the scheduler's address or its scheduler file.")
+    ] = "",
     gpu_resource: Annotated[
         str, typer.Option("--gpu-resource", help="With --cluster: the Dask resource that each scan takes one of.")
     ] = "",
@@ -79,19 +78,13 @@ def batch_command(
     options = request.options
     if options.model not in ("auto", *BUNDLED):
         options = replace(options, model=os.path.abspath(options.model))
-    wanted = BatchRequest(
-        inputs,
-        output_dir,
-        Settings(options, format, DicomSettings(deterministic_uids, compress), report),
-        needs_target=not request.named,
-        workers=workers,
-        cluster=cluster or "",
-        gpu_resource=gpu_resource,
-        readable_names=readable_names,
-    )
+    if workers < 1:
+        raise RequestError(f"The number of workers is {workers}. Give 1 or more.")
+    settings = Settings(options, format, DicomSettings(deterministic_uids, compress), report)
     try:
-        with Batch.opened(wanted) as batch, _live_report(batch) as tell:
-            batch.run(tell)
+        opened = Batch.opened(inputs, output_dir, settings, not request.named, readable_names)
+        with opened as batch, _live_report(batch) as tell:
+            batch.run(tell, workers, cluster, gpu_resource)
     except KeyboardInterrupt as interrupt:
         text = "cycleinr: Interrupted. Finished scans are kept; the same command goes on with the others."
         print(text, file=sys.stderr)
