@@ -312,9 +312,6 @@ class _OnCluster:
                 "The connection to the Dask scheduler was lost. Start the cluster and then the same command again; "
                 "finished scans are kept."
             ) from error
-        except ImportError as error:
-            text = f"A worker of the cluster lacks {error.name}. Install cycleinr on all of them."
-            raise ClusterError(text) from error
         except KilledWorker:
             text = "The workers that had this scan died, one after the other. Memory may have run out, or the scan may "
             return self.folder.write_failure(record.as_failed("WorkerLost", text + "be damaged."))

@@ -20,6 +20,8 @@ from ..files.atomic import hold, names_given
 _MODULES = {"upsample": "upsample", "check": "upsample", "demo": "upsample", "batch": "batch", "info": "info"}
 """Our own commands, by the module that each is in; what they write, they write at the end."""
 
+_ONLY_PRINT = {"check", "info"}
+
 INCOMPLETE = 10
 """Exit code of a command for several scans of which some failed."""
 
@@ -61,9 +63,8 @@ def _program(
     pass
 
 
-def _add_commands() -> None:
+def _add_commands(asked: set[str]) -> None:
     """Our own and those that installed packages bring; only the one that is asked for where it is one of our own."""
-    asked = set(sys.argv[1:2]) & set(_MODULES)
     for name in asked or _MODULES:
         app.command(name)(getattr(import_module(f".{_MODULES[name]}", __package__), f"{name}_command"))
     if asked:
@@ -96,21 +97,25 @@ def run() -> int:
     end_on_signals()
     keep_freed_memory()
     wait_politely()
+    command = set(sys.argv[1:2]) & set(_MODULES)
     try:
         _start_log(os.environ.get("CYCLEINR_LOG", "WARNING"))
-        _add_commands()
+        _add_commands(command)
         # Not through the command's own main(), which answers interrupts and broken pipes in its own way
-        command = typer.main.get_command(app)
-        with command.make_context("cycleinr", sys.argv[1:]) as context:
-            command.invoke(context)
+        group = typer.main.get_command(app)
+        with group.make_context("cycleinr", sys.argv[1:]) as context:
+            group.invoke(context)
         sys.stdout.flush()
+        if command & _ONLY_PRINT and _Tolerant.lost:
+            raise OutputError("What was to be printed could not be written. Check the free space where it goes.")
         return 0
     except CycleinrError as error:
         print(f"cycleinr: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        print(f"cycleinr: {_state_of_result()}", file=sys.stderr)
-        return exit_code_of(interrupt)
+        print(f"cycleinr: {_state_of_result(command)}", file=sys.stderr)
+        # As shells count
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     except BrokenPipeError:
         # What is still to be printed goes nowhere; else Python complains about it when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -136,16 +141,8 @@ def _is_memory_shortage(error: Exception) -> bool:
     )
 
 
-class _Ended(KeyboardInterrupt):
-    """SIGINT, SIGTERM or SIGHUP; ends the work as Ctrl-C does, so that nothing half-written stays."""
-
-    def __init__(self, number: int):
-        super().__init__(f"signal {number}")
-        self.number = number
-
-
 def end_on_signals() -> None:
-    """Have Ctrl-C and SIGTERM raise ``_Ended``, and SIGHUP unless it is ignored, as ``nohup`` wants it."""
+    """Have Ctrl-C and SIGTERM end the work alike, nothing half-written, and SIGHUP unless ``nohup`` has it ignored."""
     for name, usual in _ENDING.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is usual:
@@ -157,28 +154,26 @@ def _end(number: int, frame) -> None:
     signal.signal(number, signal.SIG_IGN)
 
     def end() -> None:
-        raise _Ended(number)
+        raise KeyboardInterrupt(number)
 
     if not hold(end):
         end()
 
 
-def _state_of_result() -> str:
+def _state_of_result(command: set[str]) -> str:
     """What an interrupt left, for the last line that the user reads."""
+    if command == {"batch"}:
+        return "Interrupted. Finished scans are kept; the same command goes on with the others."
     if named := names_given():
         return f"Ended, but the result was complete already: {', '.join(str(path) for path in named)}."
-    return "Cancelled; nothing was written." if set(sys.argv[1:2]) & set(_MODULES) else "Cancelled."
-
-
-def exit_code_of(interrupt: KeyboardInterrupt) -> int:
-    """128 + the signal's number, as shells count."""
-    return 128 + getattr(interrupt, "number", signal.SIGINT)
+    return "Cancelled; nothing was written." if command else "Cancelled."
 
 
 class _Tolerant(io.FileIO):
     """Drops what cannot be written, as on a full disk: a log must not end the work that it tells about."""
 
     lost = False
+    """Whether standard output lost something."""
 
     def write(self, content) -> int | None:
         try:
@@ -186,7 +181,7 @@ class _Tolerant(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError:
-            self.lost = True
+            _Tolerant.lost = _Tolerant.lost or self.fileno() == 1
             return len(content)
 
 
@@ -211,15 +206,3 @@ def _open_streams() -> None:
             tolerant = io.BufferedWriter(_Tolerant(number, "w", closefd=False))
             at_once = stream.line_buffering or isinstance(buffer, io.FileIO) or name == "stderr"
             setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, stream.errors, line_buffering=at_once))
-
-
-def check_all_was_printed() -> None:
-    """For commands whose only result is what they print.
-
-    Raises:
-        OutputError: Standard output lies on a full disk.
-    """
-    sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if isinstance(raw, _Tolerant) and raw.lost:
-        raise OutputError("What was to be printed could not be written. Check the free space where it goes.")

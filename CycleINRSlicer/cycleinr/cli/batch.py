@@ -21,7 +21,7 @@ from ..batch.workers import Tell
 from ..dicom_out import DicomSettings
 from ..request import BUNDLED
 from . import arguments
-from .app import INCOMPLETE, exit_code_of
+from .app import INCOMPLETE
 
 _NOTES_SHOWN = 20
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -81,14 +81,9 @@ def batch_command(
     if workers < 1:
         raise RequestError(f"The number of workers is {workers}. Give 1 or more.")
     settings = Settings(options, format, DicomSettings(deterministic_uids, compress), report)
-    try:
-        opened = Batch.opened(inputs, output_dir, settings, not request.named, readable_names)
-        with opened as batch, _live_report(batch) as tell:
-            batch.run(tell, workers, cluster, gpu_resource)
-    except KeyboardInterrupt as interrupt:
-        text = "cycleinr: Interrupted. Finished scans are kept; the same command goes on with the others."
-        print(text, file=sys.stderr)
-        raise typer.Exit(exit_code_of(interrupt)) from None
+    opened = Batch.opened(inputs, output_dir, settings, not request.named, readable_names)
+    with opened as batch, _live_report(batch) as tell:
+        batch.run(tell, workers, cluster, gpu_resource)
     failed, kept = len(batch.failed), batch.kept
     print(
         f"{_scans(len(batch.ran) - failed)} done, {failed} failed.{f' {kept} were done before.' if kept else ''} "

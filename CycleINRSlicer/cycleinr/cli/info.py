@@ -16,7 +16,6 @@ from ..inference.plan import Plan, plan
 from ..inspection import Inspection, inspect
 from ..volume import Volume
 from . import arguments
-from .app import check_all_was_printed
 
 
 @arguments.with_request("device", "equalize_slices", ratio=2.0)
@@ -61,7 +60,6 @@ def info_command(
         notes = [f"Note             {text}" for text in content["notes"]]
         refusal = [] if possible else [f"Not possible     {reason}"]
         print("\n".join([*lines, *notes, *forecast, *refusal]))
-    check_all_was_printed()
 
 
 def _of_header(header: ImageHeader) -> tuple[dict[str, Any], list[str]]:

@@ -21,7 +21,7 @@ from ..jobs import Job, check_output, make_folder, run_job
 from ..request import UpsampleOptions, options_of_result
 from ..result import Monitor, Progress, Result, warnings_told_elsewhere
 from . import arguments
-from .app import INCOMPLETE, check_all_was_printed
+from .app import INCOMPLETE
 
 
 @arguments.with_request()
@@ -132,7 +132,6 @@ def check_command(
             write_report(check, made.provenance, (input.name, result.name), folder)
     found = numbers(check)
     print(json.dumps(found, indent=1) if as_json else "\n".join(_describe_check(found)))
-    check_all_was_printed()
 
 
 def _describe_check(found: dict) -> list[str]:
