@@ -94,8 +94,13 @@ def check_job(job: Job) -> None:
         _check_frames(job)
     if job.writes_dicom:
         _check_dicom(job)
+    elif image_suffix(job.output):
+        check_target(job.output, job.overwrite)
     else:
-        check_output(job.output, job.overwrite)
+        raise OutputError(
+            f"The result's name {job.output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
+            "or ask for a DICOM series with --format dicom."
+        )
     # A DICOM series is replaced with its folder, and may be given as one of its files
     if os.path.exists(job.output) and any(os.path.samefile(job.output, one) for one in (job.input, job.input.parent)):
         raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
@@ -182,16 +187,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The output folder {folder} cannot be made ({error.strerror}). Choose another.") from error
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Check that an image file can be written, with an OutputError: ending, folder, and whether it exists."""
-    if not image_suffix(output):
-        raise OutputError(
-            f"The result's name {output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
-            "or ask for a DICOM series with --format dicom."
-        )
-    check_target(output, overwrite)
 
 
 def _check_frames(job: Job) -> None:

@@ -292,8 +292,6 @@ def _publish(staged: Path, target: Path, place: Path, hashes: tuple[str, ...]) -
             os.rename(wanted, place / f"replaced{end}")
         if made.exists():
             os.replace(made, wanted)
-    # A record on the disk must never be older than its result.
-    _sync_folder(target.parent)
     return kept
 
 
@@ -305,14 +303,3 @@ def _keep(path: Path) -> str:
         kept = f"{path.name}.kept-{number}"
     os.rename(path, path.with_name(kept))
     return kept
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system can be asked to (not on Windows)."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,9 +17,9 @@ from .. import CycleinrError, InputError, RequestError, kind_of
 from ..files import image_suffix, list_series, opened_scan, read_volume
 from ..files.atomic import new_folder, publish, staging_folder
 from ..grid import Target
-from ..jobs import Job, check_output, make_folder, run_job
+from ..jobs import Job, make_folder, run_job
 from ..request import UpsampleOptions, options_of_result
-from ..result import Monitor, Progress, Result, warnings_told_elsewhere
+from ..result import Monitor, Progress, Result
 from . import arguments
 from .app import INCOMPLETE
 
@@ -88,10 +88,7 @@ def upsample_command(
             from ..dicom_out import DicomSettings
 
             job = replace(job, dicom=DicomSettings(deterministic_uids, compress))
-        if all_series:
-            _run_all(job, json_progress)
-            return
-        _run_one(job, json_progress)
+        (_run_all if all_series else _run_one)(job, json_progress)
 
 
 def check_command(
@@ -167,7 +164,6 @@ def demo_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Make a scan finer and draw axial, coronal and sagittal planes before and after."""
-    from ..inference import upsample
     from ..inference.plan import plan
     from ..inspection import inspect
     from ..pictures import three_planes
@@ -180,16 +176,14 @@ def demo_command(
         check_window(each)
     name = f"{input.name.removesuffix(image_suffix(input) or '')}_{spacing:g}mm"
     output = output_folder / f"{name}.nii.gz"
-    check_output(output, overwrite)
-    wanted = UpsampleOptions(Target(spacing), device=device)
+    job = Job(input, output, UpsampleOptions(Target(spacing), device=device), "image", overwrite)
     volume = read_volume(input)
-    work = plan(volume, wanted)
+    work = plan(volume, job.options)
     print("\n".join([*describe_volume(volume, inspect(volume)), *describe_plan(work)]))
     started = time.monotonic()
-    with _progress_report(as_json=False) as progress, warnings_told_elsewhere():
-        result = upsample(volume, wanted, progress)
+    with _progress_report(as_json=False) as progress:
+        result = run_job(job, progress)
     print(f"\n{volume.shape_kji[0]} slices became {result.volume.shape_kji[0]} in {time.monotonic() - started:.0f} s.")
-    result.save(output, overwrite=overwrite)
     print(f"Volume   {output}")
     for each in windows:
         picture = output.with_name(f"{name}{'' if each == 'auto' else '_' + each.replace('/', '_')}.png")
@@ -206,9 +200,9 @@ def _run_one(job: Job, json_progress: bool) -> None:
         result = run_job(job, progress)
     if json_progress:
         for note in result.warnings:
-            _event("warning", text=note)
+            _print_json(event="warning", text=note)
         report = str(job.report / "report.html") if job.report else None
-        _event("done", path=str(job.output), report=report, provenance=dict(result.provenance))
+        _print_json(event="done", path=str(job.output), report=report, provenance=dict(result.provenance))
         return
     slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
     frames = f"{result.provenance['frames']} frames of " if "frames" in result.provenance else ""
@@ -245,7 +239,7 @@ def _run_all(job: Job, json_progress: bool) -> None:
             except CycleinrError as error:
                 failed.append(one.name)
                 if json_progress:
-                    _event("warning", text=f"Series {one.name} failed: {error}")
+                    _print_json(event="warning", text=f"Series {one.name} failed: {error}")
                 print(f"cycleinr: series {one.name}: {error}", file=sys.stderr)
     if failed:
         raise typer.Exit(INCOMPLETE)
@@ -258,19 +252,19 @@ def _errors_as_events(wanted: bool) -> Iterator[None]:
         yield
     except CycleinrError as error:
         if wanted:
-            _event("error", kind=kind_of(error), text=str(error), exit_code=error.exit_code)
+            _print_json(event="error", kind=kind_of(error), text=str(error), exit_code=error.exit_code)
         raise
 
 
-def _event(name: str, **content: object) -> None:
-    print(json.dumps({"event": name, **content}), flush=True)
+def _print_json(**content: object) -> None:
+    print(json.dumps(content), flush=True)
 
 
 @contextmanager
 def _progress_report(as_json: bool) -> Iterator[Monitor]:
     """A progress bar on standard error, or JSON lines on standard output."""
     if as_json:
-        yield Monitor(_json_line)
+        yield Monitor(lambda told: _print_json(**{**vars(told), "fraction": round(told.fraction, 4)}))
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
@@ -294,8 +288,3 @@ def _progress_report(as_json: bool) -> Iterator[Monitor]:
 
 def _duration(seconds: float) -> str:
     return time.strftime("%M:%S" if seconds < 3600 else "%H:%M:%S", time.gmtime(max(0.0, seconds)))
-
-
-def _json_line(progress: Progress) -> None:
-    line = {"phase": progress.phase, "fraction": round(progress.fraction, 4), "remaining_s": progress.remaining_s}
-    print(json.dumps(line), flush=True)
