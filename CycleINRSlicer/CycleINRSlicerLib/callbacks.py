@@ -54,8 +54,7 @@ class NodeObservers:
     def follow(self, *nodes) -> None:
         """Follow these nodes in place of those before; None among them is left out."""
         wanted = [node for node in nodes if node is not None]
-        followed = [reference.Get() for reference, _tags in self._observed]
-        if len(wanted) == len(followed) and all(a is b for a, b in zip(wanted, followed, strict=True)):
+        if wanted == [reference.Get() for reference, _tags in self._observed]:
             return
         self.stop()
         for node in wanted:
@@ -81,7 +80,6 @@ class WeakNode:
     def __init__(self, node=None):
         self._reference = vtk.vtkWeakReference()
         self._reference.Set(node)
-        self.wasNone = node is None
 
     @property
     def node(self):

@@ -7,6 +7,7 @@ turns of the event loop, so that the application never stands still.
 from __future__ import annotations
 
 import enum
+import itertools
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -31,6 +32,7 @@ CANCEL_GRACE_MS = 600
 
 _POLL_MS = 100
 COPY_SHARE, COMPUTE_SHARE = 0.02, 0.95
+_fileNumbers = itertools.count()  # never again the name of a file that Windows may not have deleted yet
 
 
 class RunState(enum.Enum):
@@ -151,14 +153,14 @@ class Task:
         return answer, image
 
     def newFile(self, name: str) -> Path:
-        """A file in the engine's folder, where its name begins anew; it goes with the request.
+        """A new file in the engine's folder, with a number before its name; it goes with the request.
 
         Raises:
             EngineProcessError: The process has ended, or could not start.
         """
         if self.engine.folder.path is None:
             raise EngineProcessError(self.engine.lastDeath)
-        self._files.append(self.engine.folder.path / f"{id(self)}_{len(self._files)}_{name}")
+        self._files.append(self.engine.folder.path / f"{next(_fileNumbers)}_{name}")
         return self._files[-1]
 
     def _ask(self, request: Request) -> Generator[None, None, dict]:
