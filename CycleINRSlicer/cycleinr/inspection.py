@@ -356,7 +356,10 @@ class SliceArtifacts:
         first = max(0, (count - _WATCHED_SLICES) // 2)
         part[AXIS_OF_ARRAY[axis]] = slice(first, first + _WATCHED_SLICES)
         stack = to_axis_first(filled(volume[tuple(part)], axis).array, axis)
-        return cls(typical_step(log_gains(stack)), _moved_mm(volume, stack, axis))
+        pixels, agreement = interleaved_displacement(stack)
+        moved = math.hypot(*pixels) >= DISPLACEMENT_PIXELS and agreement >= AGREEMENT
+        moved_mm = math.hypot(*pixels * pixel_mm_of(volume, axis)) if moved else 0.0
+        return cls(typical_step(log_gains(stack)), moved_mm)
 
     def warnings(self, equalized: bool) -> tuple[str, ...]:
         """Sentences for a reader, none where all is well; ``equalized``: brightness is evened out for the network."""
@@ -375,10 +378,3 @@ class SliceArtifacts:
                 "this; compare with the acquired slices."
             )
         return tuple(found)
-
-
-def _moved_mm(volume: Volume, stack: np.ndarray, axis: str) -> float:
-    pixels, agreement = interleaved_displacement(stack)
-    if math.hypot(*pixels) < DISPLACEMENT_PIXELS or agreement < AGREEMENT:
-        return 0.0
-    return math.hypot(*pixels * pixel_mm_of(volume, axis))

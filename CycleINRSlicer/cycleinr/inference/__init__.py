@@ -88,9 +88,10 @@ def upsample(
     _LOG.info("%s %s", choice.reason, work.model_reason)
     acquired = replace(volume, valid=seen.valid)
     scan = filled(acquired, work.grid.axis)
-    gains = log_gains(to_axis_first(scan.array, work.grid.axis)) if options.equalize_slices else None
-    run = _Run(scan if gains is None else _evened(scan, work, gains), work, options, monitor)
-    array, device = run.compute(choice.device)
+    stack = to_axis_first(scan.array, work.grid.axis)
+    gains = log_gains(stack) if options.equalize_slices else None
+    told = scan if gains is None else scan.with_array(from_axis_first(evened(stack, gains), work.grid.axis))
+    array, device = _Run(told, work, options, monitor).compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, scan, work, gains)
     source, kept = work.part.source, work.part.kept
@@ -123,11 +124,6 @@ def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
     limit = unit_of(scan, work.modality)
     measured = agreement(fine, acquired, profile, limit, valid, _AGREEMENT_PIXELS)
     return measured.text("HU" if work.modality == "CT" else "MR units", first)
-
-
-def _evened(volume: Volume, work: Plan, gains: np.ndarray) -> Volume:
-    stack = evened(to_axis_first(volume.array, work.grid.axis), gains)
-    return volume.with_array(from_axis_first(stack, work.grid.axis))
 
 
 def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.ndarray) -> np.ndarray:
