@@ -72,6 +72,18 @@ def test_one_echo_of_several_in_one_object_becomes_a_series(tmp_path):
     assert data.EchoTime == 20 and list(data.SourceImageSequence[0].ReferencedFrameNumber) == [2, 4, 6, 8]
 
 
+def test_a_frames_value_that_cannot_be_decoded_is_no_obstacle(tmp_path):
+    frames = [frame(n, FrameContentSequence={"FrameComments": "abcdef"}) for n in range(5)]
+    file = write_enhanced(tmp_path / "e.dcm", frames, **ENHANCED_STUDY)
+    text, number = (b"\x20\x00\x58\x91" + kind + b"\x06\x00abcdef" for kind in (b"LT", b"FD"))
+    assert file.read_bytes().count(text) == 5
+    file.write_bytes(file.read_bytes().replace(text, number))
+
+    result = run_job(Job(file, tmp_path / "fine", UpsampleOptions(Target(ratio=2), device="cpu"), format="dicom"))
+
+    np.testing.assert_array_equal(read_volume(tmp_path / "fine").array, result.volume.array)
+
+
 def test_what_is_shown_bright_as_low_stays_so(tmp_path):
     scan = scan_of(write_source(tmp_path / "in", PhotometricInterpretation="MONOCHROME1"))
     series = write_dicom_series(scan.result.volume, scan.files, tmp_path / "out", scan.result.provenance)

@@ -119,6 +119,8 @@ def read_source(source: Sequence[str | Path] | Series) -> SourceSeries:
 
 
 def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
+    from pydicom.datadict import keyword_for_tag
+
     try:
         header = read_header(path, attributes)
     # A damaged header makes pydicom raise nearly anything, and all of it means the same to the reader.
@@ -126,8 +128,9 @@ def _read_header(path: Path, attributes: Sequence[str]) -> pydicom.Dataset:
         raise InputError(f"The header of {path.name} is damaged. Export the series again.") from error
     for tag in list(header.keys()):
         try:
-            # Decodes it, items of sequences included
-            str(header[tag].value)
+            # Decodes it, items of sequences included; those of frames when they are asked for
+            if keyword_for_tag(tag) not in GROUPS:
+                str(header[tag].value)
         # Real headers hold values that no reader understands. One attribute less is better than no export.
         except Exception:
             _LOG.info("The attribute %s of %s cannot be decoded and is left out.", tag, path.name)
