@@ -66,6 +66,7 @@ class TestDiscs:
     def test_the_series_below_are_listed_and_chosen_by_their_numbers(self, disc, name):
         message = refusal(disc / name)
         assert "series 4: 6 CT images, axial, 5 mm apart" in message and "--series 4" in message
+        assert "for example A0/" in message and "for example B0/" in message
 
         chosen = read_volume(disc / name, series="5")
 

@@ -294,7 +294,10 @@ def _only_phases(listing: Listing) -> list[Series]:
 
 
 def _told(series: Sequence[Series]) -> str:
-    return _listed([f"series {one}, for example {one.files[0].name}" for one in series])
+    names = [one.files[0].name for one in series]
+    # Scanners count files anew in each series' folder
+    depth = 2 if len({*names}) < len(names) else 1
+    return _listed([f"series {one}, for example {Path(*one.files[0].parts[-depth:])}" for one in series])
 
 
 def _listed(texts: Sequence[str]) -> str:
