@@ -20,7 +20,7 @@ from ..straighten import rectangular
 from ..volume import Volume
 from . import nifti
 from .atomic import check_scan_name, check_target, publish, staging_folder
-from .bridges import storable, to_simpleitk, unread, without_itk_warnings
+from .bridges import to_simpleitk, unread, without_itk_warnings
 from .itk_images import itk_header
 from .samples import ImageHeader, unpacked_start
 from .zipped import is_zip, unpacked
@@ -276,12 +276,10 @@ def write_frames(
     """Write volumes of one geometry as the frames of one .nii or .nii.gz file; as ``write_volume``."""
     path = Path(path)
     check_target(path, overwrite)
-    first = volumes[0]
     note = "; ".join(f"{key}={' '.join(str(value).split())}" for key, value in (metadata or {}).items())
-    arrays = [storable(volume.array) for volume in volumes]
     with staging_folder(path) as folder:
         staged = folder / f"image{image_suffix(path)}"
-        nifti.write_nifti(arrays, first.ijk_to_ras, first.nifti_codes or (1, 1), staged, note, frame_s)
+        nifti.write_nifti(volumes, staged, note, frame_s)
         publish(staged, path, overwrite)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,7 +20,8 @@ import numpy as np
 
 from .. import InputError, OutputError
 from ..geometry import is_sheared, spacing_of
-from .bridges import check_size, ras_from_lps
+from ..volume import Volume
+from .bridges import check_size, ras_from_lps, storable
 from .samples import ImageHeader, damaged, read_samples, unpacked_start
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -233,22 +233,17 @@ def mgh_header(path: Path) -> ImageHeader:
     return ImageHeader(tuple(sizes if sizes[3] > 1 else sizes[:3]), values, affine, voxels)
 
 
-def write_nifti(
-    frames: Sequence[np.ndarray],
-    ijk_to_ras: np.ndarray,
-    codes: tuple[int, int],
-    path: Path,
-    note: str = "",
-    frame_s: float = 1.0,
-) -> None:
-    """Write a .nii or .nii.gz file; an OutputError where an axis is longer than the format allows.
+def write_nifti(volumes: Sequence[Volume], path: Path, note: str, frame_s: float) -> None:
+    """Write volumes of one geometry as the frames of a .nii or .nii.gz file; one gives a 3-D image.
 
     Args:
-        frames: (K, J, I) each; one gives a 3-D image.
-        codes: Of qform and sform. Without either, a place that the file cannot hold then is called the scanner's.
         note: The start of it goes into ``descrip``.
         frame_s: Time between frames in seconds.
+
+    Raises:
+        OutputError: An axis is longer than the format allows.
     """
+    frames = [storable(volume.array) for volume in volumes]
     longest = max(len(frames), *frames[0].shape)
     if longest > _LONGEST:
         raise OutputError(
@@ -256,23 +251,21 @@ def write_nifti(
             "Write .nrrd or .mha instead."
         )
     with open(path, "wb") as file:
-        # No name and no time, so that the same result gives the same bytes
         packed = path.name.lower().endswith(".gz")
+        # No name and no time, so that the same result gives the same bytes
         with gzip.GzipFile("", "wb", _PACKING, file, mtime=0) if packed else nullcontext(file) as stream:
             # Four zeros: no extension follows
-            stream.write(_header(frames, ijk_to_ras, codes, note, frame_s).tobytes() + bytes(4))
+            stream.write(_header(volumes[0], frames, note, frame_s).tobytes() + bytes(4))
             for frame in frames:
                 for plane in frame:
                     stream.write(np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")))
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def _header(
-    frames: Sequence[np.ndarray], ijk_to_ras: np.ndarray, codes: tuple[int, int], note: str, frame_s: float
-) -> np.ndarray:
+def _header(first: Volume, frames: Sequence[np.ndarray], note: str, frame_s: float) -> np.ndarray:
+    ijk_to_ras, codes = first.ijk_to_ras, first.nifti_codes or (1, 1)
     times, dtype, spacing = len(frames), frames[0].dtype, spacing_of(ijk_to_ras)
     quaternion, turned = _quaternion(ijk_to_ras[:3, :3] / spacing)
+    # Without codes, a place that the file cannot hold then is called the scanner's
     if codes == (0, 0) and not np.allclose(ijk_to_ras, ras_from_lps(np.diag([*spacing, 1.0]))):
         codes = (1, 1)
     header = np.zeros((), _NIFTI_1.newbyteorder("<"))
