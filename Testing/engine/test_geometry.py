@@ -10,6 +10,7 @@ from cycleinr import GeometryError
 from cycleinr.files import write_volume
 from cycleinr.geometry import Acquisition, Gap, Part, fit_positions
 from cycleinr.volume import Volume
+from engine.test_volume import places_of_values
 
 LOW_2_5_HIGH_5 = np.cumsum([0.0, *[2.5] * 8, 3.75, *[5.0] * 6])
 
@@ -20,12 +21,6 @@ def uneven(affine: np.ndarray, positions_mm, **more) -> Volume:
     affine = affine.copy()
     affine[:3, 2] *= np.median(np.diff(positions_mm)) / np.linalg.norm(affine[:3, 2])
     return Volume(array, affine, "CT", acquisition=Acquisition(positions_mm, **more))
-
-
-def places_of_values(volume: Volume) -> dict[int, tuple[float, ...]]:
-    k, j, i = np.indices(volume.shape_kji).reshape(3, -1)
-    points = np.round(volume.ras_of_ijk(np.stack([i, j, k], axis=1)), 6) + 0.0
-    return dict(zip(volume.array[k, j, i].tolist(), map(tuple, points.tolist()), strict=True))
 
 
 class TestPartsAndGaps:

@@ -23,6 +23,23 @@ def thickNode(every, name="scan"):
     return slicer.util.addVolumeFromArray(np.ascontiguousarray(volume.array[::every]), ijkToRas, name)
 
 
+def addVolume(volume, name):
+    import slicer
+
+    node = slicer.util.addVolumeFromArray(volume.array, name=name)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
+    return node
+
+
+def affineOf(node):
+    import slicer
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
 class Database:
     """Answers as Slicer's DICOM database does for the files of one folder."""
 

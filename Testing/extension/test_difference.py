@@ -11,7 +11,7 @@ from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
 from cycleinr.resampling import bspline_weights, resampled
 from cycleinr.volume import Volume
 from places import REPOSITORY
-from slicer_scans import differenceNode
+from slicer_scans import addVolume, affineOf, differenceNode
 
 DATA = REPOSITORY / "Testing/data"
 THINNING = 4
@@ -85,7 +85,7 @@ def test_place_name_and_origin_are_told(scene):
     before = [_values(node).copy() for node in nodes]
     difference = _difference(*nodes)
     assert difference.GetName() == "result minus B-spline"
-    assert np.array_equal(_ijk_to_ras(difference), _ijk_to_ras(nodes[1]))
+    assert np.array_equal(affineOf(difference), affineOf(nodes[1]))
     assert difference.GetImageData().GetDimensions() == nodes[1].GetImageData().GetDimensions()
     assert difference.GetParentTransformNode() is transform
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(difference)) == study
@@ -103,8 +103,8 @@ def test_colours_diverge_from_zero(scene, chest):
 
 
 def test_no_difference_has_a_window_too(scene, chest):
-    scan = _add_node(chest[0], "scan")
-    difference = _difference(scan, _add_node(chest[0], "the same"))
+    scan = addVolume(chest[0], "scan")
+    difference = _difference(scan, addVolume(chest[0], "the same"))
     assert not _values(difference).any()
     assert difference.GetDisplayNode().GetWindow() > 0
 
@@ -137,7 +137,7 @@ def test_refuses_missing_volumes(scene, chest):
     from CycleINRSlicerLib.volume_node import NodeError
 
     with pytest.raises(NodeError):
-        _difference(_add_node(chest[0], "scan"), None)
+        _difference(addVolume(chest[0], "scan"), None)
 
 
 def test_steps_tell_the_fraction_and_add_nothing_before_the_end(scene, chest):
@@ -197,27 +197,10 @@ def _difference(scan, result):
 
 
 def _add_nodes(volumes):
-    return [_add_node(volume, name) for volume, name in zip(volumes, ("scan", "result"), strict=True)]
-
-
-def _add_node(volume, name):
-    import slicer
-
-    node = slicer.util.addVolumeFromArray(volume.array, name=name)
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
-    return node
+    return [addVolume(volume, name) for volume, name in zip(volumes, ("scan", "result"), strict=True)]
 
 
 def _values(node):
     import slicer
 
     return slicer.util.arrayFromVolume(node)
-
-
-def _ijk_to_ras(node):
-    import slicer
-    import vtk
-
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from panel_steps import finished, ready
 from slicer_host.application import launcher
 from slicer_scans import LIMIT_S, MODULE_FILE, isAlive, startRun, thickNode, volumeNodes
 
@@ -47,17 +48,9 @@ def show():
     slicer.util.mainWindow().show()
 
 
-def ready(host, ui):
-    host.process_events(until=lambda: ui.applyButton.enabled and ui.applyButton.text == "Apply", timeout_s=LIMIT_S)
-
-
 def computing(host, ui):
     ui.applyButton.click()
     host.process_events(until=lambda: ui.statusLabel.text.startswith("Computing"), timeout_s=LIMIT_S)
-
-
-def ended(host, ui):
-    host.process_events(until=lambda: not ui.progressBar.visible, timeout_s=LIMIT_S)
 
 
 def copiesLeft():
@@ -85,13 +78,13 @@ def test_cancel_kill_and_close_leave_nothing_and_the_panel_works(host, panel, en
     computing(host, ui)
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
     ui.applyButton.click()
-    ended(host, ui)
+    finished(host, ui)
     assert ui.statusLabel.text == "Cancelled. The scene is as it was." and ui.applyButton.enabled
     assert copiesLeft() == [] and volumeNodes() == [scan]
 
     computing(host, ui)
     os.kill(engine.workerPid, signal.SIGKILL)
-    ended(host, ui)
+    finished(host, ui)
     assert "memory ran out" in ui.problemLabel.text and ui.applyButton.enabled
     assert foldersLeft() == [] and volumeNodes() == [scan]
 
@@ -100,12 +93,12 @@ def test_cancel_kill_and_close_leave_nothing_and_the_panel_works(host, panel, en
     os.kill(pid, signal.SIGSTOP)
     host.process_events(until=lambda: ui.applyButton.enabled, timeout_s=LIMIT_S)
     ui.applyButton.click()
-    ended(host, ui)
+    finished(host, ui)
     assert "Cancelled" in ui.statusLabel.text and not isAlive(pid) and foldersLeft() == [] and volumeNodes() == [scan]
 
     computing(host, ui)
     slicer.mrmlScene.Clear(0)
-    ended(host, ui)
+    finished(host, ui)
     assert copiesLeft() == [] and volumeNodes() == [] and not ui.applyButton.enabled
     panel.logic.getParameterNode().inputVolume = thickNode(every=8)
     ready(host, ui)
@@ -136,7 +129,7 @@ def test_an_engine_that_cannot_start_is_a_sentence_each_time(host, coldEngine, r
     for _attempt in range(2):
         ready(host, ui)
         ui.applyButton.click()
-        ended(host, ui)
+        finished(host, ui)
         assert "could not be started" in ui.problemLabel.text and ui.applyButton.enabled
     assert foldersLeft() == [] and volumeNodes() == [scan]
 

@@ -6,6 +6,7 @@ from cycleinr.files import read_volume
 from cycleinr.grid import Target, output_ijk_to_ras, plan_grid
 from cycleinr.resampling import bspline_weights, resampled
 from places import REPOSITORY
+from slicer_scans import addVolume, affineOf
 
 HEAD_CT = REPOSITORY / "CycleINRSlicer" / "Resources" / "SampleData" / "ct_head_5mm.nii.gz"
 OBLIQUE_MR = REPOSITORY / "Testing" / "data" / "mr_head_1mm.nii.gz"
@@ -28,7 +29,7 @@ def pair(host, scene, head):
     """Both volumes as nodes; the scan is shown in the four-up layout, at ``PLACE``, with a brain window."""
     import slicer
 
-    original, result = (_add_node(volume, name) for volume, name in zip(head, ("head", "head fine"), strict=True))
+    original, result = (addVolume(volume, name) for volume, name in zip(head, ("head", "head fine"), strict=True))
     original.GetDisplayNode().SetAutoWindowLevel(False)
     original.GetDisplayNode().SetWindowLevel(120, 40)
     slicer.util.setSliceViewerLayers(background=original)
@@ -205,19 +206,19 @@ def test_a_closed_scene_is_not_mixed_up_with_the_next(host, scene, pair, review,
     host.clear_scene()
     scene.RemoveObserver(tag)
     assert not review.isShown
-    new = _add_node(head[0], "another patient")
+    new = addVolume(head[0], "another patient")
     assert new.GetID() == old_id
     assert not review.isShown
     review.leave()
     assert [_background(name) for name in TOP] == [None] * 3
-    review.show(new, _add_node(head[1], "its result"))
+    review.show(new, addVolume(head[1], "its result"))
     assert _background("Red") is new
 
 
 def test_a_volume_in_the_former_view_may_be_deleted(scene, pair, review, head):
     import slicer
 
-    former = _add_node(head[0], "former")
+    former = addVolume(head[0], "former")
     slicer.util.setSliceViewerLayers(background=former)
     review.show(*pair)
     scene.RemoveNode(former)
@@ -228,7 +229,7 @@ def test_a_volume_in_the_former_view_may_be_deleted(scene, pair, review, head):
 def test_no_node_is_kept_alive(scene, review, head):
     import vtk
 
-    nodes = [_add_node(volume, "short-lived") for volume in head]
+    nodes = [addVolume(volume, "short-lived") for volume in head]
     references = []
     for node in nodes:
         references.append(vtk.vtkWeakReference())
@@ -276,7 +277,7 @@ def test_oblique_slices_are_seen_as_acquired(scene, review):
     for name in TOP + BOTTOM:
         cosines = np.abs(_slice_to_ras(name)[:3, :3].T) @ axes
         assert np.allclose(np.sort(cosines, axis=1)[:, 2], 1, atol=2e-2)
-        along = np.linalg.inv(_ijk_to_ras(thick)) @ _slice_to_ras(name)
+        along = np.linalg.inv(affineOf(thick)) @ _slice_to_ras(name)
         normal = np.abs(along[:3, 2]).argmax()
         assert np.allclose(np.delete(along[:3, 2], normal), 0, atol=1e-6), f"{name} cuts across acquired slices"
         assert along[normal, 3] == pytest.approx(round(along[normal, 3]), abs=1e-4), f"{name} lies between slices"
@@ -314,14 +315,6 @@ def test_a_transform_above_both_volumes(scene, pair, review):
 
 
 # -- the scene
-def _add_node(volume, name):
-    import slicer
-
-    node = slicer.util.addVolumeFromArray(volume.array, name=name)
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
-    return node
-
-
 def _oblique_pair():
     """The oblique MR with every fourth slice, and as it is; the first is shown."""
     import slicer
@@ -329,23 +322,14 @@ def _oblique_pair():
     fine = read_volume(OBLIQUE_MR)
     affine = fine.ijk_to_ras.copy()
     affine[:3, 2] *= 4
-    thick = _add_node(fine.with_array(fine.array[::4], affine), "every fourth slice")
+    thick = addVolume(fine.with_array(fine.array[::4], affine), "every fourth slice")
     slicer.util.setSliceViewerLayers(background=thick)
     slicer.util.resetSliceViews()
-    return thick, _add_node(fine, "all slices")
-
-
-def _ijk_to_ras(node):
-    import slicer
-    import vtk
-
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return thick, addVolume(fine, "all slices")
 
 
 def _directions(node):
-    axes = _ijk_to_ras(node)[:3, :3]
+    axes = affineOf(node)[:3, :3]
     return axes / np.linalg.norm(axes, axis=0)
 
 

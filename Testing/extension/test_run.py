@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from slicer_scans import LIMIT_S, filesIn, isAlive, startRun, thickNode, volumeNodes
+from slicer_scans import LIMIT_S, affineOf, filesIn, isAlive, startRun, thickNode, volumeNodes
 
 
 @pytest.fixture
@@ -49,15 +49,6 @@ def test_new_node_is_the_command_lines_result(host, engine, scan, tmp_path):
     host.process_events(until=lambda: run.isFinished, timeout_s=LIMIT_S)
     assert np.array_equal(slicer.util.arrayFromVolume(run.outputNode), expected.array)
     assert np.allclose(affineOf(run.outputNode), expected.ijk_to_ras, atol=1e-6)
-
-
-def affineOf(node):
-    import slicer
-    import vtk
-
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def test_result_looks_like_the_input(engine, scan):

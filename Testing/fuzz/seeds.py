@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,10 +189,6 @@ def _table() -> Seed:
 def _training() -> Seed:
     text = (REPOSITORY / "research" / "training" / "ct_cycle.toml").read_bytes()
     return Seed("training", {"training.toml": text}, "training.toml")
-
-
-def card_of(seed: Seed) -> dict:
-    return json.loads(seed.files["tiny.json"])
 
 
 def is_compressed(name: str) -> bool:
