@@ -58,8 +58,7 @@ class BatchFolder:
     def opened(cls, root: Path) -> Iterator[BatchFolder]:
         """Take the folder for a new batch, as long as the block lasts, and clear away what a killed one left.
 
-        Raises:
-            OutputError: Another batch has it, or it cannot be written to.
+        An OutputError says that another batch has it, or that it cannot be written to.
         """
         from filelock import FileLock, Timeout
 
@@ -120,11 +119,7 @@ class BatchFolder:
         self.write(self._record_path(record.output), json.dumps(asdict(record), indent=1) + "\n")
 
     def write_failure(self, record: Record) -> Record:
-        """Remember that a job has failed, and what still lies under its result's name that batches made.
-
-        Returns:
-            The record as it is kept.
-        """
+        """Remember that a job has failed, and what batches made that still lies there; returns what is remembered."""
         # Else the name is the user's, and a record would make it ours
         if self.knows(record.output):
             record = record.after(self.read_record(record.output))
@@ -207,12 +202,9 @@ def _cell(value: object) -> object:
 
 
 def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor | None = None) -> Record:
-    """Run one job; whatever is wrong with it becomes part of the record.
+    """Run one job, whose record is as it was made; whatever is wrong with it becomes part of the record.
 
     A job that is recorded as done already is not run again, so that a job may be handed out twice.
-
-    Args:
-        wanted: The job's record as it was made.
 
     Raises:
         Cancelled: The batch is over; nothing was written.

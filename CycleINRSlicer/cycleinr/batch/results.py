@@ -157,10 +157,9 @@ def part(result: Path, end: str) -> Path:
 
 
 def with_ending(name: str, ending: str, given: str) -> str:
-    """A name from a CSV with the ending of the format that is given; with "auto" the name's own counts.
+    """A name from a CSV with the ending of the format that is given; RequestError where it has another one already.
 
-    Raises:
-        RequestError: Name and format contradict each other.
+    With "auto" the name's own counts.
     """
     own = image_suffix(name)
     if not own:

@@ -117,7 +117,7 @@ def read_table(path: Path, defaults: Settings, needs_target: bool) -> list[Line]
 
     Args:
         defaults: Settings of the command line.
-        needs_target: Whether the command line names no spacing, ratio or isotropic, so that each line must.
+        needs_target: The command line names no spacing, ratio or isotropic, so each line must.
 
     Raises:
         InputError: The file cannot be read or has no lines.

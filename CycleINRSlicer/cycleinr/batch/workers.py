@@ -47,12 +47,9 @@ _LOG = logging.getLogger(__name__)
 
 
 def run_local(folder: BatchFolder, tasks: Sequence[Task], count: int, tell: Tell) -> None:
-    """Run all jobs in processes on this computer; returns when each has a record.
+    """Run all jobs in processes on this computer, ``count`` at a time, which share its cores and memory.
 
     A job whose process dies is tried once more in a fresh one, after all others.
-
-    Args:
-        count: Most processes at a time; each gets its share of the processor's cores and of the memory.
 
     Raises:
         WorkerError: Several processes in a row die before they are ready for work.
@@ -201,15 +198,13 @@ def _leave_with_the_batch() -> None:
 
 
 def run_on_cluster(folder: BatchFolder, tasks: Sequence[Task], address: str, gpu_resource: str, tell: Tell) -> None:
-    """Run all jobs on a Dask cluster; returns when each has a record.
+    """Run all jobs on a Dask cluster.
 
     Dask hands the job of a lost worker to another one, up to its setting ``distributed.scheduler.allowed-failures``.
 
     Args:
         address: The Dask scheduler's, such as tcp://head:8786; or a scheduler file (.json).
-        gpu_resource: Name of the resource that a job takes one of, as workers were started with ``--resources
-            "GPU=1"``; "" for any worker.
-        tell: Called from this thread only.
+        gpu_resource: Name of the resource that a job takes one of; "" for any worker.
 
     Raises:
         ClusterError: Distributed is not installed, the scheduler does not answer or was lost, no worker offers the

@@ -175,7 +175,7 @@ class _Tolerant(io.FileIO):
     lost = False
     """Whether standard output lost something."""
 
-    def write(self, content) -> int | None:
+    def write(self, content) -> int:
         try:
             return super().write(content)
         except BrokenPipeError:

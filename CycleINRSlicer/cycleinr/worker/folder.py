@@ -25,12 +25,7 @@ CHUNK_BYTES = 4_000_000
 
 
 def load_volume(folder: Path, message: VolumeMessage) -> Volume:
-    """The volume of a message; its array is mapped from the file, not copied.
-
-    Raises:
-        InputError: The file is missing, a link or a pipe, or is no plain array.
-        OutOfMemoryError: The array is larger than the memory.
-    """
+    """The volume of a message, mapped from its files, not copied; InputError and OutOfMemoryError as for any scan."""
     return Volume(
         _load_array(folder, message.file),
         np.array(message.ijk_to_ras),
@@ -55,11 +50,7 @@ def _load_array(folder: Path, name: str) -> np.ndarray:
 
 
 def save_array(folder: Path, name: str, array: np.ndarray) -> None:
-    """Write an array into the private folder, never through a link that leads out of it.
-
-    Raises:
-        OutputError: There is no room for it, the folder is gone, or a link has the file's name.
-    """
+    """Write an array into the private folder; OutputError where there is no room, or a link has the file's name."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(folder / name, flags, 0o600), "wb") as file:
@@ -71,11 +62,7 @@ def save_array(folder: Path, name: str, array: np.ndarray) -> None:
 
 
 def check_plain_file(path: Path) -> None:
-    """Check that a name in the private folder is that of a file: opening a pipe would wait for ever.
-
-    Raises:
-        InputError: It is missing, a link, a folder, a pipe or a device.
-    """
+    """Check that a name in the private folder is that of a file, with an InputError: opening a pipe waits for ever."""
     try:
         kind = os.lstat(path).st_mode
     except OSError as error:

@@ -194,11 +194,7 @@ def lines_of(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def parse_line(line: str | bytes) -> dict:
-    """One line as a message.
-
-    Raises:
-        ProtocolError: It is too long, no JSON object, or holds numbers that JSON does not know.
-    """
+    """One line as a message; ProtocolError if it is too long, no JSON object, or holds what JSON calls no number."""
     if len(line) > MAX_LINE_BYTES:
         raise ProtocolError(f"A message is too long; at most {MAX_LINE_BYTES} bytes are allowed.")
     try:
@@ -216,11 +212,7 @@ def format_line(message: dict) -> bytes:
 
 
 def parse_folder(line: str | bytes) -> Path:
-    """The private folder that the first line names.
-
-    Raises:
-        ProtocolError: The line names none that exists.
-    """
+    """The private folder that the first line names; ProtocolError where it names none that exists."""
     folder = _read(str, parse_line(line).get("folder"), "folder")
     if not Path(folder).is_dir():
         raise ProtocolError(f"The folder {folder!r:.200} does not exist.")
@@ -254,11 +246,7 @@ def event_message(number: int | None, event: Event) -> dict:
 
 
 def parse_event(message: dict) -> Event:
-    """Read what ``event_message`` wrote.
-
-    Raises:
-        ProtocolError: There is no such event, or its fields are others.
-    """
+    """Read what ``event_message`` wrote; ProtocolError where there is no such event, or its fields are others."""
     values = {key: value for key, value in message.items() if key not in ("event", "id")}
     for kind, name in _NAMES.items():
         if name == message.get("event"):
@@ -272,11 +260,7 @@ def write_sources(path: Path, sources: list[str]) -> None:
 
 
 def read_sources(path: Path) -> list[Path]:
-    """Read what ``write_sources`` wrote.
-
-    Raises:
-        InputError: The file is no list of paths.
-    """
+    """Read what ``write_sources`` wrote; InputError where the file is no list of paths."""
     try:
         return [Path(source) for source in json.loads(path.read_text(encoding="ascii"))]
     except (OSError, ValueError, TypeError, RecursionError) as error:
