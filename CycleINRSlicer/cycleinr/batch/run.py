@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import RequestError, __version__
-from ..files import image_suffix
 from ..jobs import Job, make_folder
 from .find import Found, find_scans
 from .folder import BatchFolder, write_manifest
@@ -192,7 +191,7 @@ def _task(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> Ta
     output = folder.root / name
     job = Job(
         scan.input, output, settings.options,
-        "image" if image_suffix(name) else settings.format if settings.format.startswith("dicom") else "dicom",
+        settings.format if settings.format.startswith("dicom") else "image",
         dicom=settings.dicom,
         report=part(output, REPORT) if settings.report else None,
         series=scan.number if scan.input == scan.place else "",

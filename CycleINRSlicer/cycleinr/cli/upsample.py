@@ -76,7 +76,7 @@ def upsample_command(
     The result is written whole or not at all, with a .json file beside it that says how it was made.
     """
     job = Job(input, output, request.options, format, overwrite, None, report, window, series, frame, all_frames)
-    with _errors_as_events(json_progress):
+    try:
         if window != "auto" and report is None:
             raise RequestError(f"--window {window} is for the report, which is not asked for. Add --report FOLDER.")
         if deterministic_uids or compress:
@@ -89,6 +89,11 @@ def upsample_command(
 
             job = replace(job, dicom=DicomSettings(deterministic_uids, compress))
         (_run_all if all_series else _run_one)(job, json_progress)
+    except CycleinrError as error:
+        # Told on standard error in any case
+        if json_progress:
+            _print_json(event="error", kind=kind_of(error), text=str(error), exit_code=error.exit_code)
+        raise
 
 
 def check_command(
@@ -243,17 +248,6 @@ def _run_all(job: Job, json_progress: bool) -> None:
                 print(f"cycleinr: series {one.name}: {error}", file=sys.stderr)
     if failed:
         raise typer.Exit(INCOMPLETE)
-
-
-@contextmanager
-def _errors_as_events(wanted: bool) -> Iterator[None]:
-    """Errors are told on standard error in any case."""
-    try:
-        yield
-    except CycleinrError as error:
-        if wanted:
-            _print_json(event="error", kind=kind_of(error), text=str(error), exit_code=error.exit_code)
-        raise
 
 
 def _print_json(**content: object) -> None:
