@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ class Derived:
         source: What it was computed from.
         said: How.
         storage: How its values are stored.
-        seed: What the series' UIDs follow from; None for random ones.
+        uid: Of one object of the series, by its label; each is asked for once, since it may be random.
         when: The time that is written; None writes none, so that the same run gives the same files.
         number: Series Number (0020,0011); None for the source's plus 1000.
     """
@@ -53,13 +53,9 @@ class Derived:
     source: SourceSeries
     said: Provenance
     storage: Storage
-    seed: str | None
+    uid: Callable[[str], str]
     when: datetime | None
     number: int | None
-
-    def uid(self, label: str) -> str:
-        """The UID of one object of the series; without a seed, another one at each call."""
-        return uid_of(self.seed, label)
 
     def slices(self) -> Iterator[pydicom.Dataset]:
         """The data set of each slice, with its pixels, in order of Instance Number, as the source is numbered."""
@@ -247,11 +243,7 @@ def _references(headers: list[pydicom.Dataset]) -> list[pydicom.Dataset]:
 
 
 def uid_of(seed: str | None, label: str) -> str:
-    """The UID of one object, at most 44 characters, below the root 2.25, which needs no registration (PS3.5 B.2).
-
-    Args:
-        seed: What the UIDs of a series follow from; None for random ones.
-    """
+    """A UID that follows from a seed, or a random one: below the root 2.25, which needs no registration (PS3.5 B.2)."""
     made = uuid.uuid4() if seed is None else uuid.uuid5(_NAMESPACE, f"{seed}/{label}")
     return f"2.25.{made.int}"
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,14 +114,15 @@ def write_dicom_series(
         offset = str(source.headers[0].get("TimezoneOffsetFromUTC") or "")
         zone = datetime.strptime(offset, "%z").tzinfo if re.fullmatch(r"[+-]\d{4}", offset) else None
         when = datetime.now(zone)
-    made = Derived(volume, source, said, storage, seed, when, settings.series_number)
+    uid = partial(uid_of, seed)
+    made = Derived(volume, source, said, storage, uid, when, settings.series_number)
     files, series_uid = [], ""
     with new_folder(folder, lambda: check_series_folder(folder, overwrite, source.slices[0].path.parent)) as staged:
         objects = made.slices()
         if settings.multi_frame:
             # The same event for all results of one source
             event = uid_of(source.uid, "irradiation event")
-            objects = [enhanced(list(objects), made.uid("enhanced"), made.uid("dimensions"), event)]
+            objects = [enhanced(list(objects), uid("enhanced"), uid("dimensions"), event)]
         digits = max(4, len(str(volume.shape_kji[0])))
         for data in objects:
             files.append(folder / f"IM{data.InstanceNumber:0{digits}d}.dcm")
