@@ -116,6 +116,8 @@ def inspect(volume: Volume, intensity_offset: float = 0.0) -> Inspection:
         values = sampled(volume.array, valid)
         whole = volume.array.dtype.kind in "iu" or bool((values == np.rint(values)).all())
         modality, reason = _modality_of(values + intensity_offset, whole)
+        if modality is None and intensity_offset:
+            reason += f" The intensity offset {intensity_offset:g} had been added; leave it away if they are HU."
         if labels := _labels_in(volume.array, values) if whole else 0:
             modality = None
             reason = (

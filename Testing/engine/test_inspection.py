@@ -80,6 +80,7 @@ class TestModality:
     def test_an_offset_makes_hounsfield_units(self, ct):
         stored = Volume((ct.astype(int) + 1024).astype(np.uint16), np.eye(4))
         assert inspect(stored, -1024).modality == "CT"
+        assert "The intensity offset -1024 had been added" in inspect(Volume(ct, np.eye(4)), -1024).reason
 
     def test_it_is_right_on_real_scans(self, scans):
         for path in sorted((scans / "demo").glob("*.nii.gz")):
