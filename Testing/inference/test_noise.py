@@ -74,6 +74,23 @@ def test_new_slices_of_a_thin_ct_are_as_noisy_as_their_neighbours(thin):
     assert result.min() >= thin.array.min() and result.max() <= thin.array.max()
 
 
+def test_new_slices_far_from_acquired_ones_have_nearly_their_texture(thin, monkeypatch):
+    options = request(5, thickness_mm=0.0)
+
+    def texture(stack):
+        bands = (smoothed(image, 1.0) - smoothed(image, 2.0) for image in np.float32(stack))
+        return np.stack([smoothed(np.abs(band), 5.0) for band in bands])
+
+    def share_without(stack):
+        """Of pixels whose neighbourhood has less than four fifths of the acquired slices' texture, half-way between."""
+        return (texture(stack[2::5]) < 0.8 * np.minimum(acquired[:-1], acquired[1:])).mean()
+
+    acquired = texture(thin.array)
+    found = share_without(upsample(thin, options).volume.array)
+
+    assert found < 0.1 * share_without(without_matching(monkeypatch, thin, options))
+
+
 @pytest.mark.parametrize("ratio", [3.5, 5 / 3])
 def test_acquired_slices_between_two_new_ones_are_still_their_mean(thin, monkeypatch, ratio):
     options = request(ratio, thickness_mm=0.0)
