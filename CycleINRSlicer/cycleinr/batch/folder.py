@@ -122,7 +122,8 @@ class BatchFolder:
         """Remember that a job has failed, and what batches made that still lies there; returns what is remembered."""
         # Else the name is the user's, and a record would make it ours
         if self.knows(record.output):
-            record = record.after(self.read_record(record.output))
+            before = self.read_record(record.output)
+            record = replace(record, earlier=before.hashes if before else record.earlier)
             self.write_record(record)
         return record
 
@@ -211,10 +212,12 @@ def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor
         OutputError: The record itself cannot be written.
     """
     before = folder.read_record(wanted.output)
-    if before is not None and folder.is_done(wanted, before):
-        return before
-    again = before is not None and before.batch == folder.batch and before.status == STARTED
-    record = replace(wanted, status=STARTED, attempts=1 + (before.attempts if again else 0)).after(before)
+    record = replace(wanted, status=STARTED, attempts=1)
+    if before is not None:
+        if folder.is_done(wanted, before):
+            return before
+        again = before.batch == folder.batch and before.status == STARTED
+        record = replace(record, attempts=1 + again * before.attempts, earlier=before.hashes)
     started = time.monotonic()
     try:
         record = _compute(folder, job, record, monitor)

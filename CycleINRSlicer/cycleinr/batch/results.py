@@ -94,10 +94,6 @@ class Record:
     marks: dict[str, Mark] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
 
-    def after(self, before: Record | None) -> Record:
-        """The same, knowing what an earlier run left under this name."""
-        return replace(self, earlier=before.hashes) if before else self
-
     @property
     def hashes(self) -> tuple[str, ...]:
         """Of all that may lie under this result's name and was made by a batch."""
