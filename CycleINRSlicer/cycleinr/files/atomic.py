@@ -104,11 +104,9 @@ def check_own_folder(folder: Path, overwrite: bool, kind: str, is_ours: Callable
     """
     folder = Path(folder).resolve()
     _check_parent(folder, kind)
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a {kind} needs a folder. Choose another name.")
-    if not any(folder.iterdir()):
+    if not folder.exists() or not any(folder.iterdir()):
         return
     if not is_ours(folder):
         raise OutputError(

@@ -38,6 +38,7 @@ _ZLIB_OR_GZIP = 32
 _NRRD_FIELD, _NRRD_END = rb"^([\w ]+): (.*)$", rb"\r?\n\r?\n|\Z"
 _META_FIELD, _META_END = rb"^\s*(\w+)\s*[=:]\s*(.*)$", rb"^\s*ElementDataFile\s*[=:].*\n?|\Z"
 
+_TRUE = {"true", "t", "1"}
 _NUMBER = r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)"
 _VECTOR = rf"(?:none|\(\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\))"
 _SIZE = r"0*[1-9]\d{0,18}"
@@ -141,17 +142,14 @@ def _find_data(path: Path, start: bytes, is_nrrd: bool) -> _Data:
     if data.exists() and not data.is_file():
         raise damaged(path, f"its data file {data.name[:80]} is no plain file")
     at = 0 if beside else len(header)
-    if _is_true(fields["compresseddata"]):
-        if not _is_true(fields["binarydata"]):
+    is_packed, is_binary = (_TRUE & {*map(str.lower, fields[name])} for name in ("compresseddata", "binarydata"))
+    if is_packed:
+        if not is_binary:
             raise damaged(path, "its header says that its compressed data are text")
         # MetaIO leaves the voxels as they were in memory where this is too few
         said = int((fields["compresseddatasize"] or ["0"])[-1])
         return _Data(data, at, True, said or sys.maxsize)
     return _Data(data, at, any(value != "raw" for value in fields["encoding"]))
-
-
-def _is_true(values: list[str]) -> bool:
-    return any(value.lower() in ("true", "t", "1") for value in values)
 
 
 def _damage(header: bytes, fields: dict[str, list[str]], is_nrrd: bool) -> str:
