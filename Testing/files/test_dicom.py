@@ -421,7 +421,7 @@ class TestWhatIsRefused:
     def test_a_slice_without_its_place_by_its_name(self, tmp_path, missing):
         write_series(tmp_path)
         write_slice(tmp_path / "a001.dcm", (-10, -20, 55), pixels_of_slice(5), **{missing: None})
-        assert "a001.dcm" in refusal(tmp_path)
+        assert "a001.dcm does not say where its slice lies, how large it is" in refusal(tmp_path)
 
 
 class TestPadding:

@@ -210,7 +210,8 @@ def _image_header(path: Path) -> SliceHeader | None:
     if is_placed and min(header.rows_columns) > 0:
         return header
     if sop_class in _SLICE_CLASSES:
-        raise _damaged(path)
+        why = "does not say where its slice lies, how large it is, or of which series it is"
+        raise InputError(f"{path.name} {why}. Export the series again, or remove that file.")
     return None
 
 
