@@ -245,6 +245,9 @@ REFUSED = {
     "transposed, told as ijk": ((SCAN,), {"ratio": 2, "affine": THICK, "axes": "ijk"}, "GeometryError", "axes='kji'"),
     "an affine of 3": ((SCAN,), {"ratio": 2, "affine": np.eye(3), "axes": "kji"}, "GeometryError", "4 x 4"),
     "an affine of words": ((SCAN,), {"ratio": 2, "affine": "RAS", "axes": "kji"}, "GeometryError", "not 4 x 4 numbers"),
+    "masked": (
+        (np.ma.masked_equal(SCAN, 0),), {"ratio": 2, "affine": THICK, "axes": "kji"}, "InputError", "valid=~mask",
+    ),
     "2-D": ((SCAN[0],), {"ratio": 2, "affine": THICK, "axes": "kji"}, "InputError", "2-D image"),
     "4-D": ((SCAN[None],), {"ratio": 2, "affine": THICK, "axes": "kji"}, "InputError", "4-dimensional"),
     "2-D of ITK": ((sitk.Image([8, 8], sitk.sitkInt16),), {"ratio": 2}, "InputError", "2-D image"),
