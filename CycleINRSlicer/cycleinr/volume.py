@@ -58,6 +58,7 @@ class Volume:
             Parts and turned views follow. Image files and other libraries' images cannot hold it: they are refused.
         nifti_codes: Codes of qform and sform that it was read with, to be written again; None for other files.
         valid: (K, J, I) of bool, False where a sample is padding; None if none is but what is no finite number.
+        made_by_cycleinr: It is a result of CycleINR, not acquired; it, and parts of it.
 
     Raises:
         InputError: The array is no non-empty 3-D array of real numbers, or modality or thickness make no sense.
@@ -74,6 +75,7 @@ class Volume:
     acquisition: Acquisition | None = None
     valid: np.ndarray | None = None
     nifti_codes: tuple[int, int] | None = None
+    made_by_cycleinr: bool = False
 
     def __post_init__(self) -> None:
         array, affine = np.asarray(self.array), as_affine(self.ijk_to_ras)

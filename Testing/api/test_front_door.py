@@ -213,6 +213,17 @@ class TestProvenance:
             fine.save(tmp_path / "fine.mha")
         fine.save(tmp_path / "fine.mha", overwrite=True)
 
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ""])
+    def test_a_result_that_is_made_finer_again_is_told_as_such(self, fine, tmp_path, suffix):
+        if suffix:
+            fine.save(tmp_path / f"fine{suffix}")
+        scan = tmp_path / f"fine{suffix}" if suffix else fine.volume[2:]
+        with pytest.warns(ci.RequestWarning, match="made by CycleINR") as told:
+            again = ci.upsample(scan, ratio=2, model="ct")
+        assert len(told) == 1 and str(told[0].message) in again.warnings
+        assert "made by CycleINR" in again.provenance["warnings"]
+        assert not fine.warnings
+
     @pytest.mark.parametrize(
         ("content", "said"), [(None, "cannot be read"), ("{", "is damaged"), ("[]", "does not say")]
     )

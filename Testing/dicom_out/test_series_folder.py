@@ -128,4 +128,5 @@ def test_beside_its_source_a_result_is_told_and_not_made_finer_again(ct, tmp_pat
     assert len(volume.array) == len(ct.files) and "made by CycleINR" in " ".join(volume.notes)
     notes: list[str] = []
     assert len(find_scans(tmp_path, notes)) == 1 and "made by CycleINR" in " ".join(notes)
-    assert len(read_volume(tmp_path / "out").array) == 25
+    again = read_volume(tmp_path / "out")
+    assert len(again.array) == 25 and again.made_by_cycleinr and not volume.made_by_cycleinr

@@ -21,7 +21,7 @@ from ..volume import Volume
 from . import nifti
 from .atomic import check_scan_name, check_target, publish, staging_folder
 from .bridges import to_simpleitk, unread, without_itk_warnings
-from .itk_images import itk_header
+from .itk_images import FIELD_PREFIX, itk_header
 from .samples import ImageHeader, unpacked_start
 from .zipped import is_zip, unpacked
 
@@ -42,7 +42,6 @@ _FORMATS = {
 """What reads the header of a format -> how its files' names end."""
 
 _FIELD_CHARACTERS = 1000
-_FIELD_PREFIX = "CycleINR_"
 
 
 def read_volume(
@@ -257,7 +256,7 @@ def write_volume(
         # Line breaks would end a field early, so that its rest were read as a field of the format's own
         if text := " ".join(str(value).split()):
             name = re.sub(r"\W", "_", str(key), flags=re.ASCII)
-            image.SetMetaData(f"{_FIELD_PREFIX}{name}", text[:_FIELD_CHARACTERS])
+            image.SetMetaData(f"{FIELD_PREFIX}{name}", text[:_FIELD_CHARACTERS])
     with staging_folder(path) as folder:
         if suffix in _DETACHED:
             _write_detached(image, folder, path, suffix, overwrite)

@@ -84,6 +84,7 @@ class Stack:
             notes=notes + self.notes,
             acquisition=self.acquisition,
             valid=valid,
+            made_by_cycleinr=self.slices[0].is_result,
         )
 
 

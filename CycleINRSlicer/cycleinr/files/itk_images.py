@@ -25,6 +25,9 @@ from .atomic import leads_out
 from .bridges import check_size, ijk_to_ras_of, without_itk_warnings
 from .samples import MOST_PACKED, PIECE_BYTES, ImageHeader, damaged
 
+FIELD_PREFIX = "CycleINR_"
+"""What the fields that say how a result was made begin with."""
+
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_AXES = 10
 _MAX_FIELD = 800
@@ -100,7 +103,8 @@ def itk_header(path: Path) -> ImageHeader:
             array = sitk.GetArrayFromImage(reader.Execute())
         return array.reshape(-1, *sizes[2::-1])[first : first + count]
 
-    return ImageHeader(sizes, dtype, ijk_to_ras_of(reader), voxels)
+    known = {"made_by_cycleinr": reader.HasMetaDataKey(f"{FIELD_PREFIX}software")}
+    return ImageHeader(sizes, dtype, ijk_to_ras_of(reader), voxels, known=known)
 
 
 @contextmanager

@@ -39,14 +39,15 @@ _NIFTI_1 = _layout(
 )  # fmt: skip
 _NIFTI_2 = _layout(
     540, sizeof_hdr=("i4", 0), magic=("S3", 4), datatype=("i2", 12), dim=("8i8", 16), pixdim=("8f8", 104),
-    vox_offset=("i8", 168), scl_slope=("f8", 176), scl_inter=("f8", 184), codes=("2i4", 344), quatern=("6f8", 352),
-    srow=("(3,4)f8", 400), xyzt_units=("i4", 500),
+    vox_offset=("i8", 168), scl_slope=("f8", 176), scl_inter=("f8", 184), descrip=("S79", 240), codes=("2i4", 344),
+    quatern=("6f8", 352), srow=("(3,4)f8", 400), xyzt_units=("i4", 500),
 )  # fmt: skip
 """The fields that are used, by their names in nifti1.h; ``codes`` are those of qform and sform."""
 
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}
 _MM, _SECONDS = 2, 8
 _SCANNER = 1
+_RESULT = b"software=CycleINR;"
 _NAMES = ("unknown", "scanner", "aligned", "Talairach", "MNI")
 _SAME_SHARE = 1e-2
 _TYPES = {
@@ -119,7 +120,8 @@ def nifti_header(path: Path) -> ImageHeader:
     seconds = found["pixdim"][4].item()
     frame_s = seconds if seconds > 0 and math.isfinite(seconds) else 1.0
     mm_affine = np.diag([mm, mm, mm, 1.0]) @ affine
-    return ImageHeader(sizes, kind, mm_affine, voxels, frame_s, {"notes": notes, "nifti_codes": kept})
+    known = {"notes": notes, "nifti_codes": kept, "made_by_cycleinr": found["descrip"].startswith(_RESULT)}
+    return ImageHeader(sizes, kind, mm_affine, voxels, frame_s, known)
 
 
 def _stored_type(path: Path, found: np.void, sizes: Sequence[int]) -> np.dtype:

@@ -98,7 +98,8 @@ def upsample(
     said = provenance(work, device, options, _agreement(array, scan, work), volume.notes)
     monitor.tell("Done", 1.0, 0.0)
     valid = _put_padding_back(array, acquired[source], work)
-    result = replace(volume.with_array(array[kept], work.ijk_to_ras), valid=None if valid is None else valid[kept])
+    valid = None if valid is None else valid[kept]
+    result = replace(volume.with_array(array[kept], work.ijk_to_ras), valid=valid, made_by_cycleinr=True)
     return Result(result, said, volume.notes + work.warnings)
 
 

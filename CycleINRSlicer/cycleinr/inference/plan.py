@@ -163,6 +163,8 @@ def _warnings(
     volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, seen: Inspection | None
 ) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
+    if volume.made_by_cycleinr:
+        found += ("The scan was made by CycleINR, not acquired, so that errors add up. Give the acquired scan.",)
     if seen is not None and seen.labels:
         found += (
             f"The values are those of a mask ({seen.labels} whole numbers in flat areas); between labels, the result "
