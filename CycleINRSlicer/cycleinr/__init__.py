@@ -23,11 +23,13 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import Upsampler, check, load_model, plan, read, upsample, write
+    from .checks.run import Check
     from .result import Forecast, Progress, Provenance, Result
     from .volume import Volume
 
 __all__ = [
     "Cancelled",
+    "Check",
     "CycleinrError",
     "DeviceError",
     "Forecast",
@@ -169,6 +171,7 @@ def error_of(kind: str, message: str) -> CycleinrError:
 _HOMES = {
     **dict.fromkeys(("upsample", "Upsampler", "plan", "check", "read", "write", "load_model"), "api"),
     **dict.fromkeys(("Forecast", "Progress", "Provenance", "Result"), "result"),
+    "Check": "checks.run",
     "Volume": "volume",
 }
 """Which module a public name comes from, when it is first asked for; errors are here."""

@@ -11,7 +11,7 @@ import pytest
 from places import REPOSITORY
 
 _FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-_WITHOUT = {"Progress", "Forecast"}
+_WITHOUT = {"Check", "Forecast", "Progress"}
 """Made by functions only, whose examples show them."""
 
 
@@ -41,7 +41,7 @@ def test_the_page_is_built_and_shows_every_public_name(tmp_path):
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     page = (tmp_path / "cycleinr.html").read_text(encoding="utf-8")
     assert [name for name in ci.__all__ if f'id="{name}"' not in page] == []
-    for method in ("Volume.reorient", "Volume.to_simpleitk", "Result.save", "Upsampler.plan"):
+    for method in ("Check.verdict", "Volume.reorient", "Volume.to_simpleitk", "Result.save", "Upsampler.plan"):
         assert f'id="{method}"' in page
     # Sphinx's markup would stand on the page as it is
     assert ":param" not in page and "http" not in page.split("<main")[1].split("</main>")[0]
