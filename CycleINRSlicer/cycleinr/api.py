@@ -21,14 +21,12 @@ from .request import (
     callback,
     checked_call,
     find_weights,
-    number,
     options_of_result,
-    path_text,
     read_scan,
     volume_of,
 )
 from .result import Forecast, Monitor, ProgressCallback, Result
-from .volume import Volume
+from .volume import Volume, number, path_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -83,7 +81,7 @@ def write(volume: Volume | Result, path: str | PathLike[str], *, overwrite: bool
         OutputError: The format is not supported, the folder is missing or full, or a file exists already.
     """
     if isinstance(volume, (Volume, Result)):
-        volume.save(path_text("path", path), overwrite=overwrite)
+        volume.save(path, overwrite=overwrite)
     else:
         raise RequestError(f"A {type(volume).__name__} cannot be written. Give a cycleinr.Volume or cycleinr.Result.")
 

@@ -76,7 +76,8 @@ def is_sheared(ijk_to_ras: np.ndarray) -> bool:
 def as_affine(given: object) -> np.ndarray:
     """A copy of a matrix as float64; GeometryError if it holds no numbers."""
     try:
-        return np.array(np.asarray(given, dtype=np.float64))
+        # NumPy makes NaN of None
+        return np.array(np.asarray("" if given is None else given, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise GeometryError(
             f"The affine is {given!r:.80}, not 4 x 4 numbers. Give the matrix from (i, j, k) to RAS mm."

@@ -23,7 +23,7 @@ from .geometry import as_affine, is_sheared
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, EXTENTS, Target, acquired_spacings, uneven_slices
 from .inspection import Inspection, inspect
 from .result import Provenance, Result
-from .volume import Volume
+from .volume import Volume, path_text
 from .weights import CYCLEINR, architecture, read_card
 
 if TYPE_CHECKING:
@@ -145,22 +145,6 @@ def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
         return function(*args, **kwargs)
 
     return checked
-
-
-def number(name: str, value: object) -> float | None:
-    """A keyword's number as a float, or None; what is neither is refused with a ``RequestError``."""
-    if value is None:
-        return None
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    raise RequestError(f"The {name} is {value!r}, which is no number. Give one, or leave {name}= away.")
-
-
-def path_text(name: str, value: object, wanted: str = "Give one of these.") -> str:
-    """An argument's path or text as text; what is neither is refused with a ``RequestError`` that says what to give."""
-    if isinstance(value, (str, os.PathLike)):
-        return os.fspath(value)
-    raise RequestError(f"The {name} is {value!r:.80}, which is neither a text nor a path. {wanted}")
 
 
 def callback(name: str, value: Callable[..., _R] | None) -> Callable[..., _R] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import Cancelled, InputError, RequestWarning
-from .volume import Volume
+from .volume import Volume, path_text
 
 _TOO_EARLY = 0.02
 
@@ -222,6 +222,7 @@ class Result:
         from .files import write_volume
         from .files.atomic import sidecar
 
+        path = path_text("path", path)
         with sidecar(Path(path), self.provenance.to_dict(), overwrite):
             write_volume(self.volume, path, self.provenance.to_dict(), overwrite)
 
@@ -238,6 +239,7 @@ class Result:
         """
         from .files import read_volume
 
+        path = path_text("path", path)
         beside = Path(f"{Path(path)}.json")
         try:
             texts = json.loads(beside.read_text(encoding="utf-8"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
 MODALITIES = ("CT", "MR")
 
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
+
+
+def number(name: str, value: object) -> float | None:
+    """A keyword's number as a float, or None; what is neither is refused with a ``RequestError``."""
+    if value is None:
+        return None
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    raise RequestError(f"The {name} is {value!r}, which is no number. Give one, or leave {name}= away.")
+
+
+def path_text(name: str, value: object, wanted: str = "Give one of these.") -> str:
+    """An argument's path or text as text; what is neither is refused with a ``RequestError`` that says what to give."""
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    raise RequestError(f"The {name} is {value!r:.80}, which is neither a text nor a path. {wanted}")
 
 
 class Grid(Protocol):
@@ -67,7 +85,7 @@ class Volume:
     """
 
     array: np.ndarray
-    ijk_to_ras: np.ndarray
+    ijk_to_ras: np.ndarray = None  # type: ignore[assignment]  # refused in words that say what to give
     modality: str | None = None
     slice_thickness_mm: float | None = None
     name: str = ""
@@ -86,7 +104,8 @@ class Volume:
                 f"The modality is {self.modality!r}, but only 'CT' and 'MR' volumes can be processed. "
                 "Choose one of these, or leave it open if it is unknown."
             )
-        thickness, own, valid = self.slice_thickness_mm, self.acquisition, self.valid
+        thickness = number("slice_thickness_mm", self.slice_thickness_mm)
+        own, valid = self.acquisition, self.valid
         if thickness is not None and not (math.isfinite(thickness) and thickness >= 0):
             raise InputError(
                 f"The slice thickness is {thickness} mm, which no scan can have. "
@@ -258,6 +277,8 @@ class Volume:
             other: A ``Volume``, or anything with ``shape_kji`` and ``ijk_to_ras``.
             tolerance_voxels: How far apart two samples may lie, as a share of the spacing; headers are rounded.
         """
+        if not hasattr(other, "ijk_to_ras"):
+            raise RequestError(f"{other!r:.80} has no geometry to compare. Give a cycleinr.Volume.")
         if tuple(self.shape_kji) != tuple(other.shape_kji):
             return False
         if not same_places(self.acquisition, getattr(other, "acquisition", None), tolerance_voxels):
@@ -271,13 +292,13 @@ class Volume:
         """Read an image file, a DICOM folder, or the series of one DICOM file; see ``cycleinr.read``."""
         from .files import read_volume
 
-        return read_volume(path)
+        return read_volume(path_text("path", path))
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write an image file, whole or not at all; see ``cycleinr.write``."""
         from .files import write_volume
 
-        write_volume(self, path, overwrite=overwrite)
+        write_volume(self, path_text("path", path), overwrite=overwrite)
 
     @classmethod
     def from_simpleitk(cls, image: SimpleITK.Image, **known: Any) -> Volume:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 
 import cycleinr as ci
@@ -317,6 +318,13 @@ def test_keywords_of_the_other_functions_are_checked_too(head):
         (lambda _: ci.load_model(None), ci.RequestError, "The model is None"),
         (lambda head: ci.check(head, head), ci.RequestError, "Give the Result that upsample returned"),
         (lambda head: ci.Volume(head.array, "RAS"), ci.GeometryError, "not 4 x 4 numbers"),
+        (lambda head: ci.Volume(head.array), ci.GeometryError, "The affine is None"),
+        (lambda head: replace(head, slice_thickness_mm="3"), ci.RequestError, "The slice_thickness_mm is '3'"),
+        (lambda head: head.geometry_equal(3), ci.RequestError, "3 has no geometry"),
+        (lambda head: head.save(None), ci.RequestError, "The path is None"),
+        (lambda _: ci.Volume.read(None), ci.RequestError, "The path is None"),
+        (lambda _: ci.Result.read(None), ci.RequestError, "The path is None"),
+        (lambda head: ci.upsample(head, ratio=2).save(None), ci.RequestError, "The path is None"),
         (lambda head: head.reorient(None), ci.RequestError, "The orientation is None"),
         (lambda _: ci.Volume.from_simpleitk(None), ci.InputError, "NoneType without intensities"),
         (lambda _: ci.Volume.from_nibabel(None), ci.InputError, "NoneType, no image of nibabel's"),
