@@ -263,12 +263,15 @@ def trial_failure(name: str) -> str | None:
     return None if value == 9 * 36 else f"a test convolution gave {value} instead of 324"
 
 
-def candidates() -> list[Device]:
-    """GPUs that torch reports, fastest kind first, not yet tried."""
-    if no_gpu_reason() is not None or _load_failure() is not None:
-        return []
-    import torch
-
+def _gpus() -> tuple[list[Device], str]:
+    """GPUs that torch reports, fastest kind first, not yet tried; and why there is none, in half a sentence."""
+    reason = no_gpu_reason()
+    if reason is not None:
+        return [], reason
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [], f"PyTorch cannot be loaded ({error})"
     found = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -276,21 +279,12 @@ def candidates() -> list[Device]:
             found.append(Device(f"cuda:{index}", properties.name, properties.total_memory / 1e9))
     if torch.backends.mps.is_available():
         found.append(Device("mps", "Apple GPU"))
-    return found
-
-
-def _load_failure() -> str | None:
-    """What is wrong with a broken PyTorch, which the CPU does without."""
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError) as error:
-        return f"PyTorch cannot be loaded ({error})"
-    return None
+    return found, "PyTorch finds no GPU"
 
 
 def list_devices() -> list[Device]:
     """Every device that passes its trial, GPUs first, the CPU last."""
-    return [device for device in candidates() if trial_failure(device.name) is None] + [cpu()]
+    return [device for device in _gpus()[0] if trial_failure(device.name) is None] + [cpu()]
 
 
 def cpu() -> Device:
@@ -306,26 +300,19 @@ def choose_device(request: str) -> DeviceChoice:
     """
     if request == "cpu":
         return DeviceChoice(cpu(), "CPU, as asked for.")
-    if request == "auto":
-        return _best_device()
+    found, why_cpu = _gpus()
     wanted = "cuda:0" if request == "cuda" else request
-    for device in candidates():
-        if device.name == wanted:
-            failure = trial_failure(wanted)
-            if failure:
-                raise DeviceError(f"The device {wanted} ({device.label}) does not work: {failure}. Use --device cpu.")
-            return DeviceChoice(device, f"{device.label}, as asked for.")
-    there = ", ".join(device.name for device in [*candidates(), cpu()])
-    raise DeviceError(f"There is no device {request!r} here; this machine has {there}. Use one of these, or auto.")
-
-
-def _best_device() -> DeviceChoice:
+    tried = [device for device in found if wanted in ("auto", device.name)]
+    if not tried and wanted != "auto":
+        there = ", ".join(device.name for device in [*found, cpu()])
+        raise DeviceError(f"There is no device {request!r} here; this machine has {there}. Use one of these, or auto.")
     failures = []
-    for device in candidates():
+    for device in tried:
         failure = trial_failure(device.name)
         if failure is None:
-            return DeviceChoice(device, f"{device.label}, the fastest device that passed its test.")
+            why = "as asked for" if wanted == device.name else "the fastest device that passed its test"
+            return DeviceChoice(device, f"{device.label}, {why}.")
+        if wanted == device.name:
+            raise DeviceError(f"The device {wanted} ({device.label}) does not work: {failure}. Use --device cpu.")
         failures.append(f"{device.label} failed its test ({failure})")
-    if failures:
-        return DeviceChoice(cpu(), f"CPU, since {'; '.join(failures)}.")
-    return DeviceChoice(cpu(), f"CPU, since {no_gpu_reason() or _load_failure() or 'PyTorch finds no GPU'}.")
+    return DeviceChoice(cpu(), f"CPU, since {'; '.join(failures) or why_cpu}.")

@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 _MOST_THREADS = 8
 """More of ours would only wait for each other."""
@@ -40,18 +40,20 @@ class CrewSize:
         blocks_each: Encoder blocks that one thread takes.
         encoding: Threads with encoder blocks.
         intervals: Threads that compute the slices of an interval.
+        shared: Whether several threads are at work, each with slices of its own; else the caller's does everything.
     """
 
     blocks_each: int
     encoding: int
     intervals: int
+    shared: bool
 
     @classmethod
     def of(cls, threads: int, blocks: int) -> CrewSize:
         """For this many threads in all, and encoder blocks. More work than cores, so that no core has to wait."""
         count = min(threads, _MOST_THREADS)
         each = -(-blocks // count)
-        return cls(each, -(-blocks // each), -(-count // 2))
+        return cls(each, -(-blocks // each), -(-count // 2), threads > 1)
 
 
 def usable_cores() -> int:
@@ -73,38 +75,8 @@ _PATIENCE_S = 0.05
 _END = object()
 
 
-class Crew(Protocol):
-    """Threads for the steps of one strip."""
-
-    blocks_each: int
-    """Encoder blocks that one thread takes."""
-
-    def relay(self, stream: Iterator[Item]) -> Iterator[Item]:
-        """The items of a stream, which another thread may compute while the caller is at the item before."""
-
-    def each(self, work: Callable[[Item], None], items: Iterator[Item]) -> None:
-        """``work(item)`` for every item, several of them at once perhaps; returns when all are done."""
-
-    def tick(self) -> None:
-        """Tell, from any thread, that something is done."""
-
-
-class Alone:
-    """The caller's thread does everything: for one core."""
-
-    def __init__(self, blocks: int, tick: Callable[[], None]):
-        self.blocks_each, self.tick = blocks, tick
-
-    def relay(self, stream: Iterator[Item]) -> Iterator[Item]:
-        return stream
-
-    def each(self, work: Callable[[Item], None], items: Iterator[Item]) -> None:
-        for item in items:
-            work(item)
-
-
-class Threads:
-    """A thread for each part of the encoder, and several for the intervals; used as a context.
+class Crew:
+    """Threads for the steps of one strip: one for each part of the encoder, and several for the intervals; a context.
 
     Args:
         size: How many of each.
@@ -112,13 +84,13 @@ class Threads:
     """
 
     def __init__(self, size: CrewSize, tick: Callable[[], None]):
-        self.blocks_each, self._intervals, self._told_by_caller = size.blocks_each, size.intervals, tick
+        self.size, self._told_by_caller = size, tick
         self._ticks: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._pools: list[ThreadPoolExecutor] = []
         self._streams: list[Generator] = []
 
-    def __enter__(self) -> Threads:
+    def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *raised) -> None:
@@ -132,19 +104,29 @@ class Threads:
             stream.close()
 
     def tick(self) -> None:
-        if self._stopped.is_set():
+        """Tell, from any thread, that something is done."""
+        if not self.size.shared:
+            self._told_by_caller()
+        elif self._stopped.is_set():
             raise _Stopped
-        self._ticks.put(None)
+        else:
+            self._ticks.put(None)
 
     def relay(self, stream: Generator[Item, None, None]) -> Iterator[Item]:
-        return self._relay(stream, Future.result)
+        """The items of a stream, which another thread computes while the caller is at the item before."""
+        return self._relay(stream, Future.result) if self.size.shared else stream
 
     def each(self, work: Callable[[Item], None], items: Generator[Item, None, None]) -> None:
-        pool = self._pool(self._intervals, "interval")
+        """``work(item)`` for every item, several of them at once; returns when all are done."""
+        if not self.size.shared:
+            for item in items:
+                work(item)
+            return
+        pool = self._pool(self.size.intervals, "interval")
         under_way: deque[Future] = deque()
         for item in self._relay(items, self._result):
             under_way.append(_submit(pool, work, item))
-            if len(under_way) > self._intervals:
+            if len(under_way) > self.size.intervals:
                 self._result(under_way.popleft())
         while under_way:
             self._result(under_way.popleft())
@@ -154,6 +136,7 @@ class Threads:
         return self._pools[-1]
 
     def _relay(self, stream: Generator, result: Callable[[Future], Item]) -> Iterator[Item]:
+        """A stream's items, the next one on its way while the caller has the one before."""
         self._streams.append(stream)
         return _ahead(stream, self._pool(1, "encoder"), result)
 
@@ -187,8 +170,7 @@ def _submit(pool: ThreadPoolExecutor, function: Callable, *arguments) -> Future:
 
 
 def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future], Item]) -> Iterator[Item]:
-    """A stream's items, the next one on its way while the caller has the one before."""
-    # Taken out before it is asked, for the reason given in Threads._result
+    # Taken out before it is asked, for the reason given in Crew._result
     coming = deque([_submit(pool, next, stream, _END)])
     while (item := result(coming.pop())) is not _END:
         coming.append(_submit(pool, next, stream, _END))
@@ -198,14 +180,10 @@ def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future
 @contextmanager
 def crew(threads: int, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
     """As many threads as are given, for an encoder of ``blocks``; NumPy's BLAS has one for each of them."""
+    size = CrewSize.of(threads, blocks)
     with one_blas_thread():
-        if threads == 1:
-            touch_buffers(1)
-            yield Alone(blocks, tick)
-            return
-        size = CrewSize.of(threads, blocks)
-        touch_buffers(size.encoding + size.intervals)
-        with Threads(size, tick) as several:
+        touch_buffers(size.encoding + size.intervals if size.shared else 1)
+        with Crew(size, tick) as several:
             yield several
 
 

@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 from cycleinr.inference.cpu_network import StripNetwork
-from cycleinr.threads import CrewSize, Threads, libraries
+from cycleinr.threads import Crew, CrewSize, libraries
 from cycleinr.weights import NetworkConfig, Parameters, Slicing, parameter_shapes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,7 +150,7 @@ def test_a_blas_that_nobody_knows_is_left_alone(threads, network, monkeypatch):
 
 
 def of(size, tick=lambda: None):
-    return Threads(CrewSize.of(size, 8), tick)
+    return Crew(CrewSize.of(size, 8), tick)
 
 
 def counting(stop, log):

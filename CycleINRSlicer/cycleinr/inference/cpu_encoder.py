@@ -334,9 +334,9 @@ class EncoderStream:
         """Slices (rows, columns) of whole cells in, each slice's codes out in order, as cells."""
         stream = self.stem.stream(slices, layout)
         for number, block in enumerate(self.blocks):
-            if number % crew.blocks_each == 0:
+            if number % crew.size.blocks_each == 0:
                 convolution = PlaneConvolution(layout, self.width)
             stream = block.stream(stream, convolution)
-            if (number + 1) % crew.blocks_each == 0 or number + 1 == len(self.blocks):
+            if (number + 1) % crew.size.blocks_each == 0 or number + 1 == len(self.blocks):
                 stream = crew.relay(stream)
         return stream
