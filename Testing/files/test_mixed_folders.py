@@ -71,7 +71,7 @@ class TestDiscs:
         chosen = read_volume(disc / name, series="5")
 
         np.testing.assert_array_equal(chosen.array[2], hu(2) + 7)
-        assert chosen.notes == ("1 scout image was left out.", "Series 5 was taken; left out: 4.")
+        assert chosen.notes == ("1 scout image was left out.", "Series 5 was taken.")
         assert "no series 9" in refusal(disc / name, series="9")
 
     def test_a_link_to_a_folder_is_not_followed_below(self, disc):

@@ -274,7 +274,9 @@ def phases_of(listing: Listing, name: str) -> list[Series]:
             raise InputError(
                 f"Series {one.name} cannot be read: {one.refusal}. Give a CT or MR series as the scanner made it."
             )
-    taken = [[f"Series {one.name} was taken; left out: {left_out}."] if others else [] for one in found]
+    # Whoever names a series knows the others, or takes them in their turn
+    said = "" if name else f"; left out: {left_out}"
+    taken = [[f"Series {one.name} was taken{said}."] if others else [] for one in found]
     return [replace(one, notes=(*listing.notes, *own)) for one, own in zip(found, taken, strict=True)]
 
 
