@@ -61,9 +61,9 @@ _LONGEST = 32767
 _PACKING = 3
 """A head CT gets no smaller from 4 to 6, which take up to three times as long."""
 
-_ANALYZE_NOTE = (
-    "An Analyze file does not say which side is left: it was placed as NIfTI files without a transform are, and as 3D "
-    "Slicer does."
+_UNPLACED_NOTE = (
+    "The file has neither qform nor sform and does not say which side is left: its axes were taken to point to left, "
+    "posterior and superior, as in 3D Slicer."
 )
 
 
@@ -116,11 +116,10 @@ def nifti_header(path: Path) -> ImageHeader:
 
     mm = 1.0 if is_analyze else _MM_OF_UNIT.get(int(found["xyzt_units"]) & 7, 1.0)
     affine, kept, note = _placement(found, q_code, s_code, sizes)
-    notes = tuple(text for text in (note, _ANALYZE_NOTE if is_analyze else "") if text)
     seconds = found["pixdim"][4].item()
     frame_s = seconds if seconds > 0 and math.isfinite(seconds) else 1.0
     mm_affine = np.diag([mm, mm, mm, 1.0]) @ affine
-    known = {"notes": notes, "nifti_codes": kept, "made_by_cycleinr": found["descrip"].startswith(_RESULT)}
+    known = {"notes": (note,) if note else (), "nifti_codes": kept, "made_by_cycleinr": found["descrip"].startswith(_RESULT)}
     return ImageHeader(sizes, kind, mm_affine, voxels, frame_s, known)
 
 
@@ -155,14 +154,14 @@ def _pair_of(path: Path, ending: str) -> Path:
 def _placement(
     found: np.void, q_code: int, s_code: int, sizes: Sequence[int]
 ) -> tuple[np.ndarray, tuple[int, int], str]:
-    """Where the image lies, in the header's unit; the codes that hold for it; what to say where two places differ.
+    """Where the image lies, in the header's unit; the codes that hold for it; what to say where two places differ, or none is told.
 
     As ITK and 3D Slicer, the sform is taken where it is of the scanner or alone, else the qform, and the axes of LPS
     where there is neither. Its own spacing is taken with it, and a qform without spacing (1 x 1 x 1) is not believed.
     """
     spacing = np.abs(found["pixdim"][1:4].astype(np.float64))
     if not q_code and not s_code:
-        return ras_from_lps(np.diag([*spacing, 1.0])), (0, 0), ""
+        return ras_from_lps(np.diag([*spacing, 1.0])), (0, 0), _UNPLACED_NOTE
     s, q = np.vstack([found["srow"].astype(np.float64), [0, 0, 0, 1]]), _qform(found)
     if not q_code or not s_code:
         return s if s_code else q, (q_code, s_code), ""
