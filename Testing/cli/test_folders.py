@@ -89,7 +89,9 @@ def test_a_frame_or_all_frames_of_a_time_series(tmp_path):
     info = json.loads(cycleinr("info", tmp_path / "4d.nii.gz", "--json").stdout)
     one = cycleinr("upsample", tmp_path / "4d.nii.gz", tmp_path / "second.nii.gz", "--frame", "2", *request)
     both = cycleinr("upsample", tmp_path / "4d.nii.gz", tmp_path / "all.nii.gz", "--all-frames", *request)
+    alone = cycleinr("upsample", tmp_path / "one", tmp_path / "alone.nii.gz", "--all-frames", *request)
 
+    assert "2 frames of 5 x 6 x 11" in both.stdout and "1 frame of 5 x 6 x 11" in alone.stdout, alone.stderr
     assert info["possible"] is False and "--frame" in info["reason"] and info["scan"]["frames"] == 2
     assert one.returncode == both.returncode == 0, one.stderr + both.stderr
     image = nibabel.load(tmp_path / "all.nii.gz")

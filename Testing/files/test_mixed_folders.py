@@ -133,6 +133,8 @@ class TestCopiesAndPhases:
         assert volume.notes == ("7 exact copies of images of series 3 were dropped.",)
         assert len(chosen_series(tmp_path).files) == 6
         assert read_volume(tmp_path / "again" / "a001.dcm").shape_kji[0] == 6
+        shutil.copy(tmp_path / "a001.dcm", tmp_path / "again" / "b.dcm")
+        assert read_volume(tmp_path / "again").notes == ("An exact copy of an image of series 3 was dropped.",)
 
     @pytest.mark.parametrize(
         ("keyword", "values", "says"),

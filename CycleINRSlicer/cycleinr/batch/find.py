@@ -155,7 +155,8 @@ class _Search:
             if not why or (first.frames is not None and first.frame is None):
                 yield one
             else:
-                how_many = f"series {number} of {len(listing.series)}, {len(one.slices)} images"
+                count = len(one.slices)
+                how_many = f"series {number} of {len(listing.series)}, {count} image{'s' if count > 1 else ''}"
                 self.notes.append(f"Left out in {place}: {how_many}, {why}.")
         self.notes += [f"In {place}: {note}" for note in listing.notes]
 

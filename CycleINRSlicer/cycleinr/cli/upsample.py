@@ -210,7 +210,8 @@ def _run_one(job: Job, json_progress: bool) -> None:
         _print_json(event="done", path=str(job.output), report=report, provenance=dict(result.provenance))
         return
     slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
-    frames = f"{result.provenance['frames']} frames of " if "frames" in result.provenance else ""
+    count = result.provenance.get("frames", "")
+    frames = f"{count} frame{'' if count == '1' else 's'} of " if count else ""
     print(
         f"{job.output}: {frames}{' x '.join(map(str, slices[::-1]))} voxels of "
         f"{' x '.join(f'{s:.3g}' for s in mm)} mm. {result.provenance['derived']}"

@@ -336,8 +336,8 @@ def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:
         kept = without_copies(each)
         if len(kept) < len(each):
             number, copies = slices[0].series_number, len(each) - len(kept)
-            said = f"{copies} exact copies" if copies > 1 else "An exact copy"
-            notes.append(f"{said} of images of series {number} {'were' if copies > 1 else 'was'} dropped.")
+            said = f"{copies} exact copies of images" if copies > 1 else "An exact copy of an image"
+            notes.append(f"{said} of series {number} {'were' if copies > 1 else 'was'} dropped.")
         stack = f"stack {len(found) + 1}" if len(parallel) > 1 else ""
         found += [(", ".join(filter(None, (stack, part))), own) for part, own in phases(kept)]
     return [Series("", tuple(own), part, refusal=_refusal_of(own)) for part, own in found]

@@ -119,7 +119,11 @@ def nifti_header(path: Path) -> ImageHeader:
     seconds = found["pixdim"][4].item()
     frame_s = seconds if seconds > 0 and math.isfinite(seconds) else 1.0
     mm_affine = np.diag([mm, mm, mm, 1.0]) @ affine
-    known = {"notes": (note,) if note else (), "nifti_codes": kept, "made_by_cycleinr": found["descrip"].startswith(_RESULT)}
+    known = {
+        "notes": (note,) if note else (),
+        "nifti_codes": kept,
+        "made_by_cycleinr": found["descrip"].startswith(_RESULT),
+    }
     return ImageHeader(sizes, kind, mm_affine, voxels, frame_s, known)
 
 
@@ -154,7 +158,7 @@ def _pair_of(path: Path, ending: str) -> Path:
 def _placement(
     found: np.void, q_code: int, s_code: int, sizes: Sequence[int]
 ) -> tuple[np.ndarray, tuple[int, int], str]:
-    """Where the image lies, in the header's unit; the codes that hold for it; what to say where two places differ, or none is told.
+    """Where the image lies, in the header's unit; the codes that hold for it; what to say where it is in doubt.
 
     As ITK and 3D Slicer, the sform is taken where it is of the scanner or alone, else the qform, and the axes of LPS
     where there is neither. Its own spacing is taken with it, and a qform without spacing (1 x 1 x 1) is not believed.
