@@ -12,7 +12,6 @@ from . import RequestError
 from .grid import Target
 from .inference import upsample as upsample_volume
 from .inference.plan import plan as plan_volume
-from .inference.plan import plan_unseen
 from .request import (
     BUNDLED,
     Region,
@@ -166,9 +165,25 @@ class Upsampler:
         frame: int | None = None,
     ) -> Forecast:
         """What these settings come to for a scan; arguments, result and errors are those of ``cycleinr.plan``."""
-        if isinstance(scan, (str, PathLike)) and affine is None and axes is None:
-            return _forecast(read_scan(scan, series, frame, header_only=True), self.options, values_known=False)
-        return _forecast(volume_of(scan, affine, axes, series, frame), self.options, values_known=True)
+        look, options = not isinstance(scan, (str, PathLike)), self.options
+        volume = volume_of(scan, affine, axes, series, frame, header_only=not look)
+        untold = options.model == "auto" and volume.modality is None and not look
+        # Both bundled networks are of one size, so either serves for an estimate
+        work = plan_volume(volume, replace(options, model=BUNDLED[0]) if untold else options, look=look)
+        reason = "CT or MR: the header does not say, so the values will decide." if untold else work.model_reason
+        return Forecast(
+            shape_kji=work.shape_kji,
+            spacing_ijk_mm=work.spacing_ijk_mm,
+            axis=work.grid.axis,
+            ratio=work.grid.ratio,
+            tau=work.tau,
+            thickness_reason=work.tau_reason,
+            model=None if untold else str(work.card.get("name", work.weights.stem)),
+            model_reason=reason,
+            memory_gb=work.peak_gigabytes,
+            seconds=work.seconds,
+            warnings=work.warnings,
+        )
 
 
 @checked_call
@@ -369,24 +384,3 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Those of a function's arguments that an ``Upsampler`` takes."""
     return {name: value for name, value in given.items() if name in signature(Upsampler.__init__).parameters}
-
-
-def _forecast(scan: Volume, options: UpsampleOptions, values_known: bool) -> Forecast:
-    untold = options.model == "auto" and scan.modality is None and not values_known
-    # Both bundled networks are of one size, so either serves for an estimate
-    asked = replace(options, model=BUNDLED[0]) if untold else options
-    work = plan_volume(scan, asked) if values_known else plan_unseen(scan, asked)
-    reason = "CT or MR: the header does not say, so the values will decide." if untold else work.model_reason
-    return Forecast(
-        shape_kji=work.shape_kji,
-        spacing_ijk_mm=work.spacing_ijk_mm,
-        axis=work.grid.axis,
-        ratio=work.grid.ratio,
-        tau=work.tau,
-        thickness_reason=work.tau_reason,
-        model=None if untold else str(work.card.get("name", work.weights.stem)),
-        model_reason=reason,
-        memory_gb=work.peak_gigabytes,
-        seconds=work.seconds,
-        warnings=work.warnings,
-    )

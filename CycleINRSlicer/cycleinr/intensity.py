@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .grid import SliceGrid, from_axis_first, to_axis_first
+from .grid import from_axis_first, to_axis_first
 from .volume import Volume
 
 _CT_CENTRE_HU, _CT_SCALE_HU = 484.0, 1512.0
@@ -143,11 +143,12 @@ def valid_in_result(valid: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return valid[below] | valid[above]
 
 
-def put_padding_back(result: np.ndarray, acquired: np.ndarray, valid: np.ndarray, positions: np.ndarray) -> None:
-    """Write the padding of the nearest acquired slice into a result, in place; arguments as of ``valid_in_result``."""
-    for fine, below, above in zip(result, *_nearest(positions, len(acquired)), strict=True):
-        padding = ~(valid[below] | valid[above])
-        fine[padding] = acquired[below][padding]
+def put_padding_back(result: np.ndarray, acquired: np.ndarray, valid: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Write the padding of the nearest acquired slice into a result, in place; returns ``valid_in_result``."""
+    measured = valid_in_result(valid, positions)
+    for fine, here, n in zip(result, measured, _nearest(positions, len(acquired))[0], strict=True):
+        fine[~here] = acquired[n][~here]
+    return measured
 
 
 def _nearest(positions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -223,26 +224,19 @@ def _log_ratios(stack: np.ndarray) -> np.ndarray:
     return ratios
 
 
-def evened(stack: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """The stack with each slice's gain taken out, float32."""
-    return stack * np.exp(-gains).astype(np.float32)[:, None, None]
-
-
-def gains_of_result(gains: np.ndarray, grid: SliceGrid) -> np.ndarray:
-    """Log gain of each slice of a result, (n_out,), by which it gets the scan's own brightness back.
+def put_back(fine: np.ndarray, gains: np.ndarray, positions: np.ndarray, values: ValueRange, out: np.ndarray) -> None:
+    """Give each slice of a result the scan's own brightness, into ``out``, rounded where that holds integers.
 
     At an acquired position it is that slice's gain, and between two it runs straight from one to the other: softer
     bands than those of a result that is made to give each slab's brightness back.
 
     Args:
-        gains: Of the acquired slices, (n_in,).
-        grid: The result's slices.
+        fine: (n_out, rows, columns), of slices without their gains.
+        gains: Logarithms, (n_in,), of the acquired slices.
+        positions: (n_out,) in units of acquired slices.
+        values: The scan's range.
+        out: As ``fine``, in the scan's type.
     """
-    return np.interp(grid.positions(), np.arange(grid.n_in), gains)
-
-
-def put_back(fine: np.ndarray, gains: np.ndarray, values: ValueRange, out: np.ndarray) -> None:
-    """Multiply each slice by its gain into ``out``, rounded where that holds integers."""
-    for slice_, gain, target in zip(fine, gains, out, strict=True):
-        image = slice_ * np.float32(np.exp(gain))
+    for image, gain, target in zip(fine, np.interp(positions, np.arange(len(gains)), gains), out, strict=True):
+        image = image * np.float32(np.exp(gain))
         values.write(np.rint(image) if out.dtype.kind in "iu" else image, target)

@@ -60,8 +60,9 @@ def volume_of(
     axes: str | None = None,
     series: int | str | None = None,
     frame: int | None = None,
+    header_only: bool = False,
 ) -> Volume:
-    """The scan as a volume; arguments and errors as ``upsample`` explains them."""
+    """The scan as a volume, of a path without its samples perhaps; arguments and errors as ``upsample`` has them."""
     if (series is not None or frame is not None) and not isinstance(scan, (str, os.PathLike)):
         raise RequestError(f"series= and frame= are for paths, and this is {_text_of(scan)}. Leave them away.")
     if isinstance(scan, np.ndarray):
@@ -73,7 +74,7 @@ def volume_of(
     if isinstance(scan, Volume):
         return scan
     if isinstance(scan, (str, os.PathLike)):
-        return read_scan(scan, series, frame)
+        return read_scan(scan, series, frame, header_only)
     # What has not been imported, nobody can have an object of
     if (itk := sys.modules.get("SimpleITK")) and isinstance(scan, itk.Image):
         return Volume.from_simpleitk(scan)

@@ -21,15 +21,12 @@ from ..inspection import inspect
 from ..intensity import (
     IntensityScale,
     ValueRange,
-    evened,
     filled,
-    gains_of_result,
     intensity_scale,
     log_gains,
     put_back,
     put_padding_back,
     unit_of,
-    valid_in_result,
 )
 from ..request import UpsampleOptions
 from ..resampling import agreement
@@ -90,7 +87,10 @@ def upsample(
     scan = filled(acquired, work.grid.axis)
     stack = to_axis_first(scan.array, work.grid.axis)
     gains = log_gains(stack) if options.equalize_slices else None
-    told = scan if gains is None else scan.with_array(from_axis_first(evened(stack, gains), work.grid.axis))
+    told = scan
+    if gains is not None:
+        even = stack * np.exp(-gains).astype(np.float32)[:, None, None]
+        told = scan.with_array(from_axis_first(even, work.grid.axis))
     array, device = _Run(told, work, options, monitor).compute(choice.device)
     if gains is not None:
         array = _with_brightness(array, scan, work, gains)
@@ -108,9 +108,7 @@ def _put_padding_back(array: np.ndarray, acquired: Volume, work: Plan) -> np.nda
     if acquired.valid is None:
         return None
     fine, slices, mask = (to_axis_first(each, work.grid.axis) for each in (array, acquired.array, acquired.valid))
-    positions = work.grid.positions()
-    put_padding_back(fine, slices, mask, positions)
-    return from_axis_first(valid_in_result(mask, positions), work.grid.axis)
+    return from_axis_first(put_padding_back(fine, slices, mask, work.grid.positions()), work.grid.axis)
 
 
 def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
@@ -132,7 +130,7 @@ def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.nd
     result = empty_result(array.shape, volume.array.dtype)
     fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
     own = gains[work.part.source[AXIS_OF_ARRAY[work.grid.axis]]]
-    put_back(fine, gains_of_result(own, work.grid), ValueRange.of(volume.array), out)
+    put_back(fine, own, work.grid.positions(), ValueRange.of(volume.array), out)
     return result
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import GeometryError, InputError, RequestError
 from ..computer import limit_bytes
-from ..geometry import Acquisition, Gap, spacing_of, subgrid_affine
+from ..geometry import Acquisition, Gap
 from ..grid import (
     AXIS_OF_ARRAY,
     ISOTROPY_TOLERANCE,
@@ -87,13 +87,14 @@ class Plan:
     padding: str = ""
 
 
-def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
+def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None, *, look: bool = True) -> Plan:
     """Check a request against a volume and work out what it comes to.
 
     Args:
         volume: The acquired scan.
         options: What is wanted.
         seen: What ``inspect`` said of the volume with the options' offset; looking at the voxels is most of the work.
+        look: False for voxels that were not read. Options or volume must tell CT or MR.
 
     Raises:
         RequestError, GeometryError: The request does not fit the volume, or several slices are missing.
@@ -102,14 +103,10 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
         ModelError: No weights for it.
         OutOfMemoryError: The memory limit is below what one row of pixels takes.
     """
-    seen = seen or inspect(volume, options.intensity_offset)
-    if seen.problem:
-        raise InputError(seen.problem)
-    return plan_unseen(volume, options, seen)
-
-
-def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | None = None) -> Plan:
-    """``plan`` without a look at the values; same errors but for them. Options and volume tell CT or MR."""
+    if look:
+        seen = seen or inspect(volume, options.intensity_offset)
+        if seen.problem:
+            raise InputError(seen.problem)
     whole = plan_grid(volume, options.target, options.axis, options.extent)
     model = choose_model(volume, options.model, seen)
     config = NetworkConfig.from_dict(model.card["network"])
@@ -121,25 +118,27 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
     taus, tau_reason = _slice_profile_tau(volume, options.thickness_mm, grid)
     own = grid.acquisition
     tau = float(np.broadcast_to(taus, grid.n_in)[0 if own is None else own.local_spacing_mm.argmin()])
-    affine, shape = _kept(output_ijk_to_ras(volume, grid), output_shape_kji(volume, grid), part.kept)
+    computed = np.broadcast_to(np.empty(1, volume.array.dtype), output_shape_kji(volume, grid))
+    result = Volume(computed, output_ijk_to_ras(volume, grid))[part.kept]
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
     covering = covering_grid(grid, taus)
     # Each block looks one slice farther, and sampling takes two slices on either side
     reach = config.blocks + NEIGHBOURS // 2
     parts = passes(grid, covering, taus, sum(pixel_mm_of(volume, grid.axis)) / 2, reach)
-    cost = StripCost(config, grid, columns, computing_threads())
+    threads = computing_threads()
+    cost = StripCost(config, grid, columns, threads)
     tiling = cost.tiling_within(limit_bytes(options.memory_limit_gb), rows_in)
-    in_bytes, out_bytes = volume.array.nbytes, int(np.prod(shape)) * volume.array.itemsize
+    in_bytes, out_bytes = volume.array.nbytes, result.array.nbytes
     if seen is not None and seen.valid is not None:
         # A copy with the padding filled, and both masks
-        in_bytes += in_bytes + seen.valid.nbytes + int(np.prod(shape))
+        in_bytes += in_bytes + seen.valid.nbytes + result.array.size
     passed = sum(each.acquired.stop - each.acquired.start for each in parts) / grid.n_in
     return Plan(
         grid=grid,
         part=part,
-        shape_kji=shape,
-        spacing_ijk_mm=spacing_of(affine),
-        ijk_to_ras=affine,
+        shape_kji=result.shape_kji,
+        spacing_ijk_mm=result.spacing_ijk_mm,
+        ijk_to_ras=result.ijk_to_ras,
         tau=tau,
         tau_reason=tau_reason,
         slice_tau=taus,
@@ -152,7 +151,7 @@ def plan_unseen(volume: Volume, options: UpsampleOptions, seen: Inspection | Non
         model_reason=model.reason,
         output_megabytes=out_bytes / 1e6,
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
-        seconds=passed * cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * cost.threads),
+        seconds=passed * cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * threads),
         tiling=tiling,
         warnings=(*warnings, *_limit_warnings(grid, tau, model.card), *_uneven_warnings(grid, gaps)),
         padding=seen.note if seen else "",
@@ -174,16 +173,6 @@ def _warnings(
         artifacts = SliceArtifacts.of(volume, grid.axis) if seen is None else seen.artifacts(volume, grid.axis)
         found += artifacts.warnings(options.equalize_slices)
     return found
-
-
-def _kept(
-    ijk_to_ras: np.ndarray, shape_kji: tuple[int, int, int], kept: tuple[slice, slice, slice]
-) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Affine and shape of the part of a grid that is kept."""
-    ends = [one.indices(size) for one, size in zip(kept, shape_kji, strict=True)]
-    affine = subgrid_affine(ijk_to_ras, [start for start, _, _ in reversed(ends)], np.ones(3))
-    k, j, i = (stop - start for start, stop, _ in ends)
-    return affine, (k, j, i)
 
 
 def _slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:

@@ -139,12 +139,8 @@ def passes(
         return (Pass(slicing, slice(0, grid.n_in), np.arange(len(positions)), positions),)
     apart = own.interval_mm
     thickness = tau * own.local_spacing_mm
-    taus = (
-        np.concatenate(
-            [np.full(part.last - part.first, np.median(thickness[part.first : part.last + 1])) for part in own.parts]
-        )
-        / apart
-    )
+    of_part = [np.median(thickness[part.first : part.last + 1]) for part in own.parts]
+    taus = np.repeat(of_part, [part.last - part.first for part in own.parts]) / apart
     interval = np.clip(np.floor(positions), 0, grid.n_in - 2).astype(int)
     # An acquired slice lies in two intervals; the finer one knows more of it
     finer = (positions == interval) & (interval > 0) & (apart[interval - 1] < apart[interval])
@@ -237,55 +233,29 @@ class Tiling:
             yield slice(low, high), slice(start - low, stop - low)
 
 
-@dataclass(frozen=True)
 class StripCost:
     """Memory and arithmetic of computing some rows of all slices, by several threads."""
 
-    config: NetworkConfig
-    grid: SliceGrid
-    columns: int
-    threads: int
-
-    @property
-    def bytes_per_row_in(self) -> float:
-        """Encoder state and acquired slices, for one image row that goes in."""
-        slices = _ENCODER_SLICES * (self.config.blocks + 2 + self._crew.encoding * self._shared)
-        return slices * self._codes_bytes + 2 * _FLOAT * self.columns * self.grid.n_in
-
-    @property
-    def bytes_per_row_out(self) -> float:
-        """Sampling window, intervals under way and result, for one image row that is kept."""
-        queries = self.grid.n_out / max(1, self.grid.n_in - 1)
-        pixels = _PIXEL_COPIES * queries * self.columns
-        slices = _WINDOW_SLICES + _PROJECTIONS * (self._crew.intervals + 1) * self._shared
+    def __init__(self, config: NetworkConfig, grid: SliceGrid, columns: int, threads: int):
+        self.config, self.grid, self.columns = config, grid, columns
+        crew = CrewSize.of(threads, config.blocks)
+        self._fixed_bytes = _FIXED_BYTES + _BLOCK_BYTES * (crew.intervals - 1)
+        # One slice's codes for one image row
+        codes_bytes = columns / config.cell**2 * config.width * _FLOAT
+        # For a row that goes in: encoder state and acquired slices
+        slices = _ENCODER_SLICES * (config.blocks + 2 + crew.encoding * crew.shared)
+        self._row_in_bytes = slices * codes_bytes + 2 * _FLOAT * columns * grid.n_in
+        # For a row that is kept: sampling window, intervals under way and result
+        slices = _WINDOW_SLICES + _PROJECTIONS * (crew.intervals + 1) * crew.shared
+        pixels = _PIXEL_COPIES * (grid.n_out / max(1, grid.n_in - 1)) * columns
         # Slices that take several passes are gathered from their results
-        copies = 1 if self.grid.acquisition is None else 2
-        results = copies * self.columns * self.grid.n_out
-        return slices * self._codes_bytes + _FLOAT * (self._crew.intervals * pixels + results)
-
-    @property
-    def _crew(self) -> CrewSize:
-        return CrewSize.of(self.threads, self.config.blocks)
-
-    @property
-    def _shared(self) -> bool:
-        """Whether several threads are at work, each with slices of its own."""
-        return self.threads > 1
-
-    @property
-    def _codes_bytes(self) -> float:
-        """One slice's codes for one image row."""
-        return self.columns / self.config.cell**2 * self.config.width * _FLOAT
-
-    @property
-    def overlap(self) -> int:
-        """Rows that go in beside those that are kept."""
-        return 2 * self.config.receptive_pixels
+        results = (1 if grid.acquisition is None else 2) * columns * grid.n_out
+        self._row_out_bytes = slices * codes_bytes + _FLOAT * (crew.intervals * pixels + results)
 
     def bytes_for(self, rows: int) -> float:
         """Of a strip of which ``rows`` are kept."""
-        fixed = _FIXED_BYTES + _BLOCK_BYTES * (self._crew.intervals - 1)
-        return fixed + self.bytes_per_row_in * (rows + self.overlap) + self.bytes_per_row_out * rows
+        rows_in = rows + 2 * self.config.receptive_pixels
+        return self._fixed_bytes + self._row_in_bytes * rows_in + self._row_out_bytes * rows
 
     def tiling_within(self, limit_bytes: float, rows: int) -> Tiling:
         """Strips of equal height, as few as stay within the limit.
@@ -293,7 +263,7 @@ class StripCost:
         Raises:
             OutOfMemoryError: Not even one cell's rows do.
         """
-        fitting = (limit_bytes - self.bytes_for(0)) / (self.bytes_per_row_in + self.bytes_per_row_out)
+        fitting = (limit_bytes - self.bytes_for(0)) / (self._row_in_bytes + self._row_out_bytes)
         tiling = Tiling.within(fitting, rows, self.config)
         if tiling is None:
             needed = self.bytes_for(self.config.cell) / 1e9
