@@ -109,7 +109,9 @@ class TestReading:
         values = np.arange(3 * 6 * 5 * 4, dtype=np.int16).reshape(3, 6, 5, 4)
         frames = sitk.JoinSeries([sitk.GetImageFromArray(each) for each in values])
         sitk.WriteImage(frames, str(tmp_path / f"a{suffix}"))
-        with pytest.raises(InputError, match=r"4-dimensional with size 4 x 5 x 6 x 3: 3 frames.*--frame"):
+        with pytest.raises(
+            InputError, match=r"4-dimensional with size 4 x 5 x 6 x 3: 3 frames.*--frame N .*table the column frame"
+        ):
             read_volume(tmp_path / f"a{suffix}")
         with pytest.raises(InputError, match="no frame 4"):
             read_volume(tmp_path / f"a{suffix}", frame=4)

@@ -161,6 +161,7 @@ class TestCopiesAndPhases:
         message = refusal(tmp_path)
 
         assert "Series 3 holds 2 volumes" in message and says in message and "--frame" in message
+        assert "in a batch's table the column frame" in message and "cycleinr upsample --all-frames" in message
         for which in ({"frame": 2}, {"series": "3.2"}):
             np.testing.assert_array_equal(read_volume(tmp_path, **which).array[0], bright(0))
         np.testing.assert_array_equal(read_volume(tmp_path / "b001.dcm").array[0], bright(0))

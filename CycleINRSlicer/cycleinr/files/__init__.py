@@ -22,7 +22,7 @@ from . import nifti
 from .atomic import check_scan_name, check_target, publish, staging_folder
 from .bridges import to_simpleitk, unread, without_itk_warnings
 from .itk_images import FIELD_PREFIX, itk_header
-from .samples import ImageHeader, unpacked_start
+from .samples import CHOOSE_FRAME, ImageHeader, unpacked_start
 from .zipped import is_zip, unpacked
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def read_volume(
         if header.frames > 1 and frame is None:
             raise InputError(
                 f"{found.name} is {len(header.sizes)}-dimensional with size {' x '.join(map(str, header.sizes))}: "
-                f"{header.frames} frames of a time series or the like. Choose one with --frame N (in Python frame=N), "
-                "or take all of them with --all-frames."
+                f"{header.frames} frames of a time series or the like. {CHOOSE_FRAME}"
             )
         if frame is not None and not 1 <= frame <= header.frames:
             raise InputError(f"There is no frame {frame}: {found.name} has {header.frames}. Give a number from 1.")

@@ -20,7 +20,7 @@ from ..grid import MIN_SLICES
 from ..volume import MODALITIES
 from .dicom_header import DICOM_SUFFIXES, GREY, SliceHeader, frames_of, has_mark, slice_header
 from .dicom_slices import heights_mm, phases, stacks, without_copies
-from .samples import start_of
+from .samples import CHOOSE_FRAME, start_of
 
 _THICK_MM = 2.0
 """Of several series, the only one with slices so far apart is the one that can be meant."""
@@ -245,8 +245,7 @@ def choose(listing: Listing, name: str = "", frame: int | None = None) -> Series
     own = [one for one in found if listing.file in one.files] or found
     if len(own) > 1:
         raise InputError(
-            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes ({_told(own)}). Choose one with "
-            "--frame N (in Python frame=N), or take all of them with --all-frames."
+            f"Series {found[0].name.rpartition('.')[0]} holds {len(found)} volumes ({_told(own)}). {CHOOSE_FRAME}"
         )
     return own[0]
 

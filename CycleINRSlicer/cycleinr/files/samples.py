@@ -24,6 +24,11 @@ MOST_PACKED = 1032
 PIECE_BYTES = 1 << 22
 _HEADER_BYTES = 540
 
+CHOOSE_FRAME = (
+    "Choose one with --frame N (in Python frame=N, in a batch's table the column frame), or take all of them with "
+    "cycleinr upsample --all-frames."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
