@@ -155,26 +155,19 @@ class Acquisition:
     axis: str = "k"
 
     def __post_init__(self) -> None:
-        count = len(self.positions_mm)
+        count, fits = len(self.positions_mm), self.axis in ("i", "j", "k")
         for name, shape in (("positions_mm", (count,)), ("thickness_mm", (count,)), ("shift_ras_mm", (count, 3))):
-            if getattr(self, name) is None:
-                continue
-            value = np.array(getattr(self, name), dtype=np.float64)
-            value.flags.writeable = False
-            if value.shape != shape or not np.isfinite(value).all() or (name == "thickness_mm" and (value < 0).any()):
-                raise GeometryError(
-                    f"{name} has shape {value.shape} and values {value}; {count} slices need finite ones of shape "
-                    f"{shape}, and no negative thickness. Read the series again."
-                )
-            object.__setattr__(self, name, value)
-        positions = self.positions_mm
-        if not count or positions[0] != 0 or (np.diff(positions) <= 0).any():
+            if getattr(self, name) is not None:
+                value = np.array(getattr(self, name), dtype=np.float64)
+                value.flags.writeable = False
+                fits = fits and value.shape == shape and bool(np.isfinite(value).all())
+                object.__setattr__(self, name, value)
+        fits = fits and (self.thickness_mm is None or bool((self.thickness_mm >= 0).all()))
+        if not (fits and count and self.positions_mm[0] == 0 and (np.diff(self.positions_mm) > 0).all()):
             raise GeometryError(
-                f"The slice positions {positions} mm do not begin with 0 and rise. Sort the slices by position, count "
-                "positions from the first one on, and leave out slices that lie at the same place."
+                f"{self} is no stack of slices: positions must begin with 0 and rise along i, j or k, and each slice "
+                "needs finite numbers and no negative thickness. Read the series again."
             )
-        if self.axis not in ("i", "j", "k"):
-            raise GeometryError(f"The slices' axis is {self.axis!r}; give 'i', 'j' or 'k'.")
 
     def __len__(self) -> int:
         return len(self.positions_mm)

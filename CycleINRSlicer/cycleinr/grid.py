@@ -256,6 +256,11 @@ def to_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
     return np.moveaxis(array, AXIS_OF_ARRAY[axis], 0)
 
 
+def stacks_of(volume: Volume, axis: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Views of a volume's samples and of what of them was measured (None for all), ``axis`` first."""
+    return to_axis_first(volume.array, axis), None if volume.valid is None else to_axis_first(volume.valid, axis)
+
+
 def from_axis_first(array: np.ndarray, axis: str) -> np.ndarray:
     """View of a (slices, rows, columns) array as (K, J, I); undoes ``to_axis_first``."""
     return np.moveaxis(array, 0, AXIS_OF_ARRAY[axis])

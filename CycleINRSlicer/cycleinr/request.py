@@ -291,25 +291,7 @@ class Region:
 
 @dataclass(frozen=True)
 class UpsampleOptions:
-    """One request for a finer volume.
-
-    Attributes:
-        target: Spacing, ratio or isotropic.
-        axis: Through-plane axis ``"i"``, ``"j"``, ``"k"``, or ``"auto"`` for the one with the largest spacing.
-        extent: ``"centres"`` ends at the outermost slices' centres; ``"edges"`` covers their outer halves too.
-        thickness_mm: Slice thickness; 0 for thin slices with gaps, None for what the scan says (DICOM), else
-            contiguous slabs.
-        model: ``"auto"``, ``"ct"``, ``"mr"`` or the path of a weights file.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-        memory_limit_gb: Bound on memory beside the input and output volumes; None for 0.65 GB,
-            or half of what is free where that is less (on a GPU, a share of its own memory).
-        intensity_offset: What makes HU of a CT's values when it is added, -1024 for one that is stored without its
-            negative values; it acts on the way to the network only.
-        equalize_slices: Even the slices' brightness out before the network and put it back into the result, for 2D MR
-            whose brightness jumps from slice to slice.
-        fill_gaps: Compute also where several slices are missing, instead of refusing the scan.
-        region: Compute this part of the scan only; None for all of it.
-    """
+    """One request for a finer volume; ``cycleinr.upsample`` explains what is asked for."""
 
     target: Target
     axis: str = "auto"

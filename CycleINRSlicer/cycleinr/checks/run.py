@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import RequestError
-from ..grid import from_axis_first, to_axis_first
+from ..grid import from_axis_first, stacks_of, to_axis_first
 from ..inference.noise import slice_sigmas
 from ..inference.plan import Plan, plan
 from ..inspection import inspect
@@ -99,7 +99,7 @@ def check_result(
     monitor = monitor or Monitor()
     comparing, measuring, checking = monitor.stages([0.05, 0.05, 0.9])
     comparing.tell("Comparing with the acquired slices", 0.0)
-    (acquired, valid), (fine, fine_valid) = (_stacks(each, axis) for each in (volume, result))
+    (acquired, valid), (fine, fine_valid) = (stacks_of(each, axis) for each in (volume, result))
     limit = unit_of(volume, work.modality)
     left = agreement(fine, acquired, work.grid.profile(work.slice_tau), limit, valid, monitor=monitor)
     measuring.tell("Measuring noise", 0.0)
@@ -111,11 +111,6 @@ def check_result(
     expected = expected_error(found, volume, work.modality, axis)
     told = trust(expected, found.slices, volume, work.modality, axis, shown)
     return Check(*compared, work, left, *noise, shown, found, expected, told)
-
-
-def _stacks(volume: Volume, axis: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Samples and mask with the slices' axis first."""
-    return to_axis_first(volume.array, axis), None if volume.valid is None else to_axis_first(volume.valid, axis)
 
 
 def _in_hounsfield_units(volume: Volume, offset: float) -> Volume:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import NonFiniteError, OutOfMemoryError, RequestWarning, __version__
 from ..computer import Device, DeviceMemoryError, choose_device, cpu, empty_result, torch_version
-from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, to_axis_first
+from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, stacks_of, to_axis_first
 from ..inspection import inspect
 from ..intensity import (
     IntensityScale,
@@ -105,9 +105,10 @@ def upsample(
 
 def _put_padding_back(array: np.ndarray, acquired: Volume, work: Plan) -> np.ndarray | None:
     """Write the scan's padding into what was computed; returns what of it is no padding, None for all."""
-    if acquired.valid is None:
+    slices, mask = stacks_of(acquired, work.grid.axis)
+    if mask is None:
         return None
-    fine, slices, mask = (to_axis_first(each, work.grid.axis) for each in (array, acquired.array, acquired.valid))
+    fine = to_axis_first(array, work.grid.axis)
     return from_axis_first(put_padding_back(fine, slices, mask, work.grid.positions()), work.grid.axis)
 
 
@@ -116,9 +117,8 @@ def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
     along = AXIS_OF_ARRAY[work.grid.axis]
     kept, first = work.part.kept[along], work.part.source[along].start or 0
     inside = tuple(slice(None) if n == along else place for n, place in enumerate(work.part.kept))
-    part = scan[work.part.source][inside]
-    fine, acquired = (to_axis_first(each, work.grid.axis) for each in (array[work.part.kept], part.array))
-    valid = None if part.valid is None else to_axis_first(part.valid, work.grid.axis)
+    acquired, valid = stacks_of(scan[work.part.source][inside], work.grid.axis)
+    fine = to_axis_first(array[work.part.kept], work.grid.axis)
     profile = work.grid.profile(work.slice_tau).of(slice(None), kept)
     limit = unit_of(scan, work.modality)
     measured = agreement(fine, acquired, profile, limit, valid, _AGREEMENT_PIXELS)
@@ -205,10 +205,8 @@ class _Run:
         self.work, self.monitor = work, monitor
         self.memory_limit_gb = options.memory_limit_gb
         part = volume[work.part.source]
-        whole = [to_axis_first(each, work.grid.axis) for each in (volume.array, volume.valid) if each is not None]
-        self.levels = slice_sigmas(*whole) if work.modality == "CT" else None
-        self.acquired = to_axis_first(part.array, work.grid.axis)
-        self.valid = None if part.valid is None else to_axis_first(part.valid, work.grid.axis)
+        self.levels = slice_sigmas(*stacks_of(volume, work.grid.axis)) if work.modality == "CT" else None
+        self.acquired, self.valid = stacks_of(part, work.grid.axis)
         self.array = empty_result(output_shape_kji(part, work.grid), volume.array.dtype)
         self.result = to_axis_first(self.array, work.grid.axis)
         self.range = ValueRange.of(volume.array)

@@ -1,18 +1,7 @@
 """Data consistency: a fine stack agrees with the acquired slices, as far as what they average is known.
 
-*Thin* slices are known exactly: the finer volume, re-sliced, gives them back. Intensities are also clamped to the
-input's range and, for integer types, rounded, and neither may undo that. What the clamp took away is therefore shared
-out again among those slices of a window that have room left; for windows that do not overlap, one such step is exact.
-
-Of *thick* slices no scanner's is an exact box. A true scan of 2.5 mm slices misses the 5 mm slices of the same head by
-13 HU RMS; moving a result until nothing is left over paints dark spots under bone instead. Therefore
-
-- a difference that a triangle of the same width instead of the box would explain is left as it is, in part;
-- a correction makes no voxel more extreme than both the network's value and the acquired values around it, nor darker
-  than the network's own slices beside it;
-- the network's own value lies at most a little below all acquired values around it.
-
-"Around" is: in the nearest acquired slice and its two neighbours, up to 2 pixels away.
+docs/method.md says why, and what is done with thin slices, which are known exactly, and with thick ones, whose profile
+is not. There, "around" is: in the nearest acquired slice and its two neighbours, up to 2 pixels away.
 """
 
 from __future__ import annotations
@@ -105,11 +94,8 @@ def rows_at_once(fine: Array) -> int:
 class Consistency:
     """Projects a fine stack onto what was acquired, within the input's range: for thin slices, which are known exactly.
 
-    Args:
-        profile: Where the acquired slices lie on the fine grid.
-        low, high: The input's range, in its own units.
-        integer: Whether the result will be rounded.
-        arrays: Of which kind the stacks are.
+    What the clamp to that range took away is shared out again among those slices of a window that have room left; for
+    windows that do not overlap, one such step is exact. Arguments are those of ``BoundedConsistency``.
     """
 
     def __init__(self, profile: SliceProfile, low: float, high: float, integer: bool, arrays: Arrays):
@@ -123,13 +109,7 @@ class Consistency:
         self.centre_weight = arrays.of(matrix.max(axis=1)[:, None])
 
     def apply(self, fine: Array, acquired: Array, first_row: int = 0, valid: Array | None = None) -> None:
-        """Correct ``fine`` (n_fine, rows, columns) in place to agree with ``acquired``, of which it is a part.
-
-        Args:
-            fine: Of C order.
-            acquired: (n_acquired, rows, columns), of which the row ``first_row`` is the first of ``fine``.
-            valid: Of the same shape, 1.0 where something was acquired and 0.0 elsewhere; None for 1 everywhere.
-        """
+        """As ``BoundedConsistency.apply``; ``fine`` is of C order."""
         rows = slice(first_row, first_row + fine.shape[1])
         acquired, valid = (
             each if each is None else each[:, rows].reshape(len(acquired), -1) for each in (acquired, valid)

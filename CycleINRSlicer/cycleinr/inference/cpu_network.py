@@ -229,39 +229,25 @@ class Interval:
     queries: list[Queries]
 
 
-@dataclass(frozen=True)
 class Area:
     """The in-plane cells that are decoded: those of the wanted rows, and what the filter over the pixels reaches.
 
-    Attributes:
-        layout: Cells of a whole acquired slice.
-        cell_rows: Rows of cells that are decoded.
-        image: (rows, columns) of decoded pixels that lie in the image.
-        rows: Of these, the wanted ones.
+    Args:
+        kept: The wanted rows.
+        image: (rows, columns) of a whole acquired slice.
         config: Sizes of cell and filter.
     """
 
-    layout: CellLayout
-    cell_rows: slice
-    image: tuple[int, int]
-    rows: slice
-    config: NetworkConfig
-
-    @classmethod
-    def of_rows(cls, kept: slice, image: tuple[int, int], config: NetworkConfig) -> Area:
-        """The rows ``kept`` of an image (rows, columns)."""
+    def __init__(self, kept: slice, image: tuple[int, int], config: NetworkConfig):
         cell, reach = config.cell, config.filter_reach
         rows, columns = image
-        layout = CellLayout(-(-rows // cell), -(-columns // cell))
+        self.layout = CellLayout(-(-rows // cell), -(-columns // cell))
         low = max(kept.start - reach, 0) // cell
-        high = min(-(-(kept.stop + reach) // cell), layout.rows)
-        return cls(
-            layout=layout,
-            cell_rows=slice(low, high),
-            image=(min(high * cell, rows) - low * cell, columns),
-            rows=slice(kept.start - low * cell, kept.stop - low * cell),
-            config=config,
-        )
+        high = min(-(-(kept.stop + reach) // cell), self.layout.rows)
+        # Decoded pixels that lie in the image, and the wanted rows of these
+        self.image = min(high * cell, rows) - low * cell, columns
+        self.rows = slice(kept.start - low * cell, kept.stop - low * cell)
+        self.cell_rows, self.config = slice(low, high), config
 
     def pixels(self, corrections: np.ndarray) -> np.ndarray:
         """(T, 2 * cell ** 2, positions) -> (T, 2, rows, columns), filtered."""
@@ -317,7 +303,7 @@ class StripNetwork:
             (n_out, kept rows, columns) in network units, float32.
         """
         out = np.empty((self.n_out, kept.stop - kept.start, stack.shape[2]), np.float32)
-        area = Area.of_rows(kept, stack.shape[1:], self.config)
+        area = Area(kept, stack.shape[1:], self.config)
         wanted = stack[:, kept].reshape(len(stack), -1)
 
         for member, (encoder, decoder) in enumerate(zip(self.encoders, self.decoders, strict=True)):

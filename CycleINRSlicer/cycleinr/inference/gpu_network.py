@@ -46,14 +46,7 @@ _FLOAT_BYTES = 4
 
 
 class GpuNetwork:
-    """The network made ready for one scan; the interface of ``cpu_network.StripNetwork``, with tensors.
-
-    Args:
-        model: Trained network on the device to compute on.
-        slicing: How the scan was sliced.
-        positions: Output slices in units of acquired slices, rising; those outside the scan take its end slices.
-        slices: Number of acquired slices.
-    """
+    """The network made ready for one scan: ``cpu_network.StripNetwork``, with tensors and a model on its device."""
 
     def __init__(self, model: CycleINR, slicing: Slicing, positions: np.ndarray, slices: int):
         self.model, self.config, self.device = model, model.config, next(model.parameters()).device
@@ -75,20 +68,7 @@ class GpuNetwork:
             return self.arrays.of(values)
 
     def run(self, stack: torch.Tensor, kept: slice, tick: Callable[[], None]) -> torch.Tensor:
-        """Compute one strip.
-
-        Args:
-            stack: (slices, rows, columns) acquired slices as network values, with all rows that the wanted ones
-                depend on.
-            kept: The wanted rows.
-            tick: Called ``ticks`` times.
-
-        Returns:
-            (n_out, kept rows, columns) in network units.
-
-        Raises:
-            DeviceMemoryError: The device has too little memory.
-        """
+        """As ``StripNetwork.run``; DeviceMemoryError where the device has too little memory."""
         with _shortage_told(), torch.no_grad(), _full_precision():
             codes = self.model.encode(stack[None], self.features)
             tick()

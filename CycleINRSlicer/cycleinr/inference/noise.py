@@ -2,16 +2,10 @@
 them does not flicker.
 
 Levels are measured around every pixel, so a part of a scan that is computed alone gets what it has in the whole.
-
-Thin slices: the network's slices are up to a fifth noisier or smoother than acquired ones, more so far from any
-acquired slice. The acquired slices beside them tell what the level should be, and how much of the coarser texture there
-should be at least.
-
-Thick slices are less noisy than the thin ones inside them by an amount that depends on the scanner's kernel. Of the
-slices made of one thick slice the middle ones come out noisier than the outer ones. What thin slices' noise would be is
-unknown, but it does not know where the thick ones were. So what repeats with the acquired slices is taken from the
-level, and its slow course along the scan follows the acquired slices'. Only fine detail of the size of noise is scaled,
-and no voxel leaves the range of its own value and the acquired ones around it.
+docs/method.md says what thin and thick slices get. What thin slices' noise would be under thick ones is unknown, but it
+does not know where the thick ones were: what repeats with them is taken from the level, whose slow course along the
+scan follows the acquired slices'. Only fine detail of the size of noise is scaled, and no voxel leaves the range of its
+own value and the acquired ones around it.
 
 For MR the same step costs 0.2 to 0.5 dB (research/docs/results.md).
 """
