@@ -83,8 +83,7 @@ def check_job(job: Job) -> None:
 
     Raises:
         RequestError: There is no such format, or it does not go with the input or the output's name.
-        OutputError: The name's ending is unknown, the folder is missing or closed, the result exists, or it is the scan
-            itself.
+        OutputError: The name's ending is unknown, the folder is missing or closed, or the result exists.
     """
     if job.format not in FORMATS:
         raise RequestError(f"There is no format {job.format!r}. Choose one of {', '.join(FORMATS)}.")
@@ -101,9 +100,6 @@ def check_job(job: Job) -> None:
             f"The result's name {job.output.name} has no known ending. Use one of {', '.join(IMAGE_SUFFIXES)}, "
             "or ask for a DICOM series with --format dicom."
         )
-    # A DICOM series is replaced with its folder, and may be given as one of its files
-    if os.path.exists(job.output) and any(os.path.samefile(job.output, one) for one in (job.input, job.input.parent)):
-        raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
     check_target(Path(f"{job.output}.json"), job.overwrite)
     if job.report is not None:
         _check_report(job)
@@ -131,6 +127,10 @@ def run_job(job: Job, monitor: Monitor | None = None) -> Result:
     with opened_scan(job.input) as found:
         own = replace(job, input=found)
         check_job(own)
+        # A DICOM series is replaced with its folder, and may be given as one of its files; an archive is no other file
+        given = (job.input, job.input.parent)
+        if os.path.exists(job.output) and any(os.path.samefile(job.output, one) for one in given):
+            raise OutputError(f"The result {job.output} would replace the scan itself. Choose another name.")
         monitor.tell("Reading", 0.0)
         volumes, frame_s = _read(own)
         check_share = 0.0 if job.report is None else _CHECK_SHARE

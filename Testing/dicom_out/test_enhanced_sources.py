@@ -91,3 +91,14 @@ def test_what_is_shown_bright_as_low_stays_so(tmp_path):
     assert pydicom.dcmread(series.files[0]).PhotometricInterpretation == "MONOCHROME1"
     np.testing.assert_array_equal(read_volume(series.folder).array, scan.result.volume.array)
     assert errors(series.files[0]) == set()
+
+
+def test_a_text_where_the_object_should_have_a_number_is_no_obstacle(tmp_path):
+    file = write_enhanced(tmp_path / "e.dcm", [frame(n) for n in range(5)], **{**ENHANCED_STUDY, "KVP": "123456"})
+    content = file.read_bytes()
+    assert content.count(b"123456") == 1
+    file.write_bytes(content.replace(b"123456", b"12 0kV"))
+
+    run_job(Job(file, tmp_path / "fine", UpsampleOptions(Target(ratio=2), device="cpu"), format="dicom"))
+
+    assert not pydicom.dcmread(tmp_path / "fine" / "IM0001.dcm").get("KVP")

@@ -324,6 +324,12 @@ class TestWhatBelongsToTheSeries:
         assert read_volume(tmp_path).shape_kji[0] == 6
         assert "scout" in refusal(tmp_path / "scout.dcm")
 
+    def test_numbers_of_a_scout_that_make_no_sense_are_no_obstacle(self, tmp_path):
+        write_series(tmp_path)
+        scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SliceThickness": [1, 2], "RescaleSlope": [1, 2]}
+        write_slice(tmp_path / "scout.dcm", (0, 0, 0), pixels_of_slice(0), **scout)
+        assert read_volume(tmp_path).shape_kji[0] == 6
+
     def test_objects_that_are_no_images_are_ignored(self, tmp_path):
         write_series(tmp_path)
         write_slice(
@@ -351,6 +357,11 @@ class TestWhatBelongsToTheSeries:
 
     def test_other_modalities_are_refused_by_name(self, tmp_path):
         assert "modality PT" in refusal(write_series(tmp_path, Modality="PT"))
+
+    @pytest.mark.parametrize("odd", [0, 5])
+    def test_one_image_of_another_modality_in_a_series_is_refused(self, tmp_path, odd):
+        folder = write_series(tmp_path, Modality=lambda n: "PT" if n == odd else "CT", PixelPaddingValue=0)
+        assert "modality PT" in refusal(folder)
 
     def test_another_modality_beside_a_ct_is_no_second_choice(self, tmp_path):
         write_series(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cycleinr import InputError
+from cycleinr import InputError, OutputError
 from cycleinr.files import list_series, read_volume, write_volume
 from cycleinr.files.zipped import unpacked
 from cycleinr.grid import Target
@@ -71,6 +71,18 @@ def test_a_result_of_an_archive_is_that_of_the_folder(tmp_path, output):
 
     np.testing.assert_array_equal(read_volume(tmp_path / output).array, result.volume.array)
     assert "cycleinr-zip" not in (tmp_path / f"{output}.json").read_text()
+
+
+def test_an_archive_is_not_replaced_by_its_own_result(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_volume(read_volume(write_series(tmp_path / "series")), tmp_path / "in" / "scan.nii")
+    archive = zipped(tmp_path / "scan.nii", tmp_path / "in")
+    content = archive.read_bytes()
+
+    with pytest.raises(OutputError, match="would replace the scan itself"):
+        run_job(Job(archive, archive, UpsampleOptions(Target(ratio=2), device="cpu"), overwrite=True))
+
+    assert archive.read_bytes() == content
 
 
 def archive_of(path: Path, *members: tuple[str, bytes], mode: int = stat.S_IFREG) -> Path:

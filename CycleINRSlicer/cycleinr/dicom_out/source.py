@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,7 +155,9 @@ def _frame_header(data: pydicom.Dataset, number: int) -> pydicom.Dataset:
         if dictionary_VM(keyword) != "1" or not isinstance(value, MutableSequence) or dictionary_VR(keyword) == "SQ":
             # Groups have fractions where single slices have whole numbers
             is_whole = dictionary_VR(keyword) == "IS" and isinstance(value, float)
-            setattr(header, keyword, round(value) if is_whole else value)
+            # A text where a number belongs: one attribute less, as in `_read_header`
+            with suppress(ValueError, TypeError):
+                setattr(header, keyword, round(value) if is_whole else value)
     # Numbers of frames rise from 1 (PS3.3 C.7.6.16.2)
     header.InstanceNumber = header.ReferencedFrameNumber = number + 1
     if header.get("Modality") == "MR":

@@ -198,13 +198,13 @@ def _image_header(path: Path) -> SliceHeader | None:
         if not syntax.is_deflated and _is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
             raise undecodable(path)
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
-    frames = int(data.get("NumberOfFrames") or 1)
-    header = _header(path, data, frames if frames > 1 or sop_class in _ENHANCED_CLASSES else None)
+    header = _header(path, data, None)
     if header.is_scout:
         return header
+    frames = int(data.get("NumberOfFrames") or 1)
+    header = replace(header, frames=frames if frames > 1 or sop_class in _ENHANCED_CLASSES else None)
     bits = math.prod((frames, *header.rows_columns, header.samples_per_pixel, header.allocated_bits))
-    packed = _MOST_PACKED if syntax.is_compressed or syntax.is_deflated else 1
-    if bits // 8 > packed * path.stat().st_size:
+    if bits // 8 > path.stat().st_size * (_MOST_PACKED if syntax.is_compressed or syntax.is_deflated else 1):
         raise undecodable(path)
     is_placed = header.frames is not None or (header.series_uid and header.position_lps_mm is not None)
     if is_placed and min(header.rows_columns) > 0:
@@ -266,7 +266,7 @@ def _header(path: Path, data: Mapping[str, Any], frames: int | None) -> SliceHea
 
     def numbers(keyword: str, count: int) -> np.ndarray | None:
         value = data.get(keyword)
-        # A scout may lie nowhere
+        # A scout may lie nowhere, and nobody needs its numbers
         if is_scout or value in (None, ""):
             return None
         array = np.atleast_1d(np.asarray(value, np.float64))
@@ -276,7 +276,7 @@ def _header(path: Path, data: Mapping[str, Any], frames: int | None) -> SliceHea
 
     def number(keyword: str, otherwise: float) -> float:
         value = data.get(keyword)
-        return otherwise if value in (None, "") else float(value)
+        return otherwise if is_scout or value in (None, "") else float(value)
 
     position, axes = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
     pixel, thickness_mm = numbers("PixelSpacing", 2), number("SliceThickness", 0.0)

@@ -343,7 +343,8 @@ def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:
 
 
 def _refusal_of(slices: Sequence[SliceHeader]) -> str:
-    if slices[0].modality not in MODALITIES:
-        return f"its modality {slices[0].modality} is neither CT nor MR"
+    for s in slices:
+        if s.modality not in MODALITIES:
+            return f"its modality {s.modality} is neither CT nor MR"
     coloured = [s.photometric for s in slices if s.samples_per_pixel != 1 or s.photometric not in GREY]
     return f"its pixels are of kind {coloured[0]}, not grey" if coloured else ""
