@@ -125,11 +125,9 @@ def _on_disk(shape_kji: tuple[int, int, int], dtype: np.dtype, size: int) -> np.
 
 def _of_system() -> float:
     """Linux's MemAvailable; elsewhere half of the installed memory, or 4 GB where that is unknown."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
+    there = _bytes_in("/proc/meminfo", "MemAvailable:")
+    if there is not None:
+        return there
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     return 4e9
@@ -155,14 +153,14 @@ def _of_process() -> float:
     for kind, field in ((resource.RLIMIT_DATA, "VmData:"), (resource.RLIMIT_AS, "VmSize:")):
         limit = resource.getrlimit(kind)[0]
         if limit != resource.RLIM_INFINITY:
-            left = min(left, limit - _used_bytes(field))
+            left = min(left, limit - (_bytes_in("/proc/self/status", field) or 0.0))
     return left
 
 
-def _used_bytes(field: str) -> float:
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
-    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0.0)
+def _bytes_in(file: str, field: str) -> float | None:
+    """A field of one of Linux's tables of kilobytes; None where there is none."""
+    lines = Path(file).read_text(encoding="ascii", errors="replace").splitlines() if os.path.exists(file) else []
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8

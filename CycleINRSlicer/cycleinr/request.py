@@ -99,7 +99,6 @@ def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str 
         from .files.bridges import check_size
 
         check_size("The array", array.shape)
-        raise InputError(f"The array has {array.ndim} dimensions with shape {array.shape}. Take one volume out of it.")
     if np.ma.is_masked(array):
         raise InputError("The array's masked values would count as measured. Give a Volume with valid=~mask.")
     matrix = as_affine(affine)

@@ -280,7 +280,7 @@ class Parameters:
     def members(self) -> list[Parameters]:
         """Those of each member, as a network of its own."""
         alone = replace(self.config, members=1)
-        names = member_shapes(alone)
+        names = parameter_shapes(alone)
         prefixes = ["", *(f"others.{n}." for n in range(self.config.members - 1))]
         return [Parameters(alone, {name: self.arrays[prefix + name] for name in names}) for prefix in prefixes]
 
@@ -302,13 +302,6 @@ class Parameters:
 
 def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by name."""
-    shapes = member_shapes(config)
-    others = (f"others.{n}." for n in range(config.members - 1))
-    return shapes | {prefix + name: shape for prefix in others for name, shape in shapes.items()}
-
-
-def member_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """The same for the first member, or one that is alone."""
     width, told = config.width, 2 * HARMONICS + 1 + 3
     decoder = [config.decoder_width] * config.decoder_layers
     shapes = _layer("encoder.stem", width, 3 * config.cell**2, 3, 3)
@@ -326,7 +319,8 @@ def member_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     ):
         shapes |= _layer(f"{name}.hidden", config.conditioning_width, inputs)
         shapes |= _layer(f"{name}.out", outputs, config.conditioning_width)
-    return shapes
+    prefixes = ["", *(f"others.{n}." for n in range(config.members - 1))]
+    return {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
 
 
 def _layer(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
@@ -337,17 +331,3 @@ def offset_features(offsets: np.ndarray) -> np.ndarray:
     """Through-plane offsets in acquired-slice spacings, (...,) -> (..., 2 * HARMONICS + 1) smooth features."""
     angles = [math.pi / 2 * (k + 1) * offsets for k in range(HARMONICS)]
     return np.stack([offsets, *map(np.sin, angles), *map(np.cos, angles)], axis=-1)
-
-
-def load_parameters(weights: Path, sha256: str | None = None) -> Parameters:
-    """The parameters in a weights file whose card describes a CycleINR.
-
-    Args:
-        weights: The weights file.
-        sha256: Hash of the weights that are meant, where the card was read before.
-
-    Raises:
-        ModelError: The file is missing, damaged, changed since its card was written, or does not fit the card.
-    """
-    card, arrays = read_weights(weights, sha256)
-    return Parameters(NetworkConfig.from_dict(card["network"]), arrays)

@@ -32,7 +32,7 @@ from ..request import UpsampleOptions
 from ..resampling import agreement
 from ..result import Monitor, Provenance, Result, text_of_gaps
 from ..volume import Volume
-from ..weights import NetworkConfig, Parameters, load_parameters
+from ..weights import NetworkConfig, Parameters, read_weights
 from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
 from .cpu_network import StripNetwork
 from .noise import Stacks, match_noise, slice_sigmas
@@ -187,7 +187,8 @@ def _level_of_caller() -> int:
 @lru_cache(maxsize=4)
 def _parameters(weights: Path, sha256: str) -> Parameters:
     """Parameters stay loaded between runs; the hash makes changed weights a different entry."""
-    return load_parameters(weights, sha256)
+    card, arrays = read_weights(weights, sha256)
+    return Parameters(NetworkConfig.from_dict(card["network"]), arrays)
 
 
 @lru_cache(maxsize=2)

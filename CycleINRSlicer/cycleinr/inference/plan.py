@@ -3,8 +3,9 @@ of it. Imports no torch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from .. import GeometryError, InputError, RequestError
 from ..computer import limit_bytes
-from ..geometry import Acquisition, Gap
+from ..geometry import Gap
 from ..grid import (
     AXIS_OF_ARRAY,
     ISOTROPY_TOLERANCE,
@@ -160,14 +161,15 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
 
 def _warnings(
     volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, seen: Inspection | None
-) -> tuple[str, ...]:
-    found: tuple[str, ...] = ()
+) -> list[str]:
+    """Sentences on the scan itself."""
+    found = []
     if volume.made_by_cycleinr:
-        found += ("The scan was made by CycleINR, not acquired, so that errors add up. Give the acquired scan.",)
+        found.append("The scan was made by CycleINR, not acquired, so that errors add up. Give the acquired scan.")
     if seen is not None and seen.labels:
-        found += (
+        found.append(
             f"The values are those of a mask ({seen.labels} whole numbers in flat areas); between labels, the result "
-            "has values that are none.",
+            "has values that are none."
         )
     if model.modality == "MR" and not grid.is_identity:
         artifacts = SliceArtifacts.of(volume, grid.axis) if seen is None else seen.artifacts(volume, grid.axis)
@@ -177,81 +179,60 @@ def _warnings(
 
 def _slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGrid) -> tuple[float | np.ndarray, str]:
     """Slice thickness / slice spacing, (n_in,) where the slices are not even, and a sentence on where it comes from."""
-    if grid.acquisition is not None:
-        return _uneven_tau(volume, thickness_mm, grid.acquisition)
-    spacing = grid.spacing_in_mm
+    own = grid.acquisition
+    spacing = grid.spacing_in_mm if own is None else own.local_spacing_mm
+    thickness: float | np.ndarray | None = volume.slice_thickness_mm
+    reason = "as the scan says"
+    if own is not None and own.thickness_mm is not None:
+        thickness = own.thickness_mm
     if thickness_mm is not None:
-        _check_thickness(thickness_mm, spacing)
-        told = "thin slices with gaps" if thickness_mm == 0 else f"{thickness_mm:g} mm thick slices"
-        return thickness_mm / spacing, f"{told} every {spacing:g} mm, as asked for."
-    known = volume.slice_thickness_mm
-    if known is not None and known <= MAX_TAU * spacing:
-        return known / spacing, f"{known:g} mm thick slices every {spacing:g} mm, as the scan says."
-    return 1.0, f"contiguous {spacing:g} mm slabs, since the scan does not say its slice thickness."
+        finest, thickness, reason = float(np.min(spacing)), thickness_mm, "as asked for"
+        if not 0 <= thickness_mm <= MAX_TAU * finest:
+            raise RequestError(
+                f"The slice thickness {thickness_mm:g} mm does not fit the slice spacing {finest:g} mm. "
+                f"Give 0 to {MAX_TAU * finest:g} mm, or leave it to be found automatically."
+            )
+    known = True
+    if thickness is None or np.any(thickness > MAX_TAU * spacing):
+        known, thickness, reason = False, spacing, "since the scan does not say its slice thickness"
+    if own is not None:
+        each = np.broadcast_to(thickness, len(own))
+        parts = [f"{np.median(each[p.first : p.last + 1]):g} mm thick every {p.spacing_mm:.4g} mm" for p in own.parts]
+        return each / spacing, f"slices {', then '.join(parts)}, {reason}."
+    told = f"{thickness:g} mm thick slices every" if known else "contiguous"
+    told = "thin slices with gaps every" if thickness_mm == 0 else told
+    return thickness / spacing, f"{told} {spacing:g} mm{'' if known else ' slabs'}, {reason}."
 
 
-def _uneven_tau(volume: Volume, thickness_mm: float | None, own: Acquisition) -> tuple[np.ndarray, str]:
-    """``_slice_profile_tau`` of slices that are not even."""
-    spacing = own.local_spacing_mm
-    known, reason = own.thickness_mm, "as the scan says"
-    if known is None and volume.slice_thickness_mm is not None:
-        known = np.full(len(own), volume.slice_thickness_mm)
-    if thickness_mm is not None:
-        _check_thickness(thickness_mm, float(spacing.min()))
-        known, reason = np.full(len(own), thickness_mm), "as asked for"
-    if known is None or (known > MAX_TAU * spacing).any():
-        known, reason = spacing, "since the scan does not say its slice thickness"
-    parts = [f"{np.median(known[p.first : p.last + 1]):g} mm thick every {p.spacing_mm:.4g} mm" for p in own.parts]
-    return known / spacing, f"slices {', then '.join(parts)}, {reason}."
-
-
-def _check_thickness(thickness_mm: float, spacing: float) -> None:
-    if not 0 <= thickness_mm <= MAX_TAU * spacing:
-        raise RequestError(
-            f"The slice thickness {thickness_mm:g} mm does not fit the slice spacing {spacing:g} mm. "
-            f"Give 0 to {MAX_TAU * spacing:g} mm, or leave it to be found automatically."
-        )
-
-
-def _limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> tuple[str, ...]:
+def _limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> list[str]:
     """Sentences on a request beyond what the weights of this card were trained for."""
+    found, spacing_mm = [], grid.spacing_in_mm
     if grid.acquisition is not None:
-        coarsest = max(part.spacing_mm for part in grid.acquisition.parts)
-        grid = replace(grid, spacing_in_mm=coarsest)
+        spacing_mm = max(part.spacing_mm for part in grid.acquisition.parts)
     elif grid.n_in == grid.n_out and abs(grid.ratio - 1) <= ISOTROPY_TOLERANCE:
-        return (
-            f"Nothing to do: the slices are {grid.spacing_in_mm:.4g} mm apart already. Ask for less than "
-            f"{grid.spacing_in_mm:.4g} mm to get finer ones.",
-        )
-    return tuple(text for text in (_of_ratio(grid, card), _of_thickness(tau)) if text)
-
-
-def _of_ratio(grid: SliceGrid, card: Mapping[str, Any]) -> str:
-    trained = card.get("training", {}).get("ratios")
-    if not trained:
-        return ""
-    low, high = trained
-    said = f"{grid.ratio:.3g} times as many slices; the weights were trained for {low:g} to {high:g} times"
-    if grid.ratio > high * (1 + ROUNDING):
-        return (
+        return [
+            f"Nothing to do: the slices are {spacing_mm:.4g} mm apart already. Ask for less than {spacing_mm:.4g} mm "
+            "to get finer ones."
+        ]
+    ratio = spacing_mm / grid.spacing_out_mm
+    low, high = card.get("training", {}).get("ratios") or (0.0, math.inf)
+    said = f"{ratio:.3g} times as many slices; the weights were trained for {low:g} to {high:g} times"
+    if ratio > high * (1 + ROUNDING):
+        found.append(
             f"{said}. Expect lost and invented detail between the acquired slices, or ask for "
-            f"{grid.spacing_in_mm / high:.3g} mm or more."
+            f"{spacing_mm / high:.3g} mm or more."
         )
-    if grid.ratio < low * (1 - ROUNDING):
-        return (
-            f"{said}. The result may be no better than interpolation; ask for {grid.spacing_in_mm / low:.3g} mm or "
-            "less to stay within."
+    elif ratio < low * (1 - ROUNDING):
+        found.append(
+            f"{said}. The result may be no better than interpolation; ask for {spacing_mm / low:.3g} mm or less to "
+            "stay within."
         )
-    return ""
-
-
-def _of_thickness(tau: float) -> str:
-    if tau <= TRAINED_TAU_MAX * (1 + ROUNDING):
-        return ""
-    return (
-        f"The slices overlap: each is {tau:.3g} times as thick as they are apart, and the weights were trained for up "
-        f"to {TRAINED_TAU_MAX:g} times. Check the thickness; the result may be too smooth or too sharp."
-    )
+    if tau > TRAINED_TAU_MAX * (1 + ROUNDING):
+        found.append(
+            f"The slices overlap: each is {tau:.3g} times as thick as they are apart, and the weights were trained for "
+            f"up to {TRAINED_TAU_MAX:g} times. Check the thickness; the result may be too smooth or too sharp."
+        )
+    return found
 
 
 Gaps = tuple[tuple[Gap, slice], ...]
