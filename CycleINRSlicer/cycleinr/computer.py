@@ -18,7 +18,6 @@ import logging
 import math
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -85,19 +84,18 @@ def empty_result(shape_kji: tuple[int, int, int], dtype: np.dtype) -> np.ndarray
         ) from error
 
 
-def check_room(name: str, size: Sequence[int], kind: str) -> None:
+def check_room(name: str, size: Sequence[int], itemsize: int) -> None:
     """Check that a scan's voxels fit into the memory that is free.
 
     Args:
         name: What the message calls the scan.
         size: Number of samples along each axis.
-        kind: SimpleITK's name of the sample's type, for example "16-bit signed integer".
+        itemsize: Bytes of one sample.
 
     Raises:
         OutOfMemoryError: They do not.
     """
-    bits = re.match(r"\d+", kind)
-    needed, free = math.prod(size) * int(bits[0] if bits else 8) // 8, available_memory_bytes()
+    needed, free = math.prod(size) * itemsize, available_memory_bytes()
     if needed > free:
         raise OutOfMemoryError(
             f"{name} takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "

@@ -7,7 +7,7 @@ import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -39,16 +39,6 @@ def path_text(name: str, value: object, wanted: str = "Give one of these.") -> s
     if isinstance(value, (str, os.PathLike)):
         return os.fspath(value)
     raise RequestError(f"The {name} is {value!r:.80}, which is neither a text nor a path. {wanted}")
-
-
-class Grid(Protocol):
-    """Anything that has samples in places: a volume, or the plan of one."""
-
-    @property
-    def shape_kji(self) -> tuple[int, int, int]: ...
-
-    @property
-    def ijk_to_ras(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -265,7 +255,7 @@ class Volume:
         turned = [own[column] != to for column, to in zip(columns, wanted, strict=True)]
         return moved[tuple(slice(None, None, -1 if turn else 1) for turn in reversed(turned))]
 
-    def geometry_equal(self, other: Grid, tolerance_voxels: float = 1e-3) -> bool:
+    def geometry_equal(self, other: Any, tolerance_voxels: float = 1e-3) -> bool:
         """Whether another volume has as many samples as this one, each in the same place.
 
         >>> import cycleinr as ci

@@ -119,7 +119,7 @@ def list_series(path: str | os.PathLike[str]) -> Listing | None:
 def _image_frames(path: Path, found: ImageHeader, first: int, count: int, header_only: bool = False) -> list[Volume]:
     """Several frames of an image at once, from ``first``, counted from 1."""
     shape = (count, *found.sizes[2::-1])
-    check_room(path.name, shape, f"{found.type.itemsize * 8}-bit")
+    check_room(path.name, shape, found.type.itemsize)
     try:
         frames = unread(shape, found.type) if header_only else found.voxels(first - 1, count)
     except MemoryError as error:

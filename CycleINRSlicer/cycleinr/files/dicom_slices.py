@@ -203,7 +203,7 @@ def volume_of_series(chosen: Series, header_only: bool = False) -> Volume:
         # The values of those of 16 bits may need 32
         pixels = unread(size, np.int16 if whole else np.float32)
     else:
-        check_room("The series", size, "32-bit")
+        check_room("The series", size, 4)
         try:
             pixels = _pixels_of(found.slices, size, whole)
         except MemoryError as error:

@@ -142,21 +142,18 @@ def provenance(
     Args:
         reading: The scan's notes; they and the plan's warnings are said where there are any.
     """
-    more = {"equalized_slices": "yes" if options.equalize_slices else "no", "agreement": agreement_text}
-    if options.intensity_offset:
-        more["intensity_offset"] = f"{options.intensity_offset:g}"
-    if options.region is not None:
-        more["region"] = str(options.region)
-    if work.padding:
-        more["padding"] = work.padding
-    if reading:
-        more["reading"] = " ".join(reading)
-    if work.grid.acquisition is not None and options.thickness_mm is not None:
-        more["thickness_mm"] = f"{options.thickness_mm:g}"
-    if work.gaps:
-        more["gaps"] = text_of_gaps(work.gaps)
-    if work.warnings:
-        more["warnings"] = " ".join(work.warnings)
+    asked_mm = options.thickness_mm if work.grid.acquisition is not None else None
+    more = {
+        "equalized_slices": "yes" if options.equalize_slices else "no",
+        "agreement": agreement_text,
+        "intensity_offset": f"{options.intensity_offset:g}" if options.intensity_offset else "",
+        "region": str(options.region or ""),
+        "padding": work.padding,
+        "reading": " ".join(reading),
+        "thickness_mm": "" if asked_mm is None else f"{asked_mm:g}",
+        "gaps": text_of_gaps(work.gaps) if work.gaps else "",
+        "warnings": " ".join(work.warnings),
+    }
     return Provenance(
         software="CycleINR",
         version=__version__,
@@ -171,7 +168,7 @@ def provenance(
         slice_profile=work.tau_reason,
         device=device.label,
         derived=DERIVED,
-        more=more,
+        more={key: text for key, text in more.items() if text},
     )
 
 

@@ -64,13 +64,12 @@ class CoveringGrid:
     """The output grid with the slices added that the outermost slabs reach beyond it, to be cropped afterwards.
 
     Attributes:
-        before, after: Slices added at either end.
+        before: Slices added before the first; others are behind the last.
         positions: (before + n_out + after,) in units of acquired slices.
         profile: Where the acquired slices lie on this grid.
     """
 
     before: int
-    after: int
     positions: np.ndarray
     profile: SliceProfile
 
@@ -83,7 +82,7 @@ def covering_grid(grid: SliceGrid, tau: float | np.ndarray) -> CoveringGrid:
     after = max(0, math.ceil((own.centres + reach).max() - (grid.n_out - 1) - _EPSILON))
     numbers = np.arange(-before, grid.n_out + after, dtype=np.float64)
     profile = replace(own, n_fine=len(numbers), centres=own.centres + before)
-    return CoveringGrid(before, after, grid.positions_of(numbers), profile)
+    return CoveringGrid(before, grid.positions_of(numbers), profile)
 
 
 def rows_at_once(fine: Array) -> int:

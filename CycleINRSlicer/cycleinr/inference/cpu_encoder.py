@@ -1,15 +1,13 @@
 """The encoder as a stream of slices on the CPU: each block holds two of them, however deep the scan is.
 
-The result equals ``network.encoder.Encoder`` on the whole stack. Nothing is computed twice, which tiles in depth with a
-receptive field of eight slices to each side would do several times over. The modulations by tau and anisotropy are
-folded into the convolutions once. A block goes over a slice in bands that stay in a core's cache from the convolution
-to the mixing with the neighbouring slices: memory, not arithmetic, is what several cores wait for.
+The result equals ``network.encoder.Encoder`` on the whole stack. The modulations by tau and anisotropy are folded into
+the convolutions once. A block goes over a slice in bands that stay in a core's cache from the convolution to the mixing
+with the neighbouring slices: memory, not arithmetic, is what several cores wait for.
 
-The 3x3 convolutions are Winograd's minimal filtering F(4x4, 3x3). A tile of 4 x 4 outputs takes 36 products of matrices
-instead of 144: a transform of the 6 x 6 inputs around it, one product with 64 x 64 weights at each of the 36 places,
-and a transform back. That leaves matrix products and sums of long rows, both of which NumPy does at the processor's
-speed: 30 % less time than the direct convolution in oneDNN (PyTorch), for rounding errors about six times as large,
-1e-5 of the values. Source: A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
+The 3x3 convolutions are Winograd's minimal filtering F(4x4, 3x3): of a tile of 4 x 4 outputs, a transform of the 6 x 6
+inputs around it, one product with 64 x 64 weights at each of the 36 places, and a transform back. 30 % less time than
+the direct convolution in oneDNN (PyTorch), for rounding errors about six times as large, 1e-5 of the values. Source:
+A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 
 Columns are kept apart by their place in the tile, so that every step runs along whole rows of tiles: cells have the
 shape (rows, 4, tiles, channels), where column x of the slice is at [x % 4, x // 4].

@@ -25,7 +25,7 @@ from ..grid import (
     plan_grid,
     to_axis_first,
 )
-from ..inspection import Inspection, SliceArtifacts, inspect
+from ..inspection import Inspection, inspect
 from ..request import ModelChoice, UpsampleOptions, choose_model
 from ..resampling import MAX_TAU, NEIGHBOURS, TRAINED_TAU_MAX
 from ..result import text_of_gaps
@@ -171,9 +171,8 @@ def _warnings(
             f"The values are those of a mask ({seen.labels} whole numbers in flat areas); between labels, the result "
             "has values that are none."
         )
-    if model.modality == "MR" and not grid.is_identity:
-        artifacts = SliceArtifacts.of(volume, grid.axis) if seen is None else seen.artifacts(volume, grid.axis)
-        found += artifacts.warnings(options.equalize_slices)
+    if seen is not None and model.modality == "MR" and not grid.is_identity:
+        found += seen.artifacts(volume, grid.axis).warnings(options.equalize_slices)
     return found
 
 

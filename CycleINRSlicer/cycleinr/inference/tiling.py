@@ -3,10 +3,8 @@
 A region is computed as a run of the whole would, with all that the network and the steps after it look at. The rows of
 a part are computed some at a time, in strips.
 
-The network is told one slicing, and knows positions in units of acquired slices only. An even scan takes one pass.
-Where the spacing changes, or where a slice is missing, the intervals of each spacing take a pass of their own, in which
-the slices around them count as neighbours however far away they are. Measured on CT, this is better than filling in
-what is missing by interpolation, and as good as slices of the same spacing all along (docs/method.md).
+The network is told one slicing. An even scan takes one pass; where the spacing changes, or where a slice is missing,
+the intervals of each spacing take a pass of their own (docs/method.md).
 """
 
 from __future__ import annotations

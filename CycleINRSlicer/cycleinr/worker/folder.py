@@ -45,7 +45,7 @@ def _load_array(folder: Path, name: str) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"The volume's file {name} cannot be read: {error}.") from error
     # Before anybody looks at the voxels: a file with holes promises terabytes that take no room on the disk
-    check_room("The scan", array.shape, f"{8 * array.dtype.itemsize}-bit")
+    check_room("The scan", array.shape, array.dtype.itemsize)
     return array
 
 
