@@ -1,9 +1,8 @@
 """What a run computes on: how much memory it may take, where a result goes that is too large for it, and which device.
 
-Page faults cost more than the arithmetic when memory goes back and forth: glibc returns large blocks to the kernel on
-every ``free`` and takes fresh, zeroed pages on the next ``malloc``. PyTorch's threads (libgomp) wait for each other
-in a busy loop; when another program has one of the cores, the loop takes the time that the late thread needs, and a
-run can take three times as long. ``keep_freed_memory`` and ``wait_politely`` end both.
+Page faults cost more than the arithmetic when memory goes back and forth between glibc and the kernel, and PyTorch's
+threads (libgomp) wait for each other in a busy loop, in which a run can take three times as long when another program
+has one of the cores. ``keep_freed_memory`` and ``wait_politely`` end both.
 
 Every device is tried with a real convolution before it is trusted. ``is_available()`` says yes on cards that the
 installed torch has no kernels for ("no kernel image is available"), so it is only the first question. PyTorch is loaded

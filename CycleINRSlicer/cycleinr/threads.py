@@ -2,14 +2,12 @@
 each other. Imports neither torch nor, until something is computed, NumPy.
 
 Threads that share every single operation wait for each other at its end, tens of thousands of times a run: on two cores
-a third of the time goes into that, and far more when another program has one of them. Here the steps of a run are
-shared out instead. A thread computes its encoder blocks, or its interval between two slices, from beginning to end on
-one core, while the others are at other slices.
+a third of the time goes into that. Here a thread computes its encoder blocks, or its interval between two slices, from
+beginning to end on one core, while the others are at other slices.
 
-Meanwhile NumPy's BLAS is held to one thread a caller; threadpoolctl does the same for many more libraries, but Slicer
-has none. OpenBLAS (NumPy's own, on Windows and Linux), MKL and Accelerate from macOS 15 on are held. Before macOS 15
-Accelerate cannot be told, and computes products of this size in the calling thread anyway. A BLAS that is not known
-keeps its threads: the usual one, the reference BLAS, has none.
+Meanwhile NumPy's BLAS is held to one thread a caller, without threadpoolctl, which Slicer has not: OpenBLAS (NumPy's
+own, on Windows and Linux), MKL, and Accelerate from macOS 15 on; before, it computes products of this size in the
+calling thread anyway. A BLAS that is not known keeps its threads: the usual one, the reference BLAS, has none.
 """
 
 from __future__ import annotations

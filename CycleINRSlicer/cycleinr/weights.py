@@ -1,11 +1,9 @@
 """The network without PyTorch: its sizes, what it is told of a scan's slicing, and its weights as NumPy arrays.
 
-Weights on disk are one safetensors file and one model card (JSON) of the same name beside it. The card holds the
-network's sizes, so the two files are enough to build the network; it also says what the weights were trained on, how
-well they do and what they are for. safetensors holds numbers only: loading it runs no code.
-
-The format: 8 bytes with the header's length (little-endian), a JSON header with each tensor's type, shape and place,
-and the numbers one after the other without gaps. Our weights are 32-bit floats only; everything else is refused.
+Weights on disk are one safetensors file and one model card (JSON) of the same name beside it, which holds the network's
+sizes and says what the weights were trained on, how well they do and what they are for. safetensors holds numbers only:
+loading it runs no code. 8 bytes have the header's length (little-endian); a JSON header has each tensor's type, shape
+and place; the numbers follow without gaps. Ours are 32-bit floats only; everything else is refused.
 Source: https://github.com/huggingface/safetensors#format
 
 Names and shapes of the arrays are those of ``network.model.CycleINR``.

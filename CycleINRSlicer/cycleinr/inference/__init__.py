@@ -55,22 +55,14 @@ def upsample(
     options: UpsampleOptions,
     monitor: Monitor | None = None,
 ) -> Result:
-    """Super-resolve a volume along its through-plane axis.
+    """Super-resolve a volume along its through-plane axis; ``cycleinr.upsample`` explains options and errors.
 
-    Integer types stay, HU stay HU, no voxel leaves the input's own range, in-plane samples never move. Re-slicing the
-    result gives acquired thin slices back, and comes as near to thick ones as their unknown profile allows. The
-    input is not modified.
-
-    Args:
-        volume: The acquired scan.
-        options: What is wanted; see ``UpsampleOptions``.
-        monitor: Hears how far the work is, and can end it.
+    No voxel leaves the input's own range. Re-slicing the result gives acquired thin slices back, and comes as near to
+    thick ones as their unknown profile allows. The input is not modified.
 
     Raises:
         Cancelled: ``monitor`` said so.
-        CycleinrError: Of the kind that ``plan`` and ``choose_device`` raise for what cannot be done.
-        NonFiniteError: The network gave NaN or infinity: broken weights, or a device that computes wrongly.
-        OutOfMemoryError: Even the smallest part does not fit into the CPU's memory.
+        CycleinrError: As ``cycleinr.upsample``.
 
     Warns:
         RequestWarning: The request is outside what the weights were trained for; ``Plan.warnings`` has the same texts.

@@ -1,10 +1,8 @@
 """Super-resolution of a strip of image rows through all slices on the CPU, in network units.
 
 ALCGS and decoder work on all output slices between two acquired ones together, in blocks of positions that fit the
-cache. Every query of an interval attends to the same four slices, so their projections and the products q . k are
-formed once; what is left per query is a lerp of those products, the offset embedding's part, and the decoder's layers
-with the query's modulation folded in. Channels come first, positions last: then heads, neighbours and channels are
-whole rows of numbers side by side, and every step but the matrix products runs along them at full speed.
+cache. Every query of an interval attends to the same four slices, whose projections and products q . k are formed once.
+Channels come first, positions last: then every step but the matrix products runs along whole rows of numbers.
 """
 
 from __future__ import annotations

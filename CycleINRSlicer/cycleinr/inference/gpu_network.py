@@ -127,12 +127,8 @@ def tiling_on(
 ) -> Tiling | None:
     """Strips as high as a GPU's own memory allows by estimate; None for devices that share the computer's.
 
-    Args:
-        device: Where.
-        config: Sizes of the network.
-        stack_shape: (slices, rows, columns) of the scan.
-        n_fine: Output slices, with those that are cropped afterwards.
-        memory_limit_gb: What the user allows; None for no bound but the free memory.
+    ``stack_shape`` is (slices, rows, columns) of the scan, and ``n_fine`` the output slices with those that are cropped
+    afterwards. Without a limit, the free memory is the bound.
     """
     if not device.name.startswith("cuda") or not torch.cuda.is_available():
         return None

@@ -197,11 +197,7 @@ class Stacks:
 def match_noise(stacks: Stacks, work: Plan, levels: np.ndarray, monitor: Monitor) -> None:
     """Scale the fine detail of the new slices in place; re-slicing still gives acquired thin slices back.
 
-    Args:
-        stacks: What was computed, of the whole scan or of a part.
-        work: How.
-        levels: ``slice_sigmas`` of all of the scan's slices.
-        monitor: Can end the work.
+    ``levels`` are ``slice_sigmas`` of all of the scan's slices, and ``stacks`` those of the part that was computed.
     """
     grid, covering = work.grid, work.covering
     own = slice(covering.before, covering.before + grid.n_out)
@@ -275,12 +271,8 @@ def _restore(stacks: Stacks, profile: SliceProfile, inside: np.ndarray) -> None:
 def even_out(stacks: Stacks, levels: np.ndarray, mean_level: float, thickness: float, monitor: Monitor) -> None:
     """Scale the fine detail of slices made of thick ones in place until their noise level is free of the period.
 
-    Args:
-        stacks: What was computed.
-        levels: (n_in,) slow course of the whole acquired slices' noise levels.
-        mean_level: Of all of the scan's slices.
-        thickness: Of an acquired slice, in result slices.
-        monitor: Can end the work.
+    ``levels`` (n_in,) is the slow course of the whole acquired slices' noise levels, ``mean_level`` that of all of the
+    scan's slices, and ``thickness`` that of an acquired slice in result slices.
     """
     positions, result, shares = stacks.positions, stacks.result, stacks.shares()
     course = shares @ np.maximum(levels, _EPSILON)

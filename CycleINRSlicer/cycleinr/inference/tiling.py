@@ -49,13 +49,7 @@ class Part:
 
 
 def part_of(shape_kji: tuple[int, int, int], grid: SliceGrid, region: Region | None, config: NetworkConfig) -> Part:
-    """Find what has to be computed.
-
-    Args:
-        shape_kji: The scan's.
-        grid: The slices of the whole scan's result.
-        region: What is wanted; None for all.
-        config: Sizes of the network.
+    """What has to be computed of a scan of this shape, whose whole result has ``grid``, for a region or (None) all.
 
     Raises:
         RequestError: The region does not lie inside the scan.
@@ -122,14 +116,9 @@ class Pass:
 def passes(
     grid: SliceGrid, covering: CoveringGrid, tau: float | np.ndarray, pixel_mm: float, reach: int
 ) -> tuple[Pass, ...]:
-    """Divide a covering grid's slices.
+    """Divide a covering grid's slices, which depend on ``reach`` acquired slices to either side of their interval.
 
-    Args:
-        grid: What was asked for.
-        covering: The same with all slices that are computed.
-        tau: Slice thickness / slice spacing, of each acquired slice where they differ.
-        pixel_mm: In-plane spacing.
-        reach: Acquired slices to either side of an interval that its output slices depend on.
+    ``tau`` is slice thickness / slice spacing, of each acquired slice where they differ.
     """
     own, positions = grid.acquisition, covering.positions
     if own is None:
