@@ -202,3 +202,12 @@ def test_data_that_end_too_early_are_noticed_in_every_frame(tmp_path, head):
         with pytest.raises(InputError, match="it ends too early"):
             read_volume(tmp_path / name, frame=2)
     assert read_volume(tmp_path / "a.nii", frame=1).geometry_equal(head)
+
+
+def test_voxels_that_begin_far_beyond_the_end_are_refused(tmp_path):
+    write_volume(Volume(np.zeros((4, 6, 5), np.int16), np.eye(4)), tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", content, 108, 1e30)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match="too short"):
+        read_volume(tmp_path / "a.nii")

@@ -41,7 +41,9 @@ _ZLIB_OR_GZIP = 32
 _NRRD_FIELD, _NRRD_END = rb"^([\w ]+): (.*)$", rb"\r?\n\r?\n|\Z"
 _META_FIELD, _META_END = rb"^\s*(\w+)\s*[=:]\s*(.*)$", rb"^\s*ElementDataFile\s*[=:].*\n?|\Z"
 
-_TRUE = {"true", "t", "1"}
+_TRUE = {"t", "1"}
+"""MetaIO looks at the first letter alone, and leaves voxels as memory was where it then unpacks in vain."""
+
 _NUMBER = r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)"
 _VECTOR = rf"(?:none|\(\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\))"
 _SIZE = r"0*[1-9]\d{0,18}"
@@ -146,7 +148,7 @@ def _find_data(path: Path, start: bytes, is_nrrd: bool) -> _Data:
     if data.exists() and not data.is_file():
         raise damaged(path, f"its data file {data.name[:80]} is no plain file")
     at = 0 if beside else len(header)
-    is_packed, is_binary = (_TRUE & {*map(str.lower, fields[name])} for name in ("compresseddata", "binarydata"))
+    is_packed, is_binary = (_TRUE & {value[:1].lower() for value in fields[name]} for name in ("compresseddata", "binarydata"))
     if is_packed:
         if not is_binary:
             raise damaged(path, "its header says that its compressed data are text")

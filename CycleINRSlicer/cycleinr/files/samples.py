@@ -92,8 +92,8 @@ def read_samples(path: Path, at: int, stored: np.dtype, sizes: Sequence[int], fi
     shape = (count, *sizes[2::-1])
     needed = math.prod(shape) * stored.itemsize
     # Before memory is taken for them
-    if needed > MOST_PACKED * path.stat().st_size:
-        raise damaged(path, f"it is too short for {needed} bytes")
+    if at + needed > MOST_PACKED * path.stat().st_size:
+        raise damaged(path, f"it is too short for {needed} bytes from byte {at}")
     array = np.empty(shape, stored)
     left = memoryview(array).cast("B")
     try:
