@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from cycleinr.grid import Target
 from cycleinr.request import UpsampleOptions
-from cycleinr.worker.protocol import ExportRequest, UpsampleRequest, VolumeMessage, format_line, write_sources
+from cycleinr.worker.protocol import (
+    CheckRequest,
+    ExportRequest,
+    UpsampleRequest,
+    VolumeMessage,
+    format_line,
+    write_sources,
+)
 from places import REPOSITORY
 
 AFFINE = np.diag([0.7, 0.7, 4.0, 1.0]).tolist()
@@ -166,6 +173,19 @@ def test_pickled_volumes_are_refused(worker):
     np.save(worker.folder / "in.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     worker.say(REQUEST.to_message(7))
     assert worker.hear_until("failed")["kind"] == "InputError"
+
+
+def test_a_check_whose_numbers_are_not_finite_fails_and_the_worker_goes_on(worker):
+    """Images of two by two pixels have no noise level."""
+    np.save(worker.folder / "in.npy", np.load(worker.folder / "in.npy")[:, :2, :2])
+    thin = replace(REQUEST, input=replace(REQUEST.input, modality="MR"))
+    worker.say(thin.to_message(1))
+    made = VolumeMessage("out.npy", worker.hear_until("done")["ijk_to_ras"])
+    worker.say(CheckRequest(thin.input, made, thin.options, "error.npy").to_message(2))
+    failed = worker.hear_until("failed")
+    assert (failed["id"], failed["kind"]) == (2, "NonFiniteError") and "no finite" in failed["message"]
+    worker.say(thin.to_message(3))
+    assert worker.hear_until("done")["id"] == 3
 
 
 def test_errors_of_the_engine_keep_their_kind(worker):

@@ -148,7 +148,9 @@ def _find_data(path: Path, start: bytes, is_nrrd: bool) -> _Data:
     if data.exists() and not data.is_file():
         raise damaged(path, f"its data file {data.name[:80]} is no plain file")
     at = 0 if beside else len(header)
-    is_packed, is_binary = (_TRUE & {value[:1].lower() for value in fields[name]} for name in ("compresseddata", "binarydata"))
+    is_packed, is_binary = (
+        _TRUE & {value[:1].lower() for value in fields[name]} for name in ("compresseddata", "binarydata")
+    )
     if is_packed:
         if not is_binary:
             raise damaged(path, "its header says that its compressed data are text")

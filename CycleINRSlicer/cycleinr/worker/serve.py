@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import Cancelled, CycleinrError, PackageError, ProtocolError, __version__
+from .. import Cancelled, CycleinrError, NonFiniteError, PackageError, ProtocolError, __version__
 from ..computer import keep_freed_memory, wait_politely
 from ..result import Monitor, Progress, throttled
 from . import protocol
@@ -102,7 +102,12 @@ class Worker:
             return protocol.FailedEvent.of(error)
 
     def _send(self, number: int | None, event: protocol.Event) -> None:
-        self._write(protocol.event_message(number, event))
+        try:
+            self._write(protocol.event_message(number, event))
+        except ValueError:
+            # JSON knows neither NaN nor infinity, and a request that ends so must not end the process
+            text = "Its numbers are no finite ones, as of images of a few pixels or with absurd values. Check the scan."
+            self._write(protocol.event_message(number, protocol.FailedEvent.of(NonFiniteError(text))))
 
     def _write(self, message: dict) -> None:
         with self._write_lock:
