@@ -8,7 +8,7 @@ import torch
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample
-from cycleinr.inference.consistency import REACH_PIXELS, Arrays, BoundedConsistency, Consistency, consistency_for
+from cycleinr.inference.consistency import REACH_PIXELS, Arrays, BoundedConsistency, Consistency, DataConsistency
 from cycleinr.request import UpsampleOptions
 from cycleinr.resampling import SliceProfile, acquire, profile_matrix, triangle_matrix
 from cycleinr.volume import Volume
@@ -131,8 +131,8 @@ def test_numpy_arrays_and_tensors_give_the_same(tau):
     profile, ours, theirs = replace(PROFILE, tau=tau), fine.copy(), torch.from_numpy(fine.copy())
     limits = -1000, 2000, 1.0, True
 
-    consistency_for(profile, *limits, Arrays.numpy()).apply(ours, acquired)
-    consistency_for(profile, *limits, Arrays.torch(torch.device("cpu"))).apply(theirs, torch.from_numpy(acquired))
+    DataConsistency(profile, *limits, Arrays.numpy()).apply(ours, acquired)
+    DataConsistency(profile, *limits, Arrays.torch(torch.device("cpu"))).apply(theirs, torch.from_numpy(acquired))
 
     assert np.abs(theirs.numpy() - ours).max() <= 1, "a value between two whole numbers may be rounded either way"
     assert (theirs.numpy() != ours).mean() < 1e-3
@@ -140,4 +140,5 @@ def test_numpy_arrays_and_tensors_give_the_same(tau):
 
 @pytest.mark.parametrize(("tau", "kind"), [(0.0, Consistency), (0.2, Consistency), (0.6, BoundedConsistency)])
 def test_slices_no_thicker_than_fine_ones_are_known_exactly(tau, kind):
-    assert type(consistency_for(replace(PROFILE, tau=tau), 0, 1, 1.0, False, Arrays.numpy())) is kind
+    ((part, *_),) = DataConsistency(replace(PROFILE, tau=tau), 0, 1, 1.0, False, Arrays.numpy()).parts
+    assert type(part) is kind

@@ -11,7 +11,7 @@ from cycleinr.files import read_volume
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference import upsample
-from cycleinr.inference.consistency import Arrays, consistency_for
+from cycleinr.inference.consistency import Arrays, DataConsistency
 from cycleinr.inference.plan import plan
 from cycleinr.inference.tiling import Tiling
 from cycleinr.request import Region, UpsampleOptions
@@ -144,9 +144,9 @@ def test_thick_and_thin_slices_are_each_made_consistent_as_they_are_alone(fine):
     truth = fine.array[:18].astype(np.float32)
     acquired = acquire(truth, profile)
     found, thick_alone = truth + 30, truth[6:] + 30
-    consistency_for(profile, -1024, 3000, 1.0, False, Arrays.numpy()).apply(found, acquired)
+    DataConsistency(profile, -1024, 3000, 1.0, False, Arrays.numpy()).apply(found, acquired)
     alone = profile.of(slice(6, 9), slice(6, 18))
-    consistency_for(alone, -1024, 3000, 1.0, False, Arrays.numpy()).apply(thick_alone, acquired[6:])
+    DataConsistency(alone, -1024, 3000, 1.0, False, Arrays.numpy()).apply(thick_alone, acquired[6:])
     np.testing.assert_allclose(found[:6], truth[:6], atol=0.3)
     np.testing.assert_allclose(found[6:], thick_alone, atol=0.01)
 

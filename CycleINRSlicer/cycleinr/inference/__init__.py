@@ -33,7 +33,7 @@ from ..resampling import agreement
 from ..result import Monitor, Provenance, Result, text_of_gaps
 from ..volume import Volume
 from ..weights import NetworkConfig, Parameters, read_weights
-from .consistency import REACH_PIXELS, AnyConsistency, Array, consistency_for, rows_at_once
+from .consistency import REACH_PIXELS, Array, DataConsistency, rows_at_once
 from .cpu_network import StripNetwork
 from .noise import Stacks, match_noise, slice_sigmas
 from .plan import Plan
@@ -267,7 +267,7 @@ class _Run:
     def _all_strips(self, device: Device, tiling: Tiling) -> None:
         networks, integer = self._networks(device), self.array.dtype.kind in "iu"
         profile, hu = self.covering.profile, self.scale.hu
-        consistency = consistency_for(profile, self.low, self.high, hu, integer, networks[0].arrays)
+        consistency = DataConsistency(profile, self.low, self.high, hu, integer, networks[0].arrays)
         parts = list(tiling.strips(self.acquired.shape[1]))
         total = sum(low.stop - low.start for low, _ in parts) * sum(network.ticks for network in networks)
         self.done_rows, self.started = 0, time.monotonic()
@@ -289,7 +289,7 @@ class _Run:
         return fine
 
     def _finish(
-        self, fine: Array, stack: Array, first: int, computed: int, consistency: AnyConsistency, host: Callable
+        self, fine: Array, stack: Array, first: int, computed: int, consistency: DataConsistency, host: Callable
     ) -> None:
         """Back to the input's units, made consistent, cropped to the asked grid and written into the result.
 
@@ -314,7 +314,7 @@ class _Run:
             self._check_finite(consistency, columns, first_row)
             self.range.write(host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
 
-    def _check_finite(self, consistency: AnyConsistency, values: Array, first_row: int) -> None:
+    def _check_finite(self, consistency: DataConsistency, values: Array, first_row: int) -> None:
         if not consistency.xp.isfinite(values).all():
             raise NonFiniteError(
                 f"The network gave values that are no finite numbers, from image row {first_row} on; nothing was "

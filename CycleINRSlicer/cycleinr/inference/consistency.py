@@ -220,45 +220,32 @@ class BoundedConsistency:
         return (self.back @ error).reshape(fine.shape)
 
 
-class MixedConsistency:
-    """Exact where the acquired slices are fine ones, bounded where they average several; arguments as of the latter.
+class DataConsistency:
+    """Exact where an acquired slice is a fine one, bounded where it averages several; arguments as of the latter.
 
     Of neighbouring slices of one kind, each kind sees the fine slices that are nearest to them or within them.
     """
 
     def __init__(self, profile: SliceProfile, low: float, high: float, hu: float, integer: bool, arrays: Arrays):
         self.integer, self.xp, self.of = integer, arrays.module, arrays.of
-        changes = np.flatnonzero(np.diff(profile.thin)) + 1
         nearest = np.abs(np.arange(profile.n_fine)[:, None] - profile.centres).argmin(axis=1)
         seen = (profile_matrix(profile) > 0).T
-        self._parts = []
-        ends = [0, *changes.tolist(), len(profile.centres)]
+        self.parts: list[tuple[Consistency | BoundedConsistency, slice, slice]] = []
+        ends = [0, *(np.flatnonzero(np.diff(profile.thin)) + 1).tolist(), len(profile.centres)]
         for acquired in map(slice, ends[:-1], ends[1:]):
             near = (nearest >= acquired.start) & (nearest < acquired.stop)
             inside = np.flatnonzero(near | seen[:, acquired].any(axis=1))
             fine = slice(int(inside[0]), int(inside[-1]) + 1)
-            part = consistency_for(profile.of(acquired, fine), low, high, hu, integer, arrays)
-            self._parts.append((part, fine, acquired))
+            own = profile.of(acquired, fine)
+            thin = Consistency(own, low, high, integer, arrays) if own.is_thin else None
+            self.parts.append((thin or BoundedConsistency(own, low, high, hu, integer, arrays), fine, acquired))
         # Last, since they are known exactly
-        self._parts.sort(key=lambda part: isinstance(part[0], Consistency))
+        self.parts.sort(key=lambda part: isinstance(part[0], Consistency))
 
     def apply(self, fine: Array, acquired: Array, first_row: int = 0, valid: Array | None = None) -> None:
         """As ``BoundedConsistency.apply``."""
-        for part, own, known in self._parts:
+        for part, own, known in self.parts:
             part.apply(fine[own], acquired[known], first_row, None if valid is None else valid[known])
-
-
-AnyConsistency = Consistency | BoundedConsistency | MixedConsistency
-
-
-def consistency_for(
-    profile: SliceProfile, low: float, high: float, hu: float, integer: bool, arrays: Arrays
-) -> AnyConsistency:
-    """Exact where an acquired slice is a fine one, bounded where it averages several; arguments of the latter."""
-    if profile.is_thin:
-        return Consistency(profile, low, high, integer, arrays)
-    kind = MixedConsistency if profile.thin.any() else BoundedConsistency
-    return kind(profile, low, high, hu, integer, arrays)
 
 
 def along(extreme: Callable, stack: Array, axis: int = 0) -> Array:
