@@ -178,7 +178,6 @@ class BoundedConsistency:
         matrix = profile_matrix(profile)
         self.low, self.high, self.integer, self.xp = low, high, integer, arrays.module
         self.noise, self.undershoot = NOISE_HU * hu, UNDERSHOOT_HU * hu
-        self.of = arrays.of
         self.forward = arrays.of(matrix)
         self.back = arrays.of(consistency_matrix(matrix))
         self.other = arrays.of(triangle_matrix(profile) - matrix)
