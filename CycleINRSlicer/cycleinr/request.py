@@ -198,7 +198,7 @@ def find_weights(request: str) -> Path:
     """
     weights = bundled_weights(request) if request in BUNDLED else Path(request)
     # pathlib would raise for a name that is too long.
-    if not os.path.exists(weights):
+    if not os.path.isfile(weights):
         raise ModelError(
             f"There are no weights {weights}. Give auto, ct, mr, or the path of a .safetensors file that was "
             "trained with cycleinr train."

@@ -171,9 +171,10 @@ class TestLoadModel:
         with pytest.raises(ci.RequestError, match="pip install torch"):
             ci.load_model("ct")
 
-    def test_weights_that_are_not_there(self):
-        with pytest.raises(ci.ModelError, match="There are no weights cct. Give auto, ct, mr"):
-            ci.load_model("cct")
+    @pytest.mark.parametrize(("given", "said"), [("cct", "cct"), ("", "."), (".", ".")])
+    def test_weights_that_are_not_there(self, given, said):
+        with pytest.raises(ci.ModelError, match=f"There are no weights {said}. Give auto, ct, mr"):
+            ci.load_model(given)
 
 
 class TestProvenance:
