@@ -13,7 +13,6 @@ from .grid import Target
 from .inference import upsample as upsample_volume
 from .inference.plan import plan as plan_volume
 from .request import (
-    BUNDLED,
     Region,
     Scan,
     UpsampleOptions,
@@ -168,9 +167,10 @@ class Upsampler:
         look, options = not isinstance(scan, (str, PathLike)), self.options
         volume = volume_of(scan, affine, axes, series, frame, header_only=not look)
         untold = options.model == "auto" and volume.modality is None and not look
-        # Both bundled networks are of one size, so either serves for an estimate
-        work = plan_volume(volume, replace(options, model=BUNDLED[0]) if untold else options, look=look)
-        reason = "CT or MR: the header does not say, so the values will decide." if untold else work.model_reason
+        # Both bundled networks need as much memory, and MR's more time: who waits less is not disappointed
+        work = plan_volume(volume, replace(options, model="mr") if untold else options, look=look)
+        told_later = "CT or MR: the header does not say, so the values will decide. The time is MR's; CT takes half."
+        reason = told_later if untold else work.model_reason
         return Forecast(
             shape_kji=work.shape_kji,
             spacing_ijk_mm=work.spacing_ijk_mm,

@@ -154,10 +154,12 @@ class TestPlan:
         assert forecast.model.startswith("ct") and forecast.tau == 0.5
         assert forecast.memory_gb == ci.plan(ci.read(tmp_path / "scan"), ratio=2).memory_gb
 
-    def test_both_bundled_networks_take_as_much(self, head):
-        # Which is why nothing but the model's name waits for the modality
-        ct, mr = (ci.plan(head, ratio=2, model=name) for name in ("ct", "mr"))
-        assert (ct.memory_gb, ct.seconds) == pytest.approx((mr.memory_gb, mr.seconds), rel=0.01)
+    def test_where_the_modality_is_not_known_the_time_is_the_longer_one(self, head, tmp_path):
+        head.save(tmp_path / "head.nii.gz")
+        untold, ct, mr = (ci.plan(tmp_path / "head.nii.gz", ratio=2, model=name) for name in ("auto", "ct", "mr"))
+        assert untold.memory_gb == pytest.approx(ct.memory_gb, rel=0.01) == pytest.approx(mr.memory_gb, rel=0.01)
+        assert untold.seconds == mr.seconds > 1.5 * ct.seconds
+        assert untold.model is None and "MR" in untold.model_reason
 
 
 class TestLoadModel:
