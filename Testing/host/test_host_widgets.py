@@ -1,6 +1,8 @@
 """CTK widgets and the node selector."""
 
 import pytest
+import shiboken6
+from PySide6 import QtWidgets
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -104,3 +106,14 @@ def test_selector_filters_by_attribute(scene, selector):
     scene.AddNewNodeByClass(VOLUME, "b").SetAttribute("made.by", "toy")
     selector.addAttribute(VOLUME, "made.by", "toy")
     assert [selector.nodeFromIndex(i).GetName() for i in range(selector.nodeCount())] == ["b"]
+
+
+def test_a_selector_that_went_without_a_word_hears_the_scene_no_more(scene, selector):
+    """PySide drops a connection at times when it collects garbage; a selector of Slicer ends in its destructor."""
+    for part in (selector, *selector.findChildren(QtWidgets.QComboBox)):
+        part.destroyed.disconnect()
+    shiboken6.delete(selector)
+
+    scene.AddNewNodeByClass(VOLUME, "head").SetName("other")  # an error in an observer would fail the fixture
+
+    assert not shiboken6.isValid(selector)

@@ -2,6 +2,7 @@
 
 import weakref
 
+import shiboken6
 import vtk
 
 
@@ -22,7 +23,10 @@ class Observations:
 
         def callback(caller, _event):
             widget = self._widget()
-            if widget is not None:
+            # `destroyed` does not always come: PySide drops connections at times when it collects garbage
+            if widget is None or not shiboken6.isValid(widget):
+                self.clear()
+            else:
                 getattr(widget, method_name)(caller)
 
         reference = vtk.vtkWeakReference()
