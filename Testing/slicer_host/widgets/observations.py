@@ -4,6 +4,7 @@ import weakref
 
 import shiboken6
 import vtk
+from PySide6.QtCore import QObject
 
 
 class Observations:
@@ -24,7 +25,7 @@ class Observations:
         def callback(caller, _event):
             widget = self._widget()
             # `destroyed` does not always come: PySide drops connections at times when it collects garbage
-            if widget is None or not shiboken6.isValid(widget):
+            if widget is None or not _is_whole(widget):
                 self.clear()
             else:
                 getattr(widget, method_name)(caller)
@@ -40,3 +41,9 @@ class Observations:
             if subject is not None:
                 subject.RemoveObserver(tag)
         self._entries = []
+
+
+def _is_whole(widget):
+    """Whether neither the widget nor what it is made of has been deleted; its parts go first."""
+    parts = (part for part in vars(widget).values() if isinstance(part, QObject))
+    return all(map(shiboken6.isValid, (widget, *parts)))
