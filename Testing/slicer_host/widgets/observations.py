@@ -1,5 +1,6 @@
 """VTK observers of a widget, which end with the widget."""
 
+import gc
 import weakref
 
 import shiboken6
@@ -23,12 +24,19 @@ class Observations:
         """Call ``widget.<method_name>(subject)`` at each ``event``."""
 
         def callback(caller, _event):
-            widget = self._widget()
-            # `destroyed` does not always come: PySide drops connections at times when it collects garbage
-            if widget is None or not _is_whole(widget):
-                self.clear()
-            else:
-                getattr(widget, method_name)(caller)
+            # Collected in the midst of it, the panel around the widget would take its parts away
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                widget = self._widget()
+                # `destroyed` does not always come: PySide drops connections at times when it collects garbage
+                if widget is None or not _is_whole(widget):
+                    self.clear()
+                else:
+                    getattr(widget, method_name)(caller)
+            finally:
+                if collecting:
+                    gc.enable()
 
         reference = vtk.vtkWeakReference()
         reference.Set(subject)
