@@ -232,26 +232,24 @@ def _match_thin(stacks: Stacks, profile: SliceProfile, seen: np.ndarray, monitor
     new = stacks.positions != np.round(stacks.positions)
     new &= ~(seen[~inside] > 0).any(axis=0)
     shares = stacks.shares()
-    levels = lru_cache(2)(lambda n: _levels(stacks.acquired[n].astype(np.float32)))
+    levels = lru_cache(2)(lambda n: _levels_and_texture(stacks.acquired[n].astype(np.float32))[0])
     for index in np.flatnonzero(new):
         monitor.check()
         image = stacks.result[index].astype(np.float32)
         wanted = sum(np.float32(shares[index, n]) * levels(n) for n in np.flatnonzero(shares[index]).tolist())
-        own, texture = _levels(image), _texture(image)
+        own, texture = _levels_and_texture(image)
         texture *= np.clip(_TEXTURE_SHARE * wanted[1] / (own[1] + _EPSILON), 1, _HIGHEST_GAIN) - 1
         stacks.replace(index, with_local_sigmas(image, own[0], wanted[0]) + texture)
     if (seen[:, new] > 0).any():
         _restore(stacks, profile.of(inside), inside)
 
 
-def _levels(image: np.ndarray) -> np.ndarray:
-    """(2, rows, columns): the noise sigma around every pixel, and the mean size of the texture."""
-    return np.stack([local_sigmas(image), _windowed(np.abs(_texture(image)))])
-
-
-def _texture(image: np.ndarray) -> np.ndarray:
-    """What is coarser than noise from pixel to pixel and finer than anatomy."""
-    return smoothed(image, _DETAIL_SIGMA_PIXELS) - smoothed(image, 2 * _DETAIL_SIGMA_PIXELS, _TEXTURE_REACH_SIGMAS)
+def _levels_and_texture(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The noise sigma around every pixel and the mean size of the texture, (2, rows, columns), and the texture: what is
+    coarser than noise from pixel to pixel and finer than anatomy."""
+    coarse = smoothed(image, 2 * _DETAIL_SIGMA_PIXELS, _TEXTURE_REACH_SIGMAS)
+    texture = smoothed(image, _DETAIL_SIGMA_PIXELS) - coarse
+    return np.stack([local_sigmas(image), _windowed(np.abs(texture))]), texture
 
 
 def _restore(stacks: Stacks, profile: SliceProfile, inside: np.ndarray) -> None:
