@@ -14,13 +14,11 @@ from pathlib import Path
 import qt
 import slicer
 from cycleinr import CycleinrError, ProtocolError
+from cycleinr.result import Progress
 from cycleinr.worker.folder import PrivateFolder
 from cycleinr.worker.protocol import (
-    DoneEvent,
     Event,
-    FailedEvent,
     PrepareRequest,
-    ProgressEvent,
     Request,
     format_line,
     parse_event,
@@ -48,7 +46,7 @@ class EngineProcessError(CycleinrError):
 
 
 Listener = Callable[[Event], None]
-"""Receives the events of one request; the last is done, failed (also when the process dies) or cancelled."""
+"""Receives the events of one request; the last is its answer or an error, also when the process dies."""
 
 
 class Engine:
@@ -86,8 +84,8 @@ class Engine:
         """Warm the process up and ask for its devices; ``onPrepared`` is called when ``devices`` is there."""
 
         def listen(event: Event) -> None:
-            if isinstance(event, DoneEvent):
-                self.devices = event.answer
+            if isinstance(event, dict):
+                self.devices = event
                 onPrepared()
 
         self.submit(PrepareRequest(), listen)
@@ -100,7 +98,7 @@ class Engine:
             self._send(request.to_message(number))
             self._listeners[number] = listener
         else:
-            listener(self._death())
+            listener(EngineProcessError(self.lastDeath))
         return number
 
     def cancel(self, number: int) -> None:
@@ -118,7 +116,7 @@ class Engine:
 
     def _tell(self, number: int | None, event: Event) -> None:
         listener = self._listeners.get(number)
-        if not isinstance(event, ProgressEvent):
+        if not isinstance(event, Progress):
             self._listeners.pop(number, None)
             if self.isRunning:
                 self._idle.start()
@@ -128,9 +126,6 @@ class Engine:
     def _tellAll(self, event: Event) -> None:
         for number in list(self._listeners):
             self._tell(number, event)
-
-    def _death(self) -> FailedEvent:
-        return FailedEvent(EngineProcessError.__name__, self.lastDeath)
 
     # -- the process
     def start(self) -> None:
@@ -165,7 +160,7 @@ class Engine:
         self._idle.stop()
         self.folder.remove()
         self.lastDeath = reason or _("The engine was stopped.")
-        self._tellAll(self._death())
+        self._tellAll(EngineProcessError(self.lastDeath))
 
     def _stopIfIdle(self) -> None:
         if self._listeners:
@@ -189,7 +184,7 @@ class Engine:
             self.workerPid = message["pid"]
             return
         event, number = parse_event(message), request_id(message)
-        if number is None and isinstance(event, FailedEvent):
+        if number is None and isinstance(event, CycleinrError):
             self._tellAll(event)  # it could not read a line, so no one knows whose request is lost
         else:
             self._tell(number, event)

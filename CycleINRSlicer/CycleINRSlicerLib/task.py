@@ -18,9 +18,10 @@ import numpy as np
 import slicer
 import vtk
 from cycleinr import Cancelled, CycleinrError, OutOfMemoryError, OutputError
+from cycleinr.result import Progress
 from cycleinr.volume import Volume
 from cycleinr.worker.folder import save_in_steps
-from cycleinr.worker.protocol import DoneEvent, Event, ProgressEvent, Request, VolumeMessage
+from cycleinr.worker.protocol import Event, Request, VolumeMessage
 from slicer.i18n import tr as _
 
 from .callbacks import NodeObservers, OneShot, WeakNode
@@ -171,16 +172,14 @@ class Task:
         event, self._answer, self._number = self._answer, None, None
         self._patience.stop()
         self.state = RunState.IMPORTING
-        if isinstance(event, DoneEvent):  # perhaps a moment after the cancel
-            return event.answer
+        if isinstance(event, dict):  # perhaps a moment after the cancel
+            return event
         interruption, self._interruption = self._interruption, None
-        if interruption is None:
-            error = event.error()
-            raise EngineProcessError(str(error)) if type(error) is CycleinrError else error
-        raise interruption
+        error = EngineProcessError(str(event)) if type(event) is CycleinrError else event
+        raise interruption or error
 
     def _onEvent(self, event: Event) -> None:
-        if isinstance(event, ProgressEvent):
+        if isinstance(event, Progress):
             share = COPY_SHARE + (COMPUTE_SHARE - COPY_SHARE) * event.fraction
             self._show(event.phase, share, event.remaining_s)
             self._tell()

@@ -8,12 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from cycleinr import Cancelled
+from cycleinr.result import Progress
 from cycleinr.worker.protocol import (
-    CancelledEvent,
-    DoneEvent,
-    FailedEvent,
     PrepareRequest,
-    ProgressEvent,
     UpsampleRequest,
     event_message,
     format_line,
@@ -96,7 +94,7 @@ class FakeProcess:
             if self.answersAtOnce:
                 self._answer.start()
         elif self.heedsCancel:
-            self._last(CancelledEvent())
+            self._last(Cancelled("Cancelled."))
 
     def _read(self, name):
         import qt
@@ -122,10 +120,11 @@ class FakeProcess:
         self.say(format_line(event_message(number, event)).rstrip())
 
     def progress(self, fraction):
-        self.tell(ProgressEvent("Computing slices", fraction, 1.0), self.requests[0][0])
+        self.tell(Progress("Computing slices", fraction, 1.0), self.requests[0][0])
 
     def fail(self, kind, message):
-        self._last(FailedEvent(kind, message))
+        number, _request = self.requests.pop(0)
+        self.say(format_line({"event": "failed", "id": number, "kind": kind, "message": message}).rstrip())
 
     def finish(self, **changes):
         """Compute the oldest request and tell of it; ``changes`` replace fields of the answer."""
@@ -135,7 +134,7 @@ class FakeProcess:
             values = {"devices": [device], "auto": "cpu", "reason": "It is there.", "torch": "0"}
         else:
             values = self._upsample(request)
-        self._last(DoneEvent({**values, **changes}))
+        self._last({**values, **changes})
 
     def _finishOldest(self):
         if self.requests:

@@ -180,10 +180,10 @@ def test_errors_of_the_engine_come_back_as_what_they_are(host, process, scan, ki
 
 def test_a_line_that_the_process_could_not_read_ends_every_run(host, process, scan, small_steps):
     """Nobody knows whose line it was, and nobody may wait for ever."""
-    from cycleinr.worker.protocol import FailedEvent
+    from cycleinr import ProtocolError
 
     runs = [reached(host, process, scan, "running") for _ in range(2)]
-    process.tell(FailedEvent("ProtocolError", "A message is no JSON."), None)
+    process.tell(ProtocolError("A message is no JSON."), None)
     assert [run.state.value for run in runs] == ["failed", "failed"] and "no JSON" in str(runs[1].error)
 
 

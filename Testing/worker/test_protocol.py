@@ -5,20 +5,17 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from cycleinr import KINDS, CycleinrError, InputError, ProtocolError, error_of, kind_of
+from cycleinr import KINDS, Cancelled, CycleinrError, InputError, ProtocolError, error_of, kind_of
 from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.request import UpsampleOptions
+from cycleinr.result import Progress
 from cycleinr.volume import Volume
 from cycleinr.worker.folder import load_volume, save_array
 from cycleinr.worker.protocol import (
     AcquisitionMessage,
-    CancelledEvent,
     CheckRequest,
-    DoneEvent,
     ExportRequest,
-    FailedEvent,
-    ProgressEvent,
     UpsampleRequest,
     VolumeMessage,
     event_message,
@@ -111,17 +108,25 @@ def test_a_damaged_list_of_sources_is_an_input_error(tmp_path, content):
         read_sources(path)
 
 
+def heard(event):
+    return parse_event(json.loads(format_line(event_message(3, event))))
+
+
+@pytest.mark.parametrize("event", [Progress("Computing", 0.25, None), {"files": 3, "max_error": 0.0}])
+def test_events_survive_the_way(event):
+    assert heard(event) == event
+
+
 @pytest.mark.parametrize(
-    "event",
+    ("error", "kind", "text"),
     [
-        ProgressEvent("Computing", 0.25, None),
-        DoneEvent({"files": 3, "max_error": 0.0}),
-        FailedEvent("InputError", "no"),
-        CancelledEvent(),
+        (InputError("no"), InputError, "no"),
+        (Cancelled("no"), Cancelled, "Cancelled."),
+        (KeyError("x"), CycleinrError, "KeyError: 'x'"),
     ],
 )
-def test_events_survive_the_way(event):
-    assert parse_event(json.loads(format_line(event_message(3, event)))) == event
+def test_errors_survive_the_way(error, kind, text):
+    assert type(heard(error)) is kind and str(heard(error)) == text
 
 
 @pytest.mark.parametrize("message", [{}, {"event": "flown"}, {"event": "failed", "id": 1}, {"event": ["done"]}])

@@ -44,8 +44,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .. import CycleinrError, InputError, ProtocolError, error_of, kind_of
+from .. import Cancelled, CycleinrError, InputError, ProtocolError, error_of, kind_of
 from ..request import UpsampleOptions
+from ..result import Progress
 from ..volume import Volume
 
 PROTOCOL = 2
@@ -141,47 +142,9 @@ class ExportRequest(_Request):
 Request = PrepareRequest | UpsampleRequest | CheckRequest | ExportRequest
 
 
-@dataclass(frozen=True)
-class ProgressEvent:
-    """How far the request is; ``remaining_s`` is None while unknown."""
-
-    phase: str
-    fraction: float
-    remaining_s: float | None
-
-
-@dataclass(frozen=True)
-class DoneEvent:
-    """The request is done; ``answer`` holds what the message has for this kind of request."""
-
-    answer: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class FailedEvent:
-    """``kind`` is one of ``cycleinr.KINDS``, ``message`` is for people."""
-
-    kind: str
-    message: str
-
-    @classmethod
-    def of(cls, error: Exception) -> FailedEvent:
-        """The event that tells of an error; one that nobody raised on purpose is named by its class."""
-        text = str(error) if isinstance(error, CycleinrError) else f"{type(error).__name__}: {error}"
-        return cls(kind_of(error), text)
-
-    def error(self) -> CycleinrError:
-        """The error as it was raised there."""
-        return error_of(self.kind, self.message)
-
-
-@dataclass(frozen=True)
-class CancelledEvent:
-    """The request was given up, as asked for."""
-
-
-Event = ProgressEvent | DoneEvent | FailedEvent | CancelledEvent
-_NAMES = {ProgressEvent: "progress", DoneEvent: "done", FailedEvent: "failed", CancelledEvent: "cancelled"}
+Event = Progress | dict[str, Any] | CycleinrError
+"""How far a request is; and its end: its answer, which holds what the message has for this kind of request, or why
+there is none, ``Cancelled`` where that was asked for."""
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
@@ -239,18 +202,32 @@ def parse_request(message: dict) -> tuple[int, Request]:
     return number, _read_fields(kind, {name: value for name, value in message.items() if name not in ("id", "do")})
 
 
-def event_message(number: int | None, event: Event) -> dict:
-    """An event of a request as a JSON object."""
-    values = event.answer if isinstance(event, DoneEvent) else asdict(event)
-    return {"event": _NAMES[type(event)], "id": number, **values}
+def event_message(number: int | None, event: Progress | dict[str, Any] | Exception) -> dict:
+    """An event of a request as a JSON object; an error that nobody raised on purpose is named by its class."""
+    if isinstance(event, Progress):
+        name, values = "progress", vars(event)
+    elif isinstance(event, Cancelled):
+        name, values = "cancelled", {}
+    elif isinstance(event, Exception):
+        text = str(event) if isinstance(event, CycleinrError) else f"{type(event).__name__}: {event}"
+        name, values = "failed", {"kind": kind_of(event), "message": text}
+    else:
+        name, values = "done", event
+    return {"event": name, "id": number, **values}
 
 
 def parse_event(message: dict) -> Event:
     """Read what ``event_message`` wrote; ProtocolError where there is no such event, or its fields are others."""
     values = {key: value for key, value in message.items() if key not in ("event", "id")}
-    for kind, name in _NAMES.items():
-        if name == message.get("event"):
-            return DoneEvent(values) if kind is DoneEvent else _read_fields(kind, values)
+    match message.get("event"):
+        case "progress":
+            return _read_fields(Progress, values)
+        case "cancelled":
+            return Cancelled("Cancelled.")
+        case "failed":
+            return error_of(*(_read(str, values.get(name), name) for name in ("kind", "message")))
+        case "done":
+            return values
     raise ProtocolError(f"The engine said what nobody understands: {message!r:.200}.")
 
 

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import Cancelled, CycleinrError, NonFiniteError, PackageError, ProtocolError, __version__
+from .. import CycleinrError, NonFiniteError, PackageError, ProtocolError, __version__
 from ..computer import keep_freed_memory, wait_politely
 from ..result import Monitor, Progress, throttled
 from . import protocol
@@ -58,9 +58,9 @@ class Worker:
         threading.Thread(target=self._read, daemon=True).start()
         while True:
             message = self._requests.get()
-            number, event = protocol.request_id(message), self._outcome(message)
-            self._cancelled_ids.discard(number)
-            self._send(number, event)
+            answer = self._answer(message)
+            self._cancelled_ids.discard(answer["id"])
+            self._write(answer)
 
     def _read(self) -> None:
         """Its own thread, so that cancelling and the application's end are heard during a computation."""
@@ -68,7 +68,7 @@ class Worker:
             try:
                 message = protocol.parse_line(line)
             except ProtocolError as error:
-                self._send(None, protocol.FailedEvent.of(error))
+                self._write(protocol.event_message(None, error))
                 continue
             if message.get("do") == "cancel":
                 self._cancelled_ids.add(protocol.request_id(message))
@@ -79,39 +79,36 @@ class Worker:
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
-    def _outcome(self, message: dict) -> protocol.Event:
-        """Do what a request asks for.
+    def _answer(self, message: dict) -> dict:
+        """Do what a request asks for; gives the message of its last event.
 
-        The event is sent by the caller: in here, an exception's traceback holds the maps of the request's files, and
-        Windows lets nobody delete a mapped file.
+        The caller sends it: in here, an exception's traceback holds the maps of the request's files, and Windows lets
+        nobody delete a mapped file.
         """
+        number = protocol.request_id(message)
         try:
-            number, request = protocol.parse_request(message)
+            _, request = protocol.parse_request(message)
             monitor = self._monitor(number)
             monitor.check()
-            return protocol.DoneEvent(getattr(self, f"_{request.do}")(request, monitor))
-        except Cancelled:
-            return protocol.CancelledEvent()
+            return protocol.event_message(number, getattr(self, f"_{request.do}")(request, monitor))
         except ImportError as error:
             text = f"A Python package that the engine needs cannot be loaded: {error}"
-            return protocol.FailedEvent.of(PackageError(text))
+            return protocol.event_message(number, PackageError(text))
         except Exception as error:
             if not isinstance(error, CycleinrError):
                 # The traceback goes into the log of the application; the reader gets one sentence
                 traceback.print_exc(file=sys.stderr)
-            return protocol.FailedEvent.of(error)
+            return protocol.event_message(number, error)
 
-    def _send(self, number: int | None, event: protocol.Event) -> None:
+    def _write(self, message: dict) -> None:
         try:
-            self._write(protocol.event_message(number, event))
+            line = protocol.format_line(message)
         except ValueError:
             # JSON knows neither NaN nor infinity, and a request that ends so must not end the process
             text = "Its numbers are no finite ones, as of images of a few pixels or with absurd values. Check the scan."
-            self._write(protocol.event_message(number, protocol.FailedEvent.of(NonFiniteError(text))))
-
-    def _write(self, message: dict) -> None:
+            line = protocol.format_line(protocol.event_message(message["id"], NonFiniteError(text)))
         with self._write_lock:
-            self._messages.write(protocol.format_line(message))
+            self._messages.write(line)
 
     def _prepare(self, _request: protocol.PrepareRequest, _monitor: Monitor) -> dict[str, Any]:
         from ..computer import choose_device, list_devices, torch_version
@@ -164,11 +161,12 @@ class Worker:
         series = write_dicom_series(result, sources, Path(request.folder), request.provenance)
         return {"files": len(series.files), "max_error": series.max_error}
 
-    def _monitor(self, number: int) -> Monitor:
+    def _monitor(self, number: int | None) -> Monitor:
         """Tells the caller of a request as often as a reader can see."""
 
         def send(progress: Progress) -> None:
             remaining_s = None if progress.remaining_s is None else round(progress.remaining_s, 2)
-            self._send(number, protocol.ProgressEvent(progress.phase, round(progress.fraction, 4), remaining_s))
+            told = Progress(progress.phase, round(progress.fraction, 4), remaining_s)
+            self._write(protocol.event_message(number, told))
 
         return Monitor(throttled(send, _PROGRESS_INTERVAL_S), lambda: number in self._cancelled_ids)
