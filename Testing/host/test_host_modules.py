@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shiboken6
 
 TOY = Path(__file__).parent / "toy" / "HostToy.py"
 
@@ -64,6 +65,24 @@ def test_enter_exit_and_cleanup(host, toy):
     host.unload_module("HostToy")
     assert events == ["enter", "exit", "enter", "exit", "cleanup"]
     assert not hasattr(slicer.modules, "hosttoy")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_left_of_an_unloaded_panel_hears_the_scene_no_more(host, scene, monkeypatch, fails):
+    """Garbage that still listens may be collected in the midst of it."""
+    loaded = host.load_module(TOY, enter=False)
+    if fails:
+        monkeypatch.delattr(loaded.python_module.HostToyLogic, "getParameterNode")
+        monkeypatch.delattr("slicer.ScriptedLoadableModule.ScriptedLoadableModuleLogic.getParameterNode")
+        with pytest.raises(AttributeError):
+            _ = loaded.widget
+    selector = loaded.parent.widgetRepresentation().self().ui.inputSelector
+    assert selector.nodeCount() == 0
+
+    host.unload_module("HostToy")
+    add_volume()
+
+    assert not shiboken6.isValid(selector)
 
 
 @pytest.mark.parametrize("_round", range(3))

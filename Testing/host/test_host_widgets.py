@@ -1,8 +1,6 @@
 """CTK widgets and the node selector."""
 
 import pytest
-import shiboken6
-from PySide6 import QtWidgets
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -106,16 +104,3 @@ def test_selector_filters_by_attribute(scene, selector):
     scene.AddNewNodeByClass(VOLUME, "b").SetAttribute("made.by", "toy")
     selector.addAttribute(VOLUME, "made.by", "toy")
     assert [selector.nodeFromIndex(i).GetName() for i in range(selector.nodeCount())] == ["b"]
-
-
-@pytest.mark.parametrize("all_of_it", [True, False])
-def test_a_selector_that_went_without_a_word_hears_the_scene_no_more(scene, selector, all_of_it):
-    """PySide drops a connection at times when it collects garbage; a selector of Slicer ends in its destructor."""
-    (entries,) = selector.findChildren(QtWidgets.QComboBox)
-    for part in (selector, entries):
-        part.destroyed.disconnect()
-    shiboken6.delete(selector if all_of_it else entries)
-
-    scene.AddNewNodeByClass(VOLUME, "head").SetName("other")  # an error in an observer would fail the fixture
-
-    assert not shiboken6.isValid(entries)

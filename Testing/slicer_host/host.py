@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from PySide6 import QtCore
+
 from . import windows_rules
 from .application import launcher
 from .dialogs import Dialogs
@@ -235,6 +237,8 @@ class Host:
             panel.deleteLater()
             loaded.parent.forget_widget()
         self.application.processEvents()
+        # processEvents leaves it to an application's own loop; until then the panel hears the scene
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
 
     # -- scene, events, pictures
     @staticmethod

@@ -34,15 +34,11 @@ class qSlicerScriptedLoadableModule:
         return slicer.mrmlScene
 
     def widgetRepresentation(self):
-        """The panel, built when it is first asked for."""
+        """The panel, built when it is first asked for; it is the module's, too, if its ``setup`` fails."""
         if self._widget is None and self.widgetRepresentationCreationEnabled:
-            self._widget = self.createNewWidgetRepresentation()
+            self._widget = qSlicerScriptedLoadableModuleWidget(self.name)
+            self._widget.build()
         return self._widget
-
-    def createNewWidgetRepresentation(self):
-        widget = qSlicerScriptedLoadableModuleWidget(self.name)
-        widget.build()
-        return widget
 
     def has_widget(self):
         """Whether the panel has been built."""

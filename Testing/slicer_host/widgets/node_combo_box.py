@@ -40,9 +40,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._combo_box = QtWidgets.QComboBox()
-        # Qt deletes children before their parent says that it is destroyed
-        for observations in (self._scene_observations, self._name_observations):
-            self._combo_box.destroyed.connect(observations.clear)
         layout.addWidget(self._combo_box)
         self._combo_box.activated.connect(self._on_activated)
         self._refresh()

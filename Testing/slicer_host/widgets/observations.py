@@ -1,11 +1,8 @@
 """VTK observers of a widget, which end with the widget."""
 
-import gc
 import weakref
 
-import shiboken6
 import vtk
-from PySide6.QtCore import QObject
 
 
 class Observations:
@@ -24,19 +21,9 @@ class Observations:
         """Call ``widget.<method_name>(subject)`` at each ``event``."""
 
         def callback(caller, _event):
-            # Collected in the midst of it, the panel around the widget would take its parts away
-            collecting = gc.isenabled()
-            gc.disable()
-            try:
-                widget = self._widget()
-                # `destroyed` does not always come: PySide drops connections at times when it collects garbage
-                if widget is None or not _is_whole(widget):
-                    self.clear()
-                else:
-                    getattr(widget, method_name)(caller)
-            finally:
-                if collecting:
-                    gc.enable()
+            widget = self._widget()
+            if widget is not None:
+                getattr(widget, method_name)(caller)
 
         reference = vtk.vtkWeakReference()
         reference.Set(subject)
@@ -49,9 +36,3 @@ class Observations:
             if subject is not None:
                 subject.RemoveObserver(tag)
         self._entries = []
-
-
-def _is_whole(widget):
-    """Whether neither the widget nor what it is made of has been deleted; its parts go first."""
-    parts = (part for part in vars(widget).values() if isinstance(part, QObject))
-    return all(map(shiboken6.isValid, (widget, *parts)))
