@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
 from os import PathLike
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from . import RequestError
 from .grid import Target
@@ -378,7 +378,7 @@ def load_model(model: str | PathLike[str]) -> CycleINR:
     """
     from .network import load_network
 
-    return cast("CycleINR", load_network(find_weights(path_text("model", model, _MODELS))))
+    return load_network(find_weights(path_text("model", model, _MODELS)))
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, EXTENTS, Target, acquired_spaci
 from .inspection import Inspection, inspect
 from .result import Provenance, Result
 from .volume import Volume, path_text
-from .weights import CYCLEINR, architecture, read_card
+from .weights import check_is_cycleinr, read_card
 
 if TYPE_CHECKING:
     import nibabel
@@ -226,11 +226,7 @@ def choose_model(volume: Volume, request: str, seen: Inspection | None = None) -
         weights, known = find_weights(request), request in BUNDLED
         reason = f"{request.upper()} model, as asked for." if known else f"The weights {weights.name}, as asked for."
     card = read_card(weights)
-    if architecture(card) != CYCLEINR:
-        raise ModelError(
-            f"The weights {weights.name} are of {architecture(card)}, a network that CycleINR is compared with. "
-            "Only cycleinr evaluate runs it, a command of the research package."
-        )
+    check_is_cycleinr(weights, card)
     if card.get("modality") not in ("CT", "MR"):
         raise ModelError(f"The model card of {weights.name} does not say CT or MR under modality. Complete the card.")
     return ModelChoice(weights, card, card["modality"], reason)

@@ -154,6 +154,15 @@ def architecture(card: dict) -> str:
     return card.get("architecture", CYCLEINR)
 
 
+def check_is_cycleinr(weights: Path, card: dict) -> None:
+    """Refuse, with a ModelError, the weights of networks that only the research package knows."""
+    if architecture(card) != CYCLEINR:
+        raise ModelError(
+            f"The weights {weights.name} are of {architecture(card)}, a network that CycleINR is compared with. "
+            "Only cycleinr evaluate runs it, a command of the research package."
+        )
+
+
 def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
@@ -296,6 +305,21 @@ class Parameters:
         # SiLU by tanh, which does not overflow
         hidden = hidden * (0.5 + 0.5 * np.tanh(0.5 * hidden))
         return hidden @ self.arrays[f"{name}.out.weight"].T + self.bias(f"{name}.out")
+
+
+def read_parameters(weights: Path, sha256: str | None = None) -> Parameters:
+    """CycleINR's sizes and parameters from a weights file and its card.
+
+    Args:
+        weights: The weights file.
+        sha256: Hash of the weights that are meant, where the card was read before.
+
+    Raises:
+        ModelError: As ``read_weights``; or the parameters do not fit the card, or are another network's.
+    """
+    card, arrays = read_weights(weights, sha256)
+    check_is_cycleinr(weights, card)
+    return Parameters(NetworkConfig.from_dict(card["network"]), arrays)
 
 
 def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

@@ -3,11 +3,11 @@
 import math
 from dataclasses import replace
 
+import cycleinr
 import numpy as np
 import pytest
 import torch
 from cycleinr import ModelError, RequestError
-from cycleinr.network import load_network
 from cycleinr.network.layers import cubic_convolution
 from cycleinr.request import choose_model
 from cycleinr.weights import RESIDUAL_SCALE, Slicing, read_card
@@ -19,6 +19,7 @@ from cycleinr_research.evaluation.peers.saint import SAINT, SaintSizes
 from cycleinr_research.evaluation.peers.tvsrn import TVSRN, TvsrnSizes, WindowLayer
 from cycleinr_research.evaluation.protocol import make_case
 from cycleinr_research.evaluation.runner import Plan, evaluate
+from cycleinr_research.networks import load_network
 from cycleinr_research.torch_linear import linear
 from cycleinr_research.training.card import model_card
 from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config
@@ -217,6 +218,8 @@ def test_weights_of_a_peer_are_evaluated_at_their_ratio_and_refused_elsewhere(tm
     assert evaluation.rows[2].psnr_generated_db == pytest.approx(evaluation.rows[1].psnr_generated_db, abs=0.01)
     with pytest.raises(ModelError, match="cycleinr evaluate"):
         choose_model(noisy_ct, str(weights))
+    with pytest.raises(ModelError, match="cycleinr evaluate"):
+        cycleinr.load_model(weights)
 
 
 @pytest.mark.parametrize("name", ["saint", "tvsrn"])

@@ -11,10 +11,10 @@ import torch
 from cycleinr import InputError, ModelError, RequestError
 from cycleinr.inference.consistency import Arrays, BoundedConsistency
 from cycleinr.intensity import IntensityScale
-from cycleinr.network import load_network
 from cycleinr.request import choose_model
 from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.weights import NetworkConfig
+from cycleinr_research.networks import load_network
 from cycleinr_research.torch_linear import linear
 from cycleinr_research.training.card import check_subjects, model_card
 from cycleinr_research.training.config import PatchConfig, Source, TrainingConfig, load_config

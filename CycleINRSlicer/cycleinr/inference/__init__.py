@@ -32,7 +32,7 @@ from ..request import UpsampleOptions
 from ..resampling import agreement
 from ..result import Monitor, Provenance, Result, text_of_gaps
 from ..volume import Volume
-from ..weights import NetworkConfig, Parameters, read_weights
+from ..weights import NetworkConfig, read_parameters
 from .consistency import REACH_PIXELS, Array, DataConsistency, rows_at_once
 from .cpu_network import StripNetwork
 from .noise import Stacks, match_noise, slice_sigmas
@@ -173,11 +173,8 @@ def _level_of_caller() -> int:
     return own
 
 
-@lru_cache(maxsize=4)
-def _parameters(weights: Path, sha256: str) -> Parameters:
-    """Parameters stay loaded between runs; the hash makes changed weights a different entry."""
-    card, arrays = read_weights(weights, sha256)
-    return Parameters(NetworkConfig.from_dict(card["network"]), arrays)
+_parameters = lru_cache(maxsize=4)(read_parameters)
+"""Parameters stay loaded between runs; the hash makes changed weights a different entry."""
 
 
 @lru_cache(maxsize=2)

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..weights import HARMONICS, LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig
-from .layers import Modulator, kaiming_normal_, leaky, neighbour_indices, normal_, offset_features
+from .layers import Modulator, kaiming_normal_, leaky, neighbour_indices, offset_features
 
 
 def linear_prior(offsets: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ class Decoder(nn.Module):
         for layer in self.hidden:
             kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
-        normal_(self.out.weight, std=0.02)
+        nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
 
     def modulations(self, steps: torch.Tensor, slicing: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..weights import DIFFERENCE_GAIN, NetworkConfig
-from .layers import Modulator, kaiming_normal_, leaky, normal_
+from .layers import Modulator, kaiming_normal_, leaky
 
 
 class EncoderBlock(nn.Module):
@@ -23,7 +23,7 @@ class EncoderBlock(nn.Module):
         self.through = nn.Conv2d(3 * width, width, 1)
         kaiming_normal_(self.inplane.weight)
         nn.init.zeros_(self.inplane.bias)
-        normal_(self.through.weight, std=0.3 / (3 * width) ** 0.5)
+        nn.init.normal_(self.through.weight, std=0.3 / (3 * width) ** 0.5)
         nn.init.zeros_(self.through.bias)
 
     def forward(self, codes: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, stacks: int) -> torch.Tensor:

@@ -29,22 +29,9 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(x, NEGATIVE_SLOPE)
 
 
-def normal_(weight: torch.Tensor, std: float) -> None:
-    """Fill with normal noise; nothing on the meta device, where PyTorch would load its compiler for it (1.3 s)."""
-    if not weight.is_meta:
-        nn.init.normal_(weight, std=std)
-
-
 def kaiming_normal_(weight: torch.Tensor) -> None:
     """Noise that keeps its variance through a layer (out, in, height, width) and ``leaky`` (He et al., 2015)."""
-    normal_(weight, (2 / (1 + NEGATIVE_SLOPE**2) / weight[0].numel()) ** 0.5)
-
-
-def slicing_features(tau: torch.Tensor, anisotropy: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
-    """(N,) each -> (N, 3) features of about unit size."""
-    return torch.stack(
-        [2 * tau - 1, torch.log2(anisotropy.clamp(0.5, 32)) - 2, torch.log2(ratio.clamp(1, 16)) - 1.5], dim=1
-    )
+    nn.init.normal_(weight, std=(2 / (1 + NEGATIVE_SLOPE**2) / weight[0].numel()) ** 0.5)
 
 
 def offset_features(offset: torch.Tensor) -> torch.Tensor:
@@ -64,7 +51,7 @@ class Modulator(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(inputs, hidden)
         self.out = nn.Linear(hidden, outputs)
-        normal_(self.out.weight, std=hidden**-0.5)
+        nn.init.normal_(self.out.weight, std=hidden**-0.5)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

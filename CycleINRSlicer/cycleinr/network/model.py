@@ -68,7 +68,7 @@ class CycleINR(nn.Module):
         Args:
             stack: (N, S, H, W) acquired slices, normalised intensities.
             positions: (N, T) query positions in units of acquired slices; 0 is the first slice's centre.
-            slicing: (N, 3) features of tau, anisotropy and ratio (``layers.slicing_features``).
+            slicing: (N, 3) features of tau, anisotropy and ratio (``weights.Slicing``).
 
         Returns:
             (N, T, H, W) slices, normalised intensities.

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from cycleinr import RequestError
 from cycleinr.grid import SliceGrid, Target
-from cycleinr.network import network_class
 from cycleinr.request import UpsampleOptions
 from cycleinr.volume import Volume
 from cycleinr.weights import CYCLEINR, architecture, read_card
 
+from ..networks import network_class
 from .methods import Method
 from .peers.bare_method import bare_method
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from cycleinr import RequestError, __version__
-from cycleinr.network import network_class
 from cycleinr.weights import read_card
 
+from ..networks import network_class
 from .config import Source, TrainingConfig
 from .loop import LOG
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cycleinr import RequestError
-from cycleinr.network import network_class
 from cycleinr.volume import MODALITIES
 from cycleinr.weights import CYCLEINR, NetworkConfig, Sizes
 
@@ -18,6 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from ..networks import network_class
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MANY = 10**9
@@ -116,7 +116,7 @@ class TrainingConfig:
     Attributes:
         name: Names the run's folder.
         sources, validation: Volumes to learn from and to watch progress on; never the same.
-        architecture, network: Which network (``cycleinr.network``) and its sizes.
+        architecture, network: Which network (``networks``) and its sizes.
         steps, batch, learning_rate, warmup_steps, clip_norm, ema, weight_decay: The optimisation.
         max_minutes: Ends the run, and brings the learning rate down, by the clock where that comes before ``steps``;
             only training steps count, validation does not. 0 sets no limit.

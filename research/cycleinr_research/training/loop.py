@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 from cycleinr import CycleinrError, RequestError
-from cycleinr.network import load_network, network_class
 from cycleinr.network.model import CycleINR
 from cycleinr.weights import NetworkConfig
 from lightning_fabric import Fabric
 
+from ..networks import load_network, network_class
 from ..weights import load_pickled_numbers
 from .config import TrainingConfig
 from .losses import Losses, training_losses

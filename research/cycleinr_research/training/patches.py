@@ -10,8 +10,8 @@ import torch
 from cycleinr import InputError
 from cycleinr.inspection import without_padding
 from cycleinr.intensity import IntensityScale, intensity_scale
-from cycleinr.network.layers import slicing_features
 from cycleinr.resampling import TRAINED_TAU_MAX, SliceProfile, profile_matrix, resampled
+from cycleinr.weights import Slicing
 
 from .config import PatchConfig, Source
 from .consistency import Reacquisition
@@ -119,8 +119,8 @@ class PatchSampler:
         parts = list(zip(*examples, strict=True))
         stack, positions, truth, window = (torch.from_numpy(np.stack(part)) for part in (*parts[:3], parts[4]))
         reacquisition = Reacquisition.stacked(parts[5]) if consistent else None
-        tau, anisotropy, ratio = (torch.tensor(part, dtype=torch.float32) for part in zip(*parts[3], strict=True))
-        return Batch(stack, positions, slicing_features(tau, anisotropy, ratio), truth, window, thin, reacquisition)
+        slicing = torch.cat([Slicing(*each).to_tensor() for each in parts[3]])
+        return Batch(stack, positions, slicing, truth, window, thin, reacquisition)
 
     def _example(self, rng: np.random.Generator, thin: bool, consistent: bool):
         for _ in range(_FLAT_ATTEMPTS):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from cycleinr.network.layers import slicing_features
 from cycleinr.resampling import SliceProfile, acquire
+from cycleinr.weights import Slicing
 from torch import nn
 
 from cycleinr_research.torch_linear import linear
@@ -54,12 +54,12 @@ def _case(volume: FineVolume, ratio: int, tau: float) -> ValidationCase:
     profile = SliceProfile(fine.shape[0], margin + ratio * np.arange(count), float(ratio), tau)
     asked = np.arange(math.ceil(profile.centres[1]), math.floor(profile.centres[-2]) + 1)
     across = volume.spacing_kji_mm[1:]
-    numbers = (tau, ratio * volume.spacing_kji_mm[0] / (sum(across) / 2), float(ratio))
+    slicing = Slicing(tau, ratio * volume.spacing_kji_mm[0] / (sum(across) / 2), float(ratio))
     return ValidationCase(
         f"{volume.name} x{ratio} {'slabs' if tau else 'thin'}",
         torch.from_numpy(acquire(fine, profile))[None],
         torch.from_numpy((asked - profile.centres[0]) / ratio)[None].float(),
-        slicing_features(*(torch.tensor([n]) for n in numbers)),
+        slicing.to_tensor(),
         torch.from_numpy(fine[asked])[None],
     )
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from cycleinr import InputError
 from cycleinr.grid import SliceGrid
-from cycleinr.network import load_network
 from cycleinr.volume import Volume
 from cycleinr.weights import Slicing, read_card
 
+from ...networks import load_network
 from ..methods import Method
 
 TILE_PIXELS = 96
