@@ -24,7 +24,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from pathlib import Path
 from .. import Cancelled, CycleinrError, OutputError, RequestError, __version__
 from ..files.atomic import publish
 from ..jobs import Job, run_job
-from ..result import Monitor
+from ..result import Monitor, throttled
 from . import results
 from .results import DONE, FAILED, PARTS, PENDING, STARTED, Record, part
 
@@ -43,7 +43,11 @@ COLUMNS = tuple(_NAMES[: _NAMES.index("identity")])
 _OF_PROVENANCE = ("version", "torch", "model", "weights_sha256", "device")
 _FORMAT = 1
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_INTERVAL_S = 1.0
 _DERIVED = "All results are derived by CycleINR, not acquired. Not for primary diagnosis."
+
+Tell = Callable[[Record, float], None]
+"""Hears how a job stands, and which fraction of it is done; of one that waits again, ``error`` says what befell it."""
 
 
 class BatchFolder:
@@ -202,7 +206,7 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor | None = None) -> Record:
+def run_recorded(folder: BatchFolder, job: Job, wanted: Record, tell: Tell = lambda *news: None) -> Record:
     """Run one job, whose record is as it was made; whatever is wrong with it becomes part of the record.
 
     A job that is recorded as done already is not run again, so that a job may be handed out twice.
@@ -220,7 +224,7 @@ def run_recorded(folder: BatchFolder, job: Job, wanted: Record, monitor: Monitor
         record = replace(record, attempts=1 + again * before.attempts, earlier=before.hashes)
     started = time.monotonic()
     try:
-        record = _compute(folder, job, record, monitor)
+        record = _compute(folder, job, record, tell)
     except Cancelled:
         raise
     except Exception as error:
@@ -245,7 +249,7 @@ def _told(error: Exception, output: str) -> tuple[str, str]:
     return kind, text + "Run cycleinr upsample on this scan alone to see all of it."
 
 
-def _compute(folder: BatchFolder, job: Job, record: Record, monitor: Monitor | None) -> Record:
+def _compute(folder: BatchFolder, job: Job, record: Record, tell: Tell) -> Record:
     """Make the result in a folder of its own and move it into place; returns its record."""
     target = results.path_inside(folder.root, record.output)
     if not folder.knows(record.output) and any(os.path.lexists(part(target, end)) for end in PARTS):
@@ -255,21 +259,23 @@ def _compute(folder: BatchFolder, job: Job, record: Record, monitor: Monitor | N
         )
     # Before anything has the result's name it is known to be ours, and before its parts get theirs their hashes are
     folder.write_record(record)
+    tell(record, 0.0)
+    monitor = Monitor(throttled(lambda progress: tell(record, float(progress.fraction)), _INTERVAL_S))
     with folder.workplace() as place:
         staged = place / target.name
         report = None if job.report is None else part(staged, results.REPORT)
         result = run_job(replace(job, output=staged, report=report), monitor)
         made = {name: result.provenance.get(name, "") for name in _OF_PROVENANCE}
-        record = replace(record, **made, bytes=results.size_of(staged), marks=results.marks_of(staged))
-        folder.write_record(record)
+        done = replace(record, **made, bytes=results.size_of(staged), marks=results.marks_of(staged))
+        folder.write_record(done)
         try:
-            kept = _publish(staged, target, place, record.hashes)
+            kept = _publish(staged, target, place, done.hashes)
         except OSError as error:
             raise OutputError(
                 f"{target} could not be put into place ({error.strerror}). Check the permissions of the folder."
             ) from error
     notes = [*result.warnings, *(f"What was there before was kept as {name}: no batch made it." for name in kept)]
-    return replace(record, status=DONE, finished=results.timestamp(), earlier=(), notes=" ".join(notes))
+    return replace(done, status=DONE, finished=results.timestamp(), earlier=(), notes=" ".join(notes))
 
 
 def _publish(staged: Path, target: Path, place: Path, hashes: tuple[str, ...]) -> list[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from .. import RequestError, __version__
 from ..jobs import Job, make_folder
 from .find import Found, find_scans
-from .folder import BatchFolder, write_manifest
+from .folder import BatchFolder, Tell, write_manifest
 from .results import DONE, FAILED, PENDING, REPORT, Record, candidates, digest, occupied, part, path_inside
 from .table import Line, Settings, read_table
-from .workers import Task, Tell, run_local, run_on_cluster
+from .workers import Task, run_local, run_on_cluster
 
 _MANIFEST_EVERY_S = 10.0
 _MANIFEST_SHARE = 0.02

@@ -17,32 +17,27 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
 from .. import ClusterError, CycleinrError, OutputError, WorkerError, __version__
-from ..computer import available_memory_bytes, keep_freed_memory, limit_bytes
+from ..computer import DEFAULT_LIMIT_BYTES, available_memory_bytes, keep_freed_memory
 from ..jobs import Job
-from ..result import Monitor, Progress, throttled
 from ..threads import usable_cores
-from .folder import BatchFolder, run_recorded
+from .folder import BatchFolder, Tell, run_recorded
 from .results import PENDING, STARTED, Record
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 Task = tuple[Job, Record]
-Tell = Callable[[Record, float], None]
-"""Hears how a job stands, and which fraction of it is done; of one that waits again, ``error`` says what befell it."""
-
 _ATTEMPTS = 2
-_STARTS = 3  # processes in a row that may end before they are ready, as when memory runs out
-_READY = "ready"
+_STARTS = 3  # processes in a row that may end before they have begun a job, as when memory runs out
 _EXIT_S = 5.0
 _MEMORY_SHARE = 0.5
 _WAITING_PER_THREAD = 2
 _CONNECT_S, _SILENCE_S = 30, 10
-_INTERVAL_S, _INTERVAL_ON_CLUSTER_S = 0.2, 1.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,62 +47,61 @@ def run_local(folder: BatchFolder, tasks: Sequence[Task], count: int, tell: Tell
     A job whose process dies is tried once more in a fresh one, after all others.
 
     Raises:
-        WorkerError: Several processes in a row die before they are ready for work.
+        WorkerError: Several processes in a row die before they have begun a job.
         OutputError: Not even records can be written to the folder.
     """
     # Whatever is left to do: the number of threads changes results by rounding, and a batch that was killed and started
     # again has to end with the results of one that was not.
     threads = max(1, usable_cores() // count)
-    waiting, workers, failed_starts = deque(_sharing_memory(tasks, count)), dict[Connection, _Worker](), 0
+    share = min(DEFAULT_LIMIT_BYTES, _MEMORY_SHARE * available_memory_bytes() / min(count, len(tasks)))
+    memory_gb = None if count == 1 else share / 1e9
+    waiting, workers, failed_starts = deque(tasks), dict[Connection, _Worker](), 0
     try:
         while waiting or workers:
             while waiting and len(workers) < count:
-                worker = _Worker(folder, threads, waiting.popleft())
+                worker = _Worker(folder, threads, memory_gb, waiting.popleft())
                 workers[worker.connection] = worker
             for connection in wait(list(workers)):
-                worker, message = workers[connection], _heard(connection)
-                if message is None:
+                worker, news = workers[connection], _heard(connection)
+                if news is None:
                     del workers[connection]
                     reason = worker.end(_EXIT_S)
-                    failed_starts = 0 if worker.ready else failed_starts + 1
+                    failed_starts = 0 if worker.has_begun else failed_starts + 1
                     waiting.extend(_again(folder, worker, reason, failed_starts, tell))
-                elif isinstance(message, CycleinrError):
-                    raise message
-                elif isinstance(message, float):
-                    tell(worker.task[1], message)
-                elif isinstance(message, Record):
-                    tell(message, 1.0)
-                    if waiting:
-                        worker.begin(waiting.popleft(), tell)
-                    else:
-                        del workers[connection]
-                        worker.end()
+                    continue
+                if isinstance(news, CycleinrError):
+                    raise news
+                failed_starts, worker.has_begun, worker.task = 0, True, (worker.task[0], news[0])
+                tell(*news)
+                if news[0].status == STARTED:
+                    continue
+                if waiting:
+                    worker.give(waiting.popleft())
                 else:
-                    failed_starts, worker.ready = 0, True
-                    worker.begin(worker.task, tell)
+                    del workers[connection]
+                    worker.end()
     finally:
         for worker in workers.values():
             worker.end()
 
 
 class _Worker:
-    """A process, warm from job to job, with the job that it has or will have."""
+    """A process, warm from job to job, with the job that it has; whether it has begun that, it says itself."""
 
-    def __init__(self, folder: BatchFolder, threads: int, task: Task):
+    def __init__(self, folder: BatchFolder, threads: int, memory_gb: float | None, task: Task):
         # Forked processes would inherit the batch's lock, and torch's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, folder, threads), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, folder, threads, memory_gb), daemon=True)
         self.process.start()
         theirs.close()
-        self.task, self.ready = task, False
+        self.give(task)
 
-    def begin(self, task: Task, tell: Tell) -> None:
-        self.task = task[0], replace(task[1], status=STARTED, attempts=task[1].attempts + 1)
+    def give(self, task: Task) -> None:
+        self.task, self.has_begun = task, False
         # One that died just now is found out at the next look at it
         with suppress(OSError):
-            self.connection.send(self.task)
-        tell(self.task[1], 0.0)
+            self.connection.send(task)
 
     def end(self, patience_s: float = 0.0) -> str:
         """End the process; returns how it ended."""
@@ -122,7 +116,7 @@ class _Worker:
         return f"was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
 
 
-def _heard(connection: Connection) -> str | float | Record | CycleinrError | None:
+def _heard(connection: Connection) -> tuple[Record, float] | CycleinrError | None:
     """What a process has said; None from one that has died, once all that it had said was heard."""
     try:
         return connection.recv()
@@ -133,7 +127,7 @@ def _heard(connection: Connection) -> str | float | Record | CycleinrError | Non
 def _again(folder: BatchFolder, worker: _Worker, reason: str, failed_starts: int, tell: Tell) -> Iterator[Task]:
     """What is to be done again of a worker that died, if not for the last time."""
     record = worker.task[1]
-    if not worker.ready:
+    if not worker.has_begun:
         if failed_starts == _STARTS:
             raise WorkerError(
                 f"{_STARTS} worker processes in a row ended before they could start (the last one {reason}). "
@@ -152,20 +146,7 @@ def _again(folder: BatchFolder, worker: _Worker, reason: str, failed_starts: int
         tell(folder.write_failure(record.as_failed("WorkerLost", text)), 1.0)
 
 
-def _sharing_memory(tasks: Sequence[Task], count: int) -> list[Task]:
-    """Share the memory that is free among the processes; the results are the same for any limit."""
-    if count == 1:
-        return list(tasks)
-    share_gb = min(_MEMORY_SHARE * available_memory_bytes() / min(count, len(tasks)), limit_bytes(None)) / 1e9
-
-    def limited(job: Job) -> Job:
-        limit_gb = share_gb if job.options.memory_limit_gb is None else job.options.memory_limit_gb
-        return replace(job, options=replace(job.options, memory_limit_gb=limit_gb))
-
-    return [(limited(job), record) for job, record in tasks]
-
-
-def _serve(connection: Connection, folder: BatchFolder, threads: int) -> None:
+def _serve(connection: Connection, folder: BatchFolder, threads: int, memory_gb: float | None) -> None:
     """A worker process: runs one job after the other until the batch is gone."""
     # Ctrl-C goes to all processes of a terminal; the batch itself ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -178,15 +159,20 @@ def _serve(connection: Connection, folder: BatchFolder, threads: int) -> None:
     except (ImportError, OSError) as error:
         connection.send(WorkerError(f"The engine cannot be loaded: {error}. Install cycleinr again."))
         return
-    connection.send(_READY)
-    monitor = Monitor(throttled(lambda progress: connection.send(float(progress.fraction)), _INTERVAL_S))
+
+    def tell(record: Record, fraction: float) -> None:
+        connection.send((record, fraction))
+
     while True:
         try:
             job, record = connection.recv()
         except EOFError:
             return
+        if job.options.memory_limit_gb is None:
+            # The results are the same for any limit
+            job = replace(job, options=replace(job.options, memory_limit_gb=memory_gb))
         try:
-            connection.send(run_recorded(folder, job, record, monitor))
+            tell(run_recorded(folder, job, record, tell), 1.0)
         except CycleinrError as error:
             connection.send(OutputError(str(error)))
 
@@ -243,17 +229,17 @@ class _OnCluster:
 
     def __init__(self, folder: BatchFolder, client: Client, gpu_resource: str, tell: Tell):
         self.folder, self.client, self.gpu_resource, self.tell = folder, client, gpu_resource, tell
-        self.arrived: queue.SimpleQueue[tuple[str, Future | float | None]] = queue.SimpleQueue()
+        self.arrived: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.running: dict[str, tuple[Job, Record, Future]] = {}
         self.blamed = set[str]()
         self.numbers = itertools.count()
 
     def run(self, tasks: Iterator[Task]) -> None:
-        self.client.subscribe_topic(self.folder.batch, lambda event: self.arrived.put(event[1]))
+        self.client.subscribe_topic(self.folder.batch, lambda event: self.arrived.put(partial(self._hear, *event[1])))
         self._refill(tasks)
         while self.running:
             try:
-                self._take(*self.arrived.get(timeout=_SILENCE_S))
+                self.arrived.get(timeout=_SILENCE_S)()
             except queue.Empty:
                 # Workers may have come since that do not offer what is asked for
                 _check_resource(self.client, self.gpu_resource)
@@ -273,22 +259,22 @@ class _OnCluster:
             resources={self.gpu_resource: 1} if self.gpu_resource else None,
         )  # fmt: skip
         self.running[record.output] = job, record, future
-        future.add_done_callback(lambda done: self.arrived.put((record.output, done)))
+        future.add_done_callback(lambda done: self.arrived.put(partial(self._end, record.output, done)))
 
-    def _take(self, output: str, news: Future | float | None) -> None:
-        """Hear that a job has begun (None), how far it is, or that it has ended; news may also come late."""
-        if output not in self.running:
+    def _hear(self, output: str, attempts: int, fraction: float) -> None:
+        """A job has begun, or is so far; the news of an earlier attempt may come late."""
+        if output not in self.running or attempts < self.running[output][1].attempts:
             return
         job, record, future = self.running[output]
-        if isinstance(news, float):
-            self.tell(record, news)
-        elif news is None:
-            if record.attempts:
-                self.tell(replace(record, status=PENDING, error="its process was lost with its worker"), 0.0)
-            record = replace(record, status=STARTED, attempts=record.attempts + 1)
-            self.running[output] = job, record, future
-            self.tell(record, 0.0)
-        elif type(future.exception()).__name__ == "KilledWorker" and not record.attempts and output not in self.blamed:
+        if 0 < record.attempts < attempts:
+            self.tell(replace(record, status=PENDING, error="its process was lost with its worker"), 0.0)
+        record = replace(record, status=STARTED, attempts=attempts)
+        self.running[output] = job, record, future
+        self.tell(record, fraction)
+
+    def _end(self, output: str, future: Future) -> None:
+        job, record, _ = self.running[output]
+        if type(future.exception()).__name__ == "KilledWorker" and not record.attempts and output not in self.blamed:
             # It waited at workers that others killed
             self.blamed.add(output)
             self._submit(job, record)
@@ -328,8 +314,7 @@ def _run_on_worker(folder: BatchFolder, job: Job, record: Record, version: str) 
         raise ClusterError(f"A worker of the cluster has cycleinr {__version__}, this computer {version}. Install one.")
     worker = get_worker()
 
-    def report(progress: Progress) -> None:
-        worker.log_event(folder.batch, (record.output, float(progress.fraction)))
+    def tell(record: Record, fraction: float) -> None:
+        worker.log_event(folder.batch, (record.output, record.attempts, fraction))
 
-    worker.log_event(folder.batch, (record.output, None))
-    return run_recorded(folder, job, record, Monitor(throttled(report, _INTERVAL_ON_CLUSTER_S)))
+    return run_recorded(folder, job, record, tell)

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from .. import RequestError
+from ..batch.folder import Tell
 from ..batch.results import DONE, PENDING, STARTED, Record
 from ..batch.run import Batch
 from ..batch.table import FORMATS, Settings
-from ..batch.workers import Tell
 from ..dicom_out import DicomSettings
 from ..request import BUNDLED
 from . import arguments
