@@ -130,6 +130,10 @@ def test_a_second_member_begins_as_the_mirror_image_of_the_first_and_learns_besi
     save_network(trainer.state.average, tmp_path / "pair.safetensors", model_card(config, tmp_path / "pair"))
     assert load_network(tmp_path / "pair.safetensors").config == pair
 
+    three = replace(config, network=replace(pair, members=3))
+    with pytest.raises(RequestError, match="asks for 3 members, and the initial weights first.safetensors have 1"):
+        Trainer(three, tmp_path / "three", Fabric(accelerator="cpu", devices=1))
+
 
 def test_an_encoder_in_bfloat16_learns_what_one_in_full_precision_learns(tmp_path):
     whole, half, both = (train(replace(SMALL, bfloat16_share=s), tmp_path / str(s)) for s in (0.0, 1.0, 0.5))

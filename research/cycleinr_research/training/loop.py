@@ -233,12 +233,20 @@ def _first_network(config: TrainingConfig) -> torch.nn.Module:
     """The network that a run begins with.
 
     Raises:
-        RequestError: The initial weights are of another architecture.
+        RequestError: The initial weights are of another architecture, or of too few or too many members.
     """
     if not config.initial_weights:
         return network_class(config.architecture)(config.network)
     network = _loaded(config.initial_weights, config)
-    return with_mirrored_twin(network) if getattr(config.network, "members", 1) == 2 else network
+    own, asked = (getattr(sizes, "members", 1) for sizes in (network.config, config.network))
+    if (own, asked) == (1, 2):
+        return with_mirrored_twin(network)
+    if asked not in (1, own):
+        raise RequestError(
+            f"The configuration asks for {asked} members, and the initial weights {Path(config.initial_weights).name} "
+            f"have {own}. One becomes 2; otherwise give weights of {asked}, or leave members out."
+        )
+    return network
 
 
 @torch.no_grad()
@@ -249,10 +257,8 @@ def with_mirrored_twin(network: CycleINR) -> CycleINR:
     image. From there on the two learn together, each what the other does not see.
 
     Args:
-        network: Of one member, or of two already, which stays.
+        network: Of one member.
     """
-    if network.config.members == 2:
-        return network
     pair = CycleINR(replace(network.config, members=2))
     turned = {}
     for name, tensor in network.state_dict().items():
