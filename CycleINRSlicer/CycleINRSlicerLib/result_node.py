@@ -17,9 +17,8 @@ from cycleinr.worker.folder import chunks
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from .volume_node import NodeError, ijkToRasOf, resultTransformID, volumeFromNode
+from .volume_node import ATTRIBUTE_PREFIX, NodeError, ijkToRasOf, resultTransformID, volumeFromNode
 
-ATTRIBUTE_PREFIX = "CycleINR."
 INPUT_NAME = ATTRIBUTE_PREFIX + "input"
 INPUT_REFERENCE = ATTRIBUTE_PREFIX + "input"
 """Role of the node reference from a result, and from what was made of it, to the scan."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 SLICE_THICKNESS_TAG = "0018,0050"
 MODALITY_TAG = "0008,0060"
+MANUFACTURER_TAG = "0008,0070"
+ATTRIBUTE_PREFIX = "CycleINR."
+"""Of the attributes that say how a node was made."""
+
 INSTANCES = "DICOM.instanceUIDs"
 SAME_PLACE_MM = 0.1
 """How far a transform and headers that mean the same may differ; headers are rounded."""
@@ -55,8 +59,14 @@ def volumeFromNode(node) -> Volume:
         bent = transform.GetTransformToParent().GetMTime(), transform.GetTransformNodeID()
         facts = (node.GetAttribute(INSTANCES), node.GetName(), ijkToRasOf(node).tobytes(), *bent)
         return _acquired.of(node.GetImageData(), facts, lambda: _volumeFromHeaders(node))
-    known = {"modality": modalityOf(node), "slice_thickness_mm": sliceThicknessOf(node), "name": node.GetName() or ""}
-    return rectangular(slicer.util.arrayFromVolume(node), ijkToRasOf(node), **known)
+    return rectangular(
+        slicer.util.arrayFromVolume(node),
+        ijkToRasOf(node),
+        modality=modalityOf(node),
+        slice_thickness_mm=sliceThicknessOf(node),
+        name=node.GetName() or "",
+        made_by_cycleinr=isMadeByCycleINR(node),
+    )
 
 
 def checkNode(node) -> None:
@@ -223,6 +233,18 @@ def sliceThicknessOf(node) -> float | None:
     except (TypeError, ValueError):
         return None
     return thickness_mm if np.isfinite(thickness_mm) and thickness_mm > 0 else None
+
+
+def isMadeByCycleINR(node) -> bool:
+    """Whether a volume is a result or was made of one, as its node, its DICOM files or its image file say."""
+    from cycleinr.files import says_made_by_cycleinr
+    from cycleinr.files.dicom_header import MANUFACTURER
+
+    if node.GetAttribute(f"{ATTRIBUTE_PREFIX}derived") or _dicomValue(node, MANUFACTURER_TAG) == MANUFACTURER:
+        return True
+    storage = node.GetStorageNode()
+    file = Path(storage.GetFileName() or "") if storage else Path()
+    return file.is_file() and says_made_by_cycleinr(file)
 
 
 def ijkToRasOf(node) -> np.ndarray:

@@ -8,8 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from cycleinr.files import write_volume
+from dicom_maker import write_slice
 from panel_steps import apply, finished, ready, results
-from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, isAlive, thickNode, volumeNodes
+from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, dicomNode, isAlive, thickNode, volumeNodes
 
 UI_FILE = MODULE_FILE.parent / "Resources" / "UI" / "CycleINRSlicer.ui"
 
@@ -145,6 +147,26 @@ def test_a_request_outside_the_training_is_told_in_a_line_of_its_own(host, ui, p
     ui.spacingSpinBox.value = 0.25
     host.process_events(until=lambda: "1.5 to 8" in ui.warningLabel.text, timeout_s=LIMIT_S)
     assert ui.warningLabel.visible and ui.applyButton.enabled and ui.problemLabel.text == ""
+
+
+@pytest.mark.parametrize("kind", ["result", ".nii.gz", ".nrrd", ".mha", "dicom"])
+def test_a_scan_that_was_made_by_cycleinr_is_told_as_such(ui, parameters, scan, tmp_path, monkeypatch, kind):
+    import slicer
+    from CycleINRSlicerLib.forecast import forecastOf
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    assert forecastOf(scan, parameters).warning == ""
+    if kind == "result":
+        scan.SetAttribute("CycleINR.derived", "Derived by CycleINR")
+    elif kind == "dicom":
+        for n in range(4):
+            write_slice(tmp_path / f"{n}.dcm", (0, 0, 4 * n), np.eye(9, dtype=np.uint16), Manufacturer="CycleINR")
+        scan = dicomNode(tmp_path, monkeypatch)
+    else:
+        file = tmp_path / f"saved{kind}"
+        write_volume(volumeFromNode(scan), file, {"software": "CycleINR", "version": "1.0.0"})
+        scan = slicer.util.loadVolume(str(file))
+    assert "was made by CycleINR, not acquired" in forecastOf(scan, parameters).warning
 
 
 def test_label_maps_and_colour_images_are_not_offered(ui, scene):

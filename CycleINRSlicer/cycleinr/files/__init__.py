@@ -217,6 +217,12 @@ def image_header(path: Path) -> ImageHeader:
     return header(path)
 
 
+def says_made_by_cycleinr(path: Path) -> bool:
+    """Whether an image file that another program reads says in its header's texts that it is a result."""
+    with open(path, "rb") as file:
+        return f"\n{FIELD_PREFIX}software".encode() in file.read(1 << 16) or nifti.RESULT in unpacked_start(path)
+
+
 def stem(path: Path) -> str:
     """An image file's name without its ending."""
     endings = sorted((end for suffixes in _FORMATS.values() for end in suffixes), key=len, reverse=True)

@@ -47,7 +47,7 @@ _NIFTI_2 = _layout(
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}
 _MM, _SECONDS = 2, 8
 _SCANNER = 1
-_RESULT = b"software=CycleINR;"
+RESULT = b"software=CycleINR;"
 _NAMES = ("unknown", "scanner", "aligned", "Talairach", "MNI")
 _SAME_SHARE = 1e-2
 _TYPES = {
@@ -122,7 +122,7 @@ def nifti_header(path: Path) -> ImageHeader:
     known = {
         "notes": (note,) if note else (),
         "nifti_codes": kept,
-        "made_by_cycleinr": found["descrip"].startswith(_RESULT),
+        "made_by_cycleinr": found["descrip"].startswith(RESULT),
     }
     return ImageHeader(sizes, kind, mm_affine, voxels, frame_s, known)
 
