@@ -199,7 +199,7 @@ _CONTROLS = [
 
 @dataclass(frozen=True)
 class Library:
-    """A BLAS in this process: what asks for its number of threads, and what sets it."""
+    """A BLAS: what asks for its number of threads, and what sets it."""
 
     get: Callable[[], int]
     set: Callable[[int], None]
@@ -209,24 +209,22 @@ class Library:
 def one_blas_thread() -> Iterator[None]:
     """One thread a product; as many as before are back when the last of several users is done, however it ends."""
     global _users, _usual
+    blas = numpys_blas()
     with _lock:
-        if _users == 0:
-            _usual = [(library, library.get()) for library in libraries()]
-            for library, _ in _usual:
-                library.set(1)
+        if _users == 0 and blas is not None:
+            _usual = blas.get()
+            blas.set(1)
         _users += 1
     try:
         yield
     finally:
         with _lock:
             _users -= 1
-            if _users == 0:
-                for library, count in _usual:
-                    library.set(count)
+            if _users == 0 and blas is not None:
+                blas.set(_usual)
 
 
-_lock, _users = threading.Lock(), 0
-_usual: list[tuple[Library, int]] = []
+_lock, _users, _usual = threading.Lock(), 0, 1
 
 
 def hold() -> None:
@@ -237,58 +235,28 @@ def hold() -> None:
     import numpy as np
 
     np.seterr(over="ignore", invalid="ignore")
-    for library in libraries():
-        library.set(1)
+    if (blas := numpys_blas()) is not None:
+        blas.set(1)
 
 
 @lru_cache(maxsize=1)
-def libraries() -> tuple[Library, ...]:
-    """Every BLAS in this process whose threads can be told."""
-    parts = ("openblas", "mkl_rt", "veclib", "libblas")
-    paths = (path for path in _loaded_files() if any(part in Path(path).name.lower() for part in parts))
-    return tuple(library for library in map(_library, paths) if library is not None)
+def numpys_blas() -> Library | None:
+    """The BLAS that NumPy computes with, where its threads can be told."""
+    import numpy as np
 
-
-def _library(path: str) -> Library | None:
-    try:
-        file = ctypes.CDLL(path)
-    except OSError:
-        return None
-    found = (Library(getattr(file, get), getattr(file, tell)) for get, tell in _CONTROLS if hasattr(file, get))
-    return next(found, None)
-
-
-def _loaded_files() -> list[str]:
-    """Paths of the libraries in this process."""
+    # Asked for a name, a library answers for those that it was linked with too; on Windows for itself alone
+    files = [np.linalg._umath_linalg.__file__]
     if sys.platform == "win32":
-        return _loaded_on_windows()
-    if sys.platform == "darwin":
-        return _loaded_on_macos()
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    return sorted({line.split(maxsplit=5)[5] for line in lines if ".so" in line and len(line.split(maxsplit=5)) == 6})
-
-
-def _loaded_on_macos() -> list[str]:
-    system = ctypes.CDLL("/usr/lib/libSystem.dylib")
-    system._dyld_get_image_name.restype = ctypes.c_char_p
-    names = (system._dyld_get_image_name(n) for n in range(system._dyld_image_count()))
-    return [name.decode(errors="surrogateescape") for name in names if name]
-
-
-def _loaded_on_windows() -> list[str]:
-    from ctypes import wintypes
-
-    kernel, size = ctypes.WinDLL("kernel32"), ctypes.sizeof(wintypes.HMODULE)  # type: ignore[attr-defined]  # Windows only
-    kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    kernel.K32EnumProcessModules.argtypes = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p)
-    kernel.GetModuleFileNameW.argtypes = (wintypes.HMODULE, wintypes.LPWSTR, wintypes.DWORD)
-    modules, needed = (wintypes.HMODULE * 4096)(), wintypes.DWORD()
-    kernel.K32EnumProcessModules(kernel.GetCurrentProcess(), modules, ctypes.sizeof(modules), ctypes.byref(needed))
-    buffer, found = ctypes.create_unicode_buffer(32768), []
-    for module in modules[: needed.value // size]:
-        if kernel.GetModuleFileNameW(module, buffer, len(buffer)):
-            found.append(buffer.value)
-    return found
+        package = Path(np.__file__).parent
+        wheels = (*package.parent.glob("numpy.libs/*openblas*.dll"), *package.glob(".libs/*openblas*.dll"))
+        files = [*map(str, wheels), "mkl_rt.2.dll", "openblas.dll"]
+    for file in files:
+        with suppress(OSError):
+            library = ctypes.CDLL(file)
+            for get, tell in _CONTROLS:
+                if hasattr(library, get):
+                    return Library(getattr(library, get), getattr(library, tell))
+    return None
 
 
 _ready = 0

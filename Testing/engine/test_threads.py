@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 from cycleinr.inference.cpu_network import StripNetwork
-from cycleinr.threads import Crew, CrewSize, libraries
+from cycleinr.threads import Crew, CrewSize, numpys_blas
 from cycleinr.weights import NetworkConfig, Parameters, Slicing, parameter_shapes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,26 +110,24 @@ def test_a_stream_that_is_left_is_closed_at_the_end(threads):
 
 @pytest.fixture
 def blas():
-    """The threads of every BLAS here, NumPy's and perhaps SciPy's: three each."""
-    there = libraries()
-    before = [library.get() for library in there]
-    for library in there:
-        library.set(3)
-    yield lambda: {library.get() for library in there}
-    for library, count in zip(there, before, strict=True):
-        library.set(count)
+    """The number of threads of NumPy's BLAS: three."""
+    library = numpys_blas()
+    before = library.get()
+    library.set(3)
+    yield library.get
+    library.set(before)
 
 
 def test_the_blas_has_one_thread_during_a_run_and_as_many_as_before_after_it(threads, network, blas):
     threads(3)
     inside = []
     computed(network, lambda: inside.append(blas()))
-    assert all(counts == {1} for counts in inside) and inside
-    assert blas() == {3}
+    assert set(inside) == {1}
+    assert blas() == 3
 
     with pytest.raises(ZeroDivisionError):
         computed(network, lambda: 1 / 0)
-    assert blas() == {3}
+    assert blas() == 3
 
 
 def test_two_runs_at_once_leave_as_many_threads_as_before(threads, network, blas):
@@ -139,12 +137,12 @@ def test_two_runs_at_once_leave_as_many_threads_as_before(threads, network, blas
         run.start()
     for run in both:
         run.join()
-    assert blas() == {3}
+    assert blas() == 3
 
 
 def test_a_blas_that_nobody_knows_is_left_alone(threads, network, monkeypatch):
     expected = computed(network)
-    monkeypatch.setattr("cycleinr.threads.libraries", lambda: ())
+    monkeypatch.setattr("cycleinr.threads.numpys_blas", lambda: None)
     threads(2)
     assert np.abs(computed(network) - expected).max() <= 1e-6
 
