@@ -114,7 +114,9 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._useParameters(None)
 
     def _onSceneEnd(self, _caller, _event):
-        self._useParameters(self.logic.getParameterNode())
+        parameters = self.logic.getParameterNode()
+        parameters.Modified()  # Slicer read them before a loaded scene had the nodes that they name
+        self._useParameters(parameters)
 
     def _useParameters(self, parameters):
         if parameters is not self._parameters:

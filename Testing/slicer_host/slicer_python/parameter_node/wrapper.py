@@ -1,6 +1,7 @@
 """The class decorator ``parameterNodeWrapper``."""
 
 import typing
+import weakref
 
 import qt
 import slicer
@@ -35,12 +36,15 @@ class Parameter:
             raise TypeError(f"{self.name} must be of type {self.hint}, is {value!r}")
         for validator in self._validators:
             validator.validate(value)
-        with slicer.util.NodeModify(node):
-            self._storage.write(node, prefix + self.name, value)
+        self._storage.write(node, prefix + self.name, value)
 
 
 class WrapperMethods:
-    """What the decorator adds to a class besides its parameters."""
+    """What the decorator adds to a class besides its parameters.
+
+    Values are read when the parameter node is modified, and only then: a scene that is loaded may add the nodes that it
+    refers to later, and the wrapper goes on to say None.
+    """
 
     _is_parameter_node_wrapper = True
 
@@ -50,6 +54,15 @@ class WrapperMethods:
         for parameter in self.allParameters.values():
             if not parameter.is_in(parameterNode, self._prefix):
                 parameter.write(parameterNode, self._prefix, parameter.default.value)
+        self._read_all()
+        wrapper = weakref.ref(self)
+        self._observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: wrapper()._read_all())
+
+    def __del__(self):
+        self.parameterNode.RemoveObserver(self._observer)
+
+    def _read_all(self):
+        self._values = {name: each.read(self.parameterNode, self._prefix) for name, each in self.allParameters.items()}
 
     def _parameter(self, name):
         if name not in self.allParameters:
@@ -57,10 +70,14 @@ class WrapperMethods:
         return self.allParameters[name]
 
     def getValue(self, name):
-        return self._parameter(name).read(self.parameterNode, self._prefix)
+        self._parameter(name)
+        return self._values[name]
 
     def setValue(self, name, value):
-        self._parameter(name).write(self.parameterNode, self._prefix, value)
+        parameter = self._parameter(name)
+        with slicer.util.NodeModify(self.parameterNode):
+            parameter.write(self.parameterNode, self._prefix, value)
+            self._values[name] = parameter.read(self.parameterNode, self._prefix)
 
     def default(self, name):
         return self._parameter(name).default
