@@ -22,38 +22,45 @@ __version__ = "0.1.0"
 # As typing's, whose import takes longer than all else here
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from inspect import Signature
+    from typing import ParamSpec, TypeVar
+
     from .api import Upsampler, check, load_model, plan, read, upsample, write
     from .checks.run import Check
     from .result import Forecast, Progress, Provenance, Result
     from .volume import Volume
 
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
+
 __all__ = [
-    "Cancelled",
-    "Check",
-    "CycleinrError",
-    "DeviceError",
-    "Forecast",
-    "GeometryError",
-    "InputError",
-    "ModalityError",
-    "ModelError",
-    "NonFiniteError",
-    "NothingToDoError",
-    "OutOfMemoryError",
-    "OutputError",
-    "Progress",
-    "Provenance",
-    "RequestError",
-    "RequestWarning",
-    "Result",
-    "Upsampler",
-    "Volume",
-    "check",
-    "load_model",
-    "plan",
-    "read",
     "upsample",
+    "Upsampler",
+    "plan",
+    "check",
+    "read",
     "write",
+    "load_model",
+    "Volume",
+    "Result",
+    "Provenance",
+    "Forecast",
+    "Check",
+    "Progress",
+    "CycleinrError",
+    "InputError",
+    "GeometryError",
+    "ModalityError",
+    "RequestError",
+    "NothingToDoError",
+    "OutputError",
+    "ModelError",
+    "DeviceError",
+    "OutOfMemoryError",
+    "NonFiniteError",
+    "Cancelled",
+    "RequestWarning",
 ]
 
 
@@ -166,6 +173,80 @@ def kind_of(error: Exception) -> str:
 def error_of(kind: str, message: str) -> CycleinrError:
     """The error that a message tells of; a plain ``CycleinrError`` for a kind that is not known here."""
     return KINDS.get(kind, CycleinrError)(message)
+
+
+def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Refuse calls that a function's signature does not allow with a ``RequestError`` that names the right keyword."""
+    from functools import wraps
+    from inspect import signature
+
+    own = signature(function)
+
+    @wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            own.bind(*args, **kwargs)
+        except TypeError as error:
+            name = function.__qualname__.removesuffix(".__init__")
+            raise _misuse(name, own, kwargs, error) from None
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _misuse(name: str, own: Signature, given: Mapping[str, object], error: TypeError) -> RequestError:
+    from difflib import get_close_matches
+
+    kinds = {each.name: each.kind for each in own.parameters.values() if each.name not in ("self", "cls")}
+    by_name = [key for key, kind in kinds.items() if kind is kind.KEYWORD_ONLY]
+    places = [key for key in kinds if key not in by_name]
+    takes = f"{name} takes {', '.join(places)}"
+    if by_name:
+        takes += f"{' and, ' if places else ''}by name{', ' if places else ' '}{', '.join(by_name)}"
+    unknown = next((key for key in given if key not in kinds), None)
+    if unknown is None:
+        return RequestError(f"{name} cannot be called like this: {error}. {takes}.")
+    close = get_close_matches(unknown, kinds, 1)
+    hint = f"Do you mean {close[0]}? " if close else ""
+    return RequestError(f"{name} has no keyword {unknown}. {hint}{takes}.")
+
+
+def number(name: str, value: object) -> float | None:
+    """A keyword's number as a float, or None; what is neither is refused with a ``RequestError``."""
+    from contextlib import suppress
+    from numbers import Real
+
+    if value is None:
+        return None
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            return float(value)
+    raise RequestError(f"The {name} is {value!r:.80}, which is no number. Give one, or leave {name}= away.")
+
+
+def flag(name: str, value: object) -> bool:
+    """A keyword that is on or off; a text, which would always be on, is refused with a ``RequestError``."""
+    import numpy as np
+
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise RequestError(f"{name}={value!r:.80} is neither True nor False. Give one of them, or leave {name}= away.")
+
+
+def path_text(name: str, value: object, wanted: str = "Give one of these.") -> str:
+    """An argument's path or text as text; what is neither is refused with a ``RequestError`` that says what to give."""
+    from os import PathLike, fspath
+
+    if isinstance(value, (str, PathLike)):
+        return fspath(value)
+    raise RequestError(f"The {name} is {value!r:.80}, which is neither a text nor a path. {wanted}")
+
+
+def callback(name: str, value: Callable[..., _R] | None) -> Callable[..., _R] | None:
+    """A keyword's function, or None; what cannot be called is refused with a ``RequestError``."""
+    if value is None or callable(value):
+        return value
+    raise RequestError(f"{name}={value!r:.80} is no function. Give one for use during the run, or leave it away.")
 
 
 _HOMES = {

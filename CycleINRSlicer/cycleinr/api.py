@@ -8,7 +8,7 @@ from inspect import signature
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from . import RequestError
+from . import RequestError, callback, checked_call, flag, number, path_text
 from .grid import Target
 from .inference import upsample as upsample_volume
 from .inference.plan import plan as plan_volume
@@ -16,15 +16,13 @@ from .request import (
     Region,
     Scan,
     UpsampleOptions,
-    callback,
-    checked_call,
     find_weights,
     options_of_result,
     read_scan,
     volume_of,
 )
 from .result import Forecast, Monitor, ProgressCallback, Result
-from .volume import Volume, number, path_text
+from .volume import Volume
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -121,7 +119,7 @@ class Upsampler:
         memory_limit: float | None = None,
     ) -> None:
         self.options = UpsampleOptions(
-            target=Target(number("spacing", spacing), number("ratio", ratio), bool(isotropic)),
+            target=Target(number("spacing", spacing), number("ratio", ratio), flag("isotropic", isotropic)),
             axis=axis,
             extent=extent,
             thickness_mm=number("thickness", thickness),
@@ -129,9 +127,9 @@ class Upsampler:
             device=device,
             memory_limit_gb=number("memory_limit", memory_limit),
             region=None if region is None else Region.of(region),
-            equalize_slices=bool(equalize_slices),
+            equalize_slices=flag("equalize_slices", equalize_slices),
             intensity_offset=number("intensity_offset", intensity_offset) or 0.0,
-            fill_gaps=bool(fill_gaps),
+            fill_gaps=flag("fill_gaps", fill_gaps),
         )
 
     def __repr__(self) -> str:
@@ -324,6 +322,8 @@ def check(
     memory_limit: float | None = None,
     affine: npt.ArrayLike | None = None,
     axes: str | None = None,
+    series: int | str | None = None,
+    frame: int | None = None,
     progress: ProgressCallback | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Check:
@@ -339,7 +339,8 @@ def check(
         scan: The acquired scan, as for ``upsample``.
         result: What ``upsample`` made of it; or the path of a saved result, with the .json file beside it.
         model: The weights file that the result was made with; "auto" where they are bundled ones.
-        device, memory_limit, affine, axes, progress, cancelled: As in ``upsample``.
+        frame: As in ``read``; also which one of a saved result of all frames.
+        device, memory_limit, affine, axes, series, progress, cancelled: As in ``upsample``.
 
     Returns:
         Re-slicing error, noise, and the error of acquired slices predicted from new ones; docs/check.md explains each.
@@ -350,9 +351,9 @@ def check(
         CycleinrError: As ``upsample``.
     """
     monitor = Monitor(callback("progress", progress), callback("cancelled", cancelled))
-    volume = volume_of(scan, affine, axes)
+    volume = volume_of(scan, affine, axes, series, frame)
     wanted = "Give the Result that upsample returned, or the path of a saved one."
-    made = result if isinstance(result, Result) else Result.read(path_text("result", result, wanted))
+    made = result if isinstance(result, Result) else Result.read(path_text("result", result, wanted), frame=frame)
     options = options_of_result(volume, made, path_text("model", model, _MODELS))
     options = replace(options, device=device, memory_limit_gb=number("memory_limit", memory_limit))
     from .checks.run import check_result

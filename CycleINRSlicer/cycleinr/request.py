@@ -1,29 +1,25 @@
-"""What a caller asks for: scans in every form, keywords, whose misuse is told before anything begins, options, and the
-weights that serve them; also what was asked for when a result was made. Imports no torch."""
+"""What a caller asks for: scans in every form, options, and the weights that serve them; also what was asked for when a
+result was made. Imports no torch."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from functools import wraps
-from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 import numpy as np
 
-from . import GeometryError, InputError, ModelError, RequestError
+from . import DeviceError, GeometryError, InputError, ModelError, RequestError, path_text
 from .geometry import as_affine, is_sheared
 from .grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, EXTENTS, Target, acquired_spacings, uneven_slices
 from .inspection import Inspection, inspect
 from .result import Provenance, Result
-from .volume import Volume, path_text
+from .volume import Volume
 from .weights import check_is_cycleinr, read_card
 
 if TYPE_CHECKING:
@@ -35,9 +31,6 @@ Scan: TypeAlias = Union[  # noqa: UP007  "|" would evaluate names that are impor
     "str", "os.PathLike[str]", Volume, "SimpleITK.Image", "nibabel.spatialimages.SpatialImage", "npt.NDArray[Any]"
 ]
 """A path that `read` takes, a `Volume`, an image of SimpleITK or nibabel, or an array with its affine and axes."""
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 _SLENDER, _LESS_SLENDER = 16.0, 4.0
 """A scan that is so many times longer than thin is none of a body; transposed arrays of thick slices are far beyond."""
@@ -67,23 +60,24 @@ def volume_of(
         raise RequestError(f"series= and frame= are for paths, and this is {_text_of(scan)}. Leave them away.")
     if isinstance(scan, np.ndarray):
         return _volume_of_array(scan, affine, axes)
+    # What has not been imported, nobody can have an object of
+    itk, nib = sys.modules.get("SimpleITK"), sys.modules.get("nibabel")
+    is_itk = itk is not None and isinstance(scan, itk.Image)
+    is_nibabel = nib is not None and isinstance(scan, nib.spatialimages.SpatialImage)
+    if not (is_itk or is_nibabel or isinstance(scan, (Volume, str, os.PathLike))):
+        raise InputError(
+            f"The scan is {_text_of(scan)}, which cannot be read. Give a path, a cycleinr.Volume, an image of "
+            "SimpleITK or nibabel, or a NumPy array with affine= and axes=."
+        )
     if affine is not None or axes is not None:
         raise RequestError(
             f"affine= and axes= are for arrays, and {_text_of(scan)} knows its own place. Leave them away."
         )
-    if isinstance(scan, Volume):
-        return scan
-    if isinstance(scan, (str, os.PathLike)):
-        return read_scan(scan, series, frame, header_only)
-    # What has not been imported, nobody can have an object of
-    if (itk := sys.modules.get("SimpleITK")) and isinstance(scan, itk.Image):
-        return Volume.from_simpleitk(scan)
-    if (nibabel := sys.modules.get("nibabel")) and isinstance(scan, nibabel.spatialimages.SpatialImage):
-        return Volume.from_nibabel(scan)
-    raise InputError(
-        f"The scan is {_text_of(scan)}, which cannot be read. Give a path, a cycleinr.Volume, an image of SimpleITK or "
-        "nibabel, or a NumPy array with affine= and axes=."
-    )
+    if is_itk:
+        return Volume.from_simpleitk(cast("SimpleITK.Image", scan))
+    if is_nibabel:
+        return Volume.from_nibabel(cast("nibabel.spatialimages.SpatialImage", scan))
+    return scan if isinstance(scan, Volume) else read_scan(cast("str", scan), series, frame, header_only)
 
 
 def _volume_of_array(array: np.ndarray, affine: npt.ArrayLike | None, axes: str | None) -> Volume:
@@ -129,42 +123,6 @@ def _check_not_transposed(volume: Volume, shape: tuple[int, ...], axes: str) -> 
 def _text_of(thing: object) -> str:
     kind = type(thing)
     return f"an object of type {f'{kind.__module__}.{kind.__qualname__}'.removeprefix('builtins.')}"
-
-
-def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Refuse calls that a function's signature does not allow with a ``RequestError`` that names the right keyword."""
-    own = signature(function)
-
-    @wraps(function)
-    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            own.bind(*args, **kwargs)
-        except TypeError as error:
-            name = function.__qualname__.removesuffix(".__init__")
-            raise _misuse(name, own, kwargs, error) from None
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def callback(name: str, value: Callable[..., _R] | None) -> Callable[..., _R] | None:
-    """A keyword's function, or None; what cannot be called is refused with a ``RequestError``."""
-    if value is None or callable(value):
-        return value
-    raise RequestError(f"{name}={value!r} is no function. Give one that is called during the run, or leave it away.")
-
-
-def _misuse(name: str, own: Signature, given: Mapping[str, object], error: TypeError) -> RequestError:
-    kinds = {each.name: each.kind for each in own.parameters.values() if each.name != "self"}
-    by_name = [key for key, kind in kinds.items() if kind is Parameter.KEYWORD_ONLY]
-    places = [key for key in kinds if key not in by_name]
-    takes = f"{name} takes {', '.join(places)}{' and, by name, ' if places else 'by name '}{', '.join(by_name)}."
-    unknown = next((key for key in given if key not in kinds), None)
-    if unknown is None:
-        return RequestError(f"{name} cannot be called like this: {error}. {takes}")
-    close = difflib.get_close_matches(unknown, by_name, 1, 0.5)
-    hint = f"Do you mean {close[0]}? " if close else ""
-    return RequestError(f"{name} has no keyword {unknown}. {hint}{takes}")
 
 
 _HERE = Path(__file__).resolve().parent
@@ -301,11 +259,14 @@ class UpsampleOptions:
     region: Region | None = None
 
     def __post_init__(self) -> None:
-        if self.axis not in ("auto", *AXIS_OF_ARRAY):
+        # An array is compared value by value
+        if str(self.axis) not in ("auto", *AXIS_OF_ARRAY):
             text = "give 'i', 'j', 'k', or 'auto' for the one with the largest spacing."
             raise RequestError(f"The axis is {self.axis!r}; {text}")
-        if self.extent not in EXTENTS:
+        if str(self.extent) not in EXTENTS:
             raise RequestError(f"The extent is {self.extent!r}; give 'centres' or 'edges'.")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?|mps", str(self.device)):
+            raise DeviceError(f"The device is {self.device!r:.80}; give 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.")
         if self.thickness_mm is not None and not 0 <= self.thickness_mm < math.inf:
             raise RequestError(f"The slice thickness is {self.thickness_mm:g} mm. Give 0 or more, or leave it away.")
         if not math.isfinite(self.intensity_offset):

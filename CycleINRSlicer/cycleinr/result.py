@@ -14,8 +14,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from . import Cancelled, InputError, RequestWarning
-from .volume import Volume, path_text
+from . import Cancelled, InputError, RequestWarning, checked_call, flag, path_text
+from .volume import Volume
 
 _TOO_EARLY = 0.02
 
@@ -209,6 +209,7 @@ class Result:
     provenance: Provenance
     warnings: tuple[str, ...] = ()
 
+    @checked_call
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the volume, and beside it PATH.json with the provenance; whole or not at all.
 
@@ -222,12 +223,13 @@ class Result:
         from .files import write_volume
         from .files.atomic import sidecar
 
-        path = path_text("path", path)
+        path, overwrite = path_text("path", path), flag("overwrite", overwrite)
         with sidecar(Path(path), self.provenance.to_dict(), overwrite):
             write_volume(self.volume, path, self.provenance.to_dict(), overwrite)
 
     @classmethod
-    def read(cls, path: str | PathLike[str], frame: int | None = None) -> Result:
+    @checked_call
+    def read(cls, path: str | PathLike[str], *, frame: int | None = None) -> Result:
         """Read a result that ``save`` or the command line wrote, with the .json file beside it.
 
         Args:

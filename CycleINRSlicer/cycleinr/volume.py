@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from . import GeometryError, InputError, RequestError
+from . import GeometryError, InputError, RequestError, checked_call, flag, number, path_text
 from .geometry import Acquisition, as_affine, check_affine, nearest_ras, same_places, spacing_of, subgrid_affine
 
 if TYPE_CHECKING:
@@ -23,22 +21,6 @@ if TYPE_CHECKING:
 MODALITIES = ("CT", "MR")
 
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
-
-
-def number(name: str, value: object) -> float | None:
-    """A keyword's number as a float, or None; what is neither is refused with a ``RequestError``."""
-    if value is None:
-        return None
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    raise RequestError(f"The {name} is {value!r}, which is no number. Give one, or leave {name}= away.")
-
-
-def path_text(name: str, value: object, wanted: str = "Give one of these.") -> str:
-    """An argument's path or text as text; what is neither is refused with a ``RequestError`` that says what to give."""
-    if isinstance(value, (str, os.PathLike)):
-        return os.fspath(value)
-    raise RequestError(f"The {name} is {value!r:.80}, which is neither a text nor a path. {wanted}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,12 +77,14 @@ class Volume:
                 "Choose one of these, or leave it open if it is unknown."
             )
         thickness = number("slice_thickness_mm", self.slice_thickness_mm)
-        own, valid = self.acquisition, self.valid
+        own, valid = self.acquisition, None if self.valid is None else np.asarray(self.valid)
         if thickness is not None and not (math.isfinite(thickness) and thickness >= 0):
             raise InputError(
                 f"The slice thickness is {thickness} mm, which no scan can have. "
                 "Give a thickness of 0 mm or more, or leave it open if it is unknown."
             )
+        if own is not None and not isinstance(own, Acquisition):
+            raise GeometryError(f"The acquisition is {own!r:.80}. Give that of a cycleinr.Volume, or leave it away.")
         if own is not None and len(own) != array.shape["kji".index(own.axis)]:
             raise GeometryError(
                 f"The acquisition has {len(own)} slice positions along {own.axis} and the array has shape "
@@ -115,6 +99,7 @@ class Volume:
         affine.flags.writeable = False
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "ijk_to_ras", affine)
+        object.__setattr__(self, "valid", valid)
 
     def __repr__(self) -> str:
         """Size and spacing along i, j, k, orientation, modality, range and type; never the name or the voxels."""
@@ -137,7 +122,10 @@ class Volume:
             RequestError: An index that is no slice, or a part that holds no samples.
         """
         slices = tuple(_slices_of(key))
-        ranges = [range(*part.indices(size)) for part, size in zip(slices, self.shape_kji, strict=True)]
+        try:
+            ranges = [range(*part.indices(size)) for part, size in zip(slices, self.shape_kji, strict=True)]
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"A volume cannot be indexed with {key!r:.80} ({error}). Give whole numbers.") from error
         for letter, part, taken, size in zip("kji", slices, ranges, self.shape_kji, strict=True):
             if not taken:
                 raise RequestError(
@@ -278,17 +266,19 @@ class Volume:
         return bool((np.abs(to_voxels) @ np.append(self.shape_kji[::-1], 1.0)).max() <= tolerance_voxels)
 
     @classmethod
-    def read(cls, path: str | PathLike[str]) -> Volume:
+    @checked_call
+    def read(cls, path: str | PathLike[str], *, series: int | str | None = None, frame: int | None = None) -> Volume:
         """Read an image file, a DICOM folder, or the series of one DICOM file; see ``cycleinr.read``."""
-        from .files import read_volume
+        from .request import read_scan
 
-        return read_volume(path_text("path", path))
+        return read_scan(path, series, frame)
 
+    @checked_call
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write an image file, whole or not at all; see ``cycleinr.write``."""
         from .files import write_volume
 
-        write_volume(self, path_text("path", path), overwrite=overwrite)
+        write_volume(self, path_text("path", path), overwrite=flag("overwrite", overwrite))
 
     @classmethod
     def from_simpleitk(cls, image: SimpleITK.Image, **known: Any) -> Volume:
@@ -356,6 +346,9 @@ class Volume:
         return to_nibabel(self)
 
 
+Volume.__init__ = checked_call(Volume.__init__)  # type: ignore[method-assign]
+
+
 def _slices_of(key: Any) -> list[slice]:
     """A slice for each of k, j and i."""
     parts = list(key) if isinstance(key, tuple) else [key]
@@ -363,7 +356,7 @@ def _slices_of(key: Any) -> list[slice]:
     parts[at : at + 1] = [slice(None)] * (3 - len(parts) + (at < len(parts)))
     if len(parts) != 3 or not all(isinstance(part, slice) for part in parts):
         raise RequestError(
-            f"A volume cannot be indexed with {key!r}: a part needs a range along each of k, j and i, for example "
+            f"A volume cannot be indexed with {key!r:.80}: a part needs a range along each of k, j and i, for example "
             "scan[10:40, :, 100:200], or scan[7:8] for slice 7. Samples are in scan.array."
         )
     return parts

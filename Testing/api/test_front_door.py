@@ -270,6 +270,12 @@ REFUSED = {
     "4-D of nibabel": (
         (nibabel.Nifti1Image(np.zeros((8, 8, 8, 3), np.int16), THICK),), {"ratio": 2}, "InputError", "time series",
     ),
+    "no array": ((memoryview(SCAN),), {"ratio": 2, "affine": THICK, "axes": "kji"}, "InputError", "type memoryview"),
+    "a flag as text": ((SCAN,), {"ratio": 2, "fill_gaps": "no"}, "RequestError", "fill_gaps='no' is neither True nor"),
+    "isotropic as text": ((SCAN,), {"isotropic": "false"}, "RequestError", "leave isotropic= away"),
+    "a device that is none": ((SCAN,), {"ratio": 2, "device": "gpu"}, "DeviceError", "The device is 'gpu'; give"),
+    "an array for a letter": ((SCAN,), {"ratio": 2, "axis": np.eye(2)}, "RequestError", "The axis is array"),
+    "a number beyond all": ((SCAN,), {"spacing": 10**400}, "RequestError", "which is no number"),
     "a list": (([[1]],), {"ratio": 2}, "InputError", "type list, which cannot be read"),
     "nothing": ((None,), {"ratio": 2}, "InputError", "NoneType"),
     "a number of a text": ((SCAN,), {"ratio": 2, "thickness": "auto"}, "RequestError", "or leave thickness= away"),
@@ -311,6 +317,28 @@ def test_keywords_of_the_other_functions_are_checked_too(head):
         ci.Upsampler(spacings=1)
     with pytest.raises(ci.RequestError, match="A ndarray cannot be written"):
         ci.write(head.array, "x.nii")
+    for call in (ci.Volume.from_simpleitk, lambda image, **known: ci.Volume(head.array, head.ijk_to_ras, **known)):
+        with pytest.raises(ci.RequestError, match="Volume has no keyword modalty. Do you mean modality"):
+            call(head.to_simpleitk(), modalty="CT")
+    with pytest.raises(ci.RequestError, match=r"Volume\.save has no keyword overwrit\. Do you mean overwrite"):
+        head.save("x.nii", overwrit=True)
+    with pytest.raises(ci.RequestError, match=r"no keyword devic\. load_model takes model\."):
+        ci.load_model("ct", devic="cpu")
+
+
+def test_nothing_is_overwritten_for_a_text(head, fine, tmp_path):
+    for each in (head, fine):
+        each.save(tmp_path / "there.nii")
+        before = (tmp_path / "there.nii").read_bytes()
+        for call in (each.save, lambda path, each=each, **how: ci.write(each, path, **how)):
+            with pytest.raises(ci.RequestError, match="overwrite='no' is neither True nor False"):
+                call(tmp_path / "there.nii", overwrite="no")
+        assert (tmp_path / "there.nii").read_bytes() == before
+        (tmp_path / "there.nii").unlink()
+
+
+def test_a_limit_without_end_computes_all_at_once(head, fine):
+    assert same(ci.upsample(head, ratio=2, memory_limit=float("inf")), fine)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +353,11 @@ def test_keywords_of_the_other_functions_are_checked_too(head):
         (lambda head: replace(head, slice_thickness_mm="3"), ci.RequestError, "The slice_thickness_mm is '3'"),
         (lambda head: head.geometry_equal(3), ci.RequestError, "3 has no geometry"),
         (lambda head: head.save(None), ci.RequestError, "The path is None"),
+        (lambda head: head.save("a\0b.nii"), ci.OutputError, "cannot be the name of a result"),
+        (lambda head: head[0.5:2], ci.RequestError, "Give whole numbers"),
+        (lambda head: head[::0], ci.RequestError, "step cannot be zero"),
+        (lambda head: replace(head, valid=[True]), ci.GeometryError, "needs one of bool of the same shape"),
+        (lambda head: replace(head, acquisition=[0, 5]), ci.GeometryError, r"The acquisition is \[0, 5"),
         (lambda _: ci.Volume.read(None), ci.RequestError, "The path is None"),
         (lambda _: ci.Result.read(None), ci.RequestError, "The path is None"),
         (lambda head: ci.upsample(head, ratio=2).save(None), ci.RequestError, "The path is None"),
@@ -345,6 +378,12 @@ class TestCheck:
         from_memory, from_file = (ci.check(head, each) for each in (fine, tmp_path / "fine.nii.gz"))
         assert from_memory.residual.largest == pytest.approx(from_file.residual.largest, abs=1e-3)
         assert from_memory.work.grid == from_file.work.grid or np.isclose(from_memory.work.tau, from_file.work.tau)
+
+    def test_of_several_series_the_scan_is_named(self, tmp_path):
+        write_series(tmp_path / "scans")
+        write_series(tmp_path / "scans", prefix="b", SeriesInstanceUID=OTHER_SERIES)
+        made = ci.upsample(tmp_path / "scans", ratio=2, series="3.2", model="ct")
+        assert ci.check(tmp_path / "scans", made, series="3.2").residual.largest < 1
 
     def test_a_result_of_other_weights_or_of_another_scan(self, head, fine):
         with pytest.raises(ci.ModelError, match="and mr are others"):

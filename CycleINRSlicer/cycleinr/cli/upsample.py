@@ -124,7 +124,7 @@ def check_command(
 
     if report is not None:
         check_report_folder(report, overwrite)
-    made = Result.read(result, frame)
+    made = Result.read(result, frame=frame)
     scan = read_volume(input, series, frame)
     options = replace(options_of_result(scan, made, model), device=device, memory_limit_gb=memory_limit)
     with _progress_report(as_json=False) as progress:

@@ -234,6 +234,8 @@ def check_result_name(path: Path) -> None:
         raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.")
     try:
         os.lstat(path)
+    except ValueError as error:
+        raise OutputError(f"{path!s:.80} cannot be the name of a result ({error}). Choose another one.") from error
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
             raise OutputError(

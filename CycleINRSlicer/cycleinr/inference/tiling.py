@@ -190,10 +190,11 @@ class Tiling:
         Returns:
             None where not even one row of cells fits.
         """
-        fitting = int(fitting_rows // config.cell)
+        cells = math.ceil(rows / config.cell)
+        # A limit may be infinite
+        fitting = int(min(fitting_rows / config.cell, cells))
         if fitting < 1:
             return None
-        cells = math.ceil(rows / config.cell)
         return cls(math.ceil(cells / math.ceil(cells / fitting)), config)
 
     @property
