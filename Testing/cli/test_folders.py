@@ -10,6 +10,7 @@ import pytest
 from command_line import cycleinr
 from cycleinr.files import read_volume, write_frames
 from dicom_maker import OTHER_SERIES, pixels_of_slice, write_series
+from series_kinds import KINDS
 
 CPU = ("--device", "cpu")
 
@@ -118,3 +119,9 @@ def test_phases_of_a_dicom_series_become_frames(tmp_path):
     assert done.returncode == 0, done.stderr
     assert nibabel.load(tmp_path / "all.nii").shape == (5, 6, 11, 2)
     assert refused.returncode == 4 and "NIfTI" in refused.stderr
+
+
+def test_info_tells_thicknesses_that_change(tmp_path):
+    said = cycleinr("info", KINDS["2.5 mm, then 5 mm"](tmp_path / "series")).stdout
+
+    assert "Slice thickness  2.5 to 5 mm\n" in said

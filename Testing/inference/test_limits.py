@@ -9,6 +9,7 @@ import pytest
 from command_line import cycleinr
 from cycleinr import RequestWarning
 from cycleinr.files import read_volume
+from cycleinr.geometry import Acquisition
 from cycleinr.grid import Target
 from cycleinr.inference import upsample
 from cycleinr.inference.plan import plan
@@ -49,6 +50,24 @@ def test_requests_outside_the_training_are_told(scan, options, words):
 @pytest.mark.parametrize("thickness_mm", [0.0, 6.0, 7.2])
 def test_requests_within_the_training_are_not(scan, ratio, thickness_mm):
     assert plan(scan, asked(thickness_mm, ratio=ratio)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("thickness_mm", "words"),
+    [
+        ([6, 6, 6, 6, 3, 3, 3, 3], ""),  # where they meet, a thick slice lies 3 mm from a thin one
+        ([6, 6, 6, 6, 6, 6, 6, 6], "overlap from slice 4 to 8: each is 2 times"),
+        ([7.5, 7.5, 7.5, 6, 3, 3, 3, 3], "overlap from slice 1 to 4: each is 1.25 times"),
+    ],
+)
+def test_an_overlap_is_told_where_it_is(scan, thickness_mm, words):
+    positions_mm = np.cumsum([0, 6, 6, 6, 3, 3, 3, 3])
+    own = Acquisition(positions_mm, np.array(thickness_mm))
+
+    work = plan(replace(scan, acquisition=own), asked(spacing_mm=2))
+
+    assert [words in text for text in work.warnings if "overlap" in text] == [True] * bool(words)
+    assert work.tau == np.median(own.thickness_mm[3:]) / 3
 
 
 def test_python_hears_a_warning_and_the_result_keeps_it(scan):

@@ -56,13 +56,14 @@ def test_a_scan_of_uneven_slices_arrives_as_it_is(tmp_path):
     array = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
     own = Acquisition([0, 2.5, 5, 10], [2.5, 2.5, 5, 5])
     scan = Volume(array, np.diag([1, 1, 2.5, 1]), "CT", notes=("A note.",), acquisition=own, valid=array % 5 != 0)
+    scan = replace(scan, made_by_cycleinr=True)
     save_array(tmp_path, "in.npy", scan.array)
     save_array(tmp_path, "mask.npy", scan.valid)
     request = replace(UPSAMPLE, input=VolumeMessage.of(scan, "in.npy", "mask.npy"))
     _, heard = parse_request(parse_line(format_line(request.to_message(3))))
     found = load_volume(tmp_path, heard.input)
     assert found.geometry_equal(scan) and found.acquisition.to_dict() == own.to_dict() and found.notes == scan.notes
-    assert np.array_equal(found.array, array) and np.array_equal(found.valid, scan.valid)
+    assert found.made_by_cycleinr and np.array_equal(found.array, array) and np.array_equal(found.valid, scan.valid)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def test_a_scan_of_uneven_slices_arrives_as_it_is(tmp_path):
         (CHECK, {"id": None}),
         (UPSAMPLE, {"input": {**asdict(SCAN), "acquisition": {"axis": "k"}}}),
         (UPSAMPLE, {"input": {**asdict(SCAN), "acquisition": {"positions_mm": ["0"]}}}),
+        (UPSAMPLE, {"input": {**asdict(SCAN), "ijk_to_ras": [[1, 0, 0, 0], [0, 1, 0]]}}),
         (UPSAMPLE, {"input": {**asdict(SCAN), "valid": "../mask.npy"}}),
         (UPSAMPLE, {"input": {**asdict(SCAN), "notes": "tilted"}}),
         (UPSAMPLE, {"options": {**asdict(UPSAMPLE.options), "fill_gaps": 1}}),

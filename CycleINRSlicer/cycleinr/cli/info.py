@@ -113,6 +113,8 @@ def describe_volume(volume: Volume, seen: Inspection) -> list[str]:
     """Size, spacing, place, value range and slice direction of a scan, a line each."""
     array, axis, uneven = volume.array, through_plane_axis(volume), uneven_slices(volume)
     thickness = "unknown" if volume.slice_thickness_mm is None else f"{volume.slice_thickness_mm:g} mm"
+    if uneven is not None and uneven.thickness_mm is not None:
+        thickness = f"{uneven.thickness_mm.min():g} to {uneven.thickness_mm.max():g} mm"
     return [
         f"Size             {_times(volume.shape_kji[::-1])} voxels (I x J x K), {array.dtype}",
         f"Memory           {array.nbytes / 1e6:.0f} MB",

@@ -117,8 +117,7 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
     gaps = _gaps_within(grid, part.kept[AXIS_OF_ARRAY[grid.axis]])
     _check_gaps(gaps, options.fill_gaps)
     taus, tau_reason = _slice_profile_tau(volume, options.thickness_mm, grid)
-    own = grid.acquisition
-    tau = float(np.broadcast_to(taus, grid.n_in)[0 if own is None else own.local_spacing_mm.argmin()])
+    tau_of_parts = _tau_of_parts(grid, taus)
     computed = np.broadcast_to(np.empty(1, volume.array.dtype), output_shape_kji(volume, grid))
     result = Volume(computed, output_ijk_to_ras(volume, grid))[part.kept]
     rows_in, columns = to_axis_first(volume.array, grid.axis).shape[1:]
@@ -140,7 +139,7 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
         shape_kji=result.shape_kji,
         spacing_ijk_mm=result.spacing_ijk_mm,
         ijk_to_ras=result.ijk_to_ras,
-        tau=tau,
+        tau=tau_of_parts[0][0],
         tau_reason=tau_reason,
         slice_tau=taus,
         covering=covering,
@@ -154,7 +153,7 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
         peak_gigabytes=(_BASE_BYTES + in_bytes + out_bytes + cost.bytes_for(min(tiling.rows, rows_in))) / 1e9,
         seconds=passed * cost.flops(rows_in) / (_GFLOPS_PER_CORE * 1e9 * threads),
         tiling=tiling,
-        warnings=(*warnings, *_limit_warnings(grid, tau, model.card), *_uneven_warnings(grid, gaps)),
+        warnings=(*warnings, *_limit_warnings(grid, tau_of_parts, model.card), *_uneven_warnings(grid, gaps)),
         padding=seen.note if seen else "",
     )
 
@@ -203,7 +202,19 @@ def _slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGr
     return thickness / spacing, f"{told} {spacing:g} mm{'' if known else ' slabs'}, {reason}."
 
 
-def _limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> list[str]:
+def _tau_of_parts(grid: SliceGrid, taus: float | np.ndarray) -> list[tuple[float, str]]:
+    """What is usual in each part with one spacing, the finest first, and where that is, in words."""
+    own = grid.acquisition
+    if own is None:
+        return [(float(taus), "")]
+    found = []
+    for part in sorted(own.parts, key=lambda part: part.spacing_mm):
+        where = f" from slice {part.first + 1} to {part.last + 1}" if len(own.parts) > 1 else ""
+        found.append((float(np.median(np.broadcast_to(taus, len(own))[part.first : part.last + 1])), where))
+    return found
+
+
+def _limit_warnings(grid: SliceGrid, tau_of_parts: list[tuple[float, str]], card: Mapping[str, Any]) -> list[str]:
     """Sentences on a request beyond what the weights of this card were trained for."""
     found, spacing_mm = [], grid.spacing_in_mm
     if grid.acquisition is not None:
@@ -226,10 +237,12 @@ def _limit_warnings(grid: SliceGrid, tau: float, card: Mapping[str, Any]) -> lis
             f"{said}. The result may be no better than interpolation; ask for {spacing_mm / low:.3g} mm or less to "
             "stay within."
         )
+    tau, where = max(tau_of_parts)
     if tau > TRAINED_TAU_MAX * (1 + ROUNDING):
         found.append(
-            f"The slices overlap: each is {tau:.3g} times as thick as they are apart, and the weights were trained for "
-            f"up to {TRAINED_TAU_MAX:g} times. Check the thickness; the result may be too smooth or too sharp."
+            f"The slices overlap{where}: each is {tau:.3g} times as thick as they are apart, and the weights were "
+            f"trained for up to {TRAINED_TAU_MAX:g} times. Check the thickness; the result may be too smooth or too "
+            "sharp."
         )
     return found
 

@@ -34,6 +34,7 @@ def load_volume(folder: Path, message: VolumeMessage) -> Volume:
         notes=tuple(message.notes),
         acquisition=None if message.acquisition is None else Acquisition(**vars(message.acquisition)),
         valid=None if message.valid is None else _load_array(folder, message.valid),
+        made_by_cycleinr=message.made_by_cycleinr,
     )
 
 

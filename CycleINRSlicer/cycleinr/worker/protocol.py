@@ -81,13 +81,14 @@ class VolumeMessage:
     acquisition: AcquisitionMessage | None = None
     valid: FileName | None = None
     notes: list[str] = field(default_factory=list)
+    made_by_cycleinr: bool = False
 
     @classmethod
     def of(cls, volume: Volume, file: str, valid: str | None = None) -> VolumeMessage:
         """The message of a volume whose arrays are in these files."""
         acquired = None if volume.acquisition is None else AcquisitionMessage(**volume.acquisition.to_dict())
-        affine, thickness_mm = volume.ijk_to_ras.tolist(), volume.slice_thickness_mm
-        return cls(file, affine, volume.modality, thickness_mm, acquired, valid, list(volume.notes))
+        affine, thickness_mm, notes = volume.ijk_to_ras.tolist(), volume.slice_thickness_mm, list(volume.notes)
+        return cls(file, affine, volume.modality, thickness_mm, acquired, valid, notes, volume.made_by_cycleinr)
 
 
 class _Request:
@@ -267,7 +268,10 @@ def _read(kind: Any, value: Any, name: str) -> Any:
     if origin in (Union, UnionType):
         return None if value is None else _read(inner[0], value, name)
     if origin is list and isinstance(value, list):
-        return [_read(inner[0], each, name) for each in value]
+        read = [_read(inner[0], each, name) for each in value]
+        if get_origin(inner[0]) is list and len(set(map(len, read))) > 1:
+            raise ProtocolError(f"{name} is no matrix: its rows have {sorted(set(map(len, read)))!s:.80} numbers.")
+        return read
     if origin is tuple and isinstance(value, list) and len(value) == len(inner):
         return tuple(map(_read, inner, value, [name] * len(value)))
     if origin is dict and isinstance(value, dict):
