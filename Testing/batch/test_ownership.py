@@ -9,7 +9,7 @@ import pytest
 from batch.conftest import jobs_of, settings, unfinished, visible
 from cycleinr.batch.folder import BatchFolder, run_recorded
 from cycleinr.batch.results import DONE, FAILED
-from cycleinr.files import read_volume
+from cycleinr.files import nifti, read_volume
 from cycleinr.request import UpsampleOptions
 from dicom_out.series_sources import write_source
 
@@ -232,3 +232,15 @@ def test_the_settings_of_earlier_releases_keep_their_hash():
     assert settings().sha256 == HASH_RATIO
     edges = UpsampleOptions(replace(settings().options.target, ratio=None, spacing_mm=1.0), "k", "edges", 0.0, "ct")
     assert replace(settings(), options=edges, report=True).sha256 == HASH_EDGES
+
+
+def test_a_full_disk_is_told_with_the_place_that_the_result_was_to_get(scan, out, monkeypatch):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nifti, "write_nifti", full)
+    with BatchFolder.opened(out) as folder:
+        (task,) = jobs_of(scan, folder, settings(), {})
+        record = run_recorded(folder, *task)
+
+    assert record.error.startswith(f"{out / NAME} could not be written (No space left on device).")

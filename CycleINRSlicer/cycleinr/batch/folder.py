@@ -30,7 +30,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from .. import Cancelled, CycleinrError, OutputError, RequestError, __version__
-from ..files.atomic import publish
+from ..files.atomic import publish, said_of
 from ..jobs import Job, run_job
 from ..result import Monitor, throttled
 from . import results
@@ -261,7 +261,7 @@ def _compute(folder: BatchFolder, job: Job, record: Record, tell: Tell) -> Recor
     folder.write_record(record)
     tell(record, 0.0)
     monitor = Monitor(throttled(lambda progress: tell(record, float(progress.fraction)), _INTERVAL_S))
-    with folder.workplace() as place:
+    with folder.workplace() as place, said_of(place, target.parent):
         staged = place / target.name
         report = None if job.report is None else part(staged, results.REPORT)
         result = run_job(replace(job, output=staged, report=report), monitor)

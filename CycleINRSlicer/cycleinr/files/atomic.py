@@ -136,6 +136,15 @@ def staging_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def said_of(hidden: Path, place: Path) -> Iterator[None]:
+    """In the block, messages on what is written to a hidden folder name the place that it will get."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(hidden), str(place))) from error
+
+
 def publish(staged: Path, path: Path, overwrite: bool) -> None:
     """Move a finished file into place; an OutputError says that one of that name has appeared meanwhile."""
     check_target(path, overwrite)
@@ -172,7 +181,8 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
     with staging_folder(folder) as staging:
         staged, replaced = staging / "new", staging / "replaced"
         staged.mkdir()
-        yield staged
+        with said_of(staged, folder):
+            yield staged
         # Somebody may have put files there meanwhile.
         check()
         _begin_naming(folder)
