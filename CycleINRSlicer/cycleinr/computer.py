@@ -191,8 +191,8 @@ _DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What Linux has where a driver for NVIDIA's cards, for those of the Windows around it, or for AMD's is loaded."""
 
 
-class DeviceMemoryError(MemoryError):
-    """A device with memory of its own has too little of it."""
+class DeviceFailed(Exception):
+    """A device could not do its part, most often for want of memory: PyTorch's errors do not say which on every one."""
 
 
 @dataclass(frozen=True)

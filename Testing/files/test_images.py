@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cycleinr import GeometryError, InputError, OutputError
+from cycleinr import GeometryError, InputError, OutOfMemoryError, OutputError, computer
 from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
 from cycleinr.volume import Volume
 
@@ -208,11 +208,24 @@ class TestReading:
 
     @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
     def test_a_header_without_its_data_is_refused(self, tmp_path, volume, suffix):
-        write_volume(volume, tmp_path / f"a{suffix}")
-        for data in tmp_path.glob("a*raw*"):
+        # ITK's message quotes the path, so that words in it must not decide what is said
+        folder = tmp_path / "failed to allocate memory"
+        folder.mkdir()
+        write_volume(volume, folder / f"a{suffix}")
+        for data in folder.glob("a*raw*"):
             data.unlink()
         with pytest.raises(InputError, match=f"a{suffix} cannot be read"):
-            read_volume(tmp_path / f"a{suffix}")
+            read_volume(folder / f"a{suffix}")
+
+    def test_too_little_memory_for_what_itk_fails_on_is_said(self, tmp_path, volume, monkeypatch):
+        write_volume(volume, tmp_path / "a.nhdr")
+        packed = (tmp_path / "a.raw.gz").read_bytes()
+        (tmp_path / "a.raw.gz").write_bytes(packed[: len(packed) // 2])
+        needed = volume.array.nbytes
+        for free, kind in ((1.5 * needed, OutOfMemoryError), (2.5 * needed, InputError)):
+            monkeypatch.setattr(computer, "available_memory_bytes", lambda free=free: free)
+            with pytest.raises(kind):
+                read_volume(tmp_path / "a.nhdr")
 
     @pytest.mark.parametrize(
         ("field", "wrong", "says"),

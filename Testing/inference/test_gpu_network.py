@@ -8,7 +8,9 @@ from cycleinr.computer import Device, DeviceChoice, choose_device
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample
+from cycleinr.inference.consistency import DataConsistency
 from cycleinr.inference.tiling import Tiling
+from cycleinr.network.model import CycleINR
 from cycleinr.request import UpsampleOptions
 from cycleinr.result import Monitor
 from cycleinr.volume import Volume
@@ -27,7 +29,9 @@ def thick() -> Volume:
 
 
 def fine(volume: Volume, device: str = "cpu", progress=None) -> np.ndarray:
-    return upsample(volume, UpsampleOptions(Target(ratio=3), device=device), Monitor(progress)).volume.array
+    result = upsample(volume, UpsampleOptions(Target(ratio=3), device=device), Monitor(progress))
+    assert result.provenance["device"].startswith("CPU") == (device == "cpu")
+    return result.volume.array
 
 
 @pytest.fixture
@@ -47,25 +51,76 @@ def test_the_way_of_a_gpu_gives_the_result_of_the_cpus(thick, thickness_mm, monk
     assert np.abs(upsample(thick, options).volume.array - expected).max() <= 0.05
 
 
-@pytest.fixture
-def tf32_allowed():
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = True
-    yield
-    matmul.allow_tf32, cudnn.allow_tf32 = before
+def _precision() -> tuple:
+    """All that PyTorch can be told of TF32; what it refuses to say where older and newer switches were mixed, too."""
+    backends = torch.backends
+    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
+    try:
+        older = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+    except RuntimeError:
+        older = None
+    return tuple(switch.fp32_precision for switch in switches), older, torch.get_num_threads()
 
 
-def test_a_users_settings_of_pytorch_are_the_same_after_a_run(thick, pretended, tf32_allowed):
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    inside, threads = [], torch.get_num_threads()
+@pytest.fixture(
+    params=[
+        "pass",
+        "torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+    ]
+)
+def told_by_the_user(request):
+    before, *_ = _precision()
+    exec(request.param)
+    yield _precision()
+    torch.set_float32_matmul_precision("highest")
+    backends = torch.backends
+    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
+    for switch, value in zip(switches, before, strict=True):
+        switch.fp32_precision = value
 
-    fine(thick, "auto", lambda _: inside.append((matmul.allow_tf32, cudnn.allow_tf32)))
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="since PyTorch 2.9")
+def test_a_users_settings_of_pytorch_stay_during_and_after_a_run(thick, pretended, told_by_the_user, monkeypatch):
+    outside, inside, encode = [], [], CycleINR.encode
+    monkeypatch.setattr(CycleINR, "encode", lambda *args: (inside.append(_precision()), encode(*args))[1])
+
+    fine(thick, "auto", lambda _: outside.append(_precision()))
     with pytest.raises(ZeroDivisionError):
         fine(thick, "auto", lambda progress: 1 / (progress.fraction == 0))
 
-    assert (False, False) in inside
-    assert (matmul.allow_tf32, cudnn.allow_tf32, torch.get_num_threads()) == (True, True, threads)
+    assert {switches[:2] for switches, *_ in inside} == {("ieee", "ieee")}
+    assert {_precision(), *outside} == {told_by_the_user}
+
+
+def test_what_a_caller_raises_is_no_failure_of_the_device(thick, pretended):
+    def report(progress):
+        if progress.fraction > 0.1:
+            raise RuntimeError("of the caller")
+
+    with pytest.raises(RuntimeError, match="of the caller"):
+        fine(thick, "auto", report)
+
+
+@pytest.mark.parametrize("where", ["encode", "apply"])
+def test_a_device_that_fails_in_words_only_gets_smaller_strips_too(thick, where, monkeypatch, request):
+    """As Apple's does for want of memory; in the network, and in the consistency after it."""
+    expected, kind = fine(thick), CycleINR if where == "encode" else DataConsistency
+    real, calls = getattr(kind, where), []
+
+    def failing(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise RuntimeError("MPS backend out of memory")
+        return real(*args)
+
+    monkeypatch.setattr(kind, where, failing)
+    request.getfixturevalue("pretended")
+    result = upsample(thick, UpsampleOptions(Target(ratio=3)))
+    assert len(calls) > 2 and result.provenance["device"] == "A pretended GPU"
+    assert np.abs(result.volume.array - expected).max() <= 0.05
 
 
 @needs_cuda

@@ -19,7 +19,7 @@ from cycleinr import (
     RequestError,
     inference,
 )
-from cycleinr.computer import Device, DeviceChoice, DeviceMemoryError
+from cycleinr.computer import Device, DeviceChoice, DeviceFailed
 from cycleinr.files import read_volume, write_volume
 from cycleinr.grid import Target
 from cycleinr.inference import upsample
@@ -325,7 +325,7 @@ def test_a_gpu_without_memory_gets_smaller_parts_and_then_the_cpu_takes_over(thi
     def scarce(run, device, tiling):
         tried.append((device.name, tiling.rows))
         if device.name != "cpu":
-            raise DeviceMemoryError("CUDA out of memory")
+            raise DeviceFailed("CUDA out of memory")
         real(run, device, tiling)
 
     gpu = Device("cuda:0", "A small GPU", 2.0)

@@ -3,6 +3,7 @@ standard streams that were closed, have lost their reader, or lie on a full disk
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from .. import CycleinrError, OutOfMemoryError, OutputError, RequestError, __version__
-from ..computer import keep_freed_memory, wait_politely
+from ..computer import available_memory_bytes, keep_freed_memory, wait_politely
 from ..files.atomic import hold, names_given
 
 _MODULES = {"upsample": "upsample", "check": "upsample", "demo": "upsample", "batch": "batch", "info": "info"}
@@ -85,6 +86,7 @@ def _start_log(level: str) -> None:
         raise RequestError(f"CYCLEINR_LOG is {level!r}. Give DEBUG, INFO, WARNING or ERROR.") from None
 
 
+_ROOM_TO_START_BYTES = 0.5e9
 _NO_ROOM_TO_START = (
     "There is too little memory to load the image libraries. Close other programs, or raise the limit on this process "
     "(ulimit -v, a container's) to 2 GB."
@@ -134,11 +136,11 @@ def run() -> int:
 
 
 def _is_memory_shortage(error: Exception) -> bool:
-    """Whether memory ran out where nothing of ours could say so, such as in the loader of a library."""
-    texts = ("failed to map segment", "annot allocate memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, (ImportError, OSError)) and any(text in str(error) for text in texts)
-    )
+    """Whether memory ran out where nothing of ours could say so, as in a library's loader, whose errors are alike."""
+    code = getattr(error, "errno", None)
+    from_loader = isinstance(error, (ImportError, OSError)) and code is None
+    short = from_loader and available_memory_bytes() < _ROOM_TO_START_BYTES
+    return isinstance(error, MemoryError) or code == errno.ENOMEM or short
 
 
 def end_on_signals() -> None:

@@ -235,7 +235,8 @@ def _pixels_of(ordered: Sequence[SliceHeader], size: tuple[int, ...], whole: boo
             raise
         # What pydicom and GDCM raise for pixels that they cannot decode is of every kind.
         except Exception as error:
-            raise (out_of_memory("the series") if "allocat" in str(error) else undecodable(path)) from error
+            check_room(path.name, (2, len(own), *size[1:]), 4)
+            raise undecodable(path) from error
     if not whole:
         return array
     low, high = int(array.min()), int(array.max())

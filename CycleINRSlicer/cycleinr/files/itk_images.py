@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import InputError
-from ..computer import out_of_memory
+from ..computer import check_room
 from .atomic import leads_out
 from .bridges import check_size, ijk_to_ras_of, without_itk_warnings
 from .samples import MOST_PACKED, PIECE_BYTES, ImageHeader, damaged
@@ -101,7 +101,8 @@ def itk_header(path: Path) -> ImageHeader:
     _check_length(path, data, math.prod(sizes) * dtype.itemsize)
 
     def voxels(first: int, count: int) -> np.ndarray:
-        with _itk_errors(path):
+        # For the voxels and what they are unpacked from
+        with _itk_errors(path, 2 * math.prod(sizes) * dtype.itemsize):
             array = sitk.GetArrayFromImage(reader.Execute())
         return array.reshape(-1, *sizes[2::-1])[first : first + count]
 
@@ -110,17 +111,17 @@ def itk_header(path: Path) -> ImageHeader:
 
 
 @contextmanager
-def _itk_errors(path: Path) -> Iterator[None]:
+def _itk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
     # Warnings are ITK's own, in C++ and with the places of its sources
     try:
         with without_itk_warnings():
             yield
     except RuntimeError as error:
+        # All of ITK's errors are of one kind
+        check_room(path.name, [needed_bytes], 1)
         # The last line that is no number, without the place in memory
         lines = [line for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
         reason = re.sub(r".*\(0x\w+\): ", "", lines[-1])
-        if "allocat" in reason or "bad_alloc" in reason:
-            raise out_of_memory(path.name) from error
         raise InputError(
             f"{path.name} cannot be read: {reason} Check that the file is complete, or export it again."
         ) from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import NonFiniteError, OutOfMemoryError, RequestWarning, __version__
-from ..computer import Device, DeviceMemoryError, choose_device, cpu, empty_result, torch_version
+from ..computer import Device, DeviceFailed, choose_device, cpu, empty_result, torch_version
 from ..grid import AXIS_OF_ARRAY, from_axis_first, output_shape_kji, stacks_of, to_axis_first
 from ..inspection import inspect
 from ..intensity import (
@@ -42,6 +42,8 @@ from .tiling import Tiling
 
 if TYPE_CHECKING:
     from .gpu_network import GpuNetwork
+
+    Network = StripNetwork | GpuNetwork
 
 DERIVED = "Derived by CycleINR, not acquired. Not for primary diagnosis."
 
@@ -203,25 +205,26 @@ class _Run:
         self.done_rows, self.started = 0, time.monotonic()
 
     def compute(self, device: Device) -> tuple[np.ndarray, Device]:
-        """All rows on ``device``; a GPU without enough memory gets smaller strips, then the CPU takes over."""
+        """All rows on ``device``; a GPU that fails, mostly for want of memory, gets smaller strips, then the CPU."""
         if self.work.grid.is_identity:
             self.result[:] = self.acquired
             return self.array, device
         tiling = self._tiling(device)
         while not self._attempt(device, tiling):
             device, tiling = self._retreat(device, tiling)
-            _LOG.warning("Out of memory; trying again with %d rows at a time on %s.", tiling.rows, device.label)
+            _LOG.warning("Trying again with %d rows at a time on %s.", tiling.rows, device.label)
         return self.array, device
 
     def _attempt(self, device: Device, tiling: Tiling) -> bool:
-        """Compute all; False where a GPU has too little memory for these strips."""
+        """Compute all; False where a GPU cannot do these strips."""
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 self._all_strips(device, tiling)
             if self.levels is not None:
                 stacks = Stacks(self.result, self.acquired, self.work.grid.positions(), self.range, self.valid)
                 match_noise(stacks, self.work, self.levels, self.monitor)
-        except DeviceMemoryError:
+        except DeviceFailed as error:
+            _LOG.warning("%s failed: %s", device.label, error)
             return False
         except MemoryError as error:
             raise OutOfMemoryError(
@@ -246,10 +249,10 @@ class _Run:
         free_memory(device)
         if tiling.halved().cells >= SMALLEST_CELLS:
             return device, tiling.halved()
-        self.monitor.tell(f"{device.label} has too little memory; going on with the CPU", 0.0)
+        self.monitor.tell(f"{device.label} failed or has too little memory; going on with the CPU", 0.0)
         return cpu(), self.work.tiling
 
-    def _networks(self, device: Device) -> list[StripNetwork | GpuNetwork]:
+    def _networks(self, device: Device) -> list[Network]:
         """The network on a device, made ready for each pass over this scan."""
         work, sha256 = self.work, self.work.card["sha256"]
         if device.name == "cpu":
@@ -271,22 +274,22 @@ class _Run:
         for computed, kept in parts:
             stack = networks[0].load(self.scale.to_network(self.acquired[:, computed]))
             fine = self._fine(networks, stack, kept, lambda size=stack.shape[1]: self._tick(size, total))
-            self._finish(fine, stack, kept.start, computed.start, consistency, networks[0].host)
+            self._finish(fine, stack, kept.start, computed.start, consistency, networks[0])
 
-    def _fine(
-        self, networks: list[StripNetwork | GpuNetwork], stack: Array, kept: slice, tick: Callable[[], None]
-    ) -> Array:
+    def _fine(self, networks: list[Network], stack: Array, kept: slice, tick: Callable[[], None]) -> Array:
         """All output slices of a strip, from as many passes as there are."""
         if len(networks) == 1:
             return networks[0].run(stack[self.work.passes[0].acquired], kept, tick)
         shape = len(self.covering.positions), kept.stop - kept.start, stack.shape[2]
-        fine = networks[0].arrays.of(np.empty(shape, np.float32))
+        fine = networks[0].load(np.empty(shape, np.float32))
         for each, network in zip(self.work.passes, networks, strict=True):
-            fine[each.outputs] = network.run(stack[each.acquired], kept, tick)
+            some = network.run(stack[each.acquired], kept, tick)
+            with network.guard():
+                fine[each.outputs] = some
         return fine
 
     def _finish(
-        self, fine: Array, stack: Array, first: int, computed: int, consistency: DataConsistency, host: Callable
+        self, fine: Array, stack: Array, first: int, computed: int, consistency: DataConsistency, network: Network
     ) -> None:
         """Back to the input's units, made consistent, cropped to the asked grid and written into the result.
 
@@ -296,20 +299,21 @@ class _Run:
         at_once = rows_at_once(fine)
         for row in range(0, fine.shape[1], at_once):
             self.monitor.check()
-            columns = _to_units(fine[:, row : row + at_once], self.scale)
-            first_row = computed + first + row
-            # Before the clamp to the input's range, which would turn an infinite value into a plausible one
-            self._check_finite(consistency, columns, first_row)
-            margin = min(first + row, REACH_PIXELS)
-            around = slice(first + row - margin, first + row + columns.shape[1] + REACH_PIXELS)
-            acquired = _to_units(stack[:, around], self.scale)
-            if consistency.integer:
-                consistency.xp.round(acquired, out=acquired)
-            rows = slice(first_row - margin, first_row - margin + acquired.shape[1])
-            valid = None if self.valid is None else consistency.of(self.valid[:, rows])
-            consistency.apply(columns, acquired, margin, valid)
-            self._check_finite(consistency, columns, first_row)
-            self.range.write(host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
+            with network.guard():
+                columns = _to_units(fine[:, row : row + at_once], self.scale)
+                first_row = computed + first + row
+                # Before the clamp to the input's range, which would turn an infinite value into a plausible one
+                self._check_finite(consistency, columns, first_row)
+                margin = min(first + row, REACH_PIXELS)
+                around = slice(first + row - margin, first + row + columns.shape[1] + REACH_PIXELS)
+                acquired = _to_units(stack[:, around], self.scale)
+                if consistency.integer:
+                    consistency.xp.round(acquired, out=acquired)
+                rows = slice(first_row - margin, first_row - margin + acquired.shape[1])
+                valid = None if self.valid is None else consistency.of(self.valid[:, rows])
+                consistency.apply(columns, acquired, margin, valid)
+                self._check_finite(consistency, columns, first_row)
+                self.range.write(network.host(columns[asked]), self.result[:, first_row : first_row + columns.shape[1]])
 
     def _check_finite(self, consistency: DataConsistency, values: Array, first_row: int) -> None:
         if not consistency.xp.isfinite(values).all():

@@ -8,6 +8,7 @@ Channels come first, positions last: then every step but the matrix products run
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -287,6 +288,7 @@ class StripNetwork:
         return values
 
     host = load
+    guard = staticmethod(nullcontext)
 
     def run(self, stack: np.ndarray, kept: slice, tick: Callable[[], None]) -> np.ndarray:
         """Compute one strip.

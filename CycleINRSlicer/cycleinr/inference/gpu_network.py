@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..computer import Device, DeviceMemoryError
+from ..computer import Device, DeviceFailed
 from ..network import load_network
 from ..network.model import CycleINR
 from ..resampling import NEIGHBOURS
@@ -62,23 +62,35 @@ class GpuNetwork:
         """How often ``run`` calls its ``tick``."""
         return 1 + -(-len(self.positions) // _SLICES_AT_ONCE)
 
+    @staticmethod
+    @contextmanager
+    def guard() -> Iterator[None]:
+        """For all that a device does: DeviceFailed where it cannot. Callers' functions are called outside."""
+        try:
+            with torch.no_grad(), _full_precision():
+                yield
+        except RuntimeError as error:
+            raise DeviceFailed(str(error).strip().partition("\n")[0]) from error
+
     def load(self, values: np.ndarray) -> torch.Tensor:
         """Onto the device."""
-        with _shortage_told():
+        with self.guard():
             return self.arrays.of(values)
 
     def run(self, stack: torch.Tensor, kept: slice, tick: Callable[[], None]) -> torch.Tensor:
-        """As ``StripNetwork.run``; DeviceMemoryError where the device has too little memory."""
-        with _shortage_told(), torch.no_grad(), _full_precision():
+        """As ``StripNetwork.run``; DeviceFailed where the device cannot."""
+        with self.guard():
             codes = self.model.encode(stack[None], self.features)
-            tick()
-            parts = []
-            for some in self.positions.split(_SLICES_AT_ONCE):
+        tick()
+        parts = []
+        for some in self.positions.split(_SLICES_AT_ONCE):
+            with self.guard():
                 parts.append(self.model.decode(codes, stack[None], some[None], self.features)[0, :, kept].clone())
-                tick()
+            tick()
+        with self.guard():
             fine = torch.cat(parts)
             fine[self.known] = stack[self.sources, kept]
-            return fine
+        return fine
 
     @staticmethod
     def host(values: torch.Tensor) -> np.ndarray:
@@ -90,28 +102,24 @@ class GpuNetwork:
 def _full_precision() -> Iterator[None]:
     """Products and convolutions in fp32; then as it was before. PyTorch lets cuDNN use TF32 unless told otherwise."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    # Since PyTorch 2.9; the older switches can then be neither read nor put back wherever the user set the newer ones
+    if hasattr(matmul, "fp32_precision"):
+        switches, name, exact = (matmul, cudnn.conv), "fp32_precision", "ieee"  # type: ignore[attr-defined]
+    else:
+        switches, name, exact = (matmul, cudnn), "allow_tf32", False
+    before = [getattr(switch, name) for switch in switches]
     try:
+        for switch in switches:
+            setattr(switch, name, exact)
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
-
-
-@contextmanager
-def _shortage_told() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        # Only CUDA's shortage has a class of its own
-        if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error):
-            raise DeviceMemoryError(str(error)) from error
-        raise
+        for switch, value in zip(switches, before, strict=True):
+            setattr(switch, name, value)
 
 
 def load_model(weights: Path, sha256: str, device: Device) -> CycleINR:
     """A network on a device."""
-    with _shortage_told():
+    with GpuNetwork.guard():
         return load_network(weights, sha256).requires_grad_(False).to(device.name)
 
 
