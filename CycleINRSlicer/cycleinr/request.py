@@ -273,6 +273,26 @@ class UpsampleOptions:
             raise RequestError(f"The intensity offset is {self.intensity_offset}. Give a number, for example -1024.")
 
 
+def parse_number(text: str, name: str = "") -> float:
+    """A number as people write it on a command line or in a table, a fraction too; else a ``RequestError``."""
+    above, stroke, below = text.partition("/")
+    try:
+        return float(above) / float(below if stroke else 1)
+    except (ValueError, ZeroDivisionError):
+        what = f"The {name} {text!r}" if name else repr(text)
+        raise RequestError(f"{what} is no number. Give one such as 0.7 or 5/3.") from None
+
+
+def parse_thickness(text: str) -> float | None:
+    """Of the slices, in mm, as ``UpsampleOptions`` has it; None for "auto", a ``RequestError`` for what is neither."""
+    try:
+        return None if text == "auto" else parse_number(text)
+    except RequestError:
+        raise RequestError(
+            f"The thickness is {text!r}. Give millimetres, 0 for thin slices with gaps, or auto."
+        ) from None
+
+
 def options_of_result(scan: Volume, result: Result, model: str = "auto") -> UpsampleOptions:
     """The options with which ``upsample`` makes this result of this scan again.
 

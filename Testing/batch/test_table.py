@@ -43,6 +43,11 @@ def test_semicolons_and_a_byte_order_mark_are_what_spreadsheets_write(tmp_path):
     assert row.settings.options.target.ratio == 3
 
 
+def test_a_fraction_means_what_it_does_on_the_command_line(tmp_path):
+    (row,) = table(tmp_path, "input,ratio\na.nii.gz,5/3\n")
+    assert row.settings.options.target.ratio == 5 / 3
+
+
 @pytest.mark.parametrize("name", ["a\nb.nii.gz", "a\r\nb.nii.gz", "a\u2028b.nii.gz", "a\x0bb.nii.gz", "a\x85b.nii.gz"])
 def test_a_line_break_in_quotes_belongs_to_the_name(tmp_path, name):
     first, second = table(tmp_path, f'input,ratio\n"{name}",2\nb.nii.gz,3\n')
@@ -68,7 +73,9 @@ def test_lines_end_as_on_any_system(tmp_path, end):
         ("input,ratio\na,2\n,3\n", "line 3: the input is empty"),
         ("input,ratio\na\n", "number of cells"),
         ("input,ratio\na,2,3\n", "number of cells"),
-        ("input,ratio\na,two\n", "'two'"),
+        ("input,ratio\na,two\n", "line 2: The ratio 'two' is no number"),
+        ("input,ratio\na,1/0\n", "'1/0'"),
+        ("input,thickness\na,thin\n", "or auto"),
         ("input,ratio\na,nan\n", "line 2"),
         ("input,ratio,spacing\na,2,1\n", "exactly one"),
         ("input,isotropic\na,perhaps\n", "'perhaps'"),

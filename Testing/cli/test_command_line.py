@@ -92,6 +92,7 @@ def test_every_command_explains_itself(command):
         (["SCAN", "out.nii.gz", "--ratio", "2", "--device", "cuda:9"], 7, "cuda:9"),
         (["SCAN", "out.nii.gz", "--ratio", "2", "--memory-limit", "0.0001"], 8, "memory limit"),
         (["SCAN", "out.nii.gz", "--ratio", "two"], 2, "'--ratio': 'two' is no number"),
+        (["SCAN", "out.nii.gz", "--ratio", "1/0"], 2, "'1/0' is no number"),
         (["SCAN", "SCAN", "--ratio", "2", "--overwrite"], 5, "would replace the scan itself"),
     ],
 )

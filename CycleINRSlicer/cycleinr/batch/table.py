@@ -17,7 +17,7 @@ from .. import CycleinrError, InputError, RequestError
 from ..dicom_out import DicomSettings
 from ..files import image_suffix
 from ..grid import Target
-from ..request import BUNDLED, UpsampleOptions, find_weights
+from ..request import BUNDLED, UpsampleOptions, find_weights, parse_number, parse_thickness
 from ..weights import read_card
 from .results import digest, safe_name, with_ending
 
@@ -167,7 +167,8 @@ def _line(cells: Mapping[str, str], folder: Path, defaults: Settings, needs_targ
     """A line from its cells that are not empty."""
     if "input" not in cells:
         raise RequestError("the input is empty. Give a file, a DICOM folder or one file of a series.")
-    spacing, ratio, frame = (_number(cells, column) for column in ("spacing", "ratio", "frame"))
+    numbers = {name: parse_number(cells[name], name) for name in ("spacing", "ratio", "frame") if name in cells}
+    spacing, ratio, frame = map(numbers.get, ("spacing", "ratio", "frame"))
     isotropic = cells.get("isotropic", "no").lower()
     if isotropic not in _YES | _NO:
         raise RequestError(f"isotropic is {cells['isotropic']!r}. Write yes or no.")
@@ -179,7 +180,7 @@ def _line(cells: Mapping[str, str], folder: Path, defaults: Settings, needs_targ
     elif needs_target:
         raise RequestError("No spacing, ratio or isotropic is given, here or on the command line. Give one of them.")
     if "thickness" in cells:
-        changed["thickness_mm"] = None if cells["thickness"] == "auto" else _number(cells, "thickness")
+        changed["thickness_mm"] = parse_thickness(cells["thickness"])
     if changed.get("model", "auto") not in ("auto", *BUNDLED):
         changed["model"] = os.path.join(os.path.abspath(folder), changed["model"])
     settings = replace(
@@ -192,13 +193,6 @@ def _line(cells: Mapping[str, str], folder: Path, defaults: Settings, needs_targ
     # os.path.join leaves absolute paths as they are
     source = os.path.join(folder, cells["input"])
     return Line(source, settings, output, "", cells.get("series", ""), None if frame is None else int(frame))
-
-
-def _number(cells: Mapping[str, str], column: str) -> float | None:
-    try:
-        return float(cells[column]) if column in cells else None
-    except ValueError:
-        raise RequestError(f"The {column} is {cells[column]!r}, which is no number. Write for example 1.5.") from None
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -14,7 +13,7 @@ import typer
 from .. import RequestError
 from ..computer import DEFAULT_LIMIT_BYTES
 from ..grid import Target
-from ..request import Region, UpsampleOptions
+from ..request import Region, UpsampleOptions, parse_number, parse_thickness
 
 Input = Annotated[
     Path,
@@ -40,20 +39,12 @@ Frame = Annotated[
 ]
 
 
-def _number(text: str) -> float:
+def _number(text: str | float) -> float:
     try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no number. Give one with a point, for example 0.7.") from None
-
-
-def _ratio(text: str) -> float:
-    """A number or a fraction."""
-    numerator, stroke, denominator = text.partition("/")
-    if not stroke:
-        return _number(text)
-    below = _number(denominator)
-    return _number(numerator) / below if below else math.inf
+        # Defaults are numbers
+        return parse_number(str(text))
+    except RequestError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Spacing = Annotated[
@@ -128,7 +119,7 @@ def _request(
     ratio: Annotated[
         float | None,
         typer.Option(
-            "--ratio", parser=_ratio, metavar="NUMBER", help="How many times finer; need not be whole, for example 5/3."
+            "--ratio", parser=_number, metavar="NUMBER", help="How many times finer; need not be whole, such as 5/3."
         ),
     ] = None,
     isotropic: Annotated[bool, typer.Option("--isotropic", help="As fine as the pixels within a slice.")] = False,
@@ -195,7 +186,7 @@ def _request(
         Target(spacing, ratio if named else default_ratio, isotropic),
         axis=axis,
         extent=extent,
-        thickness_mm=_thickness_mm(thickness),
+        thickness_mm=parse_thickness(thickness),
         model=model,
         device=device,
         memory_limit_gb=memory_limit,
@@ -205,14 +196,3 @@ def _request(
         region=Region.of(region) if region else None,
     )
     return Request(options, named)
-
-
-def _thickness_mm(text: str) -> float | None:
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise RequestError(
-            f"The thickness is {text!r}. Give millimetres, 0 for thin slices with gaps, or auto."
-        ) from None

@@ -20,6 +20,7 @@ import numpy as np
 from cycleinr import GeometryError, RequestError
 from cycleinr.geometry import subgrid_affine
 from cycleinr.grid import SliceGrid, Target, output_ijk_to_ras, plan_grid
+from cycleinr.request import parse_number
 from cycleinr.resampling import SliceProfile, acquire
 from cycleinr.volume import Volume
 
@@ -156,11 +157,8 @@ def parse_ratio(text: str) -> float:
     Raises:
         RequestError: The text is no positive number or fraction.
     """
-    try:
-        ratio = float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
-        raise RequestError(f"The ratio {text!r} is no number. Give one such as 3, 3.5 or 5/3.") from error
-    if ratio <= 0:
+    ratio = parse_number(text, "ratio")
+    if not 0 < ratio < math.inf:
         raise RequestError(f"The ratio {text!r} is not positive. Give one such as 3, 3.5 or 5/3.")
     return ratio
 
