@@ -59,7 +59,8 @@ class ValueRange:
         return cls(array.min(), array.max())
 
     def write(self, values: np.ndarray, target: np.ndarray) -> None:
-        """Put float32 ``values``, rounded if ``target`` is of integers, into ``target`` of the scan's type."""
+        """Put float32 ``values`` into ``target`` of the scan's type, rounded where that is of integers."""
+        values = np.rint(values) if target.dtype.kind in "iu" else values
         if np.can_cast(target.dtype, np.float32):
             np.copyto(target, np.clip(values, np.float32(self.low), np.float32(self.high)), casting="unsafe")
             return
@@ -143,12 +144,19 @@ def valid_in_result(valid: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return valid[below] | valid[above]
 
 
-def put_padding_back(result: np.ndarray, acquired: np.ndarray, valid: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Write the padding of the nearest acquired slice into a result, in place; returns ``valid_in_result``."""
-    measured = valid_in_result(valid, positions)
-    for fine, here, n in zip(result, measured, _nearest(positions, len(acquired))[0], strict=True):
-        fine[~here] = acquired[n][~here]
-    return measured
+def put_padding_back(result: np.ndarray, acquired: Volume, axis: str, positions: np.ndarray) -> np.ndarray | None:
+    """Write the padding of the nearest acquired slice into a result (K, J, I), in place.
+
+    Returns:
+        Which of its voxels are no padding; None for all.
+    """
+    if acquired.valid is None:
+        return None
+    fine, stack = (to_axis_first(each, axis) for each in (result, acquired.array))
+    measured = valid_in_result(to_axis_first(acquired.valid, axis), positions)
+    for image, here, n in zip(fine, measured, _nearest(positions, len(stack))[0], strict=True):
+        image[~here] = stack[n][~here]
+    return from_axis_first(measured, axis)
 
 
 def _nearest(positions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -222,21 +230,3 @@ def _log_ratios(stack: np.ndarray) -> np.ndarray:
         if np.count_nonzero(tissue) >= _FEW_PIXELS:
             ratios[n] = np.median(np.log(after[tissue] / before[tissue]))
     return ratios
-
-
-def put_back(fine: np.ndarray, gains: np.ndarray, positions: np.ndarray, values: ValueRange, out: np.ndarray) -> None:
-    """Give each slice of a result the scan's own brightness, into ``out``, rounded where that holds integers.
-
-    At an acquired position it is that slice's gain, and between two it runs straight from one to the other: softer
-    bands than those of a result that is made to give each slab's brightness back.
-
-    Args:
-        fine: (n_out, rows, columns), of slices without their gains.
-        gains: Logarithms, (n_in,), of the acquired slices.
-        positions: (n_out,) in units of acquired slices.
-        values: The scan's range.
-        out: As ``fine``, in the scan's type.
-    """
-    for image, gain, target in zip(fine, np.interp(positions, np.arange(len(gains)), gains), out, strict=True):
-        image = image * np.float32(np.exp(gain))
-        values.write(np.rint(image) if out.dtype.kind in "iu" else image, target)

@@ -174,12 +174,6 @@ def test_strips_are_whole_cells_and_cover_every_row_once(cell):
             tiling = tiling.halved()
 
 
-@pytest.mark.parametrize("cells", [0, -1, 1.5])
-def test_a_strip_of_no_whole_cells_cannot_be_made(cells):
-    with pytest.raises(ValueError, match="whole number"):
-        Tiling(cells, NetworkConfig())
-
-
 def test_a_memory_limit_makes_smaller_parts_and_too_small_a_limit_is_refused(thick, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # each thread takes memory
     free, tight = plan(thick, request(3)), plan(thick, request(3, memory_limit_gb=0.0825))

@@ -123,8 +123,7 @@ def _cycle(
         fine = upsample(scan, options, *first).volume if result is None else result
         second = _reacquired(fine, between, scan, axis, wanted[0] + offset, monitor)
         values = np.empty(second.shape_kji, scan.array.dtype)
-        rounded = np.rint(second.array) if values.dtype.kind in "iu" else second.array
-        ValueRange.of(fine.array).write(rounded, values)
+        ValueRange.of(fine.array).write(second.array, values)
         second = second.with_array(values)
         back = upsample(second, options, last).volume
     again = plan_grid(second, options.target, axis, options.extent)

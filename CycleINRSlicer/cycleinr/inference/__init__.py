@@ -24,7 +24,6 @@ from ..intensity import (
     filled,
     intensity_scale,
     log_gains,
-    put_back,
     put_padding_back,
     unit_of,
 )
@@ -91,19 +90,10 @@ def upsample(
     source, kept = work.part.source, work.part.kept
     said = provenance(work, device, options, _agreement(array, scan, work), volume.notes)
     monitor.tell("Done", 1.0, 0.0)
-    valid = _put_padding_back(array, acquired[source], work)
+    valid = put_padding_back(array, acquired[source], work.grid.axis, work.grid.positions())
     valid = None if valid is None else valid[kept]
     result = replace(volume.with_array(array[kept], work.ijk_to_ras), valid=valid, made_by_cycleinr=True)
     return Result(result, said, volume.notes + work.warnings)
-
-
-def _put_padding_back(array: np.ndarray, acquired: Volume, work: Plan) -> np.ndarray | None:
-    """Write the scan's padding into what was computed; returns what of it is no padding, None for all."""
-    slices, mask = stacks_of(acquired, work.grid.axis)
-    if mask is None:
-        return None
-    fine = to_axis_first(array, work.grid.axis)
-    return from_axis_first(put_padding_back(fine, slices, mask, work.grid.positions()), work.grid.axis)
 
 
 def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
@@ -120,11 +110,17 @@ def _agreement(array: np.ndarray, scan: Volume, work: Plan) -> str:
 
 
 def _with_brightness(array: np.ndarray, volume: Volume, work: Plan, gains: np.ndarray) -> np.ndarray:
-    """A result of evened slices with the scan's own brightness, type and range."""
-    result = empty_result(array.shape, volume.array.dtype)
-    fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
+    """A result of evened slices with the scan's own brightness, type and range.
+
+    At an acquired position the gain is that slice's, and between two it runs straight from one to the other: softer
+    bands than those of a result that is made to give each slab's brightness back.
+    """
+    result, values = empty_result(array.shape, volume.array.dtype), ValueRange.of(volume.array)
     own = gains[work.part.source[AXIS_OF_ARRAY[work.grid.axis]]]
-    put_back(fine, own, work.grid.positions(), ValueRange.of(volume.array), out)
+    gain = np.exp(np.interp(work.grid.positions(), np.arange(len(own)), own)).astype(np.float32)
+    fine, out = (to_axis_first(each, work.grid.axis) for each in (array, result))
+    for n, image in enumerate(fine):
+        values.write(image * gain[n], out[n])
     return result
 
 

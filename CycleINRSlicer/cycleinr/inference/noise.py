@@ -189,10 +189,6 @@ class Stacks:
         """(n_out, n_in): what linear interpolation takes of each acquired slice."""
         return linear_weights(self.positions, len(self.acquired))
 
-    def replace(self, index: int, image: np.ndarray) -> None:
-        """Write a slice of the result, rounded where it holds integers."""
-        self.values.write(image.round() if self.result.dtype.kind in "iu" else image, self.result[index])
-
 
 def match_noise(stacks: Stacks, work: Plan, levels: np.ndarray, monitor: Monitor) -> None:
     """Scale the fine detail of the new slices in place; re-slicing still gives acquired thin slices back.
@@ -239,7 +235,7 @@ def _match_thin(stacks: Stacks, profile: SliceProfile, seen: np.ndarray, monitor
         wanted = sum(np.float32(shares[index, n]) * levels(n) for n in np.flatnonzero(shares[index]).tolist())
         own, texture = _levels_and_texture(image)
         texture *= np.clip(_TEXTURE_SHARE * wanted[1] / (own[1] + _EPSILON), 1, _HIGHEST_GAIN) - 1
-        stacks.replace(index, with_local_sigmas(image, own[0], wanted[0]) + texture)
+        stacks.values.write(with_local_sigmas(image, own[0], wanted[0]) + texture, stacks.result[index])
     if (seen[:, new] > 0).any():
         _restore(stacks, profile.of(inside), inside)
 
@@ -291,7 +287,7 @@ def even_out(stacks: Stacks, levels: np.ndarray, mean_level: float, thickness: f
         levels_here = (_at_every_pixel(coarse[index], before.shape) for coarse in (own, wanted))
         image = with_local_sigmas(before, *levels_here, _DETAIL_SIGMAS * course[index])
         np.clip(image, np.minimum(before, floor), np.maximum(before, ceiling), out=image)
-        stacks.replace(index, image)
+        stacks.values.write(image, result[index])
 
 
 def _coarse_levels(stack: np.ndarray) -> np.ndarray:

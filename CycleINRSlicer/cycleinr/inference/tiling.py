@@ -179,10 +179,6 @@ class Tiling:
     cells: int
     config: NetworkConfig
 
-    def __post_init__(self):
-        if type(self.cells) is not int or self.cells < 1:
-            raise ValueError(f"A strip has {self.cells} rows of cells; it must be a whole number from 1 on.")
-
     @classmethod
     def within(cls, fitting_rows: float, rows: int, config: NetworkConfig) -> Tiling | None:
         """The fewest strips of equal height that cover ``rows``, each of at most ``fitting_rows``.
