@@ -105,7 +105,7 @@ def _addFrame(node):
     toRas.SetTransform(ijkToRas)
     toRas.SetInputConnection(box.GetOutputPort())
     toRas.Update()
-    frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", _("{name}, frame").format(name=node.GetName()))
+    frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
     frame.SetAndObserveMesh(toRas.GetOutput())
     frame.CreateDefaultDisplayNodes()
     frame.SetAndObserveTransformNodeID(node.GetTransformNodeID())
@@ -117,6 +117,7 @@ def _addFrame(node):
     for each in (frame, display):
         each.SetSaveWithScene(False)
         each.HideFromEditorsOn()
+    frame.SetName(_("{name}, frame").format(name=node.GetName()))  # only now does the module Data see that it is hidden
     return frame
 
 
@@ -133,9 +134,9 @@ class Preview:
 
     def show(self, scanNode, node) -> None:
         """Put a result in front of its scan, and the views onto the crosshair, or its middle if that is not within."""
-        node.SetName(_("Preview of {scan}").format(scan=scanNode.GetName()))
         node.SetSaveWithScene(False)
         node.HideFromEditorsOn()
+        node.SetName(_("Preview of {scan}").format(scan=scanNode.GetName()))  # in this order, see _addFrame
         self._node, self._frame, self._scan = WeakNode(node), WeakNode(_addFrame(node)), WeakNode(scanNode)
         self._seen_mtime = scanNode.GetImageData().GetMTime()
         bounds_mm, crosshair_mm = np.zeros(6), np.array(_crosshair_ras())

@@ -184,8 +184,9 @@ def makeFramesFiner(task: Task, proxy, options: UpsampleOptions) -> Generator[No
 
 def _frame(proxy, data):
     """One frame as a hidden volume, which shares the voxels."""
-    frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", proxy.GetName())
+    frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     frame.HideFromEditorsOn()
+    frame.SetName(proxy.GetName())  # in this order, else the module Data lists it
     frame.CopyOrientation(data)
     frame.SetAndObserveImageData(data.GetImageData())
     frame.SetAndObserveTransformNodeID(proxy.GetTransformNodeID())

@@ -86,6 +86,27 @@ def test_a_panel_that_could_not_be_built_can_be_reloaded(host, engine, monkeypat
     slicer.modules.CycleINRSlicerWidget.cleanup()
 
 
+def test_a_translated_panel_keeps_its_settings(host, engine):
+    from PySide6 import QtCore
+
+    class Capitals(QtCore.QTranslator):
+        def isEmpty(self):
+            return False
+
+        def translate(self, _context, text, *_):
+            return text.upper()
+
+    language = Capitals()
+    QtCore.QCoreApplication.installTranslator(language)
+    try:
+        widget = host.load_module(MODULE_FILE).widget
+    finally:
+        QtCore.QCoreApplication.removeTranslator(language)
+    assert widget.ui.scanSection.text == "FINER SLICES"
+    widget.ui.ratioSpinBox.value = 2.5
+    assert widget.logic.getParameterNode().ratio == 2.5
+
+
 # -- the sample scan
 def test_sample_scan_is_offered_and_loads_without_network(module):
     import SampleData

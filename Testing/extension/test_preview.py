@@ -74,6 +74,7 @@ def test_a_preview_is_a_part_of_the_result_in_front_of_the_scan(host, engine, ui
     node = preview(host, ui, parameters, wide, (60, 150, 12))
     assert node.GetAttribute("CycleINR.region") == "12:108,96:192,9:15" and layers() == [(wide, node)] * 3
     assert not node.GetSaveWithScene() and node.GetHideFromEditors() and parameters.resultVolume is None
+    assert host.data_tree() == [wide.GetName()]
     assert "Preview after" in ui.statusLabel.text and filesIn(engine.folder.path) == []
     offsets = [slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceOffset() for name in VIEWS]
     assert offsets == pytest.approx(place(wide, (60, 150, 12))[[2, 1, 0]] * (1, 1, -1))

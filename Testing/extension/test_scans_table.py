@@ -205,13 +205,14 @@ def test_cancelled_frames_leave_nothing(host, process, proxy, scene, moment):
     from CycleINRSlicerLib.scans_table import makeFramesFiner
     from CycleINRSlicerLib.task import Task
 
-    before, options = scene.GetNumberOfNodes(), Upsampler(ratio=2).options
+    before, options, listed = scene.GetNumberOfNodes(), Upsampler(ratio=2).options, set()
 
     def onChanged(task):
+        listed.add(tuple(host.data_tree()))
         if task.phase.startswith("2 of 3") and task.state.value == moment:
             task.cancel()
 
     task = Task(process.engine, lambda task: makeFramesFiner(task, proxy, options), onChanged)
     host.process_events(until=lambda: task.isFinished, timeout_s=LIMIT_S)
-    assert str(task.error) == "Cancelled. The scene is as it was."
+    assert str(task.error) == "Cancelled. The scene is as it was." and listed == {(proxy.GetName(),)}
     assert volumeNodes() == [proxy] and scene.GetNumberOfNodes() == before and filesIn(process.folder) == []

@@ -248,6 +248,10 @@ class Host:
 
         slicer.mrmlScene.Clear(0)
 
+    def data_tree(self):
+        """The names that the module Data lists."""
+        return self._hierarchy_keeper.tree
+
     process_events = staticmethod(process_events)
 
     def screenshot(self, path, size=None):

@@ -3,20 +3,30 @@
 import slicer
 import vtk
 
-# The node classes whose plugins (Volumes, Transforms, Tables, Texts) add them; the module uses no others
-SHOWN_CLASSES = ("vtkMRMLVolumeNode", "vtkMRMLTransformNode", "vtkMRMLTableNode", "vtkMRMLTextNode")
+# The node classes whose plugins add them; the module uses no others
+SHOWN_CLASSES = tuple(
+    f"vtkMRML{kind}Node" for kind in ("Volume", "Transform", "Table", "Text", "Model", "Markups", "PlotChart", "PlotSeries")
+)
 
 
 class SubjectHierarchyKeeper:
-    """Adds an item for each new data node, removes it with the node, and merges the hierarchy of a loaded scene."""
+    """Adds an item for each new data node, removes it with the node, and merges the hierarchy of a loaded scene.
+
+    ``tree`` has the names that the module Data lists. As there, a node is asked whether it is hidden when it is added or
+    renamed, and only then.
+    """
 
     def __init__(self, scene):
-        self._scene = scene
+        self._scene, self._listed = scene, {}
         self._observers = [
             scene.AddObserver(scene.NodeAddedEvent, self._with_node(self._on_added)),
             scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._with_node(self._on_removed)),
             scene.AddObserver(scene.EndImportEvent, self._on_imported),
         ]
+
+    @property
+    def tree(self):
+        return [name for name, is_hidden in self._listed.values() if not is_hidden]
 
     def close(self):
         for tag in self._observers:
@@ -39,6 +49,13 @@ class SubjectHierarchyKeeper:
         hierarchy = self._hierarchy()
         if not hierarchy.GetItemByDataNode(node):
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+        self._list(node)
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._list)
+
+    def _list(self, node, _event=None):
+        name, _is_hidden = self._listed.get(node.GetID(), (None, None))
+        if node.GetScene() is self._scene and node.GetName() != name:
+            self._listed[node.GetID()] = node.GetName(), node.GetHideFromEditors()
 
     def _on_added(self, node):
         if node.IsA("vtkMRMLSubjectHierarchyNode"):
@@ -47,6 +64,7 @@ class SubjectHierarchyKeeper:
             self._add(node)
 
     def _on_removed(self, node):
+        self._listed.pop(node.GetID(), None)
         if self._scene.IsClosing() or node.IsA("vtkMRMLSubjectHierarchyNode"):
             return
         item = self._hierarchy().GetItemByDataNode(node)
