@@ -5,15 +5,15 @@ import vtk
 
 # The node classes whose plugins add them; the module uses no others
 SHOWN_CLASSES = tuple(
-    f"vtkMRML{kind}Node" for kind in ("Volume", "Transform", "Table", "Text", "Model", "Markups", "PlotChart", "PlotSeries")
+    f"vtkMRML{kind}Node" for kind in "Volume Transform Table Text Model Markups PlotChart PlotSeries".split()
 )
 
 
 class SubjectHierarchyKeeper:
     """Adds an item for each new data node, removes it with the node, and merges the hierarchy of a loaded scene.
 
-    ``tree`` has the names that the module Data lists. As there, a node is asked whether it is hidden when it is added or
-    renamed, and only then.
+    ``tree`` has the names that the module Data lists. As there, a node is asked whether it is hidden only when it is
+    added or renamed.
     """
 
     def __init__(self, scene):
