@@ -4,9 +4,8 @@ import slicer
 import vtk
 
 # The node classes whose plugins add them; the module uses no others
-SHOWN_CLASSES = tuple(
-    f"vtkMRML{kind}Node" for kind in "Volume Transform Table Text Model Markups PlotChart PlotSeries".split()
-)
+SHOWN = ("Volume", "Transform", "Table", "Text", "Model", "Markups", "PlotChart", "PlotSeries")
+SHOWN_CLASSES = tuple(f"vtkMRML{kind}Node" for kind in SHOWN)
 
 
 class SubjectHierarchyKeeper:
