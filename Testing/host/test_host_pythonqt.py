@@ -1,5 +1,6 @@
 """Qt speaks as through PythonQt, and mistakes fail."""
 
+import functools
 import sys
 
 import pytest
@@ -85,8 +86,9 @@ def test_slots_get_as_many_arguments_as_they_take():
     button.connect("clicked()", lambda *values: calls.append(("clicked()", values)))
     button.connect("clicked(bool)", lambda value: calls.append(("one", value)))
     button.connect("clicked(bool)", lambda: calls.append(("none",)))
+    button.connect("clicked(bool)", functools.partial(lambda *values: calls.append(values)))
     button.click()
-    assert calls == [("clicked()", ()), ("one", True), ("none",)]
+    assert calls == [("clicked()", ()), ("one", True), ("none",), (True,)]
 
 
 def test_disconnect():

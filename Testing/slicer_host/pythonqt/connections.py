@@ -15,14 +15,11 @@ def _normalized(signature):
 
 
 def _positional_limit(slot):
-    """How many positional arguments ``slot`` takes; None for any number."""
-    try:
-        parameters = inspect.signature(slot).parameters.values()
-    except (TypeError, ValueError):
+    """How many arguments ``slot`` takes; None for any number, and for all but functions and methods, as in PythonQt."""
+    function = getattr(slot, "__func__", slot)
+    if not isinstance(function, types.FunctionType) or function.__code__.co_flags & inspect.CO_VARARGS:
         return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    return function.__code__.co_argcount - (function is not slot)
 
 
 def _trimmed(slot, count):
