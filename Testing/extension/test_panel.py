@@ -14,7 +14,6 @@ from panel_steps import apply, finished, ready, results
 from slicer_scans import LIMIT_S, MODULE_FILE, REPOSITORY, dicomNode, isAlive, thickNode, volumeNodes
 
 
-
 def test_apply_makes_a_new_volume(host, ui, parameters, scan):
     parameters.inputVolume = scan
     parameters.spacingMm = 1.5
