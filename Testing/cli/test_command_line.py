@@ -214,7 +214,7 @@ def test_the_version_is_printed():
     assert (done.returncode, done.stdout) == (0, f"cycleinr {__version__}\n")
 
 
-@pytest.mark.parametrize(("text", "code"), [("5/3", 0), ("2", 0), ("5/0", 4), ("1/3", 4), ("thrice", 2)])
+@pytest.mark.parametrize(("text", "code"), [("5/3", 0), ("2", 0), ("5/0", 2), ("1/3", 4), ("thrice", 2)])
 def test_a_ratio_may_be_a_fraction(scan, text, code):
     done = cycleinr("info", scan, "--ratio", text)
 
