@@ -68,32 +68,19 @@ def self_check(
         Cancelled: ``monitor`` said so.
         CycleinrError: As ``upsample``.
     """
-    grid, axis = work.grid, work.grid.axis
-    if grid.acquisition is not None:
-        even = grid.acquisition.longest_even
-        if len(even) < MIN_SLICES:
-            return f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
-        part = volume[tuple(slice(even.start, even.stop) if each == axis else slice(None) for each in AXIS_OF_ARRAY)]
-        part = replace(part, modality=work.modality)
-        options = replace(options, target=Target(spacing_mm=grid.spacing_out_mm), axis=axis)
-        work = plan(part, options)
-        if work.grid.acquisition is not None:
-            return "The scan's slices jitter; the self-check compares slices that lie equally far apart."
-        found = self_check(part, None, work, options, monitor)
-        return found if isinstance(found, str) else replace(found, slices=found.slices + even.start)
-    if grid.is_identity:
+    if work.grid.acquisition is not None:
+        return _check_even_part(volume, work, options, monitor)
+    if work.grid.is_identity:
         return "The result has the scan's own slices, so there are no new ones to check."
-    own = _has_slices_between(grid, work.tau)
-    # What was found out automatically for the run is written down; the ratio is that of the check
-    options = replace(
-        options,
-        target=Target(ratio=grid.ratio if own else _FRESH_RATIO),
-        axis=axis,
-        extent="edges" if own and grid.first_mm != 0 else "centres",
-        thickness_mm=work.tau * grid.spacing_in_mm,
-    )
-    if not own:
-        result, grid = None, plan_grid(volume, options.target, axis, options.extent)
+    scan, grid, axis = replace(volume, modality=work.modality), work.grid, work.grid.axis
+    # What was found out automatically for the run is written down
+    options = replace(options, axis=axis, extent="centres", thickness_mm=work.tau * grid.spacing_in_mm)
+    if _has_slices_between(grid, work.tau):
+        extent = "centres" if grid.first_mm == 0 else "edges"
+        options = replace(options, target=Target(ratio=grid.ratio), extent=extent)
+    else:
+        options, result = replace(options, target=Target(ratio=_FRESH_RATIO)), None
+        grid = plan_grid(scan, options.target, axis, options.extent)
     # Thin slices: a fine slice itself, the one before the middle where none lies on it
     middle = grid.ratio / 2 if _is_thick(grid, work.tau) else round(grid.ratio) // 2
     between = _behind_each(grid.profile(work.tau), middle)
@@ -103,8 +90,23 @@ def self_check(
             f"The scan's {grid.n_in} slices leave {available} whole ones of its thickness between them; the "
             f"self-check needs at least {MIN_SLICES}."
         )
-    scan = replace(volume, modality=work.modality)
     return _cycle(scan, result, between, float(middle / grid.ratio), options, monitor)
+
+
+def _check_even_part(volume: Volume, work: Plan, options: UpsampleOptions, monitor: Monitor) -> SelfCheck | str:
+    """The self-check of the longest even part of slices that are not even."""
+    grid, axis = work.grid, work.grid.axis
+    even = grid.acquisition.longest_even
+    if len(even) < MIN_SLICES:
+        return f"No {MIN_SLICES} slices in a row lie equally far apart, which the self-check needs."
+    part = volume[tuple(slice(even.start, even.stop) if each == axis else slice(None) for each in AXIS_OF_ARRAY)]
+    part = replace(part, modality=work.modality)
+    options = replace(options, target=Target(spacing_mm=grid.spacing_out_mm), axis=axis)
+    work = plan(part, options)
+    if work.grid.acquisition is not None:
+        return "The scan's slices jitter; the self-check compares slices that lie equally far apart."
+    found = self_check(part, None, work, options, monitor)
+    return found if isinstance(found, str) else replace(found, slices=found.slices + even.start)
 
 
 def _cycle(
@@ -115,17 +117,18 @@ def _cycle(
     options: UpsampleOptions,
     monitor: Monitor,
 ) -> SelfCheck:
+    """X -> Y -> X^ as above, Y ``offset`` of a spacing on; a result is made where there is none."""
     from ..inference import upsample
 
     axis, wanted = options.axis, whole_windows(between)
-    *first, last = monitor.stages([1, 1] if result is None else [1], "Checking the result with itself")
+    making, returning = monitor.stages([1 if result is None else 0, 1], "Checking the result with itself")
     with warnings_told_elsewhere():
-        fine = upsample(scan, options, *first).volume if result is None else result
+        fine = upsample(scan, options, making).volume if result is None else result
         second = _reacquired(fine, between, scan, axis, wanted[0] + offset, monitor)
         values = np.empty(second.shape_kji, scan.array.dtype)
         ValueRange.of(fine.array).write(second.array, values)
         second = second.with_array(values)
-        back = upsample(second, options, last).volume
+        back = upsample(second, options, returning).volume
     again = plan_grid(second, options.target, axis, options.extent)
     profile = _behind_each(again.profile(between.tau), again.ratio * (1 - offset))
     slices = whole_windows(profile) + wanted[0] + 1
