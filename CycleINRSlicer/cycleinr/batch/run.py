@@ -176,12 +176,9 @@ def make_jobs(wanted: Iterable[tuple[Found, Line]], folder: BatchFolder, owners:
     owned = {name.casefold(): identity for name, identity in owners.items()}
     tasks = []
     for scan, line in sorted(once.values(), key=lambda one: one[0].identity):
-        name = line.output or next(
-            name
-            for name in candidates(scan.stem, line.settings.ending(scan.input), scan.identity)
-            if not taken & occupied(name)
-            and all(owned.get(each, scan.identity) == scan.identity for each in occupied(name))
-        )
+        own, names = scan.identity, candidates(scan.stem, line.settings.ending(scan.input), scan.identity)
+        free = (name for name in names if all(n not in taken and owned.get(n, own) == own for n in occupied(name)))
+        name = line.output or next(free)
         taken |= occupied(name)
         tasks.append(_task(scan, line.settings, name, folder))
     return tasks
