@@ -71,13 +71,12 @@ def run_local(folder: BatchFolder, tasks: Sequence[Task], count: int, tell: Tell
                     continue
                 if isinstance(news, CycleinrError):
                     raise news
-                failed_starts, worker.has_begun, worker.task = 0, True, (worker.task[0], news[0])
-                tell(*news)
-                if news[0].status == STARTED:
-                    continue
-                if waiting:
+                record, fraction = news
+                worker.task, worker.has_begun, failed_starts = (worker.task[0], record), True, 0
+                tell(record, fraction)
+                if record.status != STARTED and waiting:
                     worker.give(waiting.popleft())
-                else:
+                elif record.status != STARTED:
                     del workers[connection]
                     worker.end()
     finally:

@@ -200,17 +200,19 @@ def page(check: Check, found: Mapping) -> str:
 
 
 def _trust(check: Check) -> str:
-    told, window, unit, axis, own = check.trust, check.window, check.unit, check.work.grid.axis, check.self_check
+    told, window, unit = check.trust, check.window, check.unit
     rows = {
         "Display window": f"{window.name}: width {digits(window.width, 4)}, level {digits(window.level, 4)} {unit}",
         "Typical expected error of the tissue in it": f"{digits(told.typical, 2)} {unit}",
         f"Tissue with {digits(told.marked_from)} {unit} (a quarter of it) or more": f"{told.marked_share:.1%}",
     }
-    ends = told.least_certain_slices
-    shown = int(own.rms.argmax() if ends is None else np.abs(own.slices - sum(ends) / 2).argmin())
-    number, stacks = own.slices[shown], [to_axis_first(each.array, axis) for each in (check.scan, check.expected_error)]
+    compared, axis, ends = check.self_check, check.work.grid.axis, told.least_certain_slices
+    # The middle one of the least certain slices
+    shown = compared.rms.argmax() if ends is None else np.abs(compared.slices - sum(ends) / 2).argmin()
+    number = compared.slices[shown]
+    scan, expected = (to_axis_first(each.array, axis) for each in (check.scan, check.expected_error))
     title, pixel_mm = f"Acquired slice {number + 1}", pixel_mm_of(check.scan, axis)
-    png = map_over_slice(stacks[0][number], stacks[1][shown], pixel_mm, title, window, unit)
+    png = map_over_slice(scan[number], expected[shown], pixel_mm, title, window, unit)
     picture = _picture(png, "The expected error over the least certain slice")
     return _TRUST.substitute(picture=picture, rows=_table(rows))
 
