@@ -14,7 +14,7 @@ from dicom_maker import write_series
 from faults.conftest import contents, said_clearly
 
 INJECTION = Path(__file__).with_name("injection.py")
-ENDED = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
+ENDED = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130, "SIGBREAK": 149}
 
 
 def with_fault(fault: str, step: int, scan, out, *arguments) -> subprocess.CompletedProcess:
@@ -80,22 +80,24 @@ def test_a_request_to_end_while_writing_leaves_nothing(scan, out, step):
 
 @pytest.mark.parametrize(
     ("name", "phase"),
-    [("SIGTERM", "Reading"), ("SIGTERM", "Computing"), ("SIGHUP", "Computing"), ("SIGINT", "Preparing")],
+    [("SIGBREAK", "Reading"), ("SIGBREAK", "Computing")]
+    if sys.platform == "win32"
+    else [("SIGTERM", "Reading"), ("SIGTERM", "Computing"), ("SIGHUP", "Computing"), ("SIGINT", "Preparing")],
 )
 def test_a_signal_in_any_phase_ends_the_run_cleanly(scan, out, name, phase):
     command = [*COMMAND, "upsample", scan, out / "fine.nii.gz", "--ratio", "6", "--json-progress", "--device", "cpu"]
-    process = subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    if sys.platform == "win32":
+        sent, apart = signal.CTRL_BREAK_EVENT, {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    else:
+        sent = getattr(signal, name)
         # Under nohup, or in the background, the tests have signals ignored, and programs inherit that.
-        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
+        apart = {"start_new_session": True, "preexec_fn": lambda: signal.signal(sent, signal.SIG_DFL)}
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **apart
     )
     for line in process.stdout:
         if phase in line:
-            process.send_signal(getattr(signal, name))
+            process.send_signal(sent)
             break
     _, said = process.communicate(timeout=60)
 

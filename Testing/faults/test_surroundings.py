@@ -36,6 +36,13 @@ def test_no_temporary_folder_and_no_home_are_needed(scan, out, tmp_path):
     assert sorted(contents(out)) == ["fine.nii.gz", "fine.nii.gz.json"]
 
 
+def test_a_name_in_letters_that_the_console_lacks_does_not_end_the_work(scan, out):
+    """As on Windows, where what goes into a file or pipe has the letters of one region only."""
+    done = cycleinr("upsample", scan, out / "患者.nii", "--ratio", 2, environment={"PYTHONIOENCODING": "cp1252"})
+
+    assert done.returncode == 0 and r"\u60a3\u8005.nii: " in done.stdout, done.stderr
+
+
 LIMITED = """
 import resource, sys
 from cycleinr.cli import upsample

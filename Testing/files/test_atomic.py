@@ -10,12 +10,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cycleinr import InputError, OutputError
-from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
+from cycleinr.files import IMAGE_SUFFIXES, atomic, read_volume, write_volume
 from cycleinr.files.atomic import remove_leftovers, sidecar
 from cycleinr.volume import Volume
 from places import REPOSITORY
@@ -93,6 +94,32 @@ class TestFailingWrites:
         monkeypatch.setattr(os, "link", unknown)
         write_volume(volume, tmp_path / "a.mhd")
         np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array, volume.array)
+
+    @pytest.mark.parametrize("looks", [2, 99])
+    def test_on_windows_a_program_that_looks_at_a_file_delays_its_end(self, tmp_path, volume, monkeypatch, looks):
+        """Windows renames nothing that a virus scanner, say, has open."""
+        write_volume(volume, tmp_path / "a.nii")
+        real, tried = os.replace, []
+
+        def held(old, new):
+            tried.append(new)
+            if len(tried) <= looks:
+                raise PermissionError(errno.EACCES, "The process cannot access the file", str(old))
+            real(old, new)
+
+        monkeypatch.setattr(os, "replace", held)
+        monkeypatch.setattr(atomic, "_LOOKS_S", (0, 0, 0))
+        monkeypatch.setattr(sys, "platform", "win32")
+        with pytest.raises(OutputError, match="cannot access") if looks > 3 else nullcontext():
+            write_volume(volume.with_array(volume.array + 1), tmp_path / "a.nii", overwrite=True)
+        assert read_volume(tmp_path / "a.nii").array[0, 0, 0] == (0 if looks > 3 else 1)
+        assert only_files(tmp_path) == {"a.nii"}
+
+    @pytest.mark.parametrize("name", ["aux.nii.gz", "COM1.nii", "nul.mha"])
+    def test_on_windows_a_device_is_refused_before_any_work(self, tmp_path, monkeypatch, name):
+        monkeypatch.setattr(sys, "platform", "win32")
+        with pytest.raises(OutputError, match="name of a device"):
+            atomic.check_target(tmp_path / name, overwrite=True)
 
     @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
     def test_a_kill_leaves_no_output_and_its_leftovers_can_be_removed(self, tmp_path):

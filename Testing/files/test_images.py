@@ -256,9 +256,10 @@ class TestReading:
 class TestWriting:
     @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
     @pytest.mark.parametrize("kind", INTEGERS_AND_FLOATS)
-    def test_values_and_their_type_come_back(self, tmp_path, volume, suffix, kind):
-        write_volume(volume.with_array(volume.array.astype(kind)), tmp_path / f"a{suffix}")
-        back = read_volume(tmp_path / f"a{suffix}").array
+    def test_values_and_their_type_come_back_under_a_name_of_any_language(self, tmp_path, volume, suffix, kind):
+        path = tmp_path / f"Müller 患者{suffix}"
+        write_volume(volume.with_array(volume.array.astype(kind)), path)
+        back = read_volume(path).array
         assert back.dtype == kind
         np.testing.assert_array_equal(back, volume.array)
 

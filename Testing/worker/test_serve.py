@@ -246,13 +246,15 @@ def test_a_package_that_is_missing_is_named(worker, tmp_path, monkeypatch):
     assert broken.leave() == 0
 
 
-@pytest.mark.parametrize("line", [b"\n", b'{"folder": "/nowhere/at all"}\n', b'{"id": 1, "do": "prepare"}\n'])
-def test_without_a_folder_it_says_so_and_ends(line):
+@pytest.mark.parametrize("line", [b"\n", b'{"folder": "/nowhere/J\\u00f6rg"}\n', b'{"id": 1, "do": "prepare"}\n'])
+def test_without_a_folder_it_says_so_in_utf_8_and_ends(line, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # what a pipe has on Windows
     command = [sys.executable, "-m", "cycleinr", "worker"]
     ended = subprocess.run(
         command, cwd=REPOSITORY / "CycleINRSlicer", input=line, capture_output=True, check=False, timeout=60
     )
     assert ended.returncode == 2 and b"folder" in ended.stderr and ended.stdout == b""
+    assert ("Jörg" in ended.stderr.decode()) == (b"nowhere" in line)
 
 
 def test_it_ends_with_its_input_and_takes_its_folder_along(worker):

@@ -30,7 +30,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from .. import Cancelled, CycleinrError, OutputError, RequestError, __version__
-from ..files.atomic import publish, said_of
+from ..files.atomic import publish, rename, said_of
 from ..jobs import Job, run_job
 from ..result import Monitor, throttled
 from . import results
@@ -290,9 +290,9 @@ def _publish(staged: Path, target: Path, place: Path, hashes: tuple[str, ...]) -
         if os.path.lexists(wanted) and not results.is_ours(target, end, hashes):
             kept.append(_keep(wanted))
         if wanted.is_dir():
-            os.rename(wanted, place / f"replaced{end}")
+            rename(wanted, place / f"replaced{end}")
         if made.exists():
-            os.replace(made, wanted)
+            rename(made, wanted)
     return kept
 
 
@@ -302,5 +302,5 @@ def _keep(path: Path) -> str:
     while os.path.lexists(path.with_name(kept)):
         number += 1
         kept = f"{path.name}.kept-{number}"
-    os.rename(path, path.with_name(kept))
+    rename(path, path.with_name(kept))
     return kept

@@ -21,6 +21,7 @@ from .. import RequestError
 from ..checks.report import is_report_file
 from ..dicom_out.write import is_slice_name
 from ..files import image_suffix
+from ..files.atomic import DEVICE
 
 STATE = ".cycleinr-batch"
 """Hidden folder in a batch's output folder; see ``folder``."""
@@ -33,7 +34,6 @@ PARTS = ("", ".json", REPORT)
 DONE, FAILED, STARTED, PENDING = "done", "failed", "started", "pending"
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff<>:"|?*\\]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows, with whatever ending
 _MAX_PART, _MAX_PART_BYTES = 200, 240
 """File systems take 255 bytes; the rest is for what is appended to a result's name."""
 
@@ -174,7 +174,7 @@ def candidates(stem: str, ending: str, identity: str) -> Iterator[str]:
     A scan's own name may be impossible on other systems, or the manifest's: the later ones replace what is wrong in it.
     """
     plain = stem + ending
-    if _is_possible(plain) and not _DEVICE.fullmatch(stem) and not _is_manifest(plain):
+    if _is_possible(plain) and not DEVICE.fullmatch(stem) and not _is_manifest(plain):
         yield plain
     possible = _FORBIDDEN.sub("_", stem).lstrip(".")
     while len(possible) + _OWN_PART > _MAX_PART or len(os.fsencode(possible)) + _OWN_PART > _MAX_PART_BYTES:

@@ -29,14 +29,17 @@ INCOMPLETE = 10
 _READER_GONE = 141
 """128 + SIGPIPE, which is what a shell shows for programs that the signal ends."""
 
-_ENDING = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
-"""Signals that end the work, and what they do as long as nobody wants something else."""
+_ENDING = {
+    "SIGINT": signal.default_int_handler,
+    **dict.fromkeys(("SIGTERM", "SIGHUP", "SIGBREAK"), signal.SIG_DFL),
+}
+"""Signals that end the work, and what they do as long as nobody wants something else; the last is Windows' own."""
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected error; 2 wrong arguments; 3 input cannot be used; 4 request does not fit the input;
 5 output cannot be written; 6 model missing or damaged; 7 device does not work; 8 out of memory; 10 some scans
 of a batch failed; 11 no Dask cluster; 12 the network gave no finite numbers; 130 cancelled (Ctrl-C);
-143 and 129 ended by SIGTERM or SIGHUP; 141 whoever read the output has gone.
+143 and 129 ended by SIGTERM or SIGHUP, 149 by Ctrl-Break; 141 whoever read the output has gone.
 """
 
 app = typer.Typer(
@@ -144,7 +147,7 @@ def _is_memory_shortage(error: Exception) -> bool:
 
 
 def end_on_signals() -> None:
-    """Have Ctrl-C and SIGTERM end the work alike, nothing half-written, and SIGHUP unless ``nohup`` has it ignored."""
+    """Have Ctrl-C, Ctrl-Break and SIGTERM end the work alike, nothing half-written, and SIGHUP unless it is ignored."""
     for name, usual in _ENDING.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is usual:
@@ -207,4 +210,6 @@ def _open_streams() -> None:
             stream.flush()
             tolerant = io.BufferedWriter(_Tolerant(number, "w", closefd=False))
             at_once = stream.line_buffering or isinstance(buffer, io.FileIO) or name == "stderr"
-            setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, stream.errors, line_buffering=at_once))
+            # A file's name in letters that the encoding lacks, as often on Windows, must not end the work
+            errors = "backslashreplace" if stream.errors == "strict" else stream.errors
+            setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, errors, line_buffering=at_once))

@@ -20,7 +20,7 @@ from ..straighten import rectangular
 from ..volume import Volume
 from . import nifti
 from .atomic import check_scan_name, check_target, publish, staging_folder
-from .bridges import to_simpleitk, unread, without_itk_warnings
+from .bridges import itk_files, to_simpleitk, unread
 from .itk_images import FIELD_PREFIX, itk_header
 from .samples import CHOOSE_FRAME, ImageHeader, unpacked_start
 from .zipped import is_zip, unpacked
@@ -292,7 +292,7 @@ def _write(image: SimpleITK.Image, staged: Path, path: Path) -> None:
     import SimpleITK as sitk
 
     try:
-        with without_itk_warnings():
+        with itk_files():
             sitk.WriteImage(image, str(staged), useCompression=True)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]

@@ -14,15 +14,25 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .. import InputError, OutputError
 
 STAGING_PREFIX = ".cycleinr-"
+
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names of Windows' devices, with whatever ending."""
+
+_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Waits for programs that look at every new file, such as virus scanners."""
+
+_ON_WINDOWS = " Close what else has it open; more than 259 characters are too long." if sys.platform == "win32" else ""
 
 
 class _Section(threading.local):
@@ -130,7 +140,7 @@ def staging_folder(path: Path) -> Iterator[Path]:
         yield folder
     except OSError as error:
         raise OutputError(
-            f"{path} could not be written ({error.strerror}). Check the free space and the permissions."
+            f"{path} could not be written ({error.strerror}). Check the free space and the permissions.{_ON_WINDOWS}"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -163,7 +173,16 @@ def publish(staged: Path, path: Path, overwrite: bool) -> None:
         except OSError:
             # The disk or the system knows no second names
             pass
-    os.replace(staged, path)
+    rename(staged, path)
+
+
+def rename(old: Path, new: Path) -> None:
+    """As ``os.replace``, but with patience on Windows, where nobody may rename what any program has open."""
+    for wait_s in _LOOKS_S if sys.platform == "win32" else ():
+        with suppress(PermissionError):
+            return os.replace(old, new)
+        time.sleep(wait_s)
+    os.replace(old, new)
 
 
 @contextmanager
@@ -187,12 +206,12 @@ def new_folder(folder: Path, check: Callable[[], None]) -> Iterator[Path]:
         check()
         _begin_naming(folder)
         if folder.exists():
-            os.rename(folder, replaced)
+            rename(folder, replaced)
         try:
-            os.rename(staged, folder)
+            rename(staged, folder)
         except BaseException:
             if replaced.exists():
-                os.rename(replaced, folder)
+                rename(replaced, folder)
             raise
 
 
@@ -242,6 +261,8 @@ def check_result_name(path: Path) -> None:
     """Check that a result's name is UTF-8 and no longer than the file system allows, with an OutputError."""
     if not _is_utf8(path):
         raise OutputError(f"The name {str(path)!r} is not UTF-8. Choose another name for the result.")
+    if sys.platform == "win32" and DEVICE.fullmatch(path.name):
+        raise OutputError(f"{path.name} is the name of a device on Windows. Choose another name for the result.")
     try:
         os.lstat(path)
     except ValueError as error:

@@ -6,8 +6,11 @@ nibabel is RAS like the engine, with arrays in (I, J, K) order.
 
 from __future__ import annotations
 
+import ctypes
+import locale
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,17 +95,33 @@ def to_nibabel(volume: Volume) -> nibabel.Nifti1Image:
     return image
 
 
+_PER_THREAD_LOCALE = 1
+
+
 @contextmanager
-def without_itk_warnings() -> Iterator[None]:
-    """ITK's warnings, which name the places of its sources on another computer, do not reach the console."""
+def itk_files() -> Iterator[None]:
+    """For what ITK reads and writes: names in any language, and no warnings on the console.
+
+    The warnings name the places of ITK's sources on another computer. On Windows SimpleITK hands names in UTF-8 to C
+    functions which expect the code page of the system, unless the thread's locale says otherwise.
+    """
     import SimpleITK as sitk
 
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()
+    if sys.platform == "win32":
+        runtime = ctypes.CDLL("ucrtbase")
+        kind, usual = runtime._configthreadlocale(_PER_THREAD_LOCALE), locale.setlocale(locale.LC_CTYPE)
+        # Windows before 2018 knows no such locale
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_CTYPE, ".UTF-8")
     try:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if sys.platform == "win32":
+            locale.setlocale(locale.LC_CTYPE, usual)
+            runtime._configthreadlocale(kind)
 
 
 def check_size(name: str, size: tuple[int, ...], values: int = 1) -> None:

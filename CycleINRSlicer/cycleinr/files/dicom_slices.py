@@ -24,7 +24,7 @@ from ..geometry import Acquisition, fit_positions
 from ..grid import MIN_SLICES
 from ..straighten import Sideways, sideways_of, straightened
 from ..volume import Volume
-from .bridges import ras_from_lps, unread, without_itk_warnings
+from .bridges import itk_files, ras_from_lps, unread
 from .dicom_header import TELLING, SliceHeader, WithinFile, quiet, read_header, undecodable
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _rescaled(path: Path, whole: bool, bright: bool) -> np.ndarray:
             content[at + 10 : at + 11] = b"2"
             path = Path(folder, "copy.dcm")
             path.write_bytes(content)
-        with without_itk_warnings():
+        with itk_files():
             kind = sitk.sitkInt32 if whole else sitk.sitkFloat32
             return sitk.GetArrayFromImage(sitk.ReadImage(str(path), kind, imageIO="GDCMImageIO"))
 
@@ -322,7 +322,7 @@ def _pixels_hash(path: Path) -> str:
     import SimpleITK as sitk
 
     try:
-        with without_itk_warnings():
+        with itk_files():
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
         return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
     except RuntimeError:

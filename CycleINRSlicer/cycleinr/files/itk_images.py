@@ -22,7 +22,7 @@ import numpy as np
 from .. import InputError
 from ..computer import check_room
 from .atomic import leads_out
-from .bridges import check_size, ijk_to_ras_of, without_itk_warnings
+from .bridges import check_size, ijk_to_ras_of, itk_files
 from .samples import MOST_PACKED, PIECE_BYTES, ImageHeader, damaged
 
 FIELD_PREFIX = "CycleINR_"
@@ -114,7 +114,7 @@ def itk_header(path: Path) -> ImageHeader:
 def _itk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
     # Warnings are ITK's own, in C++ and with the places of its sources
     try:
-        with without_itk_warnings():
+        with itk_files():
             yield
     except RuntimeError as error:
         # All of ITK's errors are of one kind

@@ -26,6 +26,8 @@ _NICENESS = 5
 
 def main() -> int:
     """``python -m cycleinr worker``: serve until standard input closes. Returns the exit code."""
+    # As the application reads it, which on Windows is not what a pipe has
+    sys.stderr.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     try:
         folder = protocol.parse_folder(sys.stdin.buffer.readline(protocol.MAX_LINE_BYTES + 1))
     except ProtocolError as error:
