@@ -45,8 +45,8 @@ class Sideways:
     """How far slices lie sideways of a stack at right angles, and the smallest grid that all of them fit into.
 
     Attributes:
-        middle_ji_mm: (2,) place of the middle slice's first sample along the axes j and i.
-        shift_ji_mm: (slices, 2) from there to each slice's first sample.
+        corner_ji_mm: (2,) place of the grid's first sample along the axes j and i.
+        shift_ji_mm: (slices, 2) from the middle slice's first sample to each slice's.
         pixel_ji_mm: (2,) distance between samples.
         lean_ji: (2,) mm along j and i for each mm along the slices' normal.
         is_tilt: Whether all slices follow one line, as a tilted gantry stacks them.
@@ -55,7 +55,7 @@ class Sideways:
         shape_ji: The grid's samples along j and i.
     """
 
-    middle_ji_mm: np.ndarray
+    corner_ji_mm: np.ndarray
     shift_ji_mm: np.ndarray
     pixel_ji_mm: np.ndarray
     lean_ji: np.ndarray
@@ -63,11 +63,6 @@ class Sideways:
     is_straight: bool
     first_ji: np.ndarray
     shape_ji: tuple[int, int]
-
-    @property
-    def corner_ji_mm(self) -> np.ndarray:
-        """(2,) place of the grid's first sample along the axes j and i."""
-        return self.middle_ji_mm + self.first_ji * self.pixel_ji_mm
 
     @property
     def degrees(self) -> float:
@@ -108,44 +103,56 @@ def sideways_of(
         GeometryError: The stack leans further than any gantry, a slice lies half a field of view beside it, or the
             grid would be far larger than any gantry makes it.
     """
-    pixel = np.array(pixel_ji_mm)
-    centred, mean = along_mm - along_mm.mean(), offsets_ji_mm.mean(axis=0)
-    with np.errstate(all="ignore"):
-        slope = centred @ (offsets_ji_mm - mean) / (centred @ centred)
-    if not np.isfinite(slope).all():
-        raise GeometryError(
-            f"The slices' positions, {along_mm.min():g} to {along_mm.max():g} mm, form no stack. The geometry is "
-            "damaged; export the scan again."
-        )
-    line = mean + centred[:, None] * slope
+    pixel, size = np.array(pixel_ji_mm), np.array(shape_ji)
+    line, lean_ji = _line_through(offsets_ji_mm, along_mm)
     off_mm = np.abs(offsets_ji_mm - line)
     is_tilt = bool((off_mm <= np.maximum(_ROUNDED_MM, _NOTEWORTHY_PX * pixel)).all())
     places = line if is_tilt else offsets_ji_mm
     middle = places[len(places) // 2]
-    shift_px, first, shape = (places - middle) / pixel, np.zeros(2), np.array(shape_ji)
+    shift_px = (places - middle) / pixel
     is_straight = float(np.ptp(shift_px, axis=0).max()) < _NOTEWORTHY_PX
+    first, stop = np.zeros(2), size
     if not is_straight:
-        first = np.floor(shift_px.min(axis=0) + _WHOLE_PX)
-        shape = shape + np.ceil(shift_px.max(axis=0) - _WHOLE_PX) - first
-    found = Sideways(middle, places - middle, pixel, slope, is_tilt, is_straight, first, tuple(map(int, shape)))
+        first, stop = np.floor(shift_px.min(axis=0) + _WHOLE_PX), size + np.ceil(shift_px.max(axis=0) - _WHOLE_PX)
+    shape = tuple(map(int, stop - first))
+    corner = middle + first * pixel
+    found = Sideways(corner, places - middle, pixel, lean_ji, is_tilt, is_straight, first, shape)
+    _check_plausible(found, off_mm, size)
+    return found
+
+
+def _line_through(offsets_ji_mm: np.ndarray, along_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The straight line that fits best, at each slice, (slices, 2), and its slopes (2,)."""
+    centred, mean = along_mm - along_mm.mean(), offsets_ji_mm.mean(axis=0)
+    with np.errstate(all="ignore"):
+        slopes = centred @ (offsets_ji_mm - mean) / (centred @ centred)
+    if not np.isfinite(slopes).all():
+        raise GeometryError(
+            f"The slices' positions, {along_mm.min():g} to {along_mm.max():g} mm, form no stack. The geometry is "
+            "damaged; export the scan again."
+        )
+    return mean + centred[:, None] * slopes, slopes
+
+
+def _check_plausible(found: Sideways, off_mm: np.ndarray, size_ji: np.ndarray) -> None:
+    """``off_mm`` (slices, 2) says how far each slice lies off the line, and ``size_ji`` its samples."""
     if round(found.degrees) > _MOST_DEGREES:
         raise GeometryError(
             f"The slices are stacked at {found.degrees:.1f} degrees to their normal, and no CT gantry tilts by more "
             f"than {_MOST_DEGREES:g}. Check that the images belong to one scan, or resample it to a rectangular grid "
             "first."
         )
-    if (off_mm > pixel * shape_ji / 2).any():
+    if (off_mm > found.pixel_ji_mm * size_ji / 2).any():
         worst = int(off_mm.max(axis=1).argmax())
         raise GeometryError(
             f"Slice {worst + 1} of {len(off_mm)} lies {off_mm[worst].max():.1f} mm beside the line through all, more "
             "than half of the field of view. Remove the images that do not belong."
         )
-    if (shape > _MOST_TIMES * np.array(shape_ji)).any():
+    if (found.shape_ji > _MOST_TIMES * size_ji).any():
         raise GeometryError(
             f"The slices lie up to {np.ptp(found.shift_ji_mm, axis=0).max():.4g} mm sideways of each other, more than "
             f"{_MOST_TIMES} times their size. The geometry is damaged; export the scan again."
         )
-    return found
 
 
 def straightened(

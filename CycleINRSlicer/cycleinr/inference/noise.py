@@ -268,26 +268,37 @@ def even_out(stacks: Stacks, levels: np.ndarray, mean_level: float, thickness: f
     ``levels`` (n_in,) is the slow course of the whole acquired slices' noise levels, ``mean_level`` that of all of the
     scan's slices, and ``thickness`` that of an acquired slice in result slices.
     """
-    positions, result, shares = stacks.positions, stacks.result, stacks.shares()
-    course = shares @ np.maximum(levels, _EPSILON)
-    wanted_course = thickness**_LEVEL_EXPONENT * mean_level + thickness**_COURSE_EXPONENT * (course - mean_level)
-    without_period, slow = _without_period(positions), _sliding_mean_weights(positions, _SLOW_SLICES)
-    own_weights = without_period - slow @ without_period
-    acquired_weights = slow @ (np.clip(wanted_course / course, 0, None)[:, None] * shares)
-    own, of_acquired = _coarse_levels(result), _coarse_levels(stacks.acquired)
-    wanted = np.tensordot(np.float32(own_weights), own, 1) + np.tensordot(np.float32(acquired_weights), of_acquired, 1)
-    np.clip(wanted, (1 - _LARGEST_CHANGE) * own, (1 + _LARGEST_CHANGE) * own, out=wanted)
-    nearest, seen = np.clip(np.round(positions), 0, len(stacks.acquired) - 1).astype(int), -1
-    for index in range(len(result)):
+    course = stacks.shares() @ np.maximum(levels, _EPSILON)
+    own = _coarse_levels(stacks.result)
+    wanted = _wanted_levels(stacks, own, course, mean_level, thickness)
+    nearest = np.clip(np.round(stacks.positions), 0, len(stacks.acquired) - 1).astype(int).tolist()
+    around = lru_cache(1)(lambda n: _around(stacks.acquired, n))
+    for index, target in enumerate(stacks.result):
         monitor.check()
-        if nearest[index] != seen:
-            seen = nearest[index]
-            floor, ceiling = _around(stacks.acquired, seen)
-        before = result[index].astype(np.float32)
+        floor, ceiling = around(nearest[index])
+        before = target.astype(np.float32)
         levels_here = (_at_every_pixel(coarse[index], before.shape) for coarse in (own, wanted))
         image = with_local_sigmas(before, *levels_here, _DETAIL_SIGMAS * course[index])
         np.clip(image, np.minimum(before, floor), np.maximum(before, ceiling), out=image)
-        stacks.values.write(image, result[index])
+        stacks.values.write(image, target)
+
+
+def _wanted_levels(
+    stacks: Stacks, own: np.ndarray, course: np.ndarray, mean_level: float, thickness: float
+) -> np.ndarray:
+    """Levels at every fourth pixel of the result's slices, as ``own`` has them before; ``course`` (n_out,) is that of
+    the acquired slices.
+
+    Each slice's own levels without what repeats with the acquired slices, but for their slow course: that becomes the
+    acquired slices', made as much lower or higher as slices of the result's thickness would have it.
+    """
+    without_period, slow = _without_period(stacks.positions), _sliding_mean_weights(stacks.positions, _SLOW_SLICES)
+    wanted_course = thickness**_LEVEL_EXPONENT * mean_level + thickness**_COURSE_EXPONENT * (course - mean_level)
+    ratio = np.clip(wanted_course / course, 0, None)
+    of_own, of_acquired = without_period - slow @ without_period, slow @ (ratio[:, None] * stacks.shares())
+    wanted = np.tensordot(np.float32(of_own), own, 1)
+    wanted += np.tensordot(np.float32(of_acquired), _coarse_levels(stacks.acquired), 1)
+    return np.clip(wanted, (1 - _LARGEST_CHANGE) * own, (1 + _LARGEST_CHANGE) * own, out=wanted)
 
 
 def _coarse_levels(stack: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 
 from .. import OutOfMemoryError
+from ..geometry import Acquisition
 from ..grid import AXIS_OF_ARRAY, SliceGrid
 from ..request import Region
 from ..resampling import NEIGHBOURS
@@ -124,25 +125,33 @@ def passes(
     if own is None:
         slicing = Slicing(float(tau), grid.spacing_in_mm / pixel_mm, grid.ratio)
         return (Pass(slicing, slice(0, grid.n_in), np.arange(len(positions)), positions),)
-    apart = own.interval_mm
-    thickness = tau * own.local_spacing_mm
-    of_part = [np.median(thickness[part.first : part.last + 1]) for part in own.parts]
-    taus = np.repeat(of_part, [part.last - part.first for part in own.parts]) / apart
-    interval = np.clip(np.floor(positions), 0, grid.n_in - 2).astype(int)
-    # An acquired slice lies in two intervals; the finer one knows more of it
-    finer = (positions == interval) & (interval > 0) & (apart[interval - 1] < apart[interval])
-    interval -= finer
-    kinds, of_interval = np.unique(np.round(np.stack([apart, taus]), _DIGITS), axis=1, return_inverse=True)
+    apart_mm = own.interval_mm
+    tau_of = _thickness_of_intervals_mm(own, tau * own.local_spacing_mm) / apart_mm
+    # Each interval's kind: how far apart its slices are, and how thick in spacings
+    kinds = np.round(np.stack([apart_mm, tau_of], axis=1), _DIGITS)
+    interval = _intervals(positions, apart_mm)
     found = []
-    for kind in range(kinds.shape[1]):
-        outputs = np.flatnonzero(of_interval.reshape(-1)[interval] == kind)
+    for mm, own_tau in np.unique(kinds, axis=0).tolist():
+        outputs = np.flatnonzero((kinds == (mm, own_tau)).all(axis=1)[interval])
         if len(outputs):
-            around = interval[outputs]
-            acquired = slice(max(0, around.min() - reach), min(grid.n_in, around.max() + 2 + reach))
-            mm, tau_here = kinds[:, kind]
-            slicing = Slicing(float(tau_here), mm / pixel_mm, mm / grid.spacing_out_mm)
+            first, last = interval[outputs].min(), interval[outputs].max() + 1
+            acquired = slice(max(0, first - reach), min(grid.n_in, last + 1 + reach))
+            slicing = Slicing(own_tau, mm / pixel_mm, mm / grid.spacing_out_mm)
             found.append(Pass(slicing, acquired, outputs, positions[outputs] - acquired.start))
     return tuple(found)
+
+
+def _thickness_of_intervals_mm(own: Acquisition, thickness_mm: np.ndarray) -> np.ndarray:
+    """(n - 1,): the usual thickness of the slices in the part that each interval belongs to."""
+    usual = [np.median(thickness_mm[part.first : part.last + 1]) for part in own.parts]
+    return np.repeat(usual, [part.last - part.first for part in own.parts])
+
+
+def _intervals(positions: np.ndarray, apart_mm: np.ndarray) -> np.ndarray:
+    """In which interval each position lies; an acquired slice lies in two, of which the finer one knows more of it."""
+    interval = np.clip(np.floor(positions), 0, len(apart_mm) - 1).astype(int)
+    finer_before = (positions == interval) & (interval > 0) & (apart_mm[interval - 1] < apart_mm[interval])
+    return interval - finer_before
 
 
 _FLOAT = 4
