@@ -23,11 +23,6 @@ from ..weights import HARMONICS, LINEAR_FLOOR, RESIDUAL_SCALE, NetworkConfig
 from .layers import Modulator, kaiming_normal_, leaky, neighbour_indices, offset_features
 
 
-def linear_prior(offsets: torch.Tensor) -> torch.Tensor:
-    """log(linear interpolation weight + floor) for offsets in slice spacings."""
-    return torch.log((1 - offsets.abs()).clamp(min=0) + LINEAR_FLOOR)
-
-
 class LatentSampling(nn.Module):
     """Attention over the four acquired slices around a query position."""
 
@@ -38,16 +33,13 @@ class LatentSampling(nn.Module):
         self.project = nn.Conv2d(config.width, 3 * config.width, 1)
         self.offset = Modulator(2 * HARMONICS + 1 + 3, config.conditioning_width, config.width + config.heads)
 
-    @property
-    def scale(self) -> float:
-        return (self.width // self.heads) ** -0.5
-
     def embeddings(self, offsets: torch.Tensor, slicing: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """offsets (N, T, 4), slicing (N, 3) -> e (N, T, 4, C) and b (N, T, 4, heads), the linear prior included."""
         told = slicing[:, None, None].expand(*offsets.shape, -1)
         values = self.offset(torch.cat([offset_features(offsets), told], dim=-1))
         embedding, bias = values.split([self.width, self.heads], dim=-1)
-        return embedding, bias + linear_prior(offsets).unsqueeze(-1)
+        linear_weights = (1 - offsets.abs()).clamp(min=0)
+        return embedding, bias + torch.log(linear_weights + LINEAR_FLOOR).unsqueeze(-1)
 
     def forward(self, codes: torch.Tensor, positions: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
         """codes (N, S, C, h, w), positions (N, T), slicing (N, 3) -> sampled codes (N, T, C, h, w)."""
@@ -62,13 +54,13 @@ class LatentSampling(nn.Module):
         bias = bias.masked_fill(missing.flatten(0, 1)[..., None, None, None], float("-inf"))
 
         # One neighbour at a time: all four at once leave a CPU's caches, and a training step takes a tenth longer
-        step = offsets[..., 1].flatten()[:, None, None, None]
+        step, scale = offsets[..., 1].flatten()[:, None, None, None], (self.width // self.heads) ** -0.5
         wanted = torch.lerp(query.index_select(0, near[1]), query.index_select(0, near[2]), step)
         scores = [
             (wanted * (key.index_select(0, rows) + embedding[:, j])).unflatten(1, (self.heads, -1)).sum(2)
             for j, rows in enumerate(near)
         ]
-        weights = torch.softmax(torch.stack(scores, 1) * self.scale + bias, dim=1).unsqueeze(3)
+        weights = torch.softmax(torch.stack(scores, 1) * scale + bias, dim=1).unsqueeze(3)
         sampled = sum(
             weights[:, j] * value.index_select(0, rows).unflatten(1, (self.heads, -1)) for j, rows in enumerate(near)
         )

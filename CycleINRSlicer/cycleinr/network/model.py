@@ -19,12 +19,6 @@ from .encoder import Encoder
 from .layers import bspline_weights, cubic_convolution, neighbour_indices, smooth_pixels
 
 
-def pad_to_cells(stack: torch.Tensor, cell: int) -> torch.Tensor:
-    """Repeat the last row and column so that (..., H, W) becomes a multiple of ``cell`` in both."""
-    bottom, right = -stack.shape[-2] % cell, -stack.shape[-1] % cell
-    return F.pad(stack, (0, right, 0, bottom), mode="replicate") if bottom or right else stack
-
-
 class CycleINR(nn.Module):
     """I(z) for any through-plane position z of a stack of acquired slices."""
 
@@ -45,7 +39,9 @@ class CycleINR(nn.Module):
 
     def encode(self, stack: torch.Tensor, slicing: torch.Tensor) -> torch.Tensor:
         """Latent codes (N, S, members * C, h, w) of the acquired slices."""
-        stack = pad_to_cells(stack, self.config.cell)
+        bottom, right = (-size % self.config.cell for size in stack.shape[-2:])
+        if bottom or right:
+            stack = F.pad(stack, (0, right, 0, bottom), mode="replicate")
         return torch.cat([member.encoder(stack, slicing) for member in (self, *self.others)], dim=2)
 
     def correction(
