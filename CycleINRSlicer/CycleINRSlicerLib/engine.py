@@ -171,7 +171,7 @@ class Engine:
     def _onOutput(self) -> None:
         if self._process is None:
             return
-        *lines, self._buffer = (self._buffer + _bytes(self._process.readAllStandardOutput())).split(b"\n")
+        *lines, self._buffer = (self._buffer + self._process.readAllStandardOutput().data()).split(b"\n")
         for line in lines:
             try:
                 self._receive(line)
@@ -191,7 +191,7 @@ class Engine:
 
     def _onErrorOutput(self) -> None:
         if self._process is not None:
-            text = _bytes(self._process.readAllStandardError()).decode("utf-8", "replace")
+            text = self._process.readAllStandardError().data().decode("utf-8", "replace")
             self._log.extend(line for line in text.splitlines() if line.strip())
 
     def _onError(self, error) -> None:
@@ -227,9 +227,8 @@ class Engine:
 
 
 def pythonExecutable() -> str:
-    """Slicer's own Python interpreter, which Slicer puts on its PATH; a build has it elsewhere than an installation."""
-    name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
-    return shutil.which("PythonSlicer") or os.path.join(slicer.app.slicerHome, "bin", name)
+    """Slicer's own Python interpreter, which Slicer puts on its PATH, in a build as in an installation."""
+    return shutil.which("PythonSlicer") or "PythonSlicer"  # which cannot be started, and that is told
 
 
 def _killWorker(pid: int | None) -> bool:
@@ -241,12 +240,6 @@ def _killWorker(pid: int | None) -> bool:
     except OSError:  # it has ended already; Windows calls that an access denied
         return False
     return True
-
-
-def _bytes(data) -> bytes:
-    """The content of a QByteArray."""
-    content = data.data()
-    return content if isinstance(content, bytes) else bytes(content, "utf-8")
 
 
 def sharedEngine() -> Engine:

@@ -195,8 +195,7 @@ class Reading:
         return BOTTOM_VIEWS if self._review.isShown else ()
 
     def _addKey(self, window, key: str, call: Callable[[], None]) -> None:
-        shortcut = qt.QShortcut(window)
-        shortcut.setKey(qt.QKeySequence(key))
+        shortcut = qt.QShortcut(qt.QKeySequence(key), window)
         shortcut.connect("activated()", call)
         self._keys.append(shortcut)
 
