@@ -199,6 +199,6 @@ def _addCurve(resultNode, numbers: dict):
     chart.SetYAxisTitle(_("Error, {unit}").format(unit=numbers["unit"]))
     nodes["table"].SetName(slicer.mrmlScene.GenerateUniqueName(f"{resultNode.GetName()} self-check curve"))
     nodes["table"].SetDescription(DERIVED)
-    for node in (nodes["table"], chart):
+    for node in (nodes["table"], *nodes["series"], chart):
         placeBeside(resultNode, node)
     return chart

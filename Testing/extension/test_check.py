@@ -72,8 +72,10 @@ def test_check_shows_the_error_over_the_slices(host, ui, parameters, result, eng
     assert node.GetName() == f"{result.GetName()} expected error"
     assert node.GetTransformNodeID() == scan.GetTransformNodeID() is not None
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in (node, scan)}
-    assert len(parents) == 1 and hierarchy.GetItemName(parents.pop()) == "study"
+    nodesOf = slicer.util.getNodesByClass
+    made = [each for kind in ("Table", "PlotChart", "PlotSeries") for each in nodesOf(f"vtkMRML{kind}Node")]
+    parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in (node, scan, *made)}
+    assert len(made) == 4 and len(parents) == 1 and hierarchy.GetItemName(parents.pop()) == "study"
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == node.GetID() and 0 < composite.GetForegroundOpacity() < 1
     assert composite.GetBackgroundVolumeID() == result.GetID()
