@@ -76,7 +76,8 @@ def map_over_slice(
     axes[0].set_title(f"{title}, {window.name} window", fontsize=9)
     coloured = np.ma.masked_less(percent, 100 * SHOWN_SHARE)
     colours = axes[1].imshow(coloured, cmap="hot", vmin=0, vmax=100 * FULL_SHARE, alpha=0.7, aspect=aspect)
-    axes[1].contour(percent, [100 * MARKED_SHARE], colors="cyan", linewidths=0.6)
+    if min(percent.shape) > 1:
+        axes[1].contour(percent, [100 * MARKED_SHARE], colors="cyan", linewidths=0.6)
     axes[1].set_title("Expected error; outlined: a quarter of the window or more", fontsize=9)
     bar = figure.colorbar(colours, ax=axes[1], shrink=0.8, extend="max")
     bar.set_label(f"% of the window's {window.width:.4g} {unit}", fontsize=8)

@@ -1,10 +1,12 @@
 """The checks' numbers against literal recomputations on real volumes, and what the self-check finds."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from cycleinr import Cancelled, RequestError
+from cycleinr.checks.report import write_report
 from cycleinr.checks.run import check_result, numbers
 from cycleinr.files import read_volume
 from cycleinr.grid import Target
@@ -198,6 +200,32 @@ def test_another_volume_is_no_result(slabs):
         check_result(slabs, result, _options(3.2, ratio=2))
     with pytest.raises(RequestError, match="elsewhere"):
         check_result(slabs, result.with_array(result.array, moved), options)
+
+
+@pytest.mark.parametrize("thickness_mm", [0.0, 3.2])
+def test_the_result_of_another_scan_on_the_same_grid_is_told_as_such(slabs, thickness_mm):
+    options = _options(thickness_mm, ratio=2)
+    result = upsample(slabs, options).volume
+    noise = np.random.default_rng(0).normal(0, 20, result.shape_kji).astype(np.int16)
+
+    for array in (result.array[:, :, ::-1], np.roll(result.array, 2, axis=0)):
+        verdict = check_result(slabs, result.with_array(array), options).verdict
+        assert verdict.startswith("This is no result of this scan: re-sliced, it differs from the acquired slices by ")
+    for array in (result.array, result.array + noise):
+        assert "typically within" in check_result(slabs, result.with_array(array), options).verdict
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (2, 2)])
+def test_slices_of_a_few_pixels_are_checked(slabs, shape, tmp_path):
+    scan = slabs[:, : shape[0], : shape[1]]
+    options = _options(0.0, ratio=2)
+    result = upsample(scan, options)
+    check = check_result(scan, result.volume, options)
+
+    write_report(check, result.provenance, ("scan", "fine"), tmp_path)
+
+    assert json.loads((tmp_path / "report.json").read_text())["noise"]["mean_sigma_before"] == 0
+    assert np.array_equal(result.volume.array[::2], scan.array)
 
 
 def test_progress_rises_to_the_end_and_cancelling_ends_it(slabs):

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import RequestError
+from .. import NonFiniteError, RequestError
 from ..grid import from_axis_first, stacks_of, to_axis_first
 from ..inference.noise import slice_sigmas
 from ..inference.plan import Plan, plan
 from ..inspection import inspect
 from ..intensity import filled, unit_of, valid_in_result
 from ..request import UpsampleOptions
-from ..resampling import Agreement, agreement
+from ..resampling import Agreement, agreement, digits
 from ..result import Monitor
 from ..volume import Volume
 from ..windows import DisplayWindow, window_for
 from .self_check import SelfCheck, self_check
 from .trust import Trust, expected_error, trust
+
+_FOREIGN_SHARE = 0.5
+"""Of what neighbouring slices differ by, results leave up to 0.12, with noise added 0.35; those of another scan, or of
+this one a slice or some pixels off, 0.59 and more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,7 @@ class Check:
         scan, result: What was compared; of a CT in HU.
         work: What the run's options came to.
         residual: What re-slicing the result leaves of the acquired slices.
+        apart: Root mean square of what neighbouring acquired slices differ by.
         noise_before, noise_after: Immerkaer's sigma of every acquired slice, (n_in,), and of the result's, (n_out,).
         window: The display window that errors are held against.
         self_check: None where there is none; ``left_out`` says why.
@@ -40,6 +47,7 @@ class Check:
     result: Volume
     work: Plan
     residual: Agreement
+    apart: float
     noise_before: np.ndarray
     noise_after: np.ndarray
     window: DisplayWindow
@@ -56,6 +64,13 @@ class Check:
     @property
     def verdict(self) -> str:
         """For the reader, in one or two sentences."""
+        left = math.sqrt(np.square(self.residual.rms).mean())
+        if left > max(self.residual.limit, _FOREIGN_SHARE * self.apart):
+            return (
+                f"This is no result of this scan: re-sliced, it differs from the acquired slices by {digits(left)} "
+                f"{self.unit} RMS, and these from one another by {digits(self.apart)}. Give the scan that it was made "
+                "of."
+            )
         return self.trust.words(self.window, self.unit) if self.trust else f"Not checked. {self.left_out}"
 
 
@@ -102,15 +117,16 @@ def check_result(
     (acquired, valid), (fine, fine_valid) = (stacks_of(each, axis) for each in (volume, result))
     limit = unit_of(volume, work.modality)
     left = agreement(fine, acquired, work.grid.profile(work.slice_tau), limit, valid, monitor=monitor)
+    apart = _apart(acquired, valid)
     measuring.tell("Measuring noise", 0.0)
     noise = slice_sigmas(acquired, valid), slice_sigmas(fine, fine_valid)
     found = self_check(volume, result, work, options, checking)
     monitor.tell("Checked", 1.0, 0.0)
     if isinstance(found, str):
-        return Check(*compared, work, left, *noise, shown, None, left_out=found)
+        return Check(*compared, work, left, apart, *noise, shown, None, left_out=found)
     expected = expected_error(found, volume, work.modality, axis)
     told = trust(expected, found.slices, volume, work.modality, axis, shown)
-    return Check(*compared, work, left, *noise, shown, found, expected, told)
+    return Check(*compared, work, left, apart, *noise, shown, found, expected, told)
 
 
 def _in_hounsfield_units(volume: Volume, offset: float) -> Volume:
@@ -132,6 +148,16 @@ def _without_padding(volume: Volume, result: Volume, work: Plan, valid: np.ndarr
     return filled(replace(volume, valid=valid), axis), filled(replace(result, valid=fine), axis)
 
 
+def _apart(slices: np.ndarray, valid: np.ndarray | None) -> float:
+    """Root mean square of what neighbouring slices differ by; of the pixels in ``valid`` unless it is None."""
+    total = count = 0.0
+    for n in range(1, len(slices)):
+        steps = np.subtract(slices[n], slices[n - 1], dtype=np.float64)
+        steps = steps if valid is None else steps[valid[n] & valid[n - 1]]
+        total, count = total + np.square(steps).sum(), count + steps.size
+    return math.sqrt(total / max(1, count))
+
+
 def _check_place(result: Volume, work: Plan) -> None:
     if result.geometry_equal(work):
         return
@@ -147,10 +173,13 @@ def numbers(check: Check) -> dict:
     """A check as nested dicts and lists of plain numbers, for JSON; docs/check.md has the meaning of each.
 
     Slices are counted from 0 along the through-plane axis, in sentences from 1. Intensities are in ``unit``.
+
+    Raises:
+        NonFiniteError: Some number is none that JSON knows.
     """
     grid, found, left = check.work.grid, check.self_check, check.residual
     noise = {"before": check.noise_before, "after": check.noise_after}
-    return {
+    told = {
         "unit": check.unit,
         "modality": check.work.modality,
         "axis": grid.axis,
@@ -186,6 +215,11 @@ def numbers(check: Check) -> dict:
             **{f"snli_{when}": float(sigmas.std()) for when, sigmas in noise.items()},
         },
     }  # fmt: skip
+    try:
+        json.dumps(told, allow_nan=False)
+    except ValueError as error:
+        raise NonFiniteError("The check's numbers are not finite, as with absurd values. Check the scan.") from error
+    return told
 
 
 def _others(count: int, slices: np.ndarray) -> list[int]:

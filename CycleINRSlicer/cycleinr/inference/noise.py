@@ -58,6 +58,9 @@ def slice_sigmas(volume: np.ndarray, valid: np.ndarray | None = None) -> np.ndar
     sqrt(pi/2)/6 times the mean absolute response to [1 -2 1; -2 4 -2; 1 -2 1], which is blind to planes and to edges
     along the axes. Source: Immerkaer, Computer Vision and Image Understanding 64(2), 1996.
     """
+    if min(volume.shape[1:]) < 3:
+        # Its 3 x 3 pixels do not fit
+        return np.zeros(len(volume))
     per_block = max(1, _PIXELS_AT_A_TIME // (volume.shape[1] * volume.shape[2]))
     blocks = [slice(start, start + per_block) for start in range(0, volume.shape[0], per_block)]
     if valid is None:

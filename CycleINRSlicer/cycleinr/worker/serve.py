@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import CycleinrError, NonFiniteError, PackageError, ProtocolError, __version__
+from .. import CycleinrError, PackageError, ProtocolError, __version__
 from ..computer import keep_freed_memory, wait_politely
 from ..result import Monitor, Progress, throttled
 from . import protocol
@@ -103,14 +103,8 @@ class Worker:
             return protocol.event_message(number, error)
 
     def _write(self, message: dict) -> None:
-        try:
-            line = protocol.format_line(message)
-        except ValueError:
-            # JSON knows neither NaN nor infinity, and a request that ends so must not end the process
-            text = "Its numbers are no finite ones, as of images of a few pixels or with absurd values. Check the scan."
-            line = protocol.format_line(protocol.event_message(message["id"], NonFiniteError(text)))
         with self._write_lock:
-            self._messages.write(line)
+            self._messages.write(protocol.format_line(message))
 
     def _prepare(self, _request: protocol.PrepareRequest, _monitor: Monitor) -> dict[str, Any]:
         from ..computer import choose_device, list_devices, torch_version
