@@ -171,7 +171,8 @@ def read_card(weights: Path) -> dict:
     """The model card of a weights file.
 
     Raises:
-        ModelError: The card is missing, not JSON, or of a format that this version does not know.
+        ModelError: The card is missing, not JSON, of a format that this version does not know, or an entry that is read
+            has another type.
     """
     path = card_path(weights)
     try:
@@ -187,10 +188,20 @@ def read_card(weights: Path) -> dict:
         isinstance(card, dict)
         and card.get("format") == CARD_FORMAT
         and isinstance(card.get("network"), dict)
+        and all(isinstance(card.get(name, ""), str) for name in ("name", "architecture"))
         and isinstance(card.get("sha256"), str)
     ):
         raise ModelError(f"The model card {path.name} is not of format {CARD_FORMAT}. Use weights of this release.")
-    return card
+    match card.get("training", {}):
+        case {"ratios": [int() | float() as low, int() | float() as high]} if 0 < low <= high:
+            return card
+        case dict() as training if not training.get("ratios"):
+            return card
+        case wrong:
+            raise ModelError(
+                f"The model card {path.name} has {wrong!r:.80} under training, whose ratios are to be the lowest and "
+                "the highest, above 0. Install the weights again."
+            )
 
 
 def read_weights(weights: Path, sha256: str | None = None) -> tuple[dict, dict[str, np.ndarray]]:

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from cycleinr import ModelError
 from cycleinr.request import BUNDLED, bundled_weights
-from cycleinr.weights import FormatError, read_tensors
+from cycleinr.weights import FormatError, read_card, read_tensors
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
@@ -107,3 +108,21 @@ def test_what_is_read_from_a_damaged_file_is_what_the_library_reads(place, value
     except SafetensorError as error:
         raise AssertionError(f"The library refuses what is read: {error}") from error
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"training": wrong} for wrong in (None, [], {"ratios": 8}, {"ratios": ["a", "b"]}, {"ratios": [0, 0]})),
+        {"name": ["ct"]},
+        {"architecture": 3},
+    ],
+)
+def test_a_card_whose_entries_are_of_another_type_is_refused(tmp_path, change):
+    card = {"format": 1, "sha256": "", "network": {}, "training": {"ratios": [1.5, 8]}}
+    (tmp_path / "mine.json").write_text(json.dumps(card))
+    assert read_card(tmp_path / "mine.safetensors") == card
+
+    (tmp_path / "mine.json").write_text(json.dumps(card | change))
+    with pytest.raises(ModelError, match=r"mine\.json"):
+        read_card(tmp_path / "mine.safetensors")
