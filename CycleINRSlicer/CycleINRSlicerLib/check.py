@@ -57,7 +57,7 @@ LEGEND_SIZE = 0.09, 0.3
 """Shares of the view's width and height; Slicer's legend otherwise hides a third of a large view."""
 
 COLOURS_NAME = "CycleINR expected error"
-DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
+_DERIVED = "Self-check of a result: derived by CycleINR, not acquired, not for primary diagnosis."
 
 _COLOURS = 256
 _UNIT = "CycleINR.unit"
@@ -160,7 +160,7 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, resultNode
 
     colours = slicer.mrmlScene.GetFirstNodeByName(COLOURS_NAME) or _addColours()
     node = _addNode("vtkMRMLScalarVolumeNode", f"{resultNode.GetName()} expected error")
-    facts = {"derived": DERIVED, "result": resultNode.GetName(), "unit": numbers["unit"]}
+    facts = {"derived": _DERIVED, "result": resultNode.GetName(), "unit": numbers["unit"]}
     with slicer.util.NodeModify(node):
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
@@ -170,7 +170,7 @@ def _addMap(image: vtk.vtkImageData, ijkToRas: np.ndarray, inputNode, resultNode
         display.SetThreshold(SHOWN_SHARE * width, max(width, float(image.GetScalarRange()[1])))
         display.SetApplyThreshold(True)
         display.SetAndObserveColorNodeID(colours.GetID())
-        fillVolume(node, image, ijkToRas, inputNode, resultNode, facts, f"{DERIVED}\n{summaryText(numbers)}")
+        fillVolume(node, image, ijkToRas, inputNode, resultNode, facts, f"{_DERIVED}\n{summaryText(numbers)}")
     return node
 
 
@@ -198,7 +198,7 @@ def _addCurve(resultNode, numbers: dict):
     chart.SetXAxisTitle(_("Acquired slice"))
     chart.SetYAxisTitle(_("Error, {unit}").format(unit=numbers["unit"]))
     nodes["table"].SetName(slicer.mrmlScene.GenerateUniqueName(f"{resultNode.GetName()} self-check curve"))
-    nodes["table"].SetDescription(DERIVED)
+    nodes["table"].SetDescription(_DERIVED)
     for node in (nodes["table"], *nodes["series"], chart):
         placeBeside(resultNode, node)
     return chart

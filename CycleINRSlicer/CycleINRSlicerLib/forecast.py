@@ -29,7 +29,7 @@ _DIFFERENCE_S = 25e-9
 
 
 @dataclass(frozen=True)
-class Forecast:
+class ForecastTexts:
     """Texts for the panel. Apply is possible where both ``hint`` and ``problem`` are empty.
 
     Attributes:
@@ -91,10 +91,10 @@ def planOf(node, volume: Volume, options: UpsampleOptions) -> Plan:
     return plan(volume, options, seen)
 
 
-def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
+def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> ForecastTexts:
     """Say what a run of this scan with the panel's settings would do, or why there can be none."""
     if node is None:
-        return Forecast(
+        return ForecastTexts(
             hint=_("Load a CT or MR scan: drag its file or DICOM folder into this window, or try Sample Data.")
         )
     names: dict[str, str] = {}
@@ -104,13 +104,14 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
         region, within = regionOf(node, parameters.regionNode)
         work = planOf(node, volume, replace(optionsOf(parameters), region=region))
     except NothingToDoError as error:
-        return Forecast(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
+        return ForecastTexts(axisNames=names, hint=_("Nothing to do. {why}").format(why=error))
     except CycleinrError as error:
         problem = _withoutOptions(str(error))
-        return Forecast(axisNames=names, problem=problem, modelText=problem if isinstance(error, ModalityError) else "")
+        modelText = problem if isinstance(error, ModalityError) else ""
+        return ForecastTexts(axisNames=names, problem=problem, modelText=modelText)
     grid = work.grid
     if grid.is_identity:
-        return Forecast(axisNames=names, hint="\n".join(work.warnings))
+        return ForecastTexts(axisNames=names, hint="\n".join(work.warnings))
     plane, seconds = names[grid.axis], pace.secondsOf(work, parameters.makeDifference)
     megabytes = work.output_megabytes * (2 if parameters.makeDifference else 1)
     size = f"{megabytes:.0f} MB" if megabytes < 10_000 else f"{megabytes / 1000:.1f} GB"
@@ -123,7 +124,7 @@ def forecastOf(node, parameters: CycleINRSlicerParameterNode) -> Forecast:
         work.padding,
         within,
     )
-    return Forecast(
+    return ForecastTexts(
         text="\n".join(filter(None, lines)),
         axisNames=names,
         axisText=_("{plane} slices, {spacing:.4g} mm apart.").format(plane=plane, spacing=grid.spacing_in_mm),

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from .callbacks import NodeObservers, OneShot, WeakNode
 from .check import check, summaryText
 from .engine import sharedEngine
-from .forecast import Forecast, durationText, forecastOf
+from .forecast import ForecastTexts, durationText, forecastOf
 from .jobs import export, makeFiner
 from .parameters import TargetKind, optionsOf, resetSettings
 from .preview import optionsFor, previewOptions
@@ -46,7 +46,7 @@ class Panel:
         self._ui, self._parameters = ui, None
         self._run: Task | None = None
         self._onDone: Callable[[Task], None] | None = None
-        self._forecast, self._message, self._hasFailed = Forecast(), "", False
+        self._forecast, self._message, self._hasFailed = ForecastTexts(), "", False
         self._offer, self._canCancel = "", True
         self._reading = Reading(ui, self._onRead, self._onPreview)
         self._scans, self._areAllWanted = ScansTable(ui), {}

@@ -119,7 +119,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Part:
+class EvenPart:
     """Neighbouring slices, from index ``first`` to ``last``, with one spacing; parts share a slice where they meet."""
 
     first: int
@@ -194,7 +194,7 @@ class Acquisition:
         return np.abs(np.diff(thickness)) > _ROUNDING * self.spacing_mm
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[EvenPart, ...]:
         """The parts with one spacing each, in order."""
         return _parts(self.positions_mm)
 
@@ -311,12 +311,12 @@ def _straight(x: np.ndarray, at: np.ndarray, values: np.ndarray, slope: float) -
     return np.asarray(values[n] + (values[n + 1] - values[n]) * ((x - at[n]) / (at[n + 1] - at[n])))
 
 
-def _parts(positions: np.ndarray) -> tuple[Part, ...]:
+def _parts(positions: np.ndarray) -> tuple[EvenPart, ...]:
     """Runs of equal steps, and the other steps with the run whose spacing they are nearest to."""
     steps = np.diff(positions)
     runs = [run for run in _runs(steps) if run.stop - run.start >= _FEWEST_STEPS]
     if not runs:
-        return (Part(0, len(positions) - 1, float(np.median(steps)) if len(steps) else 1.0),)
+        return (EvenPart(0, len(positions) - 1, float(np.median(steps)) if len(steps) else 1.0),)
     spacings = [float(np.median(steps[run])) for run in runs]
     parts, first = [], 0
     for n, (run, spacing) in enumerate(zip(runs, spacings, strict=True)):
@@ -328,7 +328,7 @@ def _parts(positions: np.ndarray) -> tuple[Part, ...]:
             here, there = (np.abs(between - math.log(mm)) for mm in (spacing, spacings[n + 1]))
             costs = [here[:split].sum() + there[split:].sum() for split in range(len(between) + 1)]
             last = run.stop + int(np.argmin(costs))
-        parts.append(Part(first, last, spacing))
+        parts.append(EvenPart(first, last, spacing))
         first = last
     return tuple(parts)
 

@@ -134,7 +134,7 @@ BUNDLED = ("ct", "mr")
 
 
 @dataclass(frozen=True)
-class ModelChoice:
+class ChosenModel:
     """Weights and their card, the modality they are for, and one sentence on why they were chosen."""
 
     weights: Path
@@ -164,7 +164,7 @@ def find_weights(request: str) -> Path:
     return weights
 
 
-def choose_model(volume: Volume, request: str, seen: Inspection | None = None) -> ModelChoice:
+def choose_model(volume: Volume, request: str, seen: Inspection | None = None) -> ChosenModel:
     """Find the weights that ``request`` means for this volume.
 
     Args:
@@ -187,7 +187,7 @@ def choose_model(volume: Volume, request: str, seen: Inspection | None = None) -
     check_is_cycleinr(weights, card)
     if card.get("modality") not in ("CT", "MR"):
         raise ModelError(f"The model card of {weights.name} does not say CT or MR under modality. Complete the card.")
-    return ModelChoice(weights, card, card["modality"], reason)
+    return ChosenModel(weights, card, card["modality"], reason)
 
 
 _REGION = re.compile(r"\s*,\s*".join([r"(-?\d+)\s*:\s*(-?\d+)"] * 3))

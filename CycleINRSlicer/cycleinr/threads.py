@@ -130,7 +130,7 @@ class Crew:
             self._result(under_way.popleft())
 
     def _pool(self, threads: int, name: str) -> ThreadPoolExecutor:
-        self._pools.append(ThreadPoolExecutor(threads, f"cycleinr-{name}", hold))
+        self._pools.append(ThreadPoolExecutor(threads, f"cycleinr-{name}", hold_this_thread))
         return self._pools[-1]
 
     def _relay(self, stream: Generator, result: Callable[[Future], Item]) -> Iterator[Item]:
@@ -227,7 +227,7 @@ def one_blas_thread() -> Iterator[None]:
 _lock, _users, _usual = threading.Lock(), 0, 1
 
 
-def hold() -> None:
+def hold_this_thread() -> None:
     """For a thread that begins while others are held: a BLAS built with OpenMP counts for each of its callers.
 
     Values beyond all bounds are found in the result; NumPy need not warn of them.

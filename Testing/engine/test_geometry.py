@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from cycleinr import GeometryError
 from cycleinr.files import write_volume
-from cycleinr.geometry import Acquisition, Gap, Part, fit_positions
+from cycleinr.geometry import Acquisition, EvenPart, Gap, fit_positions
 from cycleinr.volume import Volume
 from engine.test_volume import places_of_values
 
@@ -27,14 +27,14 @@ class TestPartsAndGaps:
     @pytest.mark.parametrize(
         ("steps", "parts", "gaps"),
         [
-            ([2.5] * 6, [Part(0, 6, 2.5)], []),
-            ([2.5, 2.5, 2.5, 5, 5, 5, 5], [Part(0, 3, 2.5), Part(3, 7, 5.0)], []),
-            ([2.5, 2.5, 2.5, 3.75, 5, 5, 5], [Part(0, 3, 2.5), Part(3, 7, 5.0)], []),
-            ([5, 5, 5, 3, 2.5, 2.5, 2.5], [Part(0, 3, 5.0), Part(3, 7, 2.5)], []),
-            ([2, 2, 2, 4, 2, 2, 2], [Part(0, 7, 2.0)], [Gap(3, 1, 6.0, 10.0)]),
-            ([2, 2, 2, 8, 2, 4, 2], [Part(0, 7, 2.0)], [Gap(3, 3, 6.0, 14.0), Gap(5, 1, 16.0, 20.0)]),
-            ([2.05, 1.95, 2, 2.04, 1.97], [Part(0, 5, 2.0)], []),
-            ([2, 2, 2, 10, 5, 5, 5], [Part(0, 3, 2.0), Part(3, 7, 5.0)], [Gap(3, 1, 6.0, 16.0)]),
+            ([2.5] * 6, [EvenPart(0, 6, 2.5)], []),
+            ([2.5, 2.5, 2.5, 5, 5, 5, 5], [EvenPart(0, 3, 2.5), EvenPart(3, 7, 5.0)], []),
+            ([2.5, 2.5, 2.5, 3.75, 5, 5, 5], [EvenPart(0, 3, 2.5), EvenPart(3, 7, 5.0)], []),
+            ([5, 5, 5, 3, 2.5, 2.5, 2.5], [EvenPart(0, 3, 5.0), EvenPart(3, 7, 2.5)], []),
+            ([2, 2, 2, 4, 2, 2, 2], [EvenPart(0, 7, 2.0)], [Gap(3, 1, 6.0, 10.0)]),
+            ([2, 2, 2, 8, 2, 4, 2], [EvenPart(0, 7, 2.0)], [Gap(3, 3, 6.0, 14.0), Gap(5, 1, 16.0, 20.0)]),
+            ([2.05, 1.95, 2, 2.04, 1.97], [EvenPart(0, 5, 2.0)], []),
+            ([2, 2, 2, 10, 5, 5, 5], [EvenPart(0, 3, 2.0), EvenPart(3, 7, 5.0)], [Gap(3, 1, 6.0, 16.0)]),
         ],
     )
     def test_a_change_of_spacing_makes_parts_and_a_wide_step_a_gap(self, steps, parts, gaps):

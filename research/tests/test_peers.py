@@ -18,7 +18,7 @@ from cycleinr_research.evaluation.peers.bare_method import run_tiles
 from cycleinr_research.evaluation.peers.saint import SAINT, SaintSizes
 from cycleinr_research.evaluation.peers.tvsrn import TVSRN, TvsrnSizes, WindowLayer
 from cycleinr_research.evaluation.protocol import make_case
-from cycleinr_research.evaluation.runner import Plan, evaluate
+from cycleinr_research.evaluation.runner import EvaluationPlan, evaluate
 from cycleinr_research.networks import load_network
 from cycleinr_research.torch_linear import linear
 from cycleinr_research.training.card import model_card
@@ -209,7 +209,9 @@ def test_weights_of_a_peer_are_evaluated_at_their_ratio_and_refused_elsewhere(tm
     torch.nn.init.zeros_(network.out.weight)
     torch.nn.init.zeros_(network.out.bias)
     save_network(network, weights, {"name": "tvsrn", "modality": "CT"})
-    plan = Plan((2, 3), ("subsampled",), {"linear": METHODS["linear"], "tvsrn": method_of_weights("tvsrn", weights)})
+    plan = EvaluationPlan(
+        (2, 3), ("subsampled",), {"linear": METHODS["linear"], "tvsrn": method_of_weights("tvsrn", weights)}
+    )
 
     evaluation = evaluate(noisy_ct, tmp_path / "out", plan)
 

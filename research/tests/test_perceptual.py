@@ -18,7 +18,7 @@ from cycleinr_research.commands.evaluate import evaluate_command
 from cycleinr_research.evaluation.methods import METHODS
 from cycleinr_research.evaluation.perceptual import find_perceptual
 from cycleinr_research.evaluation.report import write_report
-from cycleinr_research.evaluation.runner import ROWS_FILE, Plan, evaluate
+from cycleinr_research.evaluation.runner import ROWS_FILE, EvaluationPlan, evaluate
 
 METHODS_USED = {name: METHODS[name] for name in ("linear", "bspline")}
 
@@ -45,8 +45,8 @@ class StandInFid:
         return rows[:, :6]
 
 
-def plan_of(**changes) -> Plan:
-    return Plan(**{"ratios": (3,), "conditions": ("slabs",), "methods": METHODS_USED, **changes})
+def plan_of(**changes) -> EvaluationPlan:
+    return EvaluationPlan(**{"ratios": (3,), "conditions": ("slabs",), "methods": METHODS_USED, **changes})
 
 
 @pytest.fixture

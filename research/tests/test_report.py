@@ -8,7 +8,7 @@ import pytest
 from cycleinr_research.evaluation import figures, gallery, report
 from cycleinr_research.evaluation.methods import METHODS
 from cycleinr_research.evaluation.protocol import make_case
-from cycleinr_research.evaluation.runner import Plan, evaluate
+from cycleinr_research.evaluation.runner import EvaluationPlan, evaluate
 from cycleinr_research.evaluation.summary import groups, statistic
 from cycleinr_research.evaluation.table import Row
 
@@ -72,7 +72,7 @@ def test_tables_bold_the_winner_and_say_what_is_not_available():
 
 
 def test_report_and_figures_of_a_run(noisy_ct, tmp_path):
-    plan = Plan((5 / 3, 3))
+    plan = EvaluationPlan((5 / 3, 3))
     evaluation = evaluate(noisy_ct, tmp_path, plan)
     markdown, latex = report.write_report(tmp_path, METHODS, evaluation)
     text = markdown.read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def test_report_and_figures_of_a_run(noisy_ct, tmp_path):
 
 
 def test_every_figure_of_a_folder_is_drawn(noisy_ct, tmp_path):
-    evaluate(noisy_ct, tmp_path, Plan((2, 5 / 3), ("subsampled",), {"linear": METHODS["linear"]}))
+    evaluate(noisy_ct, tmp_path, EvaluationPlan((2, 5 / 3), ("subsampled",), {"linear": METHODS["linear"]}))
 
     drawn = gallery.draw_all(tmp_path, METHODS)
     strip = gallery.draw_strip(make_case(noisy_ct, "slabs", 3).lowres, METHODS["linear"], tmp_path / "strip.png")

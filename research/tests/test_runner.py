@@ -12,7 +12,14 @@ from cycleinr.volume import Volume
 from cycleinr_research.evaluation import table
 from cycleinr_research.evaluation.methods import METHODS, Method
 from cycleinr_research.evaluation.report import write_report
-from cycleinr_research.evaluation.runner import ROWS_FILE, SEGMENTS_FILE, Plan, evaluate, evaluate_pairs, find_volumes
+from cycleinr_research.evaluation.runner import (
+    ROWS_FILE,
+    SEGMENTS_FILE,
+    EvaluationPlan,
+    evaluate,
+    evaluate_pairs,
+    find_volumes,
+)
 from cycleinr_research.evaluation.segmentation import CT_SEGMENTERS
 from cycleinr_research.evaluation.views import load_views, views_path
 
@@ -21,9 +28,9 @@ class Interrupted(BaseException):
     """Stands for Ctrl-C or a kill."""
 
 
-def plan_of(*methods: Method, **changes) -> Plan:
+def plan_of(*methods: Method, **changes) -> EvaluationPlan:
     chosen = {method.name: method for method in methods or (METHODS["linear"], METHODS["bspline"])}
-    return Plan(**{"ratios": (2, 5 / 3), "methods": chosen, **changes})
+    return EvaluationPlan(**{"ratios": (2, 5 / 3), "methods": chosen, **changes})
 
 
 def test_every_case_and_method_gets_a_row(noisy_ct, tmp_path):
@@ -149,7 +156,7 @@ def test_pairs_get_rows_and_are_resumed(noisy_ct, tmp_path):
 def test_a_real_crop_is_measured_in_both_conditions(tmp_path):
     volume = read_volume(Path(__file__).parents[2] / "Testing" / "data" / "ct_chest_0p8mm.nii.gz")
     crop = replace(volume, array=volume.array[:40, 20:84, 20:84], name="crop", modality="CT")
-    plan = Plan((3,), methods=dict(METHODS))
+    plan = EvaluationPlan((3,), methods=dict(METHODS))
     rows = {(row.condition, row.method): row for row in evaluate(crop, tmp_path, plan).rows}
     for condition in ("subsampled", "slabs"):
         assert rows[condition, "bspline"].psnr_generated_db > rows[condition, "nearest"].psnr_generated_db

@@ -13,7 +13,7 @@ from .find import Found, find_scans
 from .folder import BatchFolder, Tell, write_manifest
 from .results import DONE, FAILED, PENDING, REPORT, Record, candidates, digest, occupied, part, path_inside
 from .table import Line, Settings, read_table
-from .workers import Task, run_local, run_on_cluster
+from .workers import Entry, run_local, run_on_cluster
 
 _MANIFEST_EVERY_S = 10.0
 _MANIFEST_SHARE = 0.02
@@ -151,7 +151,7 @@ def scans_of(line: Line, notes: list[str], readable: bool = False) -> list[Found
     return scans if line.frame is None else [scan.of_frame(line.frame) for scan in scans]
 
 
-def make_jobs(wanted: Iterable[tuple[Found, Line]], folder: BatchFolder, owners: Mapping[str, str]) -> list[Task]:
+def make_jobs(wanted: Iterable[tuple[Found, Line]], folder: BatchFolder, owners: Mapping[str, str]) -> list[Entry]:
     """Give each scan its output: what makes it, and a record that it is not done yet.
 
     The same scan with the same settings is taken once. A plain name that is taken, or that an earlier run gave to
@@ -180,11 +180,11 @@ def make_jobs(wanted: Iterable[tuple[Found, Line]], folder: BatchFolder, owners:
         free = (name for name in names if all(n not in taken and owned.get(n, own) == own for n in occupied(name)))
         name = line.output or next(free)
         taken |= occupied(name)
-        tasks.append(_task(scan, line.settings, name, folder))
+        tasks.append(_entry(scan, line.settings, name, folder))
     return tasks
 
 
-def _task(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> Task:
+def _entry(scan: Found, settings: Settings, name: str, folder: BatchFolder) -> Entry:
     output = folder.root / name
     job = Job(
         scan.input, output, settings.options,

@@ -21,7 +21,7 @@ from ..request import BUNDLED, UpsampleOptions, find_weights, parse_number, pars
 from ..weights import read_card
 from .results import digest, safe_name, with_ending
 
-FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced")
+RESULT_FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom", "dicom-enhanced")
 COLUMNS = (
     "input", "output", "spacing", "ratio", "isotropic", "axis", "thickness", "model", "extent", "format", "series",
     "frame",
@@ -56,8 +56,8 @@ class Settings:
     report: bool = False
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise RequestError(f"The format is {self.format!r}. Choose one of {', '.join(FORMATS)}.")
+        if self.format not in RESULT_FORMATS:
+            raise RequestError(f"The format is {self.format!r}. Choose one of {', '.join(RESULT_FORMATS)}.")
 
     @property
     def content(self) -> dict:

@@ -31,7 +31,7 @@ from .results import PENDING, STARTED, Record
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-Task = tuple[Job, Record]
+Entry = tuple[Job, Record]
 _ATTEMPTS = 2
 _STARTS = 3  # processes in a row that may end before they have begun a job, as when memory runs out
 _EXIT_S = 5.0
@@ -41,7 +41,7 @@ _CONNECT_S, _SILENCE_S = 30, 10
 _LOG = logging.getLogger(__name__)
 
 
-def run_local(folder: BatchFolder, tasks: Sequence[Task], count: int, tell: Tell) -> None:
+def run_local(folder: BatchFolder, tasks: Sequence[Entry], count: int, tell: Tell) -> None:
     """Run all jobs in processes on this computer, ``count`` at a time, which share its cores and memory.
 
     A job whose process dies is tried once more in a fresh one, after all others.
@@ -87,7 +87,7 @@ def run_local(folder: BatchFolder, tasks: Sequence[Task], count: int, tell: Tell
 class _Worker:
     """A process, warm from job to job, with the job that it has; whether it has begun that, it says itself."""
 
-    def __init__(self, folder: BatchFolder, threads: int, memory_gb: float | None, task: Task):
+    def __init__(self, folder: BatchFolder, threads: int, memory_gb: float | None, task: Entry):
         # Forked processes would inherit the batch's lock, and torch's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
@@ -96,7 +96,7 @@ class _Worker:
         theirs.close()
         self.give(task)
 
-    def give(self, task: Task) -> None:
+    def give(self, task: Entry) -> None:
         self.task, self.has_begun = task, False
         # One that died just now is found out at the next look at it
         with suppress(OSError):
@@ -123,7 +123,7 @@ def _heard(connection: Connection) -> tuple[Record, float] | CycleinrError | Non
         return None
 
 
-def _again(folder: BatchFolder, worker: _Worker, reason: str, failed_starts: int, tell: Tell) -> Iterator[Task]:
+def _again(folder: BatchFolder, worker: _Worker, reason: str, failed_starts: int, tell: Tell) -> Iterator[Entry]:
     """What is to be done again of a worker that died, if not for the last time."""
     record = worker.task[1]
     if not worker.has_begun:
@@ -182,7 +182,7 @@ def _leave_with_the_batch() -> None:
     os._exit(1)
 
 
-def run_on_cluster(folder: BatchFolder, tasks: Sequence[Task], address: str, gpu_resource: str, tell: Tell) -> None:
+def run_on_cluster(folder: BatchFolder, tasks: Sequence[Entry], address: str, gpu_resource: str, tell: Tell) -> None:
     """Run all jobs on a Dask cluster.
 
     Dask hands the job of a lost worker to another one, up to its setting ``distributed.scheduler.allowed-failures``.
@@ -233,7 +233,7 @@ class _OnCluster:
         self.blamed = set[str]()
         self.numbers = itertools.count()
 
-    def run(self, tasks: Iterator[Task]) -> None:
+    def run(self, tasks: Iterator[Entry]) -> None:
         self.client.subscribe_topic(self.folder.batch, lambda event: self.arrived.put(partial(self._hear, *event[1])))
         self._refill(tasks)
         while self.running:
@@ -244,7 +244,7 @@ class _OnCluster:
                 _check_resource(self.client, self.gpu_resource)
             self._refill(tasks)
 
-    def _refill(self, tasks: Iterator[Task]) -> None:
+    def _refill(self, tasks: Iterator[Entry]) -> None:
         """Keep the workers busy, and no more: when one dies, Dask blames every job that it had been given."""
         wanted = _WAITING_PER_THREAD * max(1, sum(self.client.nthreads().values()))
         while len(self.running) < wanted and (task := next(tasks, None)):

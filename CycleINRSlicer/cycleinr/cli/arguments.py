@@ -24,7 +24,7 @@ Input = Annotated[
         "or a zip archive of these.",
     ),
 ]
-Series = Annotated[
+SeriesNumber = Annotated[
     str,
     typer.Option(
         "--series",
@@ -70,7 +70,7 @@ DeterministicUids = Annotated[
     typer.Option("--deterministic-uids", help="DICOM: the same run gives the same UIDs and the same files."),
 ]
 Compress = Annotated[bool, typer.Option("--compress", help="DICOM: RLE Lossless, about half the size.")]
-Window = Annotated[
+WindowName = Annotated[
     str,
     typer.Option(
         "--window",
@@ -80,7 +80,7 @@ Window = Annotated[
 ]
 
 
-class Request(NamedTuple):
+class CommandRequest(NamedTuple):
     """What a command's options ask for, and whether a target is among them."""
 
     options: UpsampleOptions
@@ -180,7 +180,7 @@ def _request(
             help="Compute this part of the scan only: first voxel and the one behind the last along i, j and k.",
         ),
     ] = "",
-) -> Request:
+) -> CommandRequest:
     named = spacing is not None or ratio is not None or isotropic
     options = UpsampleOptions(
         Target(spacing, ratio if named else default_ratio, isotropic),
@@ -195,4 +195,4 @@ def _request(
         fill_gaps=fill_gaps,
         region=Region.of(region) if region else None,
     )
-    return Request(options, named)
+    return CommandRequest(options, named)

@@ -17,7 +17,7 @@ from .. import RequestError
 from ..batch.folder import Tell
 from ..batch.results import DONE, PENDING, STARTED, Record
 from ..batch.run import Batch
-from ..batch.table import FORMATS, Settings
+from ..batch.table import RESULT_FORMATS, Settings
 from ..dicom_out import DicomSettings
 from ..request import BUNDLED
 from . import arguments
@@ -41,10 +41,10 @@ def batch_command(
     output_dir: Annotated[
         Path, typer.Argument(metavar="OUTPUT_DIR", help="Folder for results and manifest; made if missing.")
     ],
-    request: arguments.Request,
+    request: arguments.CommandRequest,
     format: Annotated[
         str,
-        typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: the scan's own format, .nii.gz for DICOM."),
+        typer.Option("--format", help=f"{', '.join(RESULT_FORMATS)}; auto: the scan's own format, .nii.gz for DICOM."),
     ] = "auto",
     deterministic_uids: arguments.DeterministicUids = False,
     compress: arguments.Compress = False,

@@ -21,8 +21,8 @@ from . import arguments
 @arguments.with_request("device", "equalize_slices", ratio=2.0)
 def info_command(
     input: arguments.Input,
-    request: arguments.Request,
-    series: arguments.Series = "",
+    request: arguments.CommandRequest,
+    series: arguments.SeriesNumber = "",
     frame: arguments.Frame = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:

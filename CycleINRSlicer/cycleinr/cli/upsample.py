@@ -28,7 +28,7 @@ from .app import INCOMPLETE
 def upsample_command(
     input: arguments.Input,
     output: Annotated[Path, typer.Argument(help="Result: .nii.gz, .nii, .nrrd, .mha, .mhd, or a new folder.")],
-    request: arguments.Request,
+    request: arguments.CommandRequest,
     format: Annotated[
         str,
         typer.Option(
@@ -48,9 +48,9 @@ def upsample_command(
             "self_check.nii.gz with the error of each voxel. Takes about as long again.",
         ),
     ] = None,
-    window: arguments.Window = "auto",
+    window: arguments.WindowName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result or report.")] = False,
-    series: arguments.Series = "",
+    series: arguments.SeriesNumber = "",
     frame: arguments.Frame = None,
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="All volumes of a time series or the like, into one NIfTI file.")
@@ -104,14 +104,14 @@ def check_command(
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write the report of upsample --report into this new folder.")
     ] = None,
-    window: arguments.Window = "auto",
+    window: arguments.WindowName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
     model: Annotated[
         str, typer.Option("--model", help="The weights file that the result was made with; auto: bundled ones.")
     ] = "auto",
     device: arguments.DeviceName = "auto",
     memory_limit: arguments.MemoryLimit = None,
-    series: arguments.Series = "",
+    series: arguments.SeriesNumber = "",
     frame: arguments.Frame = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON object instead.")] = False,
 ) -> None:

@@ -178,9 +178,9 @@ _parameters = lru_cache(maxsize=4)(read_parameters)
 @lru_cache(maxsize=2)
 def _gpu_model(weights: Path, sha256: str, device: Device):
     """The same for a network on a GPU."""
-    from .gpu_network import load_model
+    from .gpu_network import model_on_device
 
-    return load_model(weights, sha256, device)
+    return model_on_device(weights, sha256, device)
 
 
 class _Run:

@@ -117,7 +117,7 @@ def _full_precision() -> Iterator[None]:
             setattr(switch, name, value)
 
 
-def load_model(weights: Path, sha256: str, device: Device) -> CycleINR:
+def model_on_device(weights: Path, sha256: str, device: Device) -> CycleINR:
     """A network on a device."""
     with GpuNetwork.guard():
         return load_network(weights, sha256).requires_grad_(False).to(device.name)

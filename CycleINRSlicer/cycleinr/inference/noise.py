@@ -29,7 +29,7 @@ from .consistency import Arrays, Consistency, rows_at_once, within_plane
 if TYPE_CHECKING:
     from .plan import Plan
 
-REACH_PIXELS = 12
+NOISE_REACH_PIXELS = 12
 """How far away what is seen may change a scaled pixel: its detail (4), the response to it (1) and the window (7)."""
 
 STEP_PIXELS = 4

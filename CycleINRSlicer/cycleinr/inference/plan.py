@@ -26,7 +26,7 @@ from ..grid import (
     to_axis_first,
 )
 from ..inspection import Inspection, inspect
-from ..request import ModelChoice, UpsampleOptions, choose_model
+from ..request import ChosenModel, UpsampleOptions, choose_model
 from ..resampling import MAX_TAU, NEIGHBOURS, TRAINED_TAU_MAX
 from ..result import text_of_gaps
 from ..threads import computing_threads
@@ -159,7 +159,7 @@ def plan(volume: Volume, options: UpsampleOptions, seen: Inspection | None = Non
 
 
 def _warnings(
-    volume: Volume, options: UpsampleOptions, model: ModelChoice, grid: SliceGrid, seen: Inspection | None
+    volume: Volume, options: UpsampleOptions, model: ChosenModel, grid: SliceGrid, seen: Inspection | None
 ) -> list[str]:
     """Sentences on the scan itself."""
     found = []

@@ -23,7 +23,7 @@ from ..resampling import NEIGHBOURS
 from ..threads import CrewSize
 from ..weights import NetworkConfig, Slicing
 from .consistency import CoveringGrid
-from .noise import REACH_PIXELS, STEP_PIXELS
+from .noise import NOISE_REACH_PIXELS, STEP_PIXELS
 
 _AROUND_SLICES = 4
 """The same along the slices; what the B-spline and data consistency take from farther away is below 0.1 HU."""
@@ -59,7 +59,7 @@ def part_of(shape_kji: tuple[int, int, int], grid: SliceGrid, region: Region | N
         return Part(grid)
     region.check_inside(shape_kji)
     source, kept = list(_ALL), list(_ALL)
-    margin = config.receptive_pixels + REACH_PIXELS
+    margin = config.receptive_pixels + NOISE_REACH_PIXELS
     for letter, (first, stop) in zip("ijk", astuple(region), strict=True):
         dimension = AXIS_OF_ARRAY[letter]
         if letter == grid.axis:

@@ -84,10 +84,10 @@ def evaluate_command(
     from ..evaluation.pair_table import read_pairs
     from ..evaluation.protocol import parse_ratio
     from ..evaluation.report import write_report
-    from ..evaluation.runner import Plan, evaluate, evaluate_pairs
+    from ..evaluation.runner import EvaluationPlan, evaluate, evaluate_pairs
 
     numbers = [parse_ratio(text) for text in ratios.split(",")]
-    plan = Plan(numbers, conditions.split(","), chosen, lpips, found, crop, _listed(lpips_nets), fid)
+    plan = EvaluationPlan(numbers, conditions.split(","), chosen, lpips, found, crop, _listed(lpips_nets), fid)
     if scans.suffix.lower() == ".csv":
         evaluation = evaluate_pairs(read_pairs(scans), output, plan)
     else:

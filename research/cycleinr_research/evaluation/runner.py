@@ -39,7 +39,7 @@ Source = str | Path | Volume
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What to measure.
 
     Attributes:
@@ -89,7 +89,7 @@ class _Recipe:
     make: Callable[[], Case]
 
 
-def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan | None = None) -> Evaluation:
+def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: EvaluationPlan | None = None) -> Evaluation:
     """Degrade fine volumes, have every method restore them, and measure.
 
     Args:
@@ -101,7 +101,7 @@ def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan
         InputError: Nothing to measure, or two volumes of one name.
         OutputError: The output folder cannot be written to.
     """
-    plan = _checked(plan or Plan())
+    plan = _checked(plan or EvaluationPlan())
     loaders = [_Loader(source, plan.crop_pixels) for source in _listed(sources)]
     _check_names([loader.name for loader in loaders])
     for condition in plan.conditions:
@@ -110,14 +110,16 @@ def evaluate(sources: Source | Sequence[Source], out_dir: str | Path, plan: Plan
     return _run(_recipes(loaders, plan), Path(out_dir), plan)
 
 
-def evaluate_pairs(pairs: Sequence[tuple[Source, Source]], out_dir: str | Path, plan: Plan | None = None) -> Evaluation:
+def evaluate_pairs(
+    pairs: Sequence[tuple[Source, Source]], out_dir: str | Path, plan: EvaluationPlan | None = None
+) -> Evaluation:
     """Measure on real pairs of scans; each is (thick, thin). Ratios and conditions of the plan do not apply.
 
     Raises:
         InputError: Nothing to measure, or two thick scans of one name.
         OutputError: The output folder cannot be written to.
     """
-    plan = _checked(plan or Plan())
+    plan = _checked(plan or EvaluationPlan())
     loaders = [tuple(_Loader(source, plan.crop_pixels) for source in pair) for pair in pairs]
     _check_names([thick.name for thick, _ in loaders])
     recipes = (
@@ -128,7 +130,7 @@ def evaluate_pairs(pairs: Sequence[tuple[Source, Source]], out_dir: str | Path, 
     return _run(recipes, Path(out_dir), plan)
 
 
-def _checked(plan: Plan) -> Plan:
+def _checked(plan: EvaluationPlan) -> EvaluationPlan:
     if plan.crop_pixels is not None and plan.crop_pixels < MIN_CROP_PIXELS:
         raise RequestError(f"The crop is {plan.crop_pixels} pixels; give at least {MIN_CROP_PIXELS}.")
     return plan
@@ -188,7 +190,7 @@ def _check_names(names: list[str]) -> None:
         raise InputError(f"Several volumes are called {', '.join(twice)}. Rename them, since rows go by the name.")
 
 
-def _recipes(loaders: list[_Loader], plan: Plan) -> Iterator[_Recipe]:
+def _recipes(loaders: list[_Loader], plan: EvaluationPlan) -> Iterator[_Recipe]:
     for loader in loaders:
         for condition in plan.conditions:
             for ratio in plan.ratios:
@@ -201,7 +203,7 @@ def _recipes(loaders: list[_Loader], plan: Plan) -> Iterator[_Recipe]:
         loader.forget()
 
 
-def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: Plan) -> Evaluation:
+def _run(recipes: Iterable[_Recipe], out_dir: Path, plan: EvaluationPlan) -> Evaluation:
     if TRUTH in plan.methods:
         raise RequestError(f"No method may be called {TRUTH!r}. Choose another name.")
     try:
@@ -256,7 +258,7 @@ class _Masks:
 class _Results:
     """The output folder's tables, and what is still missing in them."""
 
-    def __init__(self, out_dir: Path, plan: Plan, perceptual: Perceptual):
+    def __init__(self, out_dir: Path, plan: EvaluationPlan, perceptual: Perceptual):
         self.out_dir, self.plan, self.perceptual = out_dir, plan, perceptual
         self.rows = read_rows(out_dir / ROWS_FILE)
         self.segments = read_rows(out_dir / SEGMENTS_FILE, SegmentRow)

@@ -21,7 +21,7 @@ from ..networks import load_network, network_class
 from ..weights import load_pickled_numbers
 from .config import TrainingConfig
 from .losses import Losses, training_losses
-from .patches import Batch, PatchSampler, load_sources
+from .patches import PatchBatch, PatchSampler, load_sources
 from .validation import ValidationCase, validate, validation_cases
 
 CHECKPOINT = "checkpoint.pt"
@@ -153,7 +153,7 @@ class Trainer:
         share = done_share(self.config, self.state.step, self.state.seconds)
         return bool(self.fabric.broadcast(share) >= 1) if self.config.max_minutes else share >= 1
 
-    def _step(self, batch: Batch) -> Losses:
+    def _step(self, batch: PatchBatch) -> Losses:
         config, state = self.config, self.state
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step, state.seconds)

@@ -20,7 +20,7 @@ from cycleinr.network.layers import cubic_convolution
 from torch import nn
 
 from .config import TrainingConfig
-from .patches import Batch
+from .patches import PatchBatch
 
 _BETWEEN = (0.3, 0.7)
 _MARGIN = 0.02
@@ -69,7 +69,7 @@ def false_extremes(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
 
 
 @torch.no_grad()
-def taught(teachers: list[nn.Module], batch: Batch, generator: torch.Generator) -> torch.Tensor:
+def taught(teachers: list[nn.Module], batch: PatchBatch, generator: torch.Generator) -> torch.Tensor:
     """What one of the teachers, drawn at random, answers on the mean over one of the two pairs of opposite flips."""
     drawn = torch.randint(2 * len(teachers), (1,), generator=generator).item()
     teacher, pair = teachers[drawn // 2], ([], [2, 3]) if drawn % 2 else ([2], [3])
@@ -78,7 +78,7 @@ def taught(teachers: list[nn.Module], batch: Batch, generator: torch.Generator) 
 
 
 def training_losses(
-    model: nn.Module, batch: Batch, with_cycle: bool, generator: torch.Generator, teachers: list[nn.Module] = ()
+    model: nn.Module, batch: PatchBatch, with_cycle: bool, generator: torch.Generator, teachers: list[nn.Module] = ()
 ) -> Losses:
     """All losses of a batch; the first pass serves all.
 

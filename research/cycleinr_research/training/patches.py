@@ -48,7 +48,7 @@ class FineVolume:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PatchBatch:
     """Examples with the same number of slices.
 
     Attributes:
@@ -66,10 +66,10 @@ class Batch:
     thin: bool
     reacquisition: Reacquisition | None = None
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> PatchBatch:
         tensors = (self.stack, self.positions, self.slicing, self.truth, self.window)
         there = self.reacquisition.to(device) if self.reacquisition else None
-        return Batch(*(t.to(device) for t in tensors), self.thin, there)
+        return PatchBatch(*(t.to(device) for t in tensors), self.thin, there)
 
 
 def load_sources(sources: tuple[Source, ...]) -> list[FineVolume]:
@@ -110,7 +110,7 @@ class PatchSampler:
         weights = np.array([v.weight for v in volumes])
         self.chances = weights / weights.sum()
 
-    def draw(self, step: int, rank: int = 0) -> Batch:
+    def draw(self, step: int, rank: int = 0) -> PatchBatch:
         rng = np.random.default_rng([self.seed, step, rank])
         thin = bool(rng.random() < self.config.thin_share)
         share = self.config.consistent_share
@@ -120,7 +120,7 @@ class PatchSampler:
         stack, positions, truth, window = (torch.from_numpy(np.stack(part)) for part in (*parts[:3], parts[4]))
         reacquisition = Reacquisition.stacked(parts[5]) if consistent else None
         slicing = torch.cat([Slicing(*each).to_tensor() for each in parts[3]])
-        return Batch(stack, positions, slicing, truth, window, thin, reacquisition)
+        return PatchBatch(stack, positions, slicing, truth, window, thin, reacquisition)
 
     def _example(self, rng: np.random.Generator, thin: bool, consistent: bool):
         for _ in range(_FLAT_ATTEMPTS):
