@@ -218,6 +218,11 @@ class Acquisition:
         spacing_mm = self._intervals[1]
         return np.asarray(np.minimum(np.append(spacing_mm, np.inf), np.append(np.inf, spacing_mm)))
 
+    def usual(self, of_slices: float | np.ndarray) -> np.ndarray:
+        """(parts,) the median over each part of something that is known of each slice, (n,), or of all."""
+        each = np.broadcast_to(of_slices, len(self))
+        return np.array([np.median(each[part.first : part.last + 1]) for part in self.parts])
+
     @property
     def interval_mm(self) -> np.ndarray:
         """(n - 1,) the spacing between each two slices: that of their part, and so many of it where slices are missing.

@@ -49,7 +49,6 @@ all of it would cost up to 0.08 dB at x2 and x3."""
 _LEAST_SLOPE = 0.02
 _EPSILON = 1e-6
 _IMMERKAER = math.sqrt(math.pi / 2) / 6
-_PIXELS_AT_A_TIME = 1 << 21
 
 
 def slice_sigmas(volume: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -61,17 +60,16 @@ def slice_sigmas(volume: np.ndarray, valid: np.ndarray | None = None) -> np.ndar
     if min(volume.shape[1:]) < 3:
         # Its 3 x 3 pixels do not fit
         return np.zeros(len(volume))
-    per_block = max(1, _PIXELS_AT_A_TIME // (volume.shape[1] * volume.shape[2]))
-    blocks = [slice(start, start + per_block) for start in range(0, volume.shape[0], per_block)]
-    if valid is None:
-        return np.concatenate([_mean_sigma(_response(volume[block]), (1, 2)) for block in blocks])
-    inner = [_inner(mask) for mask in valid]
-    seen = np.flatnonzero([mask.any() for mask in inner])
-    if not len(seen):
-        return np.zeros(len(volume))
-    levels = [_mean_sigma(_response(volume[n : n + 1])[0][inner[n]], None) for n in seen]
+    seen, levels = [], []
+    for n, image in enumerate(volume):
+        response = np.abs(_response(image))
+        if valid is not None:
+            response = response[_inner(valid[n])]
+        if response.size:
+            seen.append(n)
+            levels.append(_IMMERKAER * response.mean(dtype=np.float64))
     # What shows nothing may not be taken as free of noise
-    return np.interp(np.arange(len(volume)), seen, levels)
+    return np.interp(np.arange(len(volume)), seen, levels) if seen else np.zeros(len(volume))
 
 
 def local_sigmas(image: np.ndarray) -> np.ndarray:
@@ -125,7 +123,7 @@ def _shifted(image: np.ndarray, axis: int, start: int, size: int | None) -> np.n
 
 
 def _response_everywhere(image: np.ndarray) -> np.ndarray:
-    return _response(np.pad(image, 1, mode="edge")[None])[0]
+    return _response(np.pad(image, 1, mode="edge"))
 
 
 def _inner(valid: np.ndarray) -> np.ndarray:
@@ -134,15 +132,11 @@ def _inner(valid: np.ndarray) -> np.ndarray:
     return rows[:, 2:] & rows[:, 1:-1] & rows[:, :-2]
 
 
-def _response(stack: np.ndarray) -> np.ndarray:
-    """(K, J, I) -> (K, J - 2, I - 2) float32; the kernel is the outer product of two second differences."""
-    stack = np.asarray(stack, np.float32)
-    along_rows = stack[:, 2:] - 2 * stack[:, 1:-1] + stack[:, :-2]
-    return along_rows[:, :, 2:] - 2 * along_rows[:, :, 1:-1] + along_rows[:, :, :-2]
-
-
-def _mean_sigma(response: np.ndarray, axes: tuple[int, ...] | None) -> np.ndarray:
-    return _IMMERKAER * np.abs(response).mean(axis=axes, dtype=np.float64)
+def _response(image: np.ndarray) -> np.ndarray:
+    """(J, I) -> (J - 2, I - 2) float32; the kernel is the outer product of two second differences."""
+    image = np.asarray(image, np.float32)
+    along_rows = image[2:] - 2 * image[1:-1] + image[:-2]
+    return along_rows[:, 2:] - 2 * along_rows[:, 1:-1] + along_rows[:, :-2]
 
 
 _HARMONICS = 2

@@ -194,9 +194,9 @@ def _slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGr
     if thickness is None or np.any(thickness > MAX_TAU * spacing):
         known, thickness, reason = False, spacing, "since the scan does not say its slice thickness"
     if own is not None:
-        each = np.broadcast_to(thickness, len(own))
-        parts = [f"{np.median(each[p.first : p.last + 1]):g} mm thick every {p.spacing_mm:.4g} mm" for p in own.parts]
-        return each / spacing, f"slices {', then '.join(parts)}, {reason}."
+        usual = zip(own.usual(thickness), own.parts, strict=True)
+        parts = [f"{mm:g} mm thick every {part.spacing_mm:.4g} mm" for mm, part in usual]
+        return thickness / spacing, f"slices {', then '.join(parts)}, {reason}."
     told = f"{thickness:g} mm thick slices every" if known else "contiguous"
     told = "thin slices with gaps every" if thickness_mm == 0 else told
     return thickness / spacing, f"{told} {spacing:g} mm{'' if known else ' slabs'}, {reason}."
@@ -208,9 +208,9 @@ def _tau_of_parts(grid: SliceGrid, taus: float | np.ndarray) -> list[tuple[float
     if own is None:
         return [(float(taus), "")]
     found = []
-    for part in sorted(own.parts, key=lambda part: part.spacing_mm):
+    for part, tau in sorted(zip(own.parts, own.usual(taus).tolist(), strict=True), key=lambda each: each[0].spacing_mm):
         where = f" from slice {part.first + 1} to {part.last + 1}" if len(own.parts) > 1 else ""
-        found.append((float(np.median(np.broadcast_to(taus, len(own))[part.first : part.last + 1])), where))
+        found.append((tau, where))
     return found
 
 

@@ -16,7 +16,6 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 
 from .. import OutOfMemoryError
-from ..geometry import Acquisition
 from ..grid import AXIS_OF_ARRAY, SliceGrid
 from ..request import Region
 from ..resampling import NEIGHBOURS
@@ -126,9 +125,9 @@ def passes(
         slicing = Slicing(float(tau), grid.spacing_in_mm / pixel_mm, grid.ratio)
         return (Pass(slicing, slice(0, grid.n_in), np.arange(len(positions)), positions),)
     apart_mm = own.interval_mm
-    tau_of = _thickness_of_intervals_mm(own, tau * own.local_spacing_mm) / apart_mm
+    thickness_mm = own.usual(tau * own.local_spacing_mm).repeat([part.last - part.first for part in own.parts])
     # Each interval's kind: how far apart its slices are, and how thick in spacings
-    kinds = np.round(np.stack([apart_mm, tau_of], axis=1), _DIGITS)
+    kinds = np.round(np.stack([apart_mm, thickness_mm / apart_mm], axis=1), _DIGITS)
     interval = _intervals(positions, apart_mm)
     found = []
     for mm, own_tau in np.unique(kinds, axis=0).tolist():
@@ -139,12 +138,6 @@ def passes(
             slicing = Slicing(own_tau, mm / pixel_mm, mm / grid.spacing_out_mm)
             found.append(Pass(slicing, acquired, outputs, positions[outputs] - acquired.start))
     return tuple(found)
-
-
-def _thickness_of_intervals_mm(own: Acquisition, thickness_mm: np.ndarray) -> np.ndarray:
-    """(n - 1,): the usual thickness of the slices in the part that each interval belongs to."""
-    usual = [np.median(thickness_mm[part.first : part.last + 1]) for part in own.parts]
-    return np.repeat(usual, [part.last - part.first for part in own.parts])
 
 
 def _intervals(positions: np.ndarray, apart_mm: np.ndarray) -> np.ndarray:
