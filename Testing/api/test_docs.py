@@ -43,5 +43,8 @@ def test_the_page_is_built_and_shows_every_public_name(tmp_path):
     assert [name for name in ci.__all__ if f'id="{name}"' not in page] == []
     for method in ("Check.verdict", "Volume.reorient", "Volume.to_simpleitk", "Result.save", "Upsampler.plan"):
         assert f'id="{method}"' in page
+    assert page.index('id="upsample"') < page.index('id="Volume"') < page.index('id="CycleinrError"')
+    # Types in the words of the source, not what they are made of
+    assert "_NestedSequence" not in page and "typing.Union" not in page
     # Sphinx's markup would stand on the page as it is
     assert ":param" not in page and "http" not in page.split("<main")[1].split("</main>")[0]

@@ -15,8 +15,26 @@ import pdoc.render
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+class _Name(str):
+    """An annotation as the source has it."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+_evaluated = pdoc.doc.safe_eval_type
+
+
+def _readable(annotation: object, *where: object) -> object:
+    """Names of types that stand for long unions stay as they are; what they stand for, the docstrings say in words."""
+    if isinstance(annotation, str) and annotation.partition(" ")[0] in ("Scan", "npt.ArrayLike"):
+        return _Name(annotation.removeprefix("npt."))
+    return _evaluated(annotation, *where)
+
+
 def make_docs(folder: Path) -> Path:
     """Write the page and return it."""
+    pdoc.doc.safe_eval_type = _readable
     sys.path.insert(0, str(REPOSITORY / "CycleINRSlicer"))
     pdoc.render.configure(docformat="google", show_source=False, search=False)
     module = pdoc.doc.Module.from_name("cycleinr")
