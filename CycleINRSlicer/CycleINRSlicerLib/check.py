@@ -183,6 +183,7 @@ def _addColours():
         share = index / (_COLOURS - 1)
         red, green, blue = np.clip((3 * share, 3 * share - 1, 3 * share - 2), 0, 1)
         node.SetColor(index, f"{100 * share:.0f} %", red, green, blue, 1.0)
+    node.HideFromEditorsOff()  # colour tables are hidden, and what is hidden Slicer 5.10 saves in .mrb files alone
     return node
 
 

@@ -168,7 +168,10 @@ def test_a_saved_scene_keeps_the_check(host, ui, widget, parameters, result, tmp
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     assert text and ui.checkLabel.text == text and ui.curveButton.enabled
-    assert widget.logic.getParameterNode().checkVolume.GetDisplayNode().GetColorNode() is not None
+    colours, orange = widget.logic.getParameterNode().checkVolume.GetDisplayNode().GetColorNode(), [0.0] * 4
+    colours.GetColor(128, orange)
+    assert orange[:3] == pytest.approx((1, 0.5, 0), abs=0.02)
+    assert not colours.GetHideFromEditors(), "Slicer 5.10 saves what is hidden in .mrb files alone"
 
 
 @pytest.mark.parametrize("moment", ["PREPARING", "RUNNING", "IMPORTING"])
