@@ -319,14 +319,10 @@ class Parameters:
 
 
 def read_parameters(weights: Path, sha256: str | None = None) -> Parameters:
-    """CycleINR's sizes and parameters from a weights file and its card.
-
-    Args:
-        weights: The weights file.
-        sha256: Hash of the weights that are meant, where the card was read before.
+    """CycleINR's sizes and parameters; arguments and errors as ``read_weights``.
 
     Raises:
-        ModelError: As ``read_weights``; or the parameters do not fit the card, or are another network's.
+        ModelError: They are another network's, or do not fit the card.
     """
     card, arrays = read_weights(weights, sha256)
     check_is_cycleinr(weights, card)

@@ -15,13 +15,10 @@ if TYPE_CHECKING:
 def load_network(weights: Path, sha256: str | None = None) -> CycleINR:
     """Build the network that a weights file and its card describe, in evaluation mode on the CPU.
 
-    Args:
-        weights: The weights file.
-        sha256: Hash of the weights that are meant, where the card was read before.
+    Arguments and errors as ``weights.read_parameters``.
 
     Raises:
         RequestError: PyTorch is not installed.
-        ModelError: As ``weights.read_parameters``.
     """
     try:
         import torch
