@@ -131,6 +131,12 @@ class TestPlan:
         assert (forecast.axis, forecast.tau, forecast.model) == ("k", fine.provenance.tau, fine.provenance.model)
         assert forecast.memory_gb > 0 and forecast.seconds > 0
 
+    @pytest.mark.parametrize(
+        ("thickness_mm", "said"), [(None, "does not say"), (4.0, "as the scan says"), (12.0, "12 mm, which cannot be")]
+    )
+    def test_why_slices_count_as_so_thick_is_said_truly(self, head, thickness_mm, said):
+        assert said in ci.plan(replace(head, slice_thickness_mm=thickness_mm), ratio=2).thickness_reason
+
     def test_of_a_file_no_voxel_is_read(self, examples):
         whole = (examples / "ct_head_5mm.nii.gz").read_bytes()
         (examples / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])

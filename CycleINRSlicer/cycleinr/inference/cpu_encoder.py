@@ -154,7 +154,10 @@ def _first(whole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _transform_inputs(d: list[np.ndarray], r: np.ndarray, spare: np.ndarray) -> None:
-    """B^T of the paper: six inputs ``d`` to six places ``r``."""
+    """B^T of the paper, six inputs to six places.
+
+    r0 = 4 d0 - 5 d2 + d4; r1, r2 = (d4 - 4 d2) +- (d3 - 4 d1); r3, r4 = (d4 - d2) +- 2 (d3 - d1); r5 = 4 d1 - 5 d3 + d5.
+    """
     np.subtract(d[4], d[2], out=spare)
     np.subtract(d[0], d[2], out=r[0])
     np.multiply(r[0], 4, out=r[0])
@@ -175,7 +178,10 @@ def _transform_inputs(d: list[np.ndarray], r: np.ndarray, spare: np.ndarray) -> 
 
 
 def _transform_outputs(m: np.ndarray, y: np.ndarray, spare: np.ndarray) -> None:
-    """A^T of the paper: six places ``m``, which are overwritten, to four outputs ``y``."""
+    """A^T of the paper, six places, which are overwritten, to four outputs.
+
+    y0, y2 = (m1 + m2) + (1, 4) (m3 + m4), y0 also + m0; y1, y3 = (m1 - m2) + (2, 8) (m3 - m4), y3 also + m5.
+    """
     np.add(m[1], m[2], out=spare)
     np.subtract(m[1], m[2], out=m[1])
     np.add(m[3], m[4], out=m[2])

@@ -192,7 +192,8 @@ def _slice_profile_tau(volume: Volume, thickness_mm: float | None, grid: SliceGr
             )
     known = True
     if thickness is None or np.any(thickness > MAX_TAU * spacing):
-        known, thickness, reason = False, spacing, "since the scan does not say its slice thickness"
+        says = "does not say its" if thickness is None else f"says {np.max(thickness):g} mm, which cannot be its"
+        known, thickness, reason = False, spacing, f"since the scan {says} slice thickness"
     if own is not None:
         usual = zip(own.usual(thickness), own.parts, strict=True)
         parts = [f"{mm:g} mm thick every {part.spacing_mm:.4g} mm" for mm, part in usual]
