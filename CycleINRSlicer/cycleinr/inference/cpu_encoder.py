@@ -156,7 +156,7 @@ def _first(whole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _transform_inputs(d: list[np.ndarray], r: np.ndarray, spare: np.ndarray) -> None:
     """B^T of the paper, six inputs to six places.
 
-    r0 = 4 d0 - 5 d2 + d4; r1, r2 = (d4 - 4 d2) +- (d3 - 4 d1); r3, r4 = (d4 - d2) +- 2 (d3 - d1); r5 = 4 d1 - 5 d3 + d5.
+    r0 = 4 d0 - 5 d2 + d4, r5 = 4 d1 - 5 d3 + d5; r1, r2 = (d4 - 4 d2) +- (d3 - 4 d1), r3, r4 = d4 - d2 +- 2 (d3 - d1).
     """
     np.subtract(d[4], d[2], out=spare)
     np.subtract(d[0], d[2], out=r[0])
