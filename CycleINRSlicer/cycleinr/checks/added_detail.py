@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .. import InputError
+from ..geometry import subgrid_affine
 from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, to_axis_first
 from ..resampling import bspline_weights
 from ..volume import Volume
@@ -41,20 +42,24 @@ def added_detail(scan: Volume, result: Volume) -> tuple[np.ndarray, Iterator[flo
     """
     to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
     axis = _resampled_axis(scan, to_scan)
-    dimension, column, count = AXIS_OF_ARRAY[axis], COLUMN_OF_AXIS[axis], result.shape_kji[AXIS_OF_ARRAY[axis]]
+    dimension, column = AXIS_OF_ARRAY[axis], COLUMN_OF_AXIS[axis]
+    # The part of the scan that the result was made of, with all slices
     first_kji = np.rint(to_scan[2::-1, 3]).clip(0, np.array(scan.shape_kji) - 1).astype(int)
     part = [slice(first, first + size) for first, size in zip(first_kji, result.shape_kji, strict=True)]
     part[dimension] = slice(None)
     scan = scan[tuple(part)]
     to_scan = np.linalg.inv(scan.ijk_to_ras) @ result.ijk_to_ras
-    other_slices, shape = np.eye(4), list(scan.shape_kji)
-    other_slices[column, (column, 3)], shape[dimension] = to_scan[column, (column, 3)], count
-    if not result.geometry_equal(SimpleNamespace(shape_kji=tuple(shape), ijk_to_ras=scan.ijk_to_ras @ other_slices)):
+    first_ijk, step_ijk, shape = np.zeros(3), np.ones(3), list(scan.shape_kji)
+    first_ijk[column] = to_scan[column, 3]
+    step_ijk[column] = to_scan[column, column]
+    shape[dimension] = result.shape_kji[dimension]
+    expected = SimpleNamespace(shape_kji=tuple(shape), ijk_to_ras=subgrid_affine(scan.ijk_to_ras, first_ijk, step_ijk))
+    if not result.geometry_equal(expected):
         raise InputError(
             f"The grid of {result.name} is not that of {scan.name} with other slices, so their difference means "
             "nothing. Choose a result of CycleINR and the scan that it was made from."
         )
-    positions = to_scan[column, 3] + to_scan[column, column] * np.arange(count)
+    positions = first_ijk[column] + step_ijk[column] * np.arange(shape[dimension])
     own = scan.acquisition
     if own is not None and own.axis == axis:
         positions = own.indices_of(positions * scan.spacing_ijk_mm[column])
