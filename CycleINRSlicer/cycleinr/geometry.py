@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, permutations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -132,6 +132,14 @@ class EvenPart:
         return f"{self.spacing_mm:.4g} mm from slice {self.first + 1} to {self.last + 1}"
 
 
+class _Intervals(NamedTuple):
+    """Of each interval between two slices, (n - 1,): number and spacing of its part, and how many are missing."""
+
+    part: np.ndarray
+    spacing_mm: np.ndarray
+    missing: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class Acquisition:
     """Where the acquired slices lie that are not evenly spaced, all alike and in line.
@@ -199,23 +207,23 @@ class Acquisition:
         return _parts(self.positions_mm)
 
     @cached_property
-    def _intervals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each interval, (n - 1,): the number of its part, that part's spacing, and how many slices are missing."""
+    def _intervals(self) -> _Intervals:
         part = np.repeat(np.arange(len(self.parts)), [each.last - each.first for each in self.parts])
         spacing_mm = np.array([each.spacing_mm for each in self.parts])[part]
         times = np.diff(self.positions_mm) / spacing_mm
-        return part, spacing_mm, np.where(times > _GAP_STEPS, np.floor(times + 0.5) - 1, 0).astype(int)
+        missing = np.where(times > _GAP_STEPS, np.floor(times + 0.5) - 1, 0).astype(int)
+        return _Intervals(part, spacing_mm, missing)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """Where slices are missing, in order."""
-        missing, places = self._intervals[2].tolist(), self.positions_mm.tolist()
+        missing, places = self._intervals.missing.tolist(), self.positions_mm.tolist()
         return tuple(Gap(n, count, *places[n : n + 2]) for n, count in enumerate(missing) if count)
 
     @property
     def local_spacing_mm(self) -> np.ndarray:
         """(n,) the spacing of the part that each slice lies in; of two, the finer one."""
-        spacing_mm = self._intervals[1]
+        spacing_mm = self._intervals.spacing_mm
         return np.asarray(np.minimum(np.append(spacing_mm, np.inf), np.append(np.inf, spacing_mm)))
 
     def usual(self, of_slices: float | np.ndarray) -> np.ndarray:
@@ -229,7 +237,7 @@ class Acquisition:
 
         What jitters within a part counts as even.
         """
-        return np.asarray(self._intervals[1] * (self._intervals[2] + 1))
+        return np.asarray(self._intervals.spacing_mm * (self._intervals.missing + 1))
 
     def mm_of(self, indices: np.ndarray) -> np.ndarray:
         """Positions in mm of index positions; straight between slices, and beyond them as in the outermost interval."""
@@ -242,8 +250,8 @@ class Acquisition:
     @property
     def longest_even(self) -> range:
         """The most slices in a row with one spacing and one thickness and none missing."""
-        part_of, _, missing = self._intervals
-        part_of = np.where(self._changes_of_thickness | (missing > 0), -1, part_of)
+        is_broken = self._changes_of_thickness | (self._intervals.missing > 0)
+        part_of = np.where(is_broken, -1, self._intervals.part)
         ends = [0, *(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(part_of)]
         runs = (range(first, last + 1) for first, last in pairwise(ends) if last > first and part_of[first] >= 0)
         return max(runs, key=len, default=range(1))

@@ -162,7 +162,8 @@ class _Search:
 
     def _series(self, folder: Path, one: Series) -> Found:
         phase = one.name.rpartition(".")[2] if one.part else ""
-        name = f"series-{hashlib.sha256(one.uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]}{phase and f'.{phase}'}"
+        digits = hashlib.sha256(one.uid.encode()).hexdigest()[:_NEUTRAL_DIGITS]
+        name = f"series-{digits}.{phase}" if phase else f"series-{digits}"
         frame = int(phase) if phase and one.slices[0].frames is not None else None
         called = _described(one) if self.readable else name
         return Found(one.files[0], folder, name, called, tuple(one.files), frame, one.name)

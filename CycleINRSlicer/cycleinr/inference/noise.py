@@ -229,10 +229,11 @@ def _match_thin(stacks: Stacks, profile: SliceProfile, seen: np.ndarray, monitor
     for index in np.flatnonzero(new):
         monitor.check()
         image = stacks.result[index].astype(np.float32)
-        wanted = sum(np.float32(shares[index, n]) * levels(n) for n in np.flatnonzero(shares[index]).tolist())
-        own, texture = _levels_and_texture(image)
-        texture *= np.clip(_TEXTURE_SHARE * wanted[1] / (own[1] + _EPSILON), 1, _HIGHEST_GAIN) - 1
-        stacks.values.write(with_local_sigmas(image, own[0], wanted[0]) + texture, stacks.result[index])
+        nearest = np.flatnonzero(shares[index]).tolist()
+        wanted_sigmas, wanted_size = sum(np.float32(shares[index, n]) * levels(n) for n in nearest)
+        (sigmas, size), texture = _levels_and_texture(image)
+        texture *= np.clip(_TEXTURE_SHARE * wanted_size / (size + _EPSILON), 1, _HIGHEST_GAIN) - 1
+        stacks.values.write(with_local_sigmas(image, sigmas, wanted_sigmas) + texture, stacks.result[index])
     if (seen[:, new] > 0).any():
         _restore(stacks, profile.of(inside), inside)
 
