@@ -6,6 +6,7 @@ import shutil
 import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from cycleinr import GeometryError, InputError
@@ -409,6 +410,19 @@ class TestWhatIsRefused:
 
     def test_more_pixels_than_a_file_can_hold_are_refused_before_memory_is_taken(self, tmp_path):
         assert "cannot be decoded" in refusal(write_series(tmp_path, Rows=60_000, Columns=60_000))
+
+    @pytest.mark.parametrize(
+        "tags", [{"BitsAllocated": 1}, {"BitsAllocated": 8, "BitsStored": 8}, {"BitsAllocated": 32}, {"Rows": 3}]
+    )
+    def test_pixels_of_another_length_than_the_header_promises(self, tmp_path, tags):
+        assert "there are 60 bytes, and its header promises" in refusal(write_series(tmp_path, **tags))
+
+    def test_padding_behind_the_pixels_is_none(self, tmp_path):
+        for file in write_series(tmp_path).iterdir():
+            data = pydicom.dcmread(file)
+            data.PixelData += bytes(10)
+            data.save_as(file)
+        assert read_volume(tmp_path).shape_kji == (6, 6, 5)
 
     @pytest.mark.parametrize("kept", [0, 50, 200, 600, 0.95])
     def test_a_truncated_file_by_its_name(self, tmp_path, kept):

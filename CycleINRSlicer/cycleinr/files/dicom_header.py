@@ -140,10 +140,7 @@ class SliceHeader:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of what pydicom has to say about values reaches the console or a log.
-
-    The values of a dataset are decoded when they are first asked for, so this has to include that.
-    """
+    """Nothing that pydicom says about values reaches console or log; they are decoded when they are first asked for."""
     from pydicom.config import disable_value_validation
 
     logger = logging.getLogger("pydicom")
@@ -195,7 +192,8 @@ def _image_header(path: Path) -> SliceHeader | None:
         data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
         syntax = data.file_meta.TransferSyntaxUID
         # A deflated file's elements have no places in it.
-        if not syntax.is_deflated and _is_truncated(file, syntax.is_little_endian, syntax.is_compressed):
+        length = 0 if syntax.is_deflated else _pixel_bytes(file, syntax.is_little_endian, syntax.is_compressed)
+        if length is None:
             raise undecodable(path)
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
     header = _header(path, data, None)
@@ -208,6 +206,10 @@ def _image_header(path: Path) -> SliceHeader | None:
         raise undecodable(path)
     is_placed = header.frames is not None or (header.series_uid and header.position_lps_mm is not None)
     if is_placed and min(header.rows_columns) > 0:
+        # Behind them there may be padding, up to a row
+        row = max(16, min(header.rows_columns) * header.allocated_bits)
+        if length and header.samples_per_pixel == 1 and not 0 <= 8 * length - bits <= row:
+            raise undecodable(path, f"there are {length} bytes, and its header promises {bits // 8}")
         return header
     if sop_class in _SLICE_CLASSES:
         why = "does not say where its slice lies, how large it is, or of which series it is"
@@ -355,11 +357,10 @@ def _damaged(path: Path) -> InputError:
     )
 
 
-def undecodable(path: Path) -> InputError:
+def undecodable(path: Path, why="the file is truncated or damaged, or its compression is not supported") -> InputError:
     """What to raise for pixels that cannot be decoded."""
     return InputError(
-        f"The pixels of {path.name} cannot be decoded: the file is truncated or damaged, or its compression is not "
-        "supported. Export the series again, uncompressed if possible."
+        f"The pixels of {path.name} cannot be decoded: {why}. Export the series again, uncompressed if possible."
     )
 
 
@@ -372,29 +373,26 @@ class WithinFile(io.BufferedReader):
         return super().read(size)
 
 
-def _is_truncated(file: BinaryIO, little_endian: bool, compressed: bool) -> bool:
-    """Whether what a file has from its pixels on, or from its end if it has none, ends after the end of the file.
-
-    Compressed files whose elements come without their types, which the standard rules out (PS3.5, A.4), count as
-    truncated: GDCM finds wrong lengths there.
-    """
+def _pixel_bytes(file: BinaryIO, little_endian: bool, compressed: bool) -> int | None:
+    """Bytes of the pixels that follow; 0 for none and for compressed ones; None where the file ends before they do."""
     at, size = file.tell(), os.fstat(file.fileno()).st_size
     order = "<" if little_endian else ">"
     head = file.read(12)
     if len(head) < 12 or struct.unpack_from(f"{order}2H", head) != _PIXEL_DATA:
-        return at > size
+        return None if at > size else 0
     is_long = head[4:6] in _LONG_FORMS
+    # The standard rules that out (PS3.5, A.4), and GDCM finds wrong lengths there
     if compressed and not is_long:
-        return True
+        return None
     length = struct.unpack_from(f"{order}I", head, 8 if is_long else 4)[0]
     at += 12 if is_long else 8
     if length != _UNDEFINED:
-        return at + length > size
+        return None if at + length > size else 0 if compressed else length
     # Compressed pixels are a list of items, each with its length (DICOM PS3.5, A.4)
     while at + 8 <= size:
         file.seek(at)
         *tag, length = struct.unpack(f"{order}2HI", file.read(8))
         if tag != _ITEM:
-            return tag != _END
+            return 0 if tag == _END else None
         at += 8 + length
-    return True
+    return None
