@@ -226,12 +226,8 @@ def read_weights(weights: Path, sha256: str | None = None) -> tuple[dict, dict[s
         raise ModelError(f"The weights {weights.name} were replaced by others while they were in use. Start again.")
     try:
         return card, read_tensors(data)
-    except FormatError as error:
+    except ValueError as error:
         raise ModelError(f"The weights {weights.name} are damaged ({error}). Install them again.") from error
-
-
-class FormatError(ValueError):
-    """The bytes are no safetensors file of finite 32-bit floats; the message says where they differ."""
 
 
 def read_tensors(data: bytes) -> dict[str, np.ndarray]:
@@ -241,7 +237,7 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
         data: The whole file.
 
     Raises:
-        FormatError: The header is damaged or names another type, tensors overlap, leave gaps or reach beyond the file,
+        ValueError: The header is damaged or names another type, tensors overlap, leave gaps or reach beyond the file,
             or a number is not finite.
     """
     start, begin, tensors = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little"), 0, {}
@@ -264,9 +260,9 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
                 raise ValueError(f"{name!r} holds numbers that are not finite")
             begin = end
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise FormatError(str(error)) from error
+        raise ValueError(str(error)) from error
     if start + begin != len(data):
-        raise FormatError(f"{len(data) - start - begin} bytes follow the last tensor")
+        raise ValueError(f"{len(data) - start - begin} bytes follow the last tensor")
     return tensors
 
 

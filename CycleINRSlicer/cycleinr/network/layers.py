@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .. import resampling
-from ..resampling import NEIGHBOURS, high_pass, low_pass
+from ..resampling import high_pass, low_pass
 from ..weights import HARMONICS, NEGATIVE_SLOPE, NetworkConfig
 
 
@@ -86,19 +87,10 @@ def _filtered(planes: torch.Tensor, weights: tuple[float, ...], dim: int) -> tor
 
 
 def neighbour_indices(positions: torch.Tensor, slices: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The four nearest slices of each position and the offsets from them.
-
-    Args:
-        positions: Query positions in units of acquired slices, any shape; 0 is the first slice's centre.
-        slices: Number of acquired slices, at least 2.
-
-    Returns:
-        Indices (..., 4), which may be -1 or ``slices`` where a neighbour is missing, and offsets ``position - index``
-        (..., 4). Positions outside the stack take the outermost interval.
-    """
-    first = positions.floor().clamp(0, slices - 2).long() - 1
-    indices = first.unsqueeze(-1) + torch.arange(NEIGHBOURS, device=positions.device)
-    return indices, positions.unsqueeze(-1) - indices
+    """``resampling.neighbour_indices`` for tensors."""
+    indices, offsets = resampling.neighbour_indices(_doubles(positions), slices)
+    on_device = torch.from_numpy(indices).to(positions.device)
+    return on_device, torch.from_numpy(offsets).to(positions.dtype).to(positions.device)
 
 
 def cubic_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
@@ -121,6 +113,9 @@ def bspline_weights(positions: torch.Tensor, slices: int) -> torch.Tensor:
 
 
 def _on_tensors(weights: Callable, positions: torch.Tensor, slices: int) -> torch.Tensor:
-    """Weights in double precision, on the CPU since not every device has that, and then as the positions are."""
-    found = weights(positions.detach().double().cpu().numpy(), slices)
-    return torch.from_numpy(found).to(positions.dtype).to(positions.device)
+    return torch.from_numpy(weights(_doubles(positions), slices)).to(positions.dtype).to(positions.device)
+
+
+def _doubles(positions: torch.Tensor) -> np.ndarray:
+    """On the CPU, since not every device has double precision."""
+    return positions.detach().cpu().double().numpy()
