@@ -16,7 +16,7 @@ SLICER_5_10 := build/slicer-5.10
 # test_pacs needs pynetdicom, whose present version needs a later pydicom; Slicer has no part in it
 SLICER_TESTS := Testing/extension Testing/files Testing/worker Testing/dicom_out --ignore=Testing/dicom_out/test_pacs.py \
 	Testing/inference/test_upsample.py Testing/inference/test_noise.py \
-	$(addprefix Testing/engine/test_,$(addsuffix .py,grid resampling volume))
+	$(addprefix Testing/engine/test_,$(addsuffix .py,grid resampling straighten volume))
 
 .PHONY: demo test test-slicer-5.10 docs panel screenshots benchmark audit lint clean
 demo: $(VENV)/demo.done
