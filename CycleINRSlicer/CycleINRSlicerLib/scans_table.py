@@ -48,7 +48,7 @@ class ScansTable:
         self._scans = list(map(WeakNode, _scans() if isShown else ()))
         self._ui.scansTable.setRowCount(0)
         self._showCount()
-        self._next.start()
+        (self._next.start if self._scans else self._next.stop)()
 
     def show(self, canStart: bool) -> None:
         """Whether a batch may begin."""

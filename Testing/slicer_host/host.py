@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6 import QtCore
+import shiboken6
 
 from . import windows_rules
 from .application import launcher
@@ -234,11 +234,9 @@ class Host:
         slicer.selfTests.pop(name, None)
         sys.modules.pop(name, None)
         if panel is not None:
-            panel.deleteLater()
             loaded.parent.forget_widget()
+            shiboken6.delete(panel)  # with all that is in it, before any timer fires
         self.application.processEvents()
-        # processEvents leaves it to an application's own loop; until then the panel hears the scene
-        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
 
     # -- scene, events, pictures
     @staticmethod
