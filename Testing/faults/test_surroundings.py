@@ -38,7 +38,8 @@ def test_no_temporary_folder_and_no_home_are_needed(scan, out, tmp_path):
 
 def test_a_name_in_letters_that_the_console_lacks_does_not_end_the_work(scan, out):
     """As on Windows, where what goes into a file or pipe has the letters of one region only."""
-    done = cycleinr("upsample", scan, out / "患者.nii", "--ratio", 2, environment={"PYTHONIOENCODING": "cp1252"})
+    windows = {"PYTHONIOENCODING": "cp1252:surrogateescape"}
+    done = cycleinr("upsample", scan, out / "患者.nii", "--ratio", 2, environment=windows)
 
     assert done.returncode == 0 and r"\u60a3\u8005.nii: " in done.stdout, done.stderr
 

@@ -211,5 +211,5 @@ def _open_streams() -> None:
             tolerant = io.BufferedWriter(_Tolerant(number, "w", closefd=False))
             at_once = stream.line_buffering or isinstance(buffer, io.FileIO) or name == "stderr"
             # A file's name in letters that the encoding lacks, as often on Windows, must not end the work
-            errors = "backslashreplace" if stream.errors == "strict" else stream.errors
-            setattr(sys, name, io.TextIOWrapper(tolerant, stream.encoding, errors, line_buffering=at_once))
+            text = io.TextIOWrapper(tolerant, stream.encoding, "backslashreplace", line_buffering=at_once)
+            setattr(sys, name, text)
