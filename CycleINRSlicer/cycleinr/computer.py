@@ -122,14 +122,13 @@ def _on_disk(shape_kji: tuple[int, int, int], dtype: np.dtype, size: int) -> np.
 
 def _of_system() -> float:
     """Linux's MemAvailable, and what Windows says is the same; else half of the installed memory, or 4 GB."""
-    there = _bytes_in("/proc/meminfo", "MemAvailable:")
-    if there is not None:
-        return there
     if sys.platform == "win32":
         # Its length, load, then total and available bytes of the memory, of that with the page file, and of addresses
         status = (ctypes.c_uint64 * 8)(64)
-        if ctypes.windll.kernel32.GlobalMemoryStatusEx(status):
-            return float(min(status[2], status[4]))
+        return float(min(status[2], status[4])) if ctypes.windll.kernel32.GlobalMemoryStatusEx(status) else 4e9
+    there = _bytes_in("/proc/meminfo", "MemAvailable:")
+    if there is not None:
+        return there
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     return 4e9
