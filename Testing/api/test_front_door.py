@@ -146,6 +146,14 @@ class TestPlan:
         with pytest.raises(ci.InputError, match="damaged"):
             ci.read("cut.nii.gz")
 
+    def test_of_a_packed_metaimage_no_voxel_is_unpacked(self, head, tmp_path):
+        head.save(tmp_path / "cut.mha")
+        packed = (tmp_path / "cut.mha").read_bytes()
+        (tmp_path / "cut.mha").write_bytes(packed[:-100])
+        assert ci.plan(tmp_path / "cut.mha", ratio=2, model="ct").shape_kji == (11, 16, 24)
+        with pytest.raises(ci.InputError, match="end too early"):
+            ci.read(tmp_path / "cut.mha")
+
     @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
     def test_a_header_says_as_much_as_the_scan(self, head, tmp_path, suffix):
         scan = head.with_array(head.array.astype(np.float32))

@@ -80,7 +80,7 @@ def itk_header(path: Path) -> ImageHeader:
 
     Raises:
         InputError: It makes no sense, names data outside its own folder, or has several values a voxel; or the data are
-            not as long as it promises, or damaged.
+            not as long as it promises, or, once the voxels are read, damaged.
     """
     import SimpleITK as sitk
 
@@ -98,11 +98,13 @@ def itk_header(path: Path) -> ImageHeader:
     check_size(path.name, sizes[:3], reader.GetNumberOfComponents())
     # SimpleITK tells the NumPy type of an image, not that of a reader
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).dtype
-    _check_length(path, data, math.prod(sizes) * dtype.itemsize)
+    promised = math.prod(sizes) * dtype.itemsize
+    _check_length(path, data, promised)
 
     def voxels(first: int, count: int) -> np.ndarray:
+        _check_unpacking(path, data, promised)
         # For the voxels and what they are unpacked from
-        with _itk_errors(path, 2 * math.prod(sizes) * dtype.itemsize):
+        with _itk_errors(path, 2 * promised):
             array = sitk.GetArrayFromImage(reader.Execute())
         return array.reshape(-1, *sizes[2::-1])[first : first + count]
 
@@ -186,7 +188,11 @@ def _check_length(path: Path, data: _Data, promised: int) -> None:
     found = data.file.stat().st_size - data.at
     if found * (MOST_PACKED if data.is_packed else 1) < promised:
         raise damaged(path, f"it promises {promised} bytes of data and has {found}")
-    if not data.inflated:
+
+
+def _check_unpacking(path: Path, data: _Data, promised: int) -> None:
+    """Unpack what MetaIO will, since it never comes back from damaged data; a missing file is left to ITK."""
+    if not data.inflated or not data.file.is_file():
         return
     inflater, left, found = zlib.decompressobj(wbits=zlib.MAX_WBITS | _ZLIB_OR_GZIP), data.inflated, 0
     with open(data.file, "rb") as file:
