@@ -254,9 +254,11 @@ class Panel:
             self._start(lambda task: export(task, *pair, Path(parent)), self._showExport)
 
     def _showExport(self, run: Task) -> None:
+        from cycleinr.resampling import counted  # not when the panel opens
+
         folder, series = run.outcome
-        self._message = _("{count} files are in {folder}. Import them with the DICOM module to see them there.").format(
-            count=series["files"], folder=folder
+        self._message = _("{files} in {folder}. Import the folder with the DICOM module to see it there.").format(
+            files=counted(series["files"], "file is", "files are"), folder=folder
         )
         if series["max_error"]:
             self._message += " " + _("The largest rounding error is {error:.3g}.").format(error=series["max_error"])

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from . import DeviceError, OutOfMemoryError, RequestError
+from .resampling import counted
 from .threads import computing_threads
 
 _LOG = logging.getLogger(__name__)
@@ -288,7 +289,7 @@ def list_devices() -> list[Device]:
 
 def cpu() -> Device:
     threads = computing_threads()
-    return Device("cpu", f"CPU, {threads} thread{'' if threads == 1 else 's'}")
+    return Device("cpu", f"CPU, {counted(threads, 'thread')}")
 
 
 def choose_device(request: str) -> DeviceChoice:

@@ -90,8 +90,8 @@ class Inspection:
             return ""
         share = 100 * self.padding / self.valid.size
         return (
-            f"{self.padding} voxels ({share:.2g} %) are padding outside the reconstructed field; they do not influence "
-            "the others, and the result has them again."
+            f"{share:.2g} % of the voxels ({self.padding}) are padding outside the reconstructed field; they do not "
+            "influence the others, and the result has them again."
         )
 
 

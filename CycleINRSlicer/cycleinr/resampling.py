@@ -176,6 +176,11 @@ def digits(value: float, number: int = 3) -> str:
     return f"{float(f'{value:.{number}g}'):.15g}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with what it counts: "1 slice", "2 slices"; ``many`` is given where an s does not make it of ``one``."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 @dataclass(frozen=True, eq=False)
 class Agreement:
     """Absolute difference between the re-sliced result and the acquired slices, in the scan's units.

@@ -184,8 +184,10 @@ class Provenance(Mapping[str, str]):
 
 
 def text_of_gaps(gaps: Iterable[slice]) -> str:
-    """Which slices of a result lie in gaps, counted from 1, for example "slices 23 to 30, 42 to 45"."""
-    return "slices " + ", ".join(f"{gap.start + 1} to {gap.stop}" for gap in gaps)
+    """Which slices of a result lie in gaps, counted from 1, for example "slices 23 to 30, 42"."""
+    ends = [(gap.start + 1, gap.stop) for gap in gaps]
+    words = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ends)
+    return f"slice{'s' if ' ' in words else ''} {words}"
 
 
 def _kinds_of_fields() -> dict[str, type]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import ModelError
+from .resampling import counted
 
 if TYPE_CHECKING:
     import torch
@@ -262,7 +263,7 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(str(error)) from error
     if start + begin != len(data):
-        raise ValueError(f"{len(data) - start - begin} bytes follow the last tensor")
+        raise ValueError(f"{counted(len(data) - start - begin, 'byte')} too many after the last tensor")
     return tensors
 
 

@@ -13,8 +13,8 @@ from cycleinr.cli.batch import _live_report
 NAMES = ["a[/b].nii.gz", "[bold]x.nii.gz", "[link=http://x]y.nii.gz"]
 
 
-def batch_with(note):
-    return SimpleNamespace(total=2, kept=0, left=[None, None], notes=[note])
+def batch_with(*notes):
+    return SimpleNamespace(total=2, kept=0, left=[None, None], notes=notes)
 
 
 class Terminal(io.StringIO):
@@ -44,6 +44,16 @@ def test_escape_sequences_in_names_do_not_reach_a_terminal(monkeypatch):
         pass
 
     assert "\x1b]0;" not in sys.stderr.getvalue() and "\x9b" not in sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize(("notes", "says"), [(21, "... and 1 more note;"), (22, "... and 2 more notes;")])
+def test_what_is_counted_is_one_or_many(monkeypatch, notes, says):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+
+    with _live_report(batch_with(*["Left out: x"] * notes)):
+        pass
+
+    assert says in sys.stderr.getvalue()
 
 
 @pytest.mark.parametrize("name", ["=1+1.nii.gz", "+cmd.nii.gz", "-x.nii.gz", "@SUM(A1).nii.gz"])

@@ -102,7 +102,7 @@ class TestPadding:
         expected[:, :9] = False
         np.testing.assert_array_equal(found.valid, expected)
         assert (found.low, found.high) == (ct[:, 9:].min(), ct[:, 9:].max())
-        assert found.padding == 20 * 9 * 96 and found.note.startswith("17280 voxels (9.4 %)")
+        assert found.padding == 20 * 9 * 96 and found.note.startswith("9.4 % of the voxels (17280)")
         assert found.modality == "CT"
 
     def test_the_scans_own_mask_counts_too(self, ct):

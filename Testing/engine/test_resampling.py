@@ -8,6 +8,7 @@ from cycleinr import RequestError
 from cycleinr.grid import SliceGrid
 from cycleinr.inference.consistency import Arrays, Consistency, covering_grid
 from cycleinr.resampling import SliceProfile, acquire, agreement, consistency_matrix, profile_matrix
+from cycleinr.result import text_of_gaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,3 +164,8 @@ def test_where_no_slab_is_whole_the_nearest_to_it_is_compared():
     found = agreement(fine[3:5], acquired, SLABS.of(slice(None), slice(3, 5)), 1.0)
 
     assert found.slices.tolist() == [1]
+
+
+def test_gaps_of_one_slice_and_of_several():
+    assert text_of_gaps([slice(22, 23)]) == "slice 23"
+    assert text_of_gaps([slice(22, 30), slice(41, 42)]) == "slices 23 to 30, 42"

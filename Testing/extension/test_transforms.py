@@ -202,7 +202,7 @@ def test_more_missing_slices_are_computed_when_the_box_is_checked(host, ui, para
     host.process_events(until=lambda: "2 slices are missing" in ui.problemLabel.text, timeout_s=LIMIT_S)
     ui.fillGapsBox.checked = True
     ready(host, ui)
-    assert parameters.fillGaps and "only show what the slices around suggest" in ui.warningLabel.text
+    assert parameters.fillGaps and "can only show what the slices around suggest" in ui.warningLabel.text
 
 
 def test_without_its_files_a_tilted_series_is_told_to_be_hardened(host, ui, parameters, tilted, monkeypatch):

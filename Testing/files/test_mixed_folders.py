@@ -130,11 +130,11 @@ class TestCopiesAndPhases:
         volume = read_volume(tmp_path)
 
         assert volume.shape_kji[0] == 6
-        assert volume.notes == ("7 exact copies of images of series 3 were dropped.",)
+        assert volume.notes == ("7 exact copies of images were dropped from series 3.",)
         assert len(chosen_series(tmp_path).files) == 6
         assert read_volume(tmp_path / "again" / "a001.dcm").shape_kji[0] == 6
         shutil.copy(tmp_path / "a001.dcm", tmp_path / "again" / "b.dcm")
-        assert read_volume(tmp_path / "again").notes == ("An exact copy of an image of series 3 was dropped.",)
+        assert read_volume(tmp_path / "again").notes == ("1 exact copy of an image was dropped from series 3.",)
 
     @pytest.mark.parametrize(
         ("keyword", "values", "says"),

@@ -19,6 +19,7 @@ from ..files import image_format, image_suffix, stem
 from ..files.dicom_header import looks_like_dicom, quiet, read_header
 from ..files.dicom_series import Listing, Series, files_below, series_of_files
 from ..files.zipped import is_zip, unpacked
+from ..resampling import counted
 from .results import STATE
 
 _DETACHED = (".nhdr", ".mhd", ".hdr", ".img")
@@ -155,8 +156,7 @@ class _Search:
             if not why or (first.frames is not None and first.frame is None):
                 yield one
             else:
-                count = len(one.slices)
-                how_many = f"series {number} of {len(listing.series)}, {count} image{'s' if count > 1 else ''}"
+                how_many = f"series {number} of {len(listing.series)}, {counted(len(one.slices), 'image')}"
                 self.notes.append(f"Left out in {place}: {how_many}, {why}.")
         self.notes += [f"In {place}: {note}" for note in listing.notes]
 

@@ -21,7 +21,7 @@ from ..grid import AXIS_OF_ARRAY, COLUMN_OF_AXIS, MIN_SLICES, ROUNDING, SliceGri
 from ..inference.plan import Plan, plan
 from ..intensity import ValueRange
 from ..request import UpsampleOptions
-from ..resampling import SliceProfile, resliced, whole_windows
+from ..resampling import SliceProfile, counted, resliced, whole_windows
 from ..result import Monitor, warnings_told_elsewhere
 from ..volume import Volume
 
@@ -87,8 +87,8 @@ def self_check(
     available = len(whole_windows(between))
     if available < MIN_SLICES:
         return (
-            f"The scan's {grid.n_in} slices leave {available} whole ones of its thickness between them; the "
-            f"self-check needs at least {MIN_SLICES}."
+            f"The scan's {grid.n_in} slices leave {counted(available, 'whole one')} of its thickness between them; "
+            f"the self-check needs at least {MIN_SLICES}."
         )
     return _cycle(scan, result, between, float(middle / grid.ratio), options, monitor)
 

@@ -20,6 +20,7 @@ from ..batch.run import Batch
 from ..batch.table import RESULT_FORMATS, Settings
 from ..dicom_out import DicomSettings
 from ..request import BUNDLED
+from ..resampling import counted
 from . import arguments
 from .app import INCOMPLETE
 
@@ -86,15 +87,15 @@ def batch_command(
         batch.run(tell, workers, cluster, gpu_resource)
     failed, kept = len(batch.failed), batch.kept
     print(
-        f"{_scans(len(batch.ran) - failed)} done, {failed} failed.{f' {kept} were done before.' if kept else ''} "
+        f"{counted(len(batch.ran) - failed, 'scan')} done, {failed} failed.{f' {_done_before(kept)}' if kept else ''} "
         f"See {output_dir / 'manifest.csv'}. Results are derived by CycleINR, not acquired. Not for primary diagnosis."
     )
     if failed:
         raise typer.Exit(INCOMPLETE)
 
 
-def _scans(count: int) -> str:
-    return f"{count} scan{'' if count == 1 else 's'}"
+def _done_before(count: int) -> str:
+    return f"{counted(count, 'was', 'were')} done before."
 
 
 @contextmanager
@@ -113,11 +114,11 @@ def _live_report(batch: Batch) -> Iterator[Tell]:
         console.print(_UNPRINTABLE.sub("?", text.encode("utf-8", "replace").decode()))
 
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
-        say(f"{_scans(batch.total)}; {batch.kept} were done before.")
+        say(f"{counted(batch.total, 'scan')}; {_done_before(batch.kept)}")
         for note in batch.notes[:_NOTES_SHOWN]:
             say(note)
         if len(batch.notes) > _NOTES_SHOWN:
-            say(f"... and {len(batch.notes) - _NOTES_SHOWN} more notes; manifest.json has them all.")
+            say(f"... and {counted(len(batch.notes) - _NOTES_SHOWN, 'more note')}; manifest.json has them all.")
         total = bars.add_task("All scans", total=len(batch.left))
 
         def tell(record: Record, fraction: float) -> None:

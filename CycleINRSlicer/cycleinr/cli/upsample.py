@@ -19,6 +19,7 @@ from ..files.atomic import new_folder, publish, staging_folder
 from ..grid import Target
 from ..jobs import Job, make_folder, run_job
 from ..request import UpsampleOptions, options_of_result
+from ..resampling import counted, digits
 from ..result import Monitor, Progress, Result
 from . import arguments
 from .app import INCOMPLETE
@@ -137,8 +138,6 @@ def check_command(
 
 
 def _describe_check(found: dict) -> list[str]:
-    from ..resampling import digits
-
     unit, own, left, noise = found["unit"], found["self_check"], found["residual"], found["noise"]
     lines = [f"Verdict          {found['verdict']}"]
     if "rms" in own:
@@ -211,7 +210,7 @@ def _run_one(job: Job, json_progress: bool) -> None:
         return
     slices, mm = result.volume.shape_kji, result.volume.spacing_ijk_mm
     count = result.provenance.get("frames", "")
-    frames = f"{count} frame{'' if count == '1' else 's'} of " if count else ""
+    frames = f"{counted(int(count), 'frame')} of " if count else ""
     print(
         f"{job.output}: {frames}{' x '.join(map(str, slices[::-1]))} voxels of "
         f"{' x '.join(f'{s:.3g}' for s in mm)} mm. {result.provenance['derived']}"

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import InputError
 from ..grid import MIN_SLICES
+from ..resampling import counted
 from ..volume import MODALITIES
 from .dicom_header import DICOM_SUFFIXES, GREY, SliceHeader, frames_of, has_mark, slice_header
 from .dicom_slices import heights_mm, phases, stacks, without_copies
@@ -99,7 +100,7 @@ class Series:
 
     def __str__(self) -> str:
         images, spacing = len(self.slices), self.spacing_mm
-        texts = [self.part, f"{images} {self.slices[0].modality} image{'s' if images != 1 else ''}", self.orientation]
+        texts = [self.part, counted(images, f"{self.slices[0].modality} image"), self.orientation]
         texts += [] if spacing is None else [f"{spacing:.3g} mm apart"]
         texts += ["made by CycleINR"] if self.is_result else []
         return f"{self.name}: {', '.join(filter(None, texts))}"
@@ -193,7 +194,7 @@ def series_of_files(files: Sequence[Path], of_series: str | None = None) -> List
         if is_alike or file.suffix.lower() in DICOM_SUFFIXES:
             text = f"{file.name} is empty, damaged or no DICOM file. Export the series again, or remove that file."
             damaged.append((file, InputError(text)))
-    notes = [f"{scouts} scout image{'s were' if scouts > 1 else ' was'} left out."] if scouts else []
+    notes = [f"{counted(scouts, 'scout image was', 'scout images were')} left out."] if scouts else []
     volumes = [_volumes_of(slices, notes) for slices in by_uid.values()]
     return Listing(tuple(_named(volumes)), tuple(notes), tuple(damaged))
 
@@ -335,8 +336,8 @@ def _volumes_of(slices: list[SliceHeader], notes: list[str]) -> list[Series]:
         kept = without_copies(each)
         if len(kept) < len(each):
             number, copies = slices[0].series_number, len(each) - len(kept)
-            said = f"{copies} exact copies of images" if copies > 1 else "An exact copy of an image"
-            notes.append(f"{said} of series {number} {'were' if copies > 1 else 'was'} dropped.")
+            said = counted(copies, "exact copy of an image was", "exact copies of images were")
+            notes.append(f"{said} dropped from series {number}.")
         stack = f"stack {len(found) + 1}" if len(parallel) > 1 else ""
         found += [(", ".join(filter(None, (stack, part))), own) for part, own in phases(kept)]
     return [Series("", tuple(own), part, refusal=_refusal_of(own)) for part, own in found]

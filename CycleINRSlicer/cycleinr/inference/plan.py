@@ -296,7 +296,7 @@ def _uneven_warnings(grid: SliceGrid, gaps: Gaps) -> tuple[str, ...]:
         after = " and ".join(str(gap.after + 1) for gap, _ in gaps)
         found.append(
             f"{'One slice is' if missing == 1 else f'{missing} slices are'} missing after slice {after}, counted "
-            f"from 1. Nothing was acquired there: the result's {text_of_gaps(inside for _, inside in gaps)} only show "
-            "what the slices around suggest."
+            f"from 1. Nothing was acquired there: the result's {text_of_gaps(inside for _, inside in gaps)} can only "
+            "show what the slices around suggest."
         )
     return tuple(found)
