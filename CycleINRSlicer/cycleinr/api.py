@@ -98,6 +98,7 @@ class Upsampler:
     Raises:
         RequestError: None or several of spacing, ratio and isotropic; an unknown keyword; or a value that makes no
             sense.
+        DeviceError: There is no such kind of device.
     """
 
     @checked_call
@@ -305,8 +306,8 @@ def plan(
             intensity_offset, fill_gaps, memory_limit, affine, axes, series, frame: As in ``upsample``.
 
     Raises:
-        InputError, GeometryError, RequestError, ModelError, OutOfMemoryError: As ``upsample``; the values behind a path
-            are not looked at.
+        InputError, GeometryError, RequestError, ModelError, DeviceError, OutOfMemoryError: As ``upsample``; the values
+            behind a path are not looked at.
     """
     upsampler = Upsampler(**_settings(locals()))
     return upsampler.plan(scan, affine=affine, axes=axes, series=series, frame=frame)
