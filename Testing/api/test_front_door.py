@@ -53,7 +53,7 @@ class TestInputs:
         for args, kwargs in forms:
             result = ci.upsample(*args, ratio=2, model="ct", **kwargs)
             assert np.array_equal(np.isnan(result.volume.array), ~result.volume.valid)
-            assert result.volume.valid.mean() == 12 / 16 and "(25 %)" in result.provenance["padding"]
+            assert result.volume.valid.mean() == 12 / 16 and "25 % of the voxels" in result.provenance["padding"]
 
     def test_an_intensity_offset(self, head, fine):
         stored = ci.Volume((head.array + 1024).astype(np.uint16), head.ijk_to_ras)
