@@ -123,6 +123,8 @@ class CycleINRSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if self._parameters is not None:
                 self._parameters.disconnectGui(self._guiTag)
                 self._parameters.RemoveObserver(self._observerTag)
+                # Slicer 5.10 forgets its own, which it added just before; garbage that is still called crashes it
+                self._parameters.RemoveObserver(self._observerTag - 1)
             self._parameters = parameters
             if parameters is not None:
                 self._guiTag = parameters.connectGui(self.ui)

@@ -61,6 +61,24 @@ def test_settings_follow_the_scene_that_is_open(module, scene, tmp_path):
     assert module.widget.logic.getParameterNode().spacingMm == 2.5
 
 
+def test_what_slicer_5_10_forgets_to_remove_is_removed(module, scene, monkeypatch):
+    """Its ``disconnectGui`` leaves an observer, so that each scene adds one more update of all widgets."""
+    parameters, updates = module.widget.logic.getParameterNode(), []
+
+    def disconnectGui(self, tag):
+        connectors, _observer = self._guis.pop(tag)
+        for connector in connectors.values():
+            connector.on_changed(None)
+
+    monkeypatch.setattr(type(parameters), "disconnectGui", disconnectGui)
+    monkeypatch.setattr(type(parameters), "_update_gui", lambda _self: updates.append(1))
+    for _ in range(3):
+        scene.Clear(0)
+    updates.clear()
+    parameters.Modified()
+    assert updates == [1]
+
+
 def test_reload_takes_the_new_code_of_the_whole_library(module, engine, modules_of_now):
     before = importlib.import_module("CycleINRSlicerLib.panel")
     engine.start()
