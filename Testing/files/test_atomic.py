@@ -112,6 +112,7 @@ class TestFailingWrites:
         monkeypatch.setattr(sys, "platform", "win32")
         with pytest.raises(OutputError, match="cannot access") if looks > 3 else nullcontext():
             write_volume(volume.with_array(volume.array + 1), tmp_path / "a.nii", overwrite=True)
+        monkeypatch.undo()  # reading asks the real system for its memory
         assert read_volume(tmp_path / "a.nii").array[0, 0, 0] == (0 if looks > 3 else 1)
         assert only_files(tmp_path) == {"a.nii"}
 
