@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,19 @@ class TestFailingWrites:
             write_volume(volume.with_array(volume.array + 1), tmp_path / "a.nii", overwrite=True)
         monkeypatch.undo()  # reading asks the real system for its memory
         assert read_volume(tmp_path / "a.nii").array[0, 0, 0] == (0 if looks > 3 else 1)
+        assert only_files(tmp_path) == {"a.nii"}
+
+    def test_what_another_program_looks_at_is_deleted_once_it_has(self, tmp_path, volume, monkeypatch):
+        real, tried = shutil.rmtree, []
+
+        def held(folder, **how):
+            tried.append(folder)
+            if len(tried) > 2:
+                real(folder, **how)
+
+        monkeypatch.setattr(shutil, "rmtree", held)
+        monkeypatch.setattr(atomic, "_LOOKS_S", (0, 0, 0))
+        write_volume(volume, tmp_path / "a.nii")
         assert only_files(tmp_path) == {"a.nii"}
 
     @pytest.mark.parametrize("name", ["aux.nii.gz", "COM1.nii", "nul.mha"])

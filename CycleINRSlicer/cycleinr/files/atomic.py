@@ -144,6 +144,12 @@ def staging_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for wait_s in _LOOKS_S:
+            # Windows deletes nothing that any program has open
+            if not folder.exists():
+                break
+            time.sleep(wait_s)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
