@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import cycleinr
 from cycleinr import InputError, OutputError
-from cycleinr.files import IMAGE_SUFFIXES, read_volume, write_volume
+from cycleinr.files import IMAGE_SUFFIXES, read_volume, says_made_by_cycleinr, write_volume
 from cycleinr.files.atomic import sidecar
 from cycleinr.volume import Volume
 from dicom_maker import write_series
@@ -98,3 +99,7 @@ def test_a_name_that_the_locale_cannot_say_is_refused(tmp_path, volume):
     done = cycleinr("upsample", folder / "a.mha", folder / "b.mha", "--ratio", 2, environment=locale)
 
     assert done.returncode == 3 and "not UTF-8" in done.stderr, done.stderr
+
+
+def test_a_file_that_cannot_be_read_any_more_says_nothing_of_its_making():
+    assert not says_made_by_cycleinr(Path("/proc/self/mem"))

@@ -218,9 +218,13 @@ def image_header(path: Path) -> ImageHeader:
 
 
 def says_made_by_cycleinr(path: Path) -> bool:
-    """Whether an image file that another program reads says in its header's texts that it is a result."""
-    with open(path, "rb") as file:
-        return f"\n{FIELD_PREFIX}software".encode() in file.read(1 << 16) or nifti.RESULT in unpacked_start(path)
+    """Whether an image file that another program has read says in its header's texts that it is a result."""
+    try:
+        with open(path, "rb") as file:
+            return f"\n{FIELD_PREFIX}software".encode() in file.read(1 << 16) or nifti.RESULT in unpacked_start(path)
+    except OSError:
+        # The scan was loaded before its file went out of reach
+        return False
 
 
 def stem(path: Path) -> str:
