@@ -179,10 +179,8 @@ def _ahead(stream: Generator, pool: ThreadPoolExecutor, result: Callable[[Future
 def crew(threads: int, blocks: int, tick: Callable[[], None]) -> Iterator[Crew]:
     """As many threads as are given, for an encoder of ``blocks``; NumPy's BLAS has one for each of them."""
     size = CrewSize.of(threads, blocks)
-    with one_blas_thread():
-        touch_buffers(size.encoding + size.intervals if size.shared else 1)
-        with Crew(size, tick) as several:
-            yield several
+    with one_blas_thread(), Crew(size, tick) as several:
+        yield several
 
 
 _CONTROLS = [
@@ -257,39 +255,3 @@ def numpys_blas() -> Library | None:
                 if hasattr(library, get):
                     return Library(getattr(library, get), getattr(library, tell))
     return None
-
-
-_ready = 0
-
-
-def touch_buffers(callers: int) -> None:
-    """Have OpenBLAS touch all of the memory in which it sorts matrices, for as many callers at a time.
-
-    It takes that memory once and then never uses more of it than its products need. Products of short rows prefetch
-    beyond that, into pages that do not exist; each attempt costs a walk through the page tables, and such products
-    take 1.6 times as long until a larger one has touched those pages.
-    """
-    import numpy as np
-
-    global _ready
-    with _lock:
-        if callers <= _ready:
-            return
-        _ready = callers
-    square, together = np.zeros((512, 512), np.float32), threading.Barrier(callers)
-
-    def touch() -> None:
-        with suppress(threading.BrokenBarrierError):
-            together.wait()
-            np.matmul(square, square)
-
-    threads = [threading.Thread(target=touch, name="cycleinr-touch") for _ in range(callers)]
-    try:
-        for thread in threads:
-            thread.start()
-    except RuntimeError as error:
-        # There is no room for another thread's stack; those that wait must not wait for it
-        together.abort()
-        raise MemoryError(str(error)) from error
-    for thread in threads:
-        thread.join()
