@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -243,8 +244,9 @@ def isMadeByCycleINR(node) -> bool:
     if node.GetAttribute(f"{ATTRIBUTE_PREFIX}derived") or _dicomValue(node, MANUFACTURER_TAG) == MANUFACTURER:
         return True
     storage = node.GetStorageNode()
-    file = Path(storage.GetFileName() or "") if storage else Path()
-    return file.is_file() and says_made_by_cycleinr(file)
+    name = (storage.GetFileName() or "") if storage else ""
+    # Unlike Path.is_file, this takes any error of the system for no
+    return os.path.isfile(name) and says_made_by_cycleinr(Path(name))
 
 
 def ijkToRasOf(node) -> np.ndarray:

@@ -167,6 +167,17 @@ def test_a_scan_that_was_made_by_cycleinr_is_told_as_such(ui, parameters, scan, 
     assert "was made by CycleINR, not acquired" in forecastOf(scan, parameters).warning
 
 
+def test_a_loaded_scan_whose_path_the_system_refuses_by_now_still_has_its_forecast(parameters, scan, tmp_path):
+    import slicer
+    from CycleINRSlicerLib.forecast import forecastOf
+    from CycleINRSlicerLib.volume_node import volumeFromNode
+
+    write_volume(volumeFromNode(scan), tmp_path / "saved.nrrd")
+    loaded = slicer.util.loadVolume(str(tmp_path / "saved.nrrd"))
+    loaded.GetStorageNode().SetFileName(str(tmp_path / f"{'long' * 100}.nrrd"))
+    assert forecastOf(loaded, parameters).problem == ""
+
+
 def test_label_maps_and_colour_images_are_not_offered(ui, scene):
     for className in ("vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"):
         scene.AddNewNodeByClass(className)
