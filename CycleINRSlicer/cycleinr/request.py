@@ -280,7 +280,7 @@ def parse_number(text: str, name: str = "") -> float:
         return float(above) / float(below if stroke else 1)
     except (ValueError, ZeroDivisionError):
         what = f"The {name} {text!r}" if name else repr(text)
-        raise RequestError(f"{what} is no number. Give one such as 0.7 or 5/3.") from None
+        raise RequestError(f"{what} is no number. Give one such as 2, 0.7 or 5/3.") from None
 
 
 def parse_thickness(text: str) -> float | None:

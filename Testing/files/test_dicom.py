@@ -417,12 +417,14 @@ class TestWhatIsRefused:
     def test_pixels_of_another_length_than_the_header_promises(self, tmp_path, tags):
         assert "there are 60 bytes, and its header promises" in refusal(write_series(tmp_path, **tags))
 
-    def test_padding_behind_the_pixels_is_none(self, tmp_path):
-        for file in write_series(tmp_path).iterdir():
+    @pytest.mark.parametrize("padding", [10, 58])
+    def test_padding_behind_the_pixels_is_none(self, tmp_path, padding):
+        whole = read_volume(write_series(tmp_path)).array
+        for file in tmp_path.iterdir():
             data = pydicom.dcmread(file)
-            data.PixelData += bytes(10)
+            data.PixelData += bytes(padding)
             data.save_as(file)
-        assert read_volume(tmp_path).shape_kji == (6, 6, 5)
+        assert np.array_equal(read_volume(tmp_path).array, whole)
 
     @pytest.mark.parametrize("kept", [0, 50, 200, 600, 0.95])
     def test_a_truncated_file_by_its_name(self, tmp_path, kept):

@@ -206,9 +206,8 @@ def _image_header(path: Path) -> SliceHeader | None:
         raise undecodable(path)
     is_placed = header.frames is not None or (header.series_uid and header.position_lps_mm is not None)
     if is_placed and min(header.rows_columns) > 0:
-        # Behind them there may be padding, up to a row
-        row = max(16, min(header.rows_columns) * header.allocated_bits)
-        if length and header.samples_per_pixel == 1 and not 0 <= 8 * length - bits <= row:
+        # Behind them there may be padding, but not as much again: then the header is wrong
+        if length and header.samples_per_pixel == 1 and not 0 <= 8 * length - bits < max(16, bits):
             raise undecodable(path, f"there are {length} bytes, and its header promises {bits // 8}")
         return header
     if sop_class in _SLICE_CLASSES:
