@@ -170,8 +170,8 @@ class Provenance(Mapping[str, str]):
     @property
     def gaps(self) -> tuple[range, ...]:
         """Which slices of the result, counted from 0, lie where acquired ones are missing."""
-        found = re.findall(r"(\d+) to (\d+)", self.more.get("gaps", ""))
-        return tuple(range(int(first) - 1, int(last)) for first, last in found)
+        found = re.findall(r"(\d+)(?: to (\d+))?", self.more.get("gaps", ""))
+        return tuple(range(int(first) - 1, int(last or first)) for first, last in found)
 
     def __getitem__(self, key: str) -> str:
         return self.to_dict()[key]

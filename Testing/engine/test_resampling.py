@@ -8,7 +8,7 @@ from cycleinr import RequestError
 from cycleinr.grid import SliceGrid
 from cycleinr.inference.consistency import Arrays, Consistency, covering_grid
 from cycleinr.resampling import SliceProfile, acquire, agreement, consistency_matrix, profile_matrix
-from cycleinr.result import text_of_gaps
+from cycleinr.result import Provenance, text_of_gaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,6 +166,15 @@ def test_where_no_slab_is_whole_the_nearest_to_it_is_compared():
     assert found.slices.tolist() == [1]
 
 
+def gaps_said_by(text: str) -> tuple[range, ...]:
+    texts = dict.fromkeys(("software", "version", "model", "weights_sha256", "axis", "extent", "slice_profile"), "")
+    numbers = dict.fromkeys(("ratio", "spacing_mm", "tau"), "1")
+    return Provenance.from_dict({**texts, **numbers, "device": "", "derived": "", "gaps": text}).gaps
+
+
 def test_gaps_of_one_slice_and_of_several():
     assert text_of_gaps([slice(22, 23)]) == "slice 23"
     assert text_of_gaps([slice(22, 30), slice(41, 42)]) == "slices 23 to 30, 42"
+    for gaps in ([range(22, 23)], [range(22, 30), range(41, 42)]):
+        assert gaps_said_by(text_of_gaps([slice(gap.start, gap.stop) for gap in gaps])) == tuple(gaps)
+    assert gaps_said_by("slices 23 to 30, 42 to 42") == (range(22, 30), range(41, 42))  # of earlier versions
