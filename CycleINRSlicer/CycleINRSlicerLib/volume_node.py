@@ -137,6 +137,10 @@ _acquired = Remembered(1)
 """The last scan that was put together from its files' headers, which takes up to a second."""
 
 
+_files = Remembered(1000)
+"""What scans' files say of their making: the panel asks often, and a file may lie on a slow network."""
+
+
 def _volumeFromHeaders(node) -> Volume:
     """The scan of a node under a transform that is not linear, its slices where their DICOM headers put them.
 
@@ -245,8 +249,8 @@ def isMadeByCycleINR(node) -> bool:
         return True
     storage = node.GetStorageNode()
     name = (storage.GetFileName() or "") if storage else ""
-    # Unlike Path.is_file, this takes any error of the system for no
-    return os.path.isfile(name) and says_made_by_cycleinr(Path(name))
+    # Unlike Path.is_file, isfile takes any error of the system for no
+    return _files.of(node.GetImageData(), (name,), lambda: os.path.isfile(name) and says_made_by_cycleinr(Path(name)))
 
 
 def ijkToRasOf(node) -> np.ndarray:

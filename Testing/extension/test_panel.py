@@ -164,6 +164,8 @@ def test_a_scan_that_was_made_by_cycleinr_is_told_as_such(ui, parameters, scan, 
         file = tmp_path / f"saved{kind}"
         write_volume(volumeFromNode(scan), file, {"software": "CycleINR", "version": "1.0.0"})
         scan = slicer.util.loadVolume(str(file))
+        assert "was made by CycleINR" in forecastOf(scan, parameters).warning
+        file.unlink()  # which is not asked for what it has said
     assert "was made by CycleINR, not acquired" in forecastOf(scan, parameters).warning
 
 
